@@ -1,0 +1,54 @@
+# List the recipes.
+default:
+    @just --list
+
+# Make the Python environment (.venv: pinned torch and transformers), unless it is there.
+setup:
+    @cargo run --quiet -- setup
+
+# Regenerate generated/ from spec/ and compile; needs neither Python nor libtorch.
+build:
+    cargo build
+
+# Export MODEL if need be, run it on the best device and compare it with eager Python.
+run MODEL *OPTIONS: setup
+    @cargo run --quiet --features libtorch -- run {{ MODEL }} {{ OPTIONS }}
+
+# Test the generator, then every model (or those FILTER means) on libtorch: just test bert --check half.
+test *FILTER: setup
+    cargo test --quiet --features libtorch --lib --bins
+    @cargo run --quiet --features libtorch -- test {{ FILTER }}
+
+# Plant faults in the models (or those FILTER means) and show which check catches them.
+faults *FILTER: setup
+    @cargo run --quiet --features libtorch -- faults {{ FILTER }}
+
+# Run the generated modules on the mock engine and the generator's own tests; no Python, no libtorch.
+mock:
+    cargo test
+
+# Export the models (or those FILTER means) whose entry, pins or exporter changed.
+export *FILTER: setup
+    @cargo run --quiet --features libtorch -- export {{ FILTER }}
+
+# Run MODEL's program on its stored cases in Python, to tell an engine's fault from an artifact's.
+replay MODEL: setup
+    @cargo run --quiet --features libtorch -- replay {{ MODEL }}
+
+# Review changed snapshots (installs cargo-insta the first time).
+review:
+    @cargo insta --version > /dev/null 2>&1 || cargo install cargo-insta --locked
+    cargo insta review
+
+# What CI insists on: formatting, no warning from clippy or rustdoc, generated/ in step with spec/.
+check:
+    cargo fmt --check
+    cargo clippy --all-targets -- -D warnings
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+    @cargo build --quiet
+    @test -z "$(git status --porcelain -- generated snapshots)" || { git status --short -- generated snapshots; echo "error: generated/ or snapshots/ differ from the commit; commit what cargo build and cargo insta review wrote"; exit 1; }
+
+# Remove everything that can be made again: artifacts, results, the Python environment, build output.
+clean:
+    rm -rf artifacts .venv
+    cargo clean

@@ -1,0 +1,186 @@
+//! What the exporter wrote for one model, read back and checked against the entry it was made from.
+//!
+//! In: `artifacts/<model>/` (`manifest.json`, `program*.pt`, `cases.safetensors`). Out: an [`Artifact`]
+//! whose files are whole and whose key is the entry's own; anything else is a failure that names the
+//! command that renews it.
+
+use crate::engine::{Tensor, TensorError};
+use crate::export;
+use crate::failure::{At, Failure, Stage};
+use crate::model::Card;
+use crate::spec::Case;
+use crate::task::Dtype;
+use safetensors::SafeTensors;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// `manifest.json`: everything about an artifact but its numbers.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`export::key`] of the entry this was made from.
+    pub key: String,
+    pub model: String,
+    pub task: String,
+    /// Name of the class whose object was traced, as Python reports it.
+    pub class: String,
+    /// Python module of that class.
+    pub module: String,
+    /// The config's `model_type`: transformers' word for the architecture.
+    pub model_type: Option<String>,
+    pub checkpoint: Option<String>,
+    /// `random`, or `checkpoint` for real weights.
+    pub weights: String,
+    pub seed: u64,
+    /// Python, torch and the class's package.
+    pub versions: BTreeMap<String, String>,
+    /// Config symbol → size.
+    pub dims: BTreeMap<String, usize>,
+    /// Names of inputs and outputs in the program's order.
+    pub inputs: Vec<String>,
+    pub outputs: Vec<String>,
+    /// Modules whose outputs the program returns after the contract's, in order of execution.
+    pub layers: Vec<String>,
+    pub cases: Vec<Case>,
+    pub parameters: Parameters,
+    /// Places in the program's code that name a device.
+    pub device_literals: usize,
+    /// How long the export took.
+    pub seconds: f64,
+    pub generation: Option<Stops>,
+    /// File name → sha256, in hexadecimal.
+    pub files: BTreeMap<String, String>,
+}
+
+/// The parameters of the float32 program.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Parameters {
+    /// Elements in all of them.
+    pub count: usize,
+    /// Name → shape.
+    pub tensors: BTreeMap<String, Vec<usize>>,
+}
+
+/// How Python's `generate` began, ended and filled up.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Stops {
+    /// Ends a row.
+    pub eos: Option<i64>,
+    /// Fills rows that have ended.
+    pub pad: i64,
+    /// First decoder token of an encoder-decoder model.
+    pub start: Option<i64>,
+    /// The most tokens that were generated.
+    pub new_tokens: usize,
+}
+
+/// An artifact whose files are whole.
+#[derive(Debug)]
+pub struct Artifact {
+    pub folder: PathBuf,
+    pub manifest: Manifest,
+    tensors: BTreeMap<String, Tensor>,
+}
+
+/// `HF_CONFORMANCE_ARTIFACTS`, or `artifacts` below the working directory.
+pub fn root() -> PathBuf {
+    std::env::var_os("HF_CONFORMANCE_ARTIFACTS").map_or_else(|| "artifacts".into(), PathBuf::from)
+}
+
+impl Artifact {
+    /// The artifact in `folder`, if it is whole and made from this very entry.
+    ///
+    /// # Errors
+    /// Stage `export` when there is none or it is stale, stage `load` when a file is damaged.
+    pub fn open(folder: &Path, card: &Card) -> Result<Self, Failure> {
+        let renew = format!("renew it: just export {}", card.name);
+        let manifest = manifest(folder)
+            .map_err(|failure| failure.with(renew.clone()))?
+            .ok_or_else(|| no_artifact(folder).with(renew.clone()))?;
+        if manifest.key != export::key(card.digest) {
+            let stale =
+                format!("{} is stale: the entry, a pin or the exporter changed since", folder.display());
+            return Err(Failure::new(Stage::Export, stale).with(renew));
+        }
+        for (file, expected) in &manifest.files {
+            intact(&folder.join(file), expected).map_err(|failure| failure.with(renew.clone()))?;
+        }
+        let tensors = tensors(&folder.join("cases.safetensors"))?;
+        Ok(Self { folder: folder.to_owned(), manifest, tensors })
+    }
+
+    /// Where the program of that element type is.
+    pub fn program(&self, dtype: Dtype) -> PathBuf {
+        self.folder.join(match dtype {
+            Dtype::Float32 => "program.pt".to_owned(),
+            other => format!("program.{}.pt", other.name()),
+        })
+    }
+
+    /// Inputs of a case, in the program's order.
+    pub fn inputs(&self, case: &str) -> Result<Vec<Tensor>, Failure> {
+        self.manifest.inputs.iter().map(|name| self.tensor(&format!("{case}/input/{name}"))).collect()
+    }
+
+    /// An eager output (or `layer/<name>`) of a case, computed in `dtype`.
+    pub fn reference(&self, case: &str, dtype: Dtype, output: &str) -> Result<Tensor, Failure> {
+        self.tensor(&format!("{case}/{}/{output}", dtype.name()))
+    }
+
+    /// A stored tensor by its full name.
+    pub fn tensor(&self, name: &str) -> Result<Tensor, Failure> {
+        self.tensors
+            .get(name)
+            .cloned()
+            .ok_or_else(|| Failure::new(Stage::Load, format!("cases.safetensors holds no '{name}'")))
+    }
+
+    /// Puts another tensor in a stored one's place: how faults of inputs and references are planted.
+    pub fn replace(&mut self, name: &str, tensor: Tensor) {
+        self.tensors.insert(name.to_owned(), tensor);
+    }
+
+    /// Sizes of the symbols in a case: its own and the config's.
+    pub fn sizes(&self, case: &Case) -> BTreeMap<String, usize> {
+        self.manifest.dims.iter().chain(&case.sizes).map(|(name, size)| (name.clone(), *size)).collect()
+    }
+}
+
+/// The manifest in `folder`; `None` when there is none.
+pub fn manifest(folder: &Path) -> Result<Option<Manifest>, Failure> {
+    let path = folder.join("manifest.json");
+    match std::fs::read(&path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).at(Stage::Load, path.display()).map(Some),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).at(Stage::Load, path.display()),
+    }
+}
+
+fn no_artifact(folder: &Path) -> Failure {
+    Failure::new(Stage::Export, format!("no artifact at {}", folder.display()))
+}
+
+/// Whether the file's sha256 is `expected`.
+fn intact(path: &Path, expected: &str) -> Result<(), Failure> {
+    let bytes = std::fs::read(path).at(Stage::Load, path.display())?;
+    let actual = format!("{:x}", Sha256::digest(&bytes));
+    match actual == expected {
+        true => Ok(()),
+        false => Err(Failure::new(
+            Stage::Load,
+            format!(
+                "{} is damaged: its sha256 is not the manifest's ({} bytes)",
+                path.display(),
+                bytes.len()
+            ),
+        )),
+    }
+}
+
+fn tensors(path: &Path) -> Result<BTreeMap<String, Tensor>, Failure> {
+    let bytes = std::fs::read(path).at(Stage::Load, path.display())?;
+    let stored = SafeTensors::deserialize(&bytes).at(Stage::Load, path.display())?;
+    let named = stored.tensors().into_iter().map(|(name, view)| Ok((name, Tensor::try_from(view)?)));
+    named.collect::<Result<_, TensorError>>().at(Stage::Load, path.display())
+}

@@ -1,0 +1,219 @@
+//! Planted faults: the proof that the checks can fail.
+//!
+//! In: a healthy model. Out: the same model with one thing wrong, in its program, its weights, its stored inputs
+//! or its references. Every fault has a check that exists to catch it; others may catch it as well.
+
+use super::{Bench, Session};
+use crate::artifact::Artifact;
+use crate::engine::{Device, Engine, Program, Tensor};
+use crate::failure::{At, Failure, Stage};
+use crate::model::Card;
+use crate::spec::{Check, Entry};
+use crate::task::{Contract, Dtype};
+use std::path::Path;
+
+/// One way in which a model can be wrong.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fault {
+    /// What is wrong, in a few words; the exporter's name for faults of the program.
+    pub name: String,
+    /// The check that must turn red.
+    pub target: Check,
+    pub plant: Plant,
+}
+
+/// Where a fault is planted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Plant {
+    /// In the program, by the exporter.
+    Program,
+    /// In one weight, which is made larger by this much.
+    Weight(f64),
+    /// In the saved copy of the program.
+    Saved,
+    /// In the stored rows of the inputs: their order.
+    Inputs,
+    /// In one value of the eager references.
+    Reference,
+    /// In the last token that Python generated.
+    Tokens,
+    /// In the class that the manifest names.
+    Class,
+}
+
+/// Faults of the program that suit every task; the exporter says where one has nothing to take hold of.
+const PROGRAM: &[(&str, Check)] = &[
+    ("mask-ignored", Check::PaddingInvariant),
+    ("rows-swapped", Check::MatchesReference),
+    ("positions-shifted", Check::MatchesReference),
+    ("causal-mask-removed", Check::Causal),
+    ("length-baked", Check::Generalises),
+    ("batch-baked", Check::Generalises),
+    ("last-layer-dropped", Check::Loads),
+    ("output-bfloat16", Check::MatchesReference),
+    ("output-dtype", Check::OutputContract),
+    ("outputs-reordered", Check::MatchesReference),
+    ("batch-leak", Check::BatchInvariant),
+    ("noise", Check::Deterministic),
+    ("half-layer-dropped", Check::Half),
+    ("zero-output", Check::Responsive),
+    ("nan-output", Check::OutputContract),
+];
+
+/// Faults of everything else.
+const OTHER: &[(&str, Check, Plant)] = &[
+    ("one weight + 1e-3", Check::MatchesReference, Plant::Weight(1e-3)),
+    ("saved copy differs", Check::Reloads, Plant::Saved),
+    ("input rows swapped", Check::MatchesReference, Plant::Inputs),
+    ("references off by 1e-3", Check::MatchesReference, Plant::Reference),
+    ("another last token", Check::Generates, Plant::Tokens),
+    ("another class", Check::Loads, Plant::Class),
+];
+
+/// Every fault to try on an entry; its inputs are disconnected one by one.
+pub fn faults(entry: &Entry) -> Vec<Fault> {
+    let program = PROGRAM.iter().map(|(name, target)| ((*name).to_owned(), *target));
+    let disconnected =
+        entry.inputs.iter().map(|input| (format!("input-disconnected:{}", input.name), Check::Responsive));
+    let in_program =
+        program.chain(disconnected).map(|(name, target)| Fault { name, target, plant: Plant::Program });
+    let other = OTHER.iter().map(|(name, target, plant)| Fault {
+        name: (*name).to_owned(),
+        target: *target,
+        plant: *plant,
+    });
+    in_program.chain(other).filter(|fault| fault.target.omitted(entry).is_none()).collect()
+}
+
+/// A faulty model, ready to be checked.
+pub struct Patient {
+    artifact: Artifact,
+    program: Box<dyn Program>,
+    engine: &'static dyn Engine,
+    device: Device,
+}
+
+impl Patient {
+    /// The model in `folder` (healthy, or with the fault already in its program) with the fault planted.
+    ///
+    /// # Errors
+    /// Any stage: what cannot even be loaded is caught by that.
+    pub fn new(
+        folder: &Path,
+        card: &Card,
+        fault: &Fault,
+        engine: &'static dyn Engine,
+        device: Device,
+    ) -> Result<Self, Failure> {
+        let Session { mut artifact, program, .. } = Session::open(folder, card, engine, device)?;
+        let program: Box<dyn Program> = match fault.plant {
+            Plant::Weight(delta) => {
+                let (name, element) = weight(&artifact)?;
+                program.nudge(name, element, delta)?;
+                program
+            }
+            Plant::Saved => {
+                let (name, element) = weight(&artifact)?;
+                Box::new(Forgetful { program, parameter: name.to_owned(), element })
+            }
+            _ => program,
+        };
+        match fault.plant {
+            Plant::Inputs => swap_rows(&mut artifact)?,
+            Plant::Reference => shift_reference(&mut artifact)?,
+            Plant::Tokens => shift_token(&mut artifact)?,
+            Plant::Class => artifact.manifest.class.push_str("Fast"),
+            Plant::Program | Plant::Weight(_) | Plant::Saved => {}
+        }
+        Ok(Self { artifact, program, engine, device })
+    }
+
+    /// The faulty model put on the bench.
+    pub fn bench<'a>(&'a self, card: &'a Card<'a>, contract: &'a Contract) -> Bench<'a> {
+        let program = self.program.as_ref();
+        Bench { card, contract, artifact: &self.artifact, program, engine: self.engine, device: self.device }
+    }
+}
+
+/// The weight that faults change, as the parameter's name and an element: the middle of the first matrix in the
+/// last layer, or of the largest matrix where a model has no list of layers.
+///
+/// # Errors
+/// Stage `load` when the model has no matrix.
+pub fn weight(artifact: &Artifact) -> Result<(&str, usize), Failure> {
+    let tensors = &artifact.manifest.parameters.tensors;
+    let matrices = || tensors.iter().filter(|(_, shape)| shape.len() > 1);
+    let last = artifact.manifest.layers.last().map(|layer| layer.split('#').next().unwrap_or(layer));
+    let in_last = matrices().find(|(name, _)| last.is_some_and(|last| name.contains(&format!("{last}."))));
+    let largest = || matrices().max_by_key(|(_, shape)| shape.iter().product::<usize>());
+    let (name, shape) = in_last
+        .or_else(largest)
+        .ok_or_else(|| Failure::new(Stage::Load, "the model has no matrix to change"))?;
+    Ok((name, shape.iter().product::<usize>() / 2))
+}
+
+/// A program whose saved copies are not what it runs.
+struct Forgetful {
+    program: Box<dyn Program>,
+    parameter: String,
+    element: usize,
+}
+
+impl Program for Forgetful {
+    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
+        self.program.run(inputs)
+    }
+
+    fn parameters(&self) -> Result<Vec<(String, Vec<usize>)>, Failure> {
+        self.program.parameters()
+    }
+
+    fn save(&self, path: &Path) -> Result<(), Failure> {
+        self.nudge(&self.parameter, self.element, 1.0)?;
+        self.program.save(path)?;
+        self.nudge(&self.parameter, self.element, -1.0)
+    }
+
+    fn weight(&self, parameter: &str, element: usize) -> Result<f64, Failure> {
+        self.program.weight(parameter, element)
+    }
+
+    fn nudge(&self, parameter: &str, element: usize, delta: f64) -> Result<(), Failure> {
+        self.program.nudge(parameter, element, delta)
+    }
+}
+
+fn swap_rows(artifact: &mut Artifact) -> Result<(), Failure> {
+    for name in artifact.manifest.inputs.clone() {
+        let stored = format!("traced/input/{name}");
+        let input = artifact.tensor(&stored)?;
+        let backwards: Vec<usize> = (0..input.shape()[0]).rev().collect();
+        artifact.replace(&stored, input.select(0, &backwards));
+    }
+    Ok(())
+}
+
+/// Both references, as if they came from another model. In the float64 one alone it would widen the rule's own
+/// yardstick; against that stands the digest of the file.
+fn shift_reference(artifact: &mut Artifact) -> Result<(), Failure> {
+    let output = artifact.manifest.outputs.first().cloned().unwrap_or_default();
+    for dtype in [Dtype::Float32, Dtype::Float64] {
+        let stored = format!("traced/{}/{output}", dtype.name());
+        let reference = artifact.tensor(&stored)?;
+        let mut values = reference.to_f64();
+        if let Some(last) = values.last_mut() {
+            *last += 1e-3;
+        }
+        let shifted = Tensor::float(reference.dtype, reference.shape(), values).at(Stage::Load, &stored)?;
+        artifact.replace(&stored, shifted);
+    }
+    Ok(())
+}
+
+fn shift_token(artifact: &mut Artifact) -> Result<(), Failure> {
+    let tokens = artifact.tensor("generate/tokens")?;
+    let last = tokens.shape()[1] - 1;
+    let shifted = tokens.map_int(|index, token| if index[1] == last { token + 1 } else { token });
+    artifact.replace("generate/tokens", shifted);
+    Ok(())
+}

@@ -1,0 +1,119 @@
+//! `generates`: greedy decoding in Rust gives exactly the tokens of Python's `generate`.
+
+use super::bench::{Bench, Findings};
+use crate::artifact::Stops;
+use crate::engine::{Tensor, Values};
+use crate::failure::{At, Failure, Stage};
+use crate::task::{Dtype, Fill, Generation};
+
+/// Decodes the stored prompts, a batch of two, without a cache: the program reads the whole row at every step.
+pub fn check(bench: &Bench) -> Findings {
+    let (Some(generation), Some(stops)) = (&bench.contract.generation, &bench.artifact.manifest.generation)
+    else {
+        return Err(Failure::new(Stage::Load, "the artifact holds no generation case"));
+    };
+    let expected = rows_of(&bench.artifact.tensor("generate/tokens")?);
+    let generated = decode(bench, generation, stops)?;
+    for (row, (got, expected)) in generated.iter().zip(&expected).enumerate() {
+        if let Some(step) =
+            (0..got.len().max(expected.len())).find(|&step| got.get(step) != expected.get(step))
+        {
+            let message = format!("row {row} leaves Python's tokens at new token {step}");
+            return Err(Failure::new(Stage::Compare, message)
+                .with(format!("got      {got:?}"))
+                .with(format!("expected {expected:?}")));
+        }
+    }
+    match generated.len() == expected.len() {
+        true => Ok(Vec::new()),
+        false => Err(Failure::new(
+            Stage::Compare,
+            format!("{} rows were generated, not {}", generated.len(), expected.len()),
+        )),
+    }
+}
+
+/// The new tokens of every row: the largest logit each step, until all rows met the end or the limit came.
+fn decode(bench: &Bench, generation: &Generation, stops: &Stops) -> Result<Vec<Vec<i64>>, Failure> {
+    let mut inputs = prompt(bench, generation, stops)?;
+    let logits = bench.card.outputs.iter().position(|output| output.name == generation.logits);
+    let (Some((grows, _)), Some(logits)) = (bench.input(generation.grows), logits) else {
+        return Err(Failure::new(Stage::Load, "the entry lacks the input or output that generation needs"));
+    };
+    let mut rows = vec![Vec::new(); inputs[grows].shape()[0]];
+    let mut ended = vec![false; rows.len()];
+    for _ in 0..stops.new_tokens {
+        let returned = bench.run(&inputs)?;
+        let mut next = largest_at_end(&returned.outputs[logits])?;
+        for (row, token) in next.iter_mut().enumerate() {
+            if ended[row] {
+                *token = stops.pad;
+            }
+            ended[row] |= Some(*token) == stops.eos;
+            rows[row].push(*token);
+        }
+        if ended.iter().all(|&ended| ended) {
+            break;
+        }
+        grow(bench, generation, &mut inputs, &next);
+    }
+    Ok(rows)
+}
+
+/// The stored inputs; a decoder that starts from nothing gets its start token.
+fn prompt(bench: &Bench, generation: &Generation, stops: &Stops) -> Result<Vec<Tensor>, Failure> {
+    let start = |name: &str| match (name == generation.grows, stops.start) {
+        (true, Some(start)) => {
+            let rows = bench.artifact.tensor("generate/tokens")?.shape()[0];
+            Tensor::int(Dtype::Int64, &[rows, 1], vec![start; rows]).at(Stage::Load, "start tokens")
+        }
+        _ => bench.artifact.tensor(&format!("generate/input/{name}")),
+    };
+    bench.artifact.manifest.inputs.iter().map(|name| start(name)).collect()
+}
+
+/// Appends a token to every row, a 1 to its mask and the next position to its positions.
+fn grow(bench: &Bench, generation: &Generation, inputs: &mut [Tensor], next: &[i64]) {
+    for (port, input) in bench.card.inputs.iter().zip(inputs) {
+        let name = Some(port.name.as_ref());
+        let last = input.shape().get(1).copied().unwrap_or(0);
+        let append: Box<dyn Fn(usize, i64) -> i64> = match port.fill {
+            _ if name == Some(generation.grows) => Box::new(|row, _| next[row]),
+            Fill::Mask if name == generation.mask => Box::new(|_, _| 1),
+            Fill::Positions if name == generation.positions => Box::new(|_, previous| previous + 1),
+            _ => continue,
+        };
+        let before = input.clone();
+        *input = input.padded(1, 0, 1, 0.0).map_int(|index, value| match index[1] == last {
+            true => append(index[0], before.int_at(&[index[0], last - 1]).unwrap_or(0)),
+            false => value,
+        });
+    }
+}
+
+/// For every row, the index of the largest value at the last position of `[batch, positions, vocabulary]`.
+fn largest_at_end(logits: &Tensor) -> Result<Vec<i64>, Failure> {
+    let &[rows, positions, vocabulary] = logits.shape() else {
+        let shape = format!("logits are {:?}, not [batch, positions, vocabulary]", logits.shape());
+        return Err(Failure::new(Stage::Compare, shape));
+    };
+    let values = logits.to_f64();
+    let largest = |row: usize| {
+        let start = (row * positions + positions - 1) * vocabulary;
+        let scores = &values[start..start + vocabulary];
+        // The first of equal values, as torch.argmax does on the CPU.
+        let best = (0..vocabulary).rev().max_by(|&a, &b| scores[a].total_cmp(&scores[b]));
+        best.unwrap_or(0) as i64
+    };
+    Ok((0..rows).map(largest).collect())
+}
+
+fn rows_of(tokens: &Tensor) -> Vec<Vec<i64>> {
+    let width = tokens.shape().last().copied().unwrap_or(1).max(1);
+    match &tokens.values {
+        Values::Int(array) => {
+            array.iter().copied().collect::<Vec<_>>().chunks(width).map(<[i64]>::to_vec).collect()
+        }
+        Values::Float(_) => Vec::new(),
+    }
+}

@@ -1,0 +1,173 @@
+//! What every generated module proves: one file per check.
+//!
+//! In: a [`Model`] and its artifact. Out: a [`Verdict`], recorded in the results store on the way. The
+//! functions named after checks are what generated tests call; they only pass the model on, so that six
+//! hundred modules share one compiled copy of every check.
+
+pub mod batch_invariant;
+pub mod bench;
+pub mod causal;
+pub mod deterministic;
+pub mod faults;
+pub mod generalises;
+pub mod generates;
+pub mod half;
+pub mod loads;
+pub mod matches_reference;
+pub mod output_contract;
+pub mod padding_invariant;
+pub mod reloads;
+pub mod responsive;
+pub mod rule;
+mod session;
+
+pub use bench::{Bench, Findings, Measure};
+pub use session::{Session, Settings};
+
+use crate::engine::{Mock, Tensor};
+use crate::failure::{Failure, Stage};
+use crate::model::{Card, Model};
+use crate::report::{self, Record};
+use crate::spec::Check;
+use crate::task::{Contract, Task};
+use crate::verdict::{Outcome, Verdict};
+use std::time::Instant;
+
+/// The function that carries out a check.
+pub fn body(check: Check) -> fn(&Bench) -> Findings {
+    match check {
+        Check::Loads => loads::check,
+        Check::OutputContract => output_contract::check,
+        Check::MatchesReference => matches_reference::check,
+        Check::Generalises => generalises::check,
+        Check::Deterministic => deterministic::check,
+        Check::BatchInvariant => batch_invariant::check,
+        Check::PaddingInvariant => padding_invariant::check,
+        Check::Causal => causal::check,
+        Check::Responsive => responsive::check,
+        Check::Reloads => reloads::check,
+        Check::Half => half::check,
+        Check::Generates => generates::check,
+    }
+}
+
+/// The digests, class and parameters of the artifact are the manifest's.
+pub fn loads<T: Task>(model: &Model<T>) -> Verdict {
+    verdict(Check::Loads, &model.card, &T::CONTRACT)
+}
+
+/// Types, shapes and ranges of outputs are the task's.
+pub fn output_contract<T: Task>(model: &Model<T>) -> Verdict {
+    verdict(Check::OutputContract, &model.card, &T::CONTRACT)
+}
+
+/// Outputs at the traced shape are eager Python's.
+pub fn matches_reference<T: Task>(model: &Model<T>) -> Verdict {
+    verdict(Check::MatchesReference, &model.card, &T::CONTRACT)
+}
+
+/// Outputs at a second size of every dynamic axis are eager Python's.
+pub fn generalises<T: Task>(model: &Model<T>) -> Verdict {
+    verdict(Check::Generalises, &model.card, &T::CONTRACT)
+}
+
+/// Two runs give the same bits.
+pub fn deterministic<T: Task>(model: &Model<T>) -> Verdict {
+    verdict(Check::Deterministic, &model.card, &T::CONTRACT)
+}
+
+/// A row alone gives what it gives in a batch.
+pub fn batch_invariant<T: Task>(model: &Model<T>) -> Verdict {
+    verdict(Check::BatchInvariant, &model.card, &T::CONTRACT)
+}
+
+/// More padding changes nothing at real positions.
+pub fn padding_invariant<T: Task>(model: &Model<T>) -> Verdict {
+    verdict(Check::PaddingInvariant, &model.card, &T::CONTRACT)
+}
+
+/// A token changes nothing before it.
+pub fn causal<T: Task>(model: &Model<T>) -> Verdict {
+    verdict(Check::Causal, &model.card, &T::CONTRACT)
+}
+
+/// Every input changes some output, no output is constant.
+pub fn responsive<T: Task>(model: &Model<T>) -> Verdict {
+    verdict(Check::Responsive, &model.card, &T::CONTRACT)
+}
+
+/// Saved and loaded again, the program gives the same bits.
+pub fn reloads<T: Task>(model: &Model<T>) -> Verdict {
+    verdict(Check::Reloads, &model.card, &T::CONTRACT)
+}
+
+/// The half-precision program gives what eager gives in that precision.
+pub fn half<T: Task>(model: &Model<T>) -> Verdict {
+    verdict(Check::Half, &model.card, &T::CONTRACT)
+}
+
+/// Greedy decoding gives Python's tokens.
+pub fn generates<T: Task>(model: &Model<T>) -> Verdict {
+    verdict(Check::Generates, &model.card, &T::CONTRACT)
+}
+
+/// Runs a check on the process's settings, records the outcome and prints a failure in full.
+#[inline(never)]
+fn verdict(check: Check, card: &Card<'static>, contract: &Contract) -> Verdict {
+    let started = Instant::now();
+    let settings = Settings::of_process();
+    let (outcome, measures) = match settings {
+        Ok(Some(settings)) => on_engine(check, card, contract, settings),
+        Ok(None) => (mock(card), Vec::new()),
+        Err(failure) => (Outcome::Failed(failure.clone()), Vec::new()),
+    };
+    let device = settings.as_ref().ok().and_then(Option::as_ref).map(|settings| settings.device);
+    let record = Record::new(card, contract, check, device, &outcome, &measures, started.elapsed());
+    if let Outcome::Failed(_) = &outcome {
+        eprintln!("{}", record.failure_text());
+    }
+    if let Err(error) = report::append(&record) {
+        eprintln!("results were not recorded: {error}");
+    }
+    Verdict(outcome)
+}
+
+fn on_engine(
+    check: Check,
+    card: &Card<'static>,
+    contract: &Contract,
+    settings: &'static Settings,
+) -> (Outcome, Vec<Measure>) {
+    match Session::cached(card, settings).and_then(|session| body(check)(&session.bench(card, contract))) {
+        Ok(measures) => (Outcome::Passed, measures),
+        Err(failure) => (Outcome::Failed(failure), Vec::new()),
+    }
+}
+
+/// Holds a card's own shapes against its contract: all that can be said without an engine.
+fn mock(card: &Card) -> Outcome {
+    let mock = Mock::new(card);
+    for case in mock.cases() {
+        let (inputs, outputs) = (mock.inputs(&case), mock.outputs(&case));
+        if inputs.len() != card.inputs.len() {
+            let lacking = format!("case {} lacks inputs", case.name);
+            return Outcome::Failed(Failure::new(Stage::Spec, lacking));
+        }
+        if let Err(broken) = output_contract::shapes(card.outputs, &outputs, &mut case.sizes.clone()) {
+            let message = format!("case {}: the task promises {broken}", case.name);
+            return Outcome::Failed(Failure::new(Stage::Spec, message));
+        }
+    }
+    Outcome::Mock
+}
+
+/// Bit equality of all outputs of two runs.
+fn same_bits(bench: &Bench, first: &[Tensor], second: &[Tensor], what: &str) -> Findings {
+    for ((port, a), b) in bench.card.outputs.iter().zip(first).zip(second) {
+        if !a.same_bits(b) {
+            let message = format!("{}: {what} gives other bits", port.name);
+            return Err(Failure::new(Stage::Compare, message));
+        }
+    }
+    Ok(Vec::new())
+}

@@ -1,0 +1,104 @@
+//! `responsive`: every input has a say, and no output is a constant.
+//!
+//! Random weights and a trace can hide a dead model: a head of zeros matches its reference perfectly.
+
+use super::bench::{Bench, Findings, dims_of};
+use crate::engine::{Tensor, Values};
+use crate::failure::{Failure, Stage};
+use crate::task::{Fill, Input, Output};
+
+/// Changes one input at a time; each must change some output. Outputs must vary along every axis they have.
+pub fn check(bench: &Bench) -> Findings {
+    let inputs = bench.inputs("traced")?;
+    let before = bench.run(&inputs)?.outputs;
+    for (port, output) in bench.card.outputs.iter().zip(&before) {
+        alive(bench, port, output)?;
+    }
+    for (position, port) in bench.card.inputs.iter().enumerate() {
+        let mut changed = inputs.clone();
+        changed[position] = change(bench, port, &inputs, position);
+        let after = bench.run(&changed)?.outputs;
+        if before.iter().zip(&after).all(|(old, new)| old.same_bits(new)) {
+            return Err(Failure::new(Stage::Compare, format!("no output depends on {}", port.name)));
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// Not all zero, and not the same slice again and again along any axis of the call.
+fn alive(bench: &Bench, port: &Output, output: &Tensor) -> Result<(), Failure> {
+    let values = output.to_f64();
+    if values.iter().all(|&value| value == 0.0) {
+        return Err(Failure::new(Stage::Compare, format!("{} is zero everywhere", port.name)));
+    }
+    for (axis, _) in bench.card.axes {
+        for dim in dims_of(port.shape, axis) {
+            let slices = output.shape()[dim];
+            let first = output.select(dim, &[0]);
+            if slices > 1 && (1..slices).all(|index| output.select(dim, &[index]).same_bits(&first)) {
+                let constant = format!("{} is the same for every step along {axis}", port.name);
+                return Err(Failure::new(Stage::Compare, constant));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The input with other values that are just as valid.
+fn change(bench: &Bench, port: &Input, inputs: &[Tensor], position: usize) -> Tensor {
+    let input = &inputs[position];
+    match port.fill {
+        Fill::Tokens => swap_tokens(input, bench.mask_of(port).map(|mask| &inputs[mask])),
+        Fill::Mask => hide_first(input),
+        // Counted backwards: distances change their sign, so that relative positions react too.
+        Fill::Positions => {
+            let highest = largest(input);
+            input.map_int(|_, value| highest - value)
+        }
+        Fill::Integers { low, high } => {
+            input.map_int(|_, value| (value - low + 1).rem_euclid(high - low) + low)
+        }
+        Fill::Boxes => input.map_int(|_, value| value / 2),
+        Fill::Ones => input.map_int(|_, value| 1 - value).map_float(|value| value - 0.5),
+        Fill::Uniform => input.map_float(|value| 1.0 - value),
+        Fill::Normal => input.map_float(|value| -value),
+    }
+}
+
+/// Real first tokens move on by one row; with a single row the first two tokens change places.
+fn swap_tokens(tokens: &Tensor, mask: Option<&Tensor>) -> Tensor {
+    let rows = tokens.shape()[0];
+    let length = tokens.shape()[1];
+    let real = |row: usize, position: usize| mask.is_none_or(|mask| mask.int_at(&[row, position]) != Some(0));
+    let first = |row: usize| (0..length).find(|&position| real(row, position)).unwrap_or(0);
+    tokens.map_int(|index, token| {
+        let (row, position) = (index[0], index[1]);
+        let from = match rows {
+            1 => [row, if position <= 1 { 1 - position } else { position }],
+            _ if position == first(row) => [(row + 1) % rows, first((row + 1) % rows)],
+            _ => return token,
+        };
+        tokens.int_at(&from).unwrap_or(token)
+    })
+}
+
+/// The first real position of every row becomes padding.
+fn hide_first(mask: &Tensor) -> Tensor {
+    mask.map_int(|index, value| {
+        let (last, row) = (index[index.len() - 1], &index[..index.len() - 1]);
+        let before = |position| {
+            let mut place = row.to_vec();
+            place.push(position);
+            mask.int_at(&place)
+        };
+        let is_first = value == 1 && (0..last).all(|position| before(position) == Some(0));
+        if is_first { 0 } else { value }
+    })
+}
+
+fn largest(tensor: &Tensor) -> i64 {
+    match &tensor.values {
+        Values::Int(array) => array.iter().copied().max().unwrap_or(0),
+        Values::Float(_) => 0,
+    }
+}

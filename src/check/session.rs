@@ -1,0 +1,96 @@
+//! Loaded models, shared by the checks of one process.
+//!
+//! Generated tests run side by side, a dozen per model: each model is loaded once and dropped when the
+//! tests have moved on, so that hundreds of models fit in memory.
+
+use super::Bench;
+use crate::artifact::{self, Artifact};
+use crate::engine::{self, Device, Engine, Program};
+use crate::failure::Failure;
+use crate::model::Card;
+use crate::task::{Contract, Dtype};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// How many models stay loaded: more than the threads of a test run ever touch at once.
+const KEPT: usize = 8;
+
+/// An artifact and its program on a device.
+pub struct Session {
+    pub artifact: Artifact,
+    pub program: Box<dyn Program>,
+    engine: &'static dyn Engine,
+    device: Device,
+}
+
+/// What all checks of a process share.
+pub struct Settings {
+    pub engine: &'static dyn Engine,
+    pub device: Device,
+    /// The folder of artifacts.
+    pub artifacts: PathBuf,
+}
+
+impl Settings {
+    /// `HF_CONFORMANCE_DEVICE` (default `auto`) and `HF_CONFORMANCE_ARTIFACTS`, read once; `None` in a build
+    /// without a real engine.
+    ///
+    /// # Errors
+    /// Stage `move` when the device is not there.
+    pub fn of_process() -> &'static Result<Option<Settings>, Failure> {
+        static SETTINGS: OnceLock<Result<Option<Settings>, Failure>> = OnceLock::new();
+        SETTINGS.get_or_init(|| {
+            let Some(engine) = engine::real() else { return Ok(None) };
+            let asked = std::env::var("HF_CONFORMANCE_DEVICE").unwrap_or_else(|_| "auto".to_owned());
+            let (device, _) = engine::choose(&asked)?;
+            Ok(Some(Self { engine, device, artifacts: artifact::root() }))
+        })
+    }
+}
+
+impl Session {
+    /// Opens the artifact in `folder` and loads its program.
+    ///
+    /// # Errors
+    /// Stages `export`, `load` and `move`.
+    pub fn open(
+        folder: &Path,
+        card: &Card,
+        engine: &'static dyn Engine,
+        device: Device,
+    ) -> Result<Self, Failure> {
+        let artifact = Artifact::open(folder, card)?;
+        let program = engine.load(&artifact.program(Dtype::Float32), device)?;
+        Ok(Self { artifact, program, engine, device })
+    }
+
+    /// The loaded model of `card`; loads it if no check of this process has it open.
+    pub fn cached(card: &Card<'static>, settings: &'static Settings) -> Result<Arc<Self>, Failure> {
+        type Slot = Arc<OnceLock<Result<Arc<Session>, Failure>>>;
+        static OPEN: Mutex<Vec<(&str, Slot)>> = Mutex::new(Vec::new());
+        let slot = {
+            let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+            let slot = match open.iter().position(|(name, _)| *name == card.name) {
+                Some(place) => open.remove(place).1,
+                None => Slot::default(),
+            };
+            open.push((card.name, slot.clone()));
+            if open.len() > KEPT {
+                open.remove(0);
+            }
+            slot
+        };
+        // Outside the lock: loading one model does not hold up the tests of another.
+        let opened = slot.get_or_init(|| {
+            Self::open(&settings.artifacts.join(card.name), card, settings.engine, settings.device)
+                .map(Arc::new)
+        });
+        opened.clone()
+    }
+
+    /// The model put on the bench.
+    pub fn bench<'a>(&'a self, card: &'a Card<'a>, contract: &'a Contract) -> Bench<'a> {
+        let program = self.program.as_ref();
+        Bench { card, contract, artifact: &self.artifact, program, engine: self.engine, device: self.device }
+    }
+}

@@ -1,0 +1,75 @@
+//! The tokens of one generated module: the model as a static, one line per check.
+
+use super::literal;
+use crate::spec::{Check, Entry, Versions};
+use heck::ToUpperCamelCase;
+use proc_macro2::TokenStream;
+use quote::{format_ident, quote};
+
+/// Everything below the module's header line.
+pub fn tokens(entry: &Entry, versions: &Versions) -> TokenStream {
+    let left_out = Check::ALL.into_iter().filter_map(|check| {
+        let line = format!(" Left out: {} ({}).", check.name(), check.omitted(entry)?);
+        Some(quote!(#![doc = #line]))
+    });
+    let model = model(entry, versions);
+    let tests = Check::ALL.into_iter().filter(|check| check.omitted(entry).is_none()).map(test);
+    quote! {
+        #(#left_out)*
+        use crate::prelude::*;
+        #model
+        #(#tests)*
+    }
+}
+
+/// `static MODEL: Model<FillMask> = …;`
+fn model(entry: &Entry, versions: &Versions) -> TokenStream {
+    let task = format_ident!("{}", entry.task.name.to_upper_camel_case());
+    let (name, family, class) = (entry.name.as_str(), entry.family.as_str(), &entry.class);
+    let checkpoint = literal::option(entry.checkpoint.as_ref());
+    let digest = entry.digest(versions);
+    let inputs = ports(&task, "inputs", &entry.inputs, entry.task.inputs, literal::input);
+    let outputs = ports(&task, "outputs", &entry.outputs, entry.task.outputs, literal::output);
+    let axes = entry.axes.iter().map(|(name, axis)| literal::axis(name, axis));
+    let tolerance = entry.tolerance.iter().map(literal::debt);
+    quote! {
+        static MODEL: Model<#task> = Model::new(Card {
+            name: #name,
+            family: #family,
+            class: #class,
+            checkpoint: #checkpoint,
+            digest: #digest,
+            inputs: #inputs,
+            outputs: #outputs,
+            axes: &[#(#axes),*],
+            tolerance: &[#(#tolerance),*],
+        });
+    }
+}
+
+/// The task's own list where the entry leaves it as it is, else the entry's list in full.
+fn ports<T: PartialEq>(
+    task: &proc_macro2::Ident,
+    field: &str,
+    own: &[T],
+    contract: &[T],
+    literal: fn(&T) -> TokenStream,
+) -> TokenStream {
+    let field = format_ident!("{field}");
+    if own == contract {
+        return quote!(#task::CONTRACT.#field);
+    }
+    let own = own.iter().map(literal);
+    quote!(&[#(#own),*])
+}
+
+/// `#[test] fn loads() -> Verdict { check::loads(&MODEL) }`
+fn test(check: Check) -> TokenStream {
+    let name = format_ident!("{}", check.name());
+    quote! {
+        #[test]
+        fn #name() -> Verdict {
+            check::#name(&MODEL)
+        }
+    }
+}

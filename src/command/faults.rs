@@ -1,0 +1,237 @@
+//! `faults`: the checks on trial.
+//!
+//! In: healthy models. Out: a table of faults × checks, and exit code 1 when a fault is missed by the check that
+//! exists to catch it, or a check is not turned red by any fault.
+
+use super::{export, failed, select::select, spec, table};
+use anyhow::{Result, bail};
+use clap::Args;
+use hf_conformance::artifact;
+use hf_conformance::check::faults::{Fault, Patient, Plant};
+use hf_conformance::check::{self, Session, faults};
+use hf_conformance::engine::{self, Device, Engine};
+use hf_conformance::export::{Order, Plan, export as carry_out, folder};
+use hf_conformance::model::Subject;
+use hf_conformance::spec::{Check, Entry, Spec};
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
+
+/// What an exporter's refusal to plant a fault begins with.
+const NOT_APPLICABLE: &str = "not applicable: ";
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Models, families or tasks; everything when left out
+    filter: Vec<String>,
+    /// auto, cpu, cuda, cuda:N or mps
+    #[arg(long, env = "HF_CONFORMANCE_DEVICE", default_value = "auto")]
+    device: String,
+}
+
+/// One fault in one model.
+struct Trial<'a> {
+    entry: &'a Entry,
+    fault: Fault,
+    /// The checks that turned red; or why the fault cannot be planted.
+    caught: Result<BTreeSet<Check>, String>,
+}
+
+/// Plants every fault in every selected model.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let spec = spec()?;
+    let entries = select(&spec, &arguments.filter)?;
+    let Some(engine) = engine::real() else { bail!("this build has no libtorch; use: just faults") };
+    let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
+    println!("device {explained}");
+    if export::artifacts(&spec, &entries, false)?.iter().any(|one| one.outcome.is_err()) {
+        bail!("faults are planted in healthy models only");
+    }
+    let refused = plant_in_programs(&spec, &entries)?;
+    let mut trials = Vec::new();
+    for entry in &entries {
+        for fault in faults::faults(entry) {
+            let refusal = refused.get(&(entry.name.as_str(), fault.name.clone()));
+            let caught = match refusal {
+                Some(reason) => Err(reason.clone()),
+                None => Ok(caught(&spec, entry, &fault, engine, device)),
+            };
+            trials.push(Trial { entry, fault, caught });
+        }
+    }
+    println!("\n{}", matrix(&trials));
+    let smallest = sensitivity(&spec, &entries, engine, device)?;
+    println!("\n{smallest}");
+    let missed = missed(&trials, &entries);
+    for line in &missed {
+        println!("MISSED {line}");
+    }
+    let tried = trials.iter().filter(|trial| trial.caught.is_ok()).count();
+    println!(
+        "\n{tried} faults planted in {} models, {} not applicable, {} missed",
+        entries.len(),
+        trials.len() - tried,
+        missed.len()
+    );
+    Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Has the exporter make the faulty programs; which it refused, and why.
+fn plant_in_programs<'a>(spec: &Spec, entries: &[&'a Entry]) -> Result<BTreeMap<(&'a str, String), String>> {
+    let mut orders = Vec::new();
+    for &entry in entries {
+        let in_program = faults::faults(entry).into_iter().filter(|fault| fault.plant == Plant::Program);
+        orders.extend(in_program.map(|fault| Order { entry, fault: Some(fault.name) }));
+    }
+    let plan = Plan { spec, orders, force: false, root: artifact::root() };
+    let bar = export::Bar::quiet();
+    let exported = carry_out(&plan, &bar).map_err(|failure| failed(&failure))?;
+    bar.end();
+    let mut refused = BTreeMap::new();
+    for one in exported {
+        let (Some(fault), Err(failure)) = (one.fault, one.outcome) else { continue };
+        let Some(reason) = failure.message.strip_prefix(NOT_APPLICABLE) else {
+            return Err(failed(&failure).context(format!("planting {fault} in {}", one.model)));
+        };
+        let entry = entries.iter().find(|entry| entry.name.as_str() == one.model);
+        if let Some(entry) = entry {
+            refused.insert((entry.name.as_str(), fault), reason.to_owned());
+        }
+    }
+    Ok(refused)
+}
+
+/// The checks that turn red on a faulty model; all of them when it does not even load.
+fn caught(
+    spec: &Spec,
+    entry: &Entry,
+    fault: &Fault,
+    engine: &'static dyn Engine,
+    device: Device,
+) -> BTreeSet<Check> {
+    let subject = Subject::new(entry, &spec.versions);
+    let card = subject.card();
+    let planted = (fault.plant == Plant::Program).then_some(fault.name.as_str());
+    let folder = folder(&artifact::root(), entry.name.as_str(), planted);
+    let applicable = Check::ALL.into_iter().filter(|check| check.omitted(entry).is_none());
+    match Patient::new(&folder, &card, fault, engine, device) {
+        Err(_) => applicable.collect(),
+        Ok(patient) => {
+            let bench = patient.bench(&card, entry.task);
+            applicable.filter(|check| check::body(*check)(&bench).is_err()).collect()
+        }
+    }
+}
+
+/// Faults × checks: in how many of the models that could have it each check caught the fault.
+fn matrix(trials: &[Trial]) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for trial in trials {
+        let name = plain(&trial.fault);
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    let headers: Vec<String> = ["fault", "models"]
+        .into_iter()
+        .map(str::to_owned)
+        .chain(Check::ALL.iter().map(|check| check.name().replace('_', "\n")))
+        .collect();
+    let mut rows = table(["fault", "models"]);
+    rows.set_header(headers);
+    for column in rows.column_iter_mut().skip(1) {
+        column.set_cell_alignment(comfy_table::CellAlignment::Right);
+    }
+    for name in names {
+        let own: Vec<&Trial> = trials.iter().filter(|trial| plain(&trial.fault) == name).collect();
+        let planted: Vec<&BTreeSet<Check>> =
+            own.iter().filter_map(|trial| trial.caught.as_ref().ok()).collect();
+        let mut row = vec![name.to_owned(), planted.len().to_string()];
+        let target = own[0].fault.target;
+        row.extend(Check::ALL.iter().map(|check| {
+            let caught = planted.iter().filter(|caught| caught.contains(check)).count();
+            match (caught, *check == target) {
+                (0, false) => "·".to_owned(),
+                (_, false) => caught.to_string(),
+                (_, true) => format!("[{caught}]"),
+            }
+        }));
+        rows.add_row(row);
+    }
+    format!("{rows}\n\nmodels in which each check caught the fault; [n]: the check that exists to catch it")
+}
+
+/// The fault's name without its argument.
+fn plain(fault: &Fault) -> &str {
+    fault.name.split(':').next().unwrap_or(&fault.name)
+}
+
+/// Faults that their check missed, and checks that nothing turned red, family by family.
+fn missed(trials: &[Trial], entries: &[&Entry]) -> Vec<String> {
+    let mut lines: Vec<String> = trials
+        .iter()
+        .filter_map(|trial| {
+            let caught = trial.caught.as_ref().ok()?;
+            let missed = !caught.contains(&trial.fault.target);
+            let others: Vec<_> = caught.iter().map(|check| check.name()).collect();
+            missed.then(|| {
+                let target = trial.fault.target.name();
+                let others = if others.is_empty() { "nothing".to_owned() } else { others.join(", ") };
+                format!(
+                    "{} in {}: {target} stays green; caught by {others}",
+                    trial.fault.name, trial.entry.name
+                )
+            })
+        })
+        .collect();
+    for entry in entries {
+        for check in Check::ALL.into_iter().filter(|check| check.omitted(entry).is_none()) {
+            let red = |trial: &Trial| {
+                trial.entry.family == entry.family
+                    && trial.caught.as_ref().is_ok_and(|caught| caught.contains(&check))
+            };
+            if !trials.iter().any(red) {
+                lines.push(format!("{}: no fault in family {} turns it red", check.name(), entry.family));
+            }
+        }
+    }
+    lines
+}
+
+/// The smallest change of one weight, relative to the weight's own size, that `matches_reference` catches.
+fn sensitivity(
+    spec: &Spec,
+    entries: &[&Entry],
+    engine: &'static dyn Engine,
+    device: Device,
+) -> Result<String> {
+    let mut rows = table(["family", "model", "smallest change caught", "of weight"]);
+    for entry in entries {
+        let subject = Subject::new(entry, &spec.versions);
+        let card = subject.card();
+        let session = Session::open(&folder(&artifact::root(), card.name, None), &card, engine, device)
+            .map_err(|failure| failed(&failure))?;
+        let (name, element) = faults::weight(&session.artifact).map_err(|failure| failed(&failure))?;
+        let size = session.program.weight(name, element).map_err(|failure| failed(&failure))?.abs();
+        let caught = |relative: f64| -> Result<bool> {
+            let fault = Fault {
+                name: String::new(),
+                target: Check::MatchesReference,
+                plant: Plant::Weight(relative * size),
+            };
+            let patient = Patient::new(&session.artifact.folder, &card, &fault, engine, device)
+                .map_err(|failure| failed(&failure))?;
+            Ok(check::body(Check::MatchesReference)(&patient.bench(&card, entry.task)).is_err())
+        };
+        let mut smallest = None;
+        for exponent in 0..8 {
+            let relative = 10f64.powi(-exponent);
+            if !caught(relative)? {
+                break;
+            }
+            smallest = Some(relative);
+        }
+        let smallest = smallest.map_or("none".to_owned(), |relative| format!("{relative:.0e}"));
+        rows.add_row([entry.family.to_string(), entry.name.to_string(), smallest, name.to_owned()]);
+    }
+    Ok(rows.to_string())
+}

@@ -1,0 +1,41 @@
+//! One file per command: its arguments, what it does, what it prints.
+
+pub mod export;
+pub mod faults;
+pub mod replay;
+pub mod run;
+pub mod select;
+pub mod setup;
+pub mod test;
+
+use anyhow::{Result, bail};
+use comfy_table::{CellAlignment, Table, presets};
+use hf_conformance::failure::Failure;
+use hf_conformance::spec::{self, Spec};
+use std::path::Path;
+
+/// The checked spec of the working directory's project.
+pub fn spec() -> Result<Spec> {
+    spec::load(Path::new(".")).or_else(|problems| {
+        for problem in &problems {
+            eprintln!("{problem}");
+        }
+        bail!("the spec has {} problem(s), listed above", problems.len())
+    })
+}
+
+/// A table without lines; all columns but the first are aligned to the right.
+pub fn table<const N: usize>(header: [&str; N]) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(header);
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// A failure as the end of a command: its stage, what is wrong and what helps.
+pub fn failed(failure: &Failure) -> anyhow::Error {
+    let details: String = failure.details.iter().map(|detail| format!("\n  {detail}")).collect();
+    anyhow::anyhow!("stage {}: {}{details}", failure.stage, failure.message)
+}

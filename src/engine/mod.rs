@@ -1,0 +1,83 @@
+//! Engines run programs. One trait, so that a check never knows which one it is talking to.
+//!
+//! In: an artifact's program file and a device. Out: a [`Program`] that maps host tensors to host tensors.
+
+#[cfg(feature = "libtorch")]
+mod archive;
+mod device;
+mod mock;
+mod tensor;
+#[cfg(feature = "libtorch")]
+pub mod torchscript;
+
+pub use device::{Device, DeviceError, Found, Request};
+pub use mock::Mock;
+pub use tensor::{Tensor, TensorError, Values};
+#[cfg(feature = "libtorch")]
+pub use torchscript::TorchScript;
+
+use crate::failure::{At, Failure, Stage};
+use std::path::Path;
+
+/// Something that runs exported programs.
+pub trait Engine: Sync {
+    /// `libtorch`, `mock`.
+    fn name(&self) -> &'static str;
+
+    /// Reads the program at `path` and brings it to `device`.
+    ///
+    /// # Errors
+    /// Stage `load` when the file is unreadable, stage `move` when the device refuses it.
+    fn load(&self, path: &Path, device: Device) -> Result<Box<dyn Program>, Failure>;
+}
+
+/// A loaded program.
+pub trait Program: Send + Sync {
+    /// Runs the program once. Inputs and outputs are on the host, in the artifact's order.
+    ///
+    /// # Errors
+    /// Stage `move` for the tensors, stage `run` for the program itself.
+    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure>;
+
+    /// Names and shapes of all parameters.
+    fn parameters(&self) -> Result<Vec<(String, Vec<usize>)>, Failure>;
+
+    /// Writes the program to `path`, in the engine's own format.
+    fn save(&self, path: &Path) -> Result<(), Failure>;
+
+    /// One element of a parameter.
+    fn weight(&self, parameter: &str, element: usize) -> Result<f64, Failure>;
+
+    /// Adds `delta` to one element of a parameter: how weight faults are planted.
+    fn nudge(&self, parameter: &str, element: usize, delta: f64) -> Result<(), Failure>;
+}
+
+/// The engine this build runs models on; `None` in a build without the `libtorch` feature.
+pub fn real() -> Option<&'static dyn Engine> {
+    #[cfg(feature = "libtorch")]
+    return Some(&TorchScript);
+    #[cfg(not(feature = "libtorch"))]
+    None
+}
+
+/// The device asked for by `auto`, `cpu`, `cuda`, `cuda:N` or `mps`, and the choice explained.
+///
+/// # Errors
+/// Stage `move` when the device is unknown or not there.
+pub fn choose(asked: &str) -> Result<(Device, String), Failure> {
+    let request: Request = asked.parse().at(Stage::Move, "choosing a device")?;
+    let found = devices();
+    let device = request.choose(&found).at(Stage::Move, "choosing a device")?;
+    Ok((device, request.explain(device, &found)))
+}
+
+/// The devices the real engine can use here.
+pub fn devices() -> Found {
+    #[cfg(feature = "libtorch")]
+    return torchscript::devices();
+    #[cfg(not(feature = "libtorch"))]
+    {
+        let none = || "this build has no libtorch".to_owned();
+        Found { cuda: Err(none()), mps: Err(none()) }
+    }
+}

@@ -1,0 +1,226 @@
+//! The real engine: TorchScript programs on libtorch, through tch.
+//!
+//! In: `program.pt`. Out: a loaded module on a device. tch's fallible calls are used throughout, so a C++
+//! exception becomes a [`Failure`]; nothing here panics on a bad file.
+
+use super::{Device, Engine, Found, Program, Tensor, Values, archive};
+use crate::failure::{At, Failure, Stage};
+use crate::task::Dtype;
+use std::path::Path;
+use std::sync::OnceLock;
+use tch::{CModule, IValue, Kind};
+
+/// libtorch's TorchScript interpreter.
+pub struct TorchScript;
+
+/// A module on a device.
+struct Module {
+    module: CModule,
+    device: tch::Device,
+}
+
+impl Engine for TorchScript {
+    fn name(&self) -> &'static str {
+        "libtorch"
+    }
+
+    fn load(&self, path: &Path, device: Device) -> Result<Box<dyn Program>, Failure> {
+        prepare();
+        let place = to_tch(device);
+        // Programs are exported on the CPU: there the file is right as it is.
+        let module = match device {
+            Device::Cpu => CModule::load(path).at(Stage::Load, path.display())?,
+            _ => {
+                let moved = archive::for_device(path, device)?;
+                CModule::load_data_on_device(&mut moved.as_slice(), place).at(Stage::Move, path.display())?
+            }
+        };
+        Ok(Box::new(Module { module, device: place }))
+    }
+}
+
+impl Program for Module {
+    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
+        let _guard = tch::no_grad_guard();
+        let inputs = inputs
+            .iter()
+            .map(|input| Ok(IValue::Tensor(to_device(input, self.device)?)))
+            .collect::<Result<Vec<_>, Failure>>()?;
+        let output = self.module.forward_is(&inputs).at(Stage::Run, "the program failed")?;
+        flatten(output)?.iter().map(to_host).collect()
+    }
+
+    fn parameters(&self) -> Result<Vec<(String, Vec<usize>)>, Failure> {
+        let parameters = self.module.named_parameters().at(Stage::Load, "listing parameters")?;
+        Ok(parameters.into_iter().map(|(name, tensor)| (name, shape(&tensor))).collect())
+    }
+
+    fn save(&self, path: &Path) -> Result<(), Failure> {
+        self.module.save(path).at(Stage::Load, format!("saving {}", path.display()))
+    }
+
+    fn weight(&self, parameter: &str, element: usize) -> Result<f64, Failure> {
+        let one = || self.parameter(parameter)?.f_double_value(&[element as i64]);
+        one().at(Stage::Load, format!("reading {parameter}[{element}]"))
+    }
+
+    fn nudge(&self, parameter: &str, element: usize, delta: f64) -> Result<(), Failure> {
+        let _guard = tch::no_grad_guard();
+        let nudged = || self.parameter(parameter)?.f_get(element as i64)?.f_add_scalar_(delta).map(drop);
+        nudged().at(Stage::Load, format!("changing {parameter}[{element}]"))
+    }
+}
+
+impl Module {
+    /// A parameter, flat, sharing its memory.
+    fn parameter(&self, name: &str) -> Result<tch::Tensor, tch::TchError> {
+        let parameters = self.module.named_parameters()?;
+        let found = parameters.into_iter().find(|(found, _)| found == name);
+        let (_, tensor) = found.ok_or_else(|| tch::TchError::Kind(format!("no parameter '{name}'")))?;
+        tensor.f_view([-1])
+    }
+}
+
+/// What devices libtorch can use here.
+pub fn devices() -> Found {
+    prepare();
+    let cuda = match load_cuda() {
+        Err(reason) => Err(reason.clone()),
+        Ok(()) => match usize::try_from(tch::Cuda::device_count()) {
+            Ok(count) if count > 0 && tch::Cuda::is_available() => Ok(count),
+            _ => Err("the driver lists no device".into()),
+        },
+    };
+    let mps = match (cfg!(target_os = "macos"), tch::utils::has_mps()) {
+        (false, _) => Err("not a Mac".into()),
+        (true, false) => Err("this libtorch or macOS has no MPS".into()),
+        (true, true) => Ok(()),
+    };
+    Found { cuda, mps }
+}
+
+/// Waits until everything sent to `device` is done; for timing.
+pub fn synchronise(device: Device) {
+    if let Device::Cuda(index) = device {
+        tch::Cuda::synchronize(index as i64);
+    }
+}
+
+/// Settings that hold for the whole process, made before the first call into libtorch.
+fn prepare() {
+    static ONCE: OnceLock<()> = OnceLock::new();
+    ONCE.get_or_init(|| {
+        // References are computed on one thread: the same order of additions gives the same bits.
+        // Tiny models are also fastest so.
+        tch::set_num_threads(1);
+    });
+}
+
+/// Brings libtorch's CUDA half into the process; without a driver that is neither possible nor useful.
+///
+/// A Linux linker drops `libtorch_cuda`, since no symbol of it is named, and CUDA then looks absent.
+/// Opening it at run time registers its kernels, and spares CPU-only runs its start-up time.
+fn load_cuda() -> &'static Result<(), String> {
+    static LOADED: OnceLock<Result<(), String>> = OnceLock::new();
+    LOADED.get_or_init(|| {
+        // TF32 rounds products to 10 bits; references are full float32. Set before CUDA starts.
+        // SAFETY: called once, before this process starts threads that read the environment in C.
+        unsafe { std::env::set_var("NVIDIA_TF32_OVERRIDE", "0") };
+        if cfg!(target_os = "macos") {
+            return Err("not on macOS".into());
+        }
+        open("libcuda.so.1").map_err(|_| "no NVIDIA driver (libcuda.so.1)".to_owned())?;
+        open("libtorch_cuda.so").map_err(|error| format!("this libtorch has no CUDA ({error})"))
+    })
+}
+
+/// Opens a shared library for the rest of the process.
+fn open(library: &str) -> Result<(), libloading::Error> {
+    #[cfg(unix)]
+    {
+        use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
+        // SAFETY: libcuda and libtorch_cuda run no code at load time but their own registration.
+        let library = unsafe { Library::open(Some(library), RTLD_NOW | RTLD_GLOBAL)? };
+        std::mem::forget(library);
+    }
+    #[cfg(not(unix))]
+    let _ = library;
+    Ok(())
+}
+
+fn to_tch(device: Device) -> tch::Device {
+    match device {
+        Device::Cpu => tch::Device::Cpu,
+        Device::Cuda(index) => tch::Device::Cuda(index),
+        Device::Mps => tch::Device::Mps,
+    }
+}
+
+fn kind(dtype: Dtype) -> Kind {
+    match dtype {
+        Dtype::Bool => Kind::Bool,
+        Dtype::Int64 => Kind::Int64,
+        Dtype::Float16 => Kind::Half,
+        Dtype::Bfloat16 => Kind::BFloat16,
+        Dtype::Float32 => Kind::Float,
+        Dtype::Float64 => Kind::Double,
+    }
+}
+
+fn dtype(kind: Kind) -> Result<Dtype, Failure> {
+    match kind {
+        Kind::Bool => Ok(Dtype::Bool),
+        Kind::Int64 | Kind::Int | Kind::Int16 | Kind::Int8 | Kind::Uint8 => Ok(Dtype::Int64),
+        Kind::Half => Ok(Dtype::Float16),
+        Kind::BFloat16 => Ok(Dtype::Bfloat16),
+        Kind::Float => Ok(Dtype::Float32),
+        Kind::Double => Ok(Dtype::Float64),
+        other => Err(Failure::new(Stage::Run, format!("the program returned elements of type {other:?}"))),
+    }
+}
+
+fn shape(tensor: &tch::Tensor) -> Vec<usize> {
+    tensor.size().iter().map(|&size| usize::try_from(size).unwrap_or(0)).collect()
+}
+
+fn to_device(tensor: &Tensor, device: tch::Device) -> Result<tch::Tensor, Failure> {
+    let shape: Vec<i64> = tensor.shape().iter().map(|&size| size as i64).collect();
+    let wide = match &tensor.values {
+        Values::Int(array) => tch::Tensor::f_from_slice(&array.iter().copied().collect::<Vec<_>>()),
+        Values::Float(array) => tch::Tensor::f_from_slice(&array.iter().copied().collect::<Vec<_>>()),
+    };
+    let moved = || wide?.f_to_kind(kind(tensor.dtype))?.f_reshape(&shape)?.f_to(device);
+    moved().at(Stage::Move, format!("an input to {device:?}"))
+}
+
+fn to_host(tensor: &tch::Tensor) -> Result<Tensor, Failure> {
+    let (dtype, shape) = (dtype(tensor.kind())?, shape(tensor));
+    // The move comes first: MPS has no float64.
+    let host = tensor.f_to(tch::Device::Cpu).at(Stage::Move, "an output to the host")?;
+    let flat = || host.f_contiguous()?.f_view([-1]);
+    let flat = flat().at(Stage::Move, "an output to the host")?;
+    let tensor = match dtype.is_float() {
+        true => {
+            let values = flat.f_to_kind(Kind::Double).and_then(|flat| Vec::try_from(&flat));
+            Tensor::float(dtype, &shape, values.at(Stage::Move, "an output to the host")?)
+        }
+        false => {
+            let values = flat.f_to_kind(Kind::Int64).and_then(|flat| Vec::try_from(&flat));
+            Tensor::int(dtype, &shape, values.at(Stage::Move, "an output to the host")?)
+        }
+    };
+    tensor.at(Stage::Run, "an output")
+}
+
+/// The tensors of a program's result, in order: it returns one tensor or a flat tuple of them.
+fn flatten(value: IValue) -> Result<Vec<tch::Tensor>, Failure> {
+    match value {
+        IValue::Tensor(tensor) => Ok(vec![tensor]),
+        IValue::TensorList(tensors) => Ok(tensors),
+        IValue::Tuple(values) => values.into_iter().try_fold(Vec::new(), |mut tensors, value| {
+            tensors.extend(flatten(value)?);
+            Ok(tensors)
+        }),
+        other => Err(Failure::new(Stage::Run, format!("the program returned {other:?}, not tensors"))),
+    }
+}

@@ -1,0 +1,205 @@
+//! Runs the exporter: one Python process per source package, which forks one process per model.
+
+use super::environment::Environment;
+use super::sources;
+use crate::artifact;
+use crate::failure::{At, Failure, Stage};
+use crate::spec::{Entry, Spec};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// Time one model may take.
+const TIMEOUT_SECONDS: u32 = 120;
+
+/// What to export, and how.
+pub struct Plan<'a> {
+    pub spec: &'a Spec,
+    pub orders: Vec<Order<'a>>,
+    /// Export even what is up to date.
+    pub force: bool,
+    /// The folder of artifacts.
+    pub root: PathBuf,
+}
+
+/// One artifact to make.
+#[derive(Clone, Debug)]
+pub struct Order<'a> {
+    pub entry: &'a Entry,
+    /// A fault to plant in the program; none but when the checks themselves are on trial.
+    pub fault: Option<String>,
+}
+
+/// What became of one order.
+#[derive(Debug)]
+pub struct Exported {
+    pub model: String,
+    pub fault: Option<String>,
+    /// Seconds it took; `None` when the artifact was up to date.
+    pub outcome: Result<Option<f64>, Failure>,
+}
+
+/// Hears how an export goes on.
+pub trait Progress {
+    /// So many artifacts will be made.
+    fn begin(&self, count: usize);
+    /// This model was just begun.
+    fn started(&self, model: &str);
+    /// This order is done, well or not.
+    fn finished(&self, exported: &Exported);
+}
+
+/// Carries out the orders of `plan` whose artifact is missing or stale.
+///
+/// # Errors
+/// Only for what stops all of them: no Python environment, an exporter that does not start. What goes wrong
+/// with one order is in its own outcome.
+pub fn export(plan: &Plan, progress: &dyn Progress) -> Result<Vec<Exported>, Failure> {
+    let (due, fresh): (Vec<&Order>, Vec<&Order>) =
+        plan.orders.iter().partition(|order| plan.force || !up_to_date(plan, order));
+    let mut exported: Vec<Exported> = fresh
+        .iter()
+        .map(|order| {
+            let model = order.entry.name.to_string();
+            Exported { model, fault: order.fault.clone(), outcome: Ok(None) }
+        })
+        .collect();
+    if due.is_empty() {
+        return Ok(exported);
+    }
+    let environment = Environment::ready(&plan.spec.versions).at(Stage::Export, "the Python environment")?;
+    progress.begin(due.len());
+    let mut sources: BTreeMap<&str, Vec<&Order>> = BTreeMap::new();
+    for order in due {
+        sources.entry(&order.entry.source).or_default().push(order);
+    }
+    for (source, orders) in sources {
+        exported.extend(export_from(plan, source, &orders, &environment, progress)?);
+    }
+    Ok(exported)
+}
+
+/// Where an artifact goes below `root`; one with a fault goes inside the healthy one's folder.
+pub fn folder(root: &Path, model: &str, fault: Option<&str>) -> PathBuf {
+    let healthy = root.join(model);
+    fault.map_or(healthy.clone(), |fault| healthy.join("faults").join(fault.replace(':', "-")))
+}
+
+fn up_to_date(plan: &Plan, order: &Order) -> bool {
+    let expected = super::key(&order.entry.digest(&plan.spec.versions));
+    let folder = folder(&plan.root, order.entry.name.as_str(), order.fault.as_deref());
+    artifact::manifest(&folder).is_ok_and(|found| found.is_some_and(|found| found.key == expected))
+}
+
+/// The exporter's words for an order: the entry's job, and where its artifact goes.
+fn job(plan: &Plan, order: &Order) -> Result<Value, Failure> {
+    let entry = order.entry;
+    let folder = folder(&plan.root, entry.name.as_str(), order.fault.as_deref());
+    let mut job = serde_json::to_value(entry.job()).at(Stage::Export, &entry.name)?;
+    job["key"] = json!(super::key(&entry.digest(&plan.spec.versions)));
+    job["directory"] = json!(std::path::absolute(&folder).at(Stage::Export, folder.display())?);
+    job["fault"] = json!(order.fault);
+    Ok(job)
+}
+
+/// A line of the exporter's standard output.
+#[derive(Deserialize)]
+#[serde(tag = "event", rename_all = "lowercase")]
+enum Event {
+    Ready {},
+    Started { model: String },
+    Done { model: String, fault: Option<String>, seconds: f64 },
+    Failed { model: String, fault: Option<String>, reason: String, detail: String },
+}
+
+fn export_from(
+    plan: &Plan,
+    source: &str,
+    orders: &[&Order],
+    environment: &Environment,
+    progress: &dyn Progress,
+) -> Result<Vec<Exported>, Failure> {
+    let package = tempfile::tempdir().at(Stage::Export, "a temporary folder")?;
+    sources::unpack(package.path()).at(Stage::Export, "unpacking the exporter")?;
+    std::fs::create_dir_all(&plan.root).at(Stage::Export, plan.root.display())?;
+    let overlay = environment.overlay(source, &plan.spec.versions).at(Stage::Export, source)?;
+    let request = json!({
+        "workers": std::thread::available_parallelism().map_or(1, usize::from),
+        "timeout_seconds": TIMEOUT_SECONDS,
+        "jobs": orders.iter().map(|order| job(plan, order)).collect::<Result<Vec<_>, _>>()?,
+    });
+    let mut exporter = Command::new(environment.python())
+        .args(["-m", "exporter"])
+        .env("PYTHONPATH", python_path(overlay.as_deref(), package.path()).at(Stage::Export, "PYTHONPATH")?)
+        // Nothing is fetched behind the user's back, and nothing is written beside the sources.
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .at(Stage::Export, environment.python().display())?;
+    let stderr = exporter.stderr.take().map(|mut stderr| {
+        std::thread::spawn(move || {
+            let mut text = Vec::new();
+            let _ = stderr.read_to_end(&mut text);
+            String::from_utf8_lossy(&text).into_owned()
+        })
+    });
+    if let Some(mut stdin) = exporter.stdin.take() {
+        // A dead exporter is reported below, with its own last words.
+        let _ = stdin.write_all(request.to_string().as_bytes());
+    }
+    let mut exported = Vec::new();
+    if let Some(stdout) = exporter.stdout.take() {
+        for line in BufReader::new(stdout).lines() {
+            let line = line.at(Stage::Export, "reading the exporter's events")?;
+            let event = serde_json::from_str(&line).at(Stage::Export, format!("exporter said '{line}'"))?;
+            exported.extend(heard(event, progress));
+        }
+    }
+    let status = exporter.wait().at(Stage::Export, "waiting for the exporter")?;
+    if !status.success() || exported.len() < orders.len() {
+        let said = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
+        return Err(last_lines(
+            Failure::new(Stage::Export, format!("the exporter broke off ({status})")),
+            &said,
+        ));
+    }
+    Ok(exported)
+}
+
+/// Passes an event on; an order that is done is returned.
+fn heard(event: Event, progress: &dyn Progress) -> Option<Exported> {
+    let exported = match event {
+        Event::Ready {} => return None,
+        Event::Started { model } => {
+            progress.started(&model);
+            return None;
+        }
+        Event::Done { model, fault, seconds } => Exported { model, fault, outcome: Ok(Some(seconds)) },
+        Event::Failed { model, fault, reason, detail } => {
+            let failure = last_lines(Failure::new(Stage::Export, reason), &detail);
+            Exported { model, fault, outcome: Err(failure) }
+        }
+    };
+    progress.finished(&exported);
+    Some(exported)
+}
+
+/// The end of what a process printed, as details.
+fn last_lines(failure: Failure, printed: &str) -> Failure {
+    let lines: Vec<&str> = printed.lines().filter(|line| !line.trim().is_empty()).collect();
+    let last = lines.len().saturating_sub(12);
+    lines[last..].iter().fold(failure, |failure, line| failure.with(*line))
+}
+
+/// The overlay, where there is one, before the exporter.
+fn python_path(
+    overlay: Option<&Path>,
+    package: &Path,
+) -> Result<std::ffi::OsString, std::env::JoinPathsError> {
+    std::env::join_paths(overlay.into_iter().chain([package]))
+}

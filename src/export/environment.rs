@@ -1,0 +1,210 @@
+//! The Python environment that exports models and holds libtorch.
+//!
+//! In: the pins of `spec/versions.yaml`. Out: `.venv` with exactly those packages, `.venv/torch` (a link to
+//! the torch package, where the build looks for libtorch), and an overlay folder per further source.
+//!
+//! `HF_CONFORMANCE_PYTHON` names an interpreter to use as it is; `HF_CONFORMANCE_TORCH_INDEX` an index that
+//! has other builds of torch (CPU only, another CUDA).
+
+use crate::spec::{Source, Versions};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// Oldest Python that the pinned packages support.
+const OLDEST: (u32, u32) = (3, 10);
+/// Written last: an environment without it, or with other pins in it, is made again.
+const STAMP: &str = "pins.txt";
+
+/// A ready interpreter.
+#[derive(Debug)]
+pub struct Environment {
+    python: PathBuf,
+    folder: PathBuf,
+}
+
+/// Why there is no environment.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvironmentError {
+    #[error(
+        "no Python {}.{} or later found (tried {tried}); install one, or name it in HF_CONFORMANCE_PYTHON",
+        OLDEST.0,
+        OLDEST.1
+    )]
+    NoPython { tried: String },
+    #[error(
+        "the Python environment is missing or has other versions than spec/versions.yaml; run: just setup"
+    )]
+    NotReady,
+    #[error("`{command}` failed ({status}): {said}")]
+    Command { command: String, status: String, said: String },
+    #[error("{}: {error}", path.display())]
+    Io { path: PathBuf, error: std::io::Error },
+    #[error("versions.yaml has no source '{0}'")]
+    NoSource(String),
+}
+
+impl Environment {
+    /// The environment as it stands, if it has the pinned packages.
+    pub fn ready(versions: &Versions) -> Result<Self, EnvironmentError> {
+        if let Some(python) = std::env::var_os("HF_CONFORMANCE_PYTHON") {
+            return Ok(Self { python: python.into(), folder: ".venv".into() });
+        }
+        let environment = Self::at(Path::new(".venv"));
+        match stamped(&environment.folder, &versions.python) && environment.torch().exists() {
+            true => Ok(environment),
+            false => Err(EnvironmentError::NotReady),
+        }
+    }
+
+    /// Makes the environment, or leaves it alone when it is ready.
+    pub fn set_up(versions: &Versions) -> Result<Self, EnvironmentError> {
+        if let Ok(environment) = Self::ready(versions) {
+            return Ok(environment);
+        }
+        let environment = Self::at(Path::new(".venv"));
+        if !environment.python.exists() {
+            let system = system_python()?;
+            run(&format!("creating .venv with {system}"), &system, ["-m", "venv", ".venv"])?;
+        }
+        environment.install(&versions.python)?;
+        environment.link_torch()?;
+        write(&environment.folder.join(STAMP), &stamp(&versions.python))?;
+        Ok(environment)
+    }
+
+    /// The interpreter.
+    pub fn python(&self) -> &Path {
+        &self.python
+    }
+
+    /// The folder to put first on PYTHONPATH for a source's classes; `None` for the base environment's own.
+    /// Its packages are installed without dependencies: torch stays the base environment's.
+    pub fn overlay(&self, source: &str, versions: &Versions) -> Result<Option<PathBuf>, EnvironmentError> {
+        let Source { overlay, .. } =
+            versions.sources.get(source).ok_or_else(|| EnvironmentError::NoSource(source.to_owned()))?;
+        if overlay.is_empty() {
+            return Ok(None);
+        }
+        let folder = self.folder.join("overlays").join(source);
+        if !stamped(&folder, overlay) {
+            let target = folder.display().to_string();
+            let pins = pins(overlay);
+            let fixed = ["-m", "pip", "install", "--no-deps", "--upgrade", "--target", &target];
+            let arguments = fixed.into_iter().chain(pins.iter().map(String::as_str));
+            run(&format!("installing {source}"), &self.python, arguments)?;
+            write(&folder.join(STAMP), &stamp(overlay))?;
+        }
+        std::path::absolute(&folder).map(Some).map_err(|error| EnvironmentError::Io { path: folder, error })
+    }
+
+    fn at(folder: &Path) -> Self {
+        let python = if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" };
+        Self { python: folder.join(python), folder: folder.to_owned() }
+    }
+
+    fn torch(&self) -> PathBuf {
+        self.folder.join("torch")
+    }
+
+    fn install(&self, packages: &BTreeMap<String, String>) -> Result<(), EnvironmentError> {
+        let pins = pins(packages);
+        let (torch, rest): (Vec<_>, Vec<_>) = pins.iter().partition(|pin| pin.starts_with("torch=="));
+        if let Ok(index) = std::env::var("HF_CONFORMANCE_TORCH_INDEX") {
+            let fixed = ["-m", "pip", "install", "--index-url", index.as_str()];
+            let arguments = fixed.into_iter().chain(torch.iter().map(|pin| pin.as_str()));
+            run("installing torch", &self.python, arguments)?;
+        }
+        let all = torch.iter().chain(&rest).map(|pin| pin.as_str());
+        run("installing packages", &self.python, ["-m", "pip", "install"].into_iter().chain(all)).map(drop)
+    }
+
+    /// `.venv/torch` → the torch package: one path for every Python version, known to `.cargo/config.toml`.
+    fn link_torch(&self) -> Result<(), EnvironmentError> {
+        let print = "import importlib.util, pathlib; print(pathlib.Path(importlib.util.find_spec('torch').origin).parent)";
+        let torch = run("looking for torch", &self.python, ["-c", print])?;
+        let link = self.torch();
+        let io = |error| EnvironmentError::Io { path: self.torch(), error };
+        if link.symlink_metadata().is_ok() {
+            std::fs::remove_file(&link).map_err(io)?;
+        }
+        #[cfg(unix)]
+        std::os::unix::fs::symlink(torch.trim(), &link).map_err(io)?;
+        #[cfg(windows)]
+        std::os::windows::fs::symlink_dir(torch.trim(), &link).map_err(io)?;
+        Ok(())
+    }
+}
+
+/// The first interpreter on the PATH that is recent enough.
+fn system_python() -> Result<String, EnvironmentError> {
+    let candidates = ["python3", "python3.13", "python3.12", "python3.11", "python3.10", "python"];
+    let recent = format!("import sys; sys.exit(sys.version_info < {OLDEST:?})");
+    let works = |python: &&str| {
+        let mut command = Command::new(python);
+        command.args(["-c", &recent]).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    };
+    let found = candidates.iter().find(|python| works(python));
+    found
+        .map(|python| (*python).to_owned())
+        .ok_or_else(|| EnvironmentError::NoPython { tried: candidates.join(", ") })
+}
+
+/// `name==version` for every package.
+fn pins(packages: &BTreeMap<String, String>) -> Vec<String> {
+    packages.iter().map(|(name, version)| format!("{name}=={version}")).collect()
+}
+
+fn stamp(packages: &BTreeMap<String, String>) -> String {
+    pins(packages).join("\n")
+}
+
+fn stamped(folder: &Path, packages: &BTreeMap<String, String>) -> bool {
+    std::fs::read_to_string(folder.join(STAMP)).is_ok_and(|text| text == stamp(packages))
+}
+
+fn write(path: &Path, text: &str) -> Result<(), EnvironmentError> {
+    std::fs::write(path, text).map_err(|error| EnvironmentError::Io { path: path.to_owned(), error })
+}
+
+/// Runs a command under a spinner that shows its latest line; its standard output on success.
+fn run<'a>(
+    what: &str,
+    program: impl AsRef<OsStr>,
+    arguments: impl IntoIterator<Item = &'a str>,
+) -> Result<String, EnvironmentError> {
+    let mut command = Command::new(program.as_ref());
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let shown = format!("{command:?}").replace('"', "");
+    let io = |error| EnvironmentError::Io { path: program.as_ref().into(), error };
+    let mut child = command.spawn().map_err(io)?;
+    let spinner = ProgressBar::new_spinner().with_prefix(what.to_owned());
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} [{elapsed}] {wide_msg}") {
+        spinner.set_style(style);
+    }
+    spinner.enable_steady_tick(Duration::from_millis(200));
+    let stderr = child.stderr.take().map(|stderr| {
+        std::thread::spawn(move || BufReader::new(stderr).lines().map_while(Result::ok).collect::<Vec<_>>())
+    });
+    let mut printed = Vec::new();
+    for line in child.stdout.take().into_iter().flat_map(|stdout| BufReader::new(stdout).lines()) {
+        let line = line.map_err(io)?;
+        spinner.set_message(line.clone());
+        printed.push(line);
+    }
+    let status = child.wait().map_err(io)?;
+    spinner.finish_and_clear();
+    match status.success() {
+        true => Ok(printed.join("\n")),
+        false => {
+            let errors = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
+            let last = errors.len().saturating_sub(5);
+            let said = errors[last..].join("; ");
+            Err(EnvironmentError::Command { command: shown, status: status.to_string(), said })
+        }
+    }
+}

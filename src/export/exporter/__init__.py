@@ -1,0 +1,21 @@
+"""Exports HuggingFace models to TorchScript, with the eager outputs they must reproduce.
+
+In: jobs (`job.py`) as JSON on stdin, one per model. Out: one event per line on stdout, and per model a folder
+with `program.pt`, `cases.safetensors` and `manifest.json`.
+
+The path of one job, file by file:
+
+    __main__    reads the request, keeps stdout for events
+    runner      forks one process per job, reports what became of it
+    job         what a job says
+    export      the steps of one job, in order
+    model       class, config and weights  ->  an eager model
+    inputs      a case                     ->  named input tensors
+    reference   model + inputs             ->  eager outputs in fp32, fp64 and half precision
+    contract    outputs                    ->  nothing, or the promise that they break
+    program     model + traced case        ->  TorchScript
+    generation  model                      ->  the tokens of greedy decoding
+    faults      a fault's name             ->  a program that is wrong in that one way
+    adapters    a model type               ->  patches without which its class cannot be traced
+    artifact    all of it                  ->  files, whole or not at all
+"""

@@ -1,0 +1,91 @@
+"""The files of an artifact.
+
+In: programs, reference tensors and a manifest. Out: a folder that is there as a whole or not at all.
+"""
+
+import glob
+import hashlib
+import json
+import os
+import re
+import shutil
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from .errors import stage
+from .job import Json
+from .program import Tensors
+
+LITERAL = re.compile(rb'torch\.device\("')
+
+
+@contextmanager
+def folder(directory: Path) -> Iterator[Path]:
+    """A new folder to write to, which takes the place of `directory` when the block ends well."""
+    _sweep(directory)
+    partial = partial_path(directory, os.getpid())
+    partial.mkdir(parents=True)
+    yield partial
+    if directory.exists():
+        old = partial.with_name(f"{partial.name}-old")
+        directory.rename(old)
+        partial.rename(directory)
+        shutil.rmtree(old)
+    else:
+        partial.rename(directory)
+
+
+def partial_path(directory: Path, process: int) -> Path:
+    """Where a process writes before the rename."""
+    return directory.with_name(f"{directory.name}.partial-{process}")
+
+
+def _sweep(directory: Path) -> None:
+    """Removes what exports of this artifact left behind whose processes were killed."""
+    for path in directory.parent.glob(f"{glob.escape(directory.name)}.partial-*"):
+        process = int(
+            path.name.removeprefix(f"{directory.name}.partial-").removesuffix("-old")
+        )
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            shutil.rmtree(path)
+
+
+def save_program(program: torch.jit.ScriptModule, path: Path) -> None:
+    """Writes a TorchScript archive."""
+    with stage("torch.jit.save"):
+        torch.jit.save(program, str(path))
+
+
+def save_tensors(tensors: Tensors, path: Path) -> None:
+    """Writes tensors, each with storage of its own (safetensors refuses shared memory)."""
+    save_file(
+        {name: value.detach().clone().contiguous() for name, value in tensors.items()},
+        path,
+    )
+
+
+def save_manifest(manifest: Json, path: Path) -> None:
+    """Writes the manifest, with the digests of its neighbours."""
+    files = {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in sorted(path.parent.iterdir())
+    }
+    path.write_text(json.dumps(manifest | {"files": files}, indent=1) + "\n")
+
+
+def device_literals(path: Path) -> int:
+    """How many devices are written into the code of a TorchScript archive."""
+    with zipfile.ZipFile(path) as archive:
+        code = [
+            name
+            for name in archive.namelist()
+            if "/code/" in name and name.endswith(".py")
+        ]
+        return sum(len(LITERAL.findall(archive.read(name))) for name in code)

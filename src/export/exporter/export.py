@@ -1,0 +1,98 @@
+"""The steps of one job, in order.
+
+In: a `Job`. Out: its artifact folder.
+"""
+
+import platform
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+import transformers
+from torch import nn
+
+from . import artifact, faults, generation, inputs, model, program, reference
+from .job import Job, Json
+
+FORMAT = 1
+
+
+def versions() -> dict[str, str]:
+    """The versions that decide what an export contains."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+    }
+
+
+def export(job: Job) -> None:
+    """Builds the model, takes references from it, traces it, writes the artifact."""
+    start = time.monotonic()
+    eager = model.build(job)
+    program.check_inputs(eager, job)
+    dims = model.resolve_dims(job, eager.config)
+    cases = {
+        case.name: inputs.fill(job, eager.config, dims, case, job.padding)
+        for case in job.cases
+    }
+    traced = cases[job.traced.name]
+    layers = program.find_layers(eager, job, traced)
+    tensors = reference.references(eager, job, dims, cases, layers)
+    facts = None
+    if job.generation:
+        generated, facts = generation.generate(eager, job, dims)
+        tensors |= {f"generate/{name}": value for name, value in generated.items()}
+
+    with artifact.folder(Path(job.directory)) as folder:
+        script = program.trace(program.Program(eager, job, layers), traced)
+        artifact.save_program(script, folder / "program.pt")
+        manifest = _manifest(job, eager, dims, script) | {
+            "layers": reference.layer_names(job, tensors),
+            "device_literals": artifact.device_literals(folder / "program.pt"),
+            "generation": facts,
+        }
+        for name in job.half:
+            dtype = getattr(torch, name)
+            half = program.Program(reference.converted(eager, dtype), job, [])
+            artifact.save_program(
+                program.trace(half, reference.cast(traced, dtype)),
+                folder / f"program.{name}.pt",
+            )
+        if job.fault:
+            for name, faulty in faults.plant(job, eager, layers, cases).items():
+                artifact.save_program(faulty, folder / name)
+        artifact.save_tensors(tensors, folder / "cases.safetensors")
+        manifest["seconds"] = round(time.monotonic() - start, 3)
+        artifact.save_manifest(manifest, folder / "manifest.json")
+
+
+def _manifest(
+    job: Job, eager: nn.Module, dims: dict[str, int], script: torch.jit.ScriptModule
+) -> Json:
+    # Tied parameters are listed under each of their names, as libtorch lists them.
+    parameters = dict(script.named_parameters(remove_duplicate=False))
+    return {
+        "format": FORMAT,
+        "key": job.key,
+        "model": job.model,
+        "task": job.task,
+        "class": type(eager).__name__,
+        "module": type(eager).__module__,
+        "model_type": eager.config.model_type,
+        "checkpoint": job.checkpoint,
+        "weights": job.weights,
+        "seed": job.seed,
+        "versions": versions(),
+        "dims": dims,
+        "cases": [asdict(case) for case in job.cases],
+        "inputs": [entry.name for entry in job.inputs],
+        "outputs": [entry.name for entry in job.outputs],
+        "parameters": {
+            "count": sum(tensor.numel() for tensor in parameters.values()),
+            "tensors": {
+                name: list(tensor.shape) for name, tensor in parameters.items()
+            },
+        },
+    }

@@ -1,0 +1,100 @@
+"""Greedy decoding with the model's own cache.
+
+In: a model and prompts. Out: the new tokens, and the ids that a loop over the program needs to repeat them.
+"""
+
+import torch
+from torch import Tensor, nn
+from transformers import GenerationConfig, GenerationMixin
+
+from .errors import ExportError, stage
+from .inputs import fill, padding_id
+from .job import Case, Job, Json
+from .model import Config, token_id
+from .program import Tensors
+
+ROWS = 2
+# A token that first appears this late can be made the end of the text without making the test short.
+LATE = 11
+
+
+def generate(model: nn.Module, job: Job, dims: dict[str, int]) -> tuple[Tensors, Json]:
+    """The tensors of the case `generate`, and what the manifest says about it."""
+    decoder_only = not model.config.is_encoder_decoder
+    # A decoder goes on where the row ends, so its padding must stand before the prompt.
+    padding = "left" if decoder_only and job.padding != "none" else job.padding
+    prompts = fill(job, model.config, dims, _case(job), padding)
+    if not decoder_only:
+        del prompts[job.generation.grows]
+    facts = {
+        "eos": None,
+        "pad": padding_id(model.config),
+        "start": None if decoder_only else _start(model.config),
+        "new_tokens": job.new_tokens,
+    }
+    with stage("generate"):
+        tokens = _greedy(model, job, prompts, facts)
+        facts["eos"] = late_token(tokens)
+        if facts["eos"] is not None:
+            tokens = _greedy(model, job, prompts, facts)
+    held = {token_id(model.config, name) for name in job.placeholders}
+    if held & set(tokens.flatten().tolist()):
+        raise ExportError(
+            "generate: a new token is a placeholder; give the entry another seed"
+        )
+    return {
+        **{f"input/{name}": value for name, value in prompts.items()},
+        "tokens": tokens,
+    }, facts
+
+
+def _case(job: Job) -> Case:
+    """The traced sizes with two rows; whatever else counts rows (images, texts) keeps its ratio."""
+    sizes = job.traced.sizes
+    leading = {entry.shape[0] for entry in job.inputs} & sizes.keys()
+    scaled = {symbol: sizes[symbol] * ROWS // sizes["batch"] for symbol in leading}
+    return Case("generate", {**sizes, **scaled})
+
+
+def _start(config: Config) -> int:
+    for name in ("decoder_start_token_id", "bos_token_id"):
+        value = getattr(config, name, None)
+        if value is not None:
+            return value
+    raise ExportError(
+        f"generate: {type(config).__name__} has no decoder_start_token_id"
+    )
+
+
+def _greedy(model: nn.Module, job: Job, prompts: Tensors, facts: Json) -> Tensor:
+    """New tokens of the library's own greedy loop, past any `generate` that the class overrides."""
+    config = GenerationConfig(
+        do_sample=False,
+        num_beams=1,
+        max_new_tokens=job.new_tokens,
+        use_cache=True,
+        eos_token_id=facts["eos"],
+        pad_token_id=facts["pad"],
+        decoder_start_token_id=facts["start"],
+    )
+    model.generation_config = config
+    given = {
+        name: value
+        for name, value in prompts.items()
+        if name != job.generation.positions
+    }
+    with torch.no_grad():
+        tokens = GenerationMixin.generate(model, **given, generation_config=config)
+    prompt = prompts.get(job.generation.grows)
+    return tokens[:, 1 if prompt is None else prompt.shape[1] :]
+
+
+def late_token(tokens: Tensor) -> int | None:
+    """A token that appears in some row for the first time late, and in no row before."""
+    rows = tokens.tolist()
+    for step in range(LATE, tokens.shape[1]):
+        seen = {token for row in rows for token in row[:step]}
+        fresh = [row[step] for row in rows if row[step] not in seen]
+        if fresh:
+            return fresh[0]
+    return None

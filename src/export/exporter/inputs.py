@@ -1,0 +1,176 @@
+"""Input values of a case.
+
+In: a job, its config and sizes. Out: one tensor per input, by name. The values depend on the seed, the case
+and the input's name alone, so that adding an input changes no other.
+"""
+
+import hashlib
+import math
+import re
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .errors import ExportError
+from .job import Case, Input, Job
+from .model import Config, token_id
+
+SPECIAL = re.compile(r"_token_(id|ids|index)$")
+
+
+def fill(
+    job: Job, config: Config, dims: dict[str, int], case: Case, padding: str
+) -> dict[str, Tensor]:
+    """The inputs of a case, with rows padded on that side (left, right or none)."""
+    return _Filler(job, config, dims, case, padding).fill()
+
+
+def padding_id(config: Config) -> int:
+    """The id that fills padded positions: the config's, or 0 where it names none."""
+    for owner in (config, getattr(config, "text_config", None)):
+        value = getattr(owner, "pad_token_id", None)
+        if isinstance(value, int) and value >= 0:
+            return value
+    return 0
+
+
+class _Filler:
+    def __init__(
+        self, job: Job, config: Config, dims: dict[str, int], case: Case, padding: str
+    ) -> None:
+        self.job, self.config, self.case, self.padding = job, config, case, padding
+        self.sizes = {**dims, **case.sizes}
+        self.vocabulary = dims.get("vocabulary", 0)
+        self.copies = [
+            (token_id(config, name), count) for name, count in job.placeholders.items()
+        ]
+        self.masks = {entry.shape: self._mask(entry) for entry in job.of_kind("mask")}
+
+    def fill(self) -> dict[str, Tensor]:
+        return {
+            entry.name: self._values(entry).to(getattr(torch, entry.dtype))
+            for entry in self.job.inputs
+        }
+
+    def _values(self, entry: Input) -> Tensor:
+        shape, generator = self._shape(entry), self._generator(entry)
+        match entry.kind:
+            case "tokens":
+                return self._tokens(entry)
+            case "mask":
+                return self.masks[entry.shape]
+            case "positions":
+                return (self._mask_of(entry).cumsum(-1) - 1).clamp(min=0)
+            case "normal":
+                return torch.randn(shape, generator=generator)
+            case "uniform":
+                return torch.rand(shape, generator=generator)
+            case "boxes":
+                corners = torch.randint(0, 1001, shape, generator=generator).unflatten(
+                    -1, (2, 2)
+                )
+                return corners.sort(dim=-2).values.flatten(-2)
+            case "integers":
+                return torch.randint(
+                    entry.fill["low"], entry.fill["high"], shape, generator=generator
+                )
+            case "ones":
+                return torch.ones(shape)
+        raise ExportError(f"input {entry.name!r} has an unknown fill {entry.kind!r}")
+
+    def _shape(self, entry: Input) -> list[int]:
+        unknown = [d for d in entry.shape if isinstance(d, str) and d not in self.sizes]
+        if unknown:
+            raise ExportError(
+                f"no size for {unknown[0]!r} of input {entry.name!r}; add it under `axes` or `dims`"
+            )
+        return [self.sizes[d] if isinstance(d, str) else d for d in entry.shape]
+
+    def _generator(self, entry: Input) -> torch.Generator:
+        digest = hashlib.sha256(
+            f"{self.job.seed}/{self.case.name}/{entry.name}".encode()
+        ).digest()
+        return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
+
+    def _holds_placeholders(self, entry: Input) -> bool:
+        """Placeholders stand in the job's first token input."""
+        return entry.name == self.job.of_kind("tokens")[0].name
+
+    def _mask(self, entry: Input) -> Tensor:
+        """Row 0 is unpadded, every further row has more zeros, never as many as to cut a placeholder."""
+        *rows, length = self._shape(entry)
+        mask = torch.ones(math.prod(rows), length, dtype=torch.int64)
+        beside = [
+            tokens
+            for tokens in self.job.of_kind("tokens")
+            if tokens.shape == entry.shape
+        ]
+        held = (
+            sum(count for _, count in self.copies)
+            if any(map(self._holds_placeholders, beside))
+            else 0
+        )
+        for row in range(1, len(mask)):
+            zeros = min(max(row * length // 6, 1), length // 2, length - 1 - held)
+            if zeros <= 0 or self.padding == "none":
+                continue
+            mask[
+                row,
+                slice(zeros) if self.padding == "left" else slice(length - zeros, None),
+            ] = 0
+        return mask.reshape(*rows, length)
+
+    def _mask_of(self, entry: Input) -> Tensor:
+        mask = self.masks.get(entry.shape)
+        return (
+            torch.ones(self._shape(entry), dtype=torch.int64) if mask is None else mask
+        )
+
+    def _tokens(self, entry: Input) -> Tensor:
+        mask = self._mask_of(entry)
+        plain = torch.tensor(
+            sorted(set(range(self.vocabulary)) - special_ids(self.config))
+        )
+        if not len(plain):
+            raise ExportError(f"no ordinary token in a vocabulary of {self.vocabulary}")
+        chosen = torch.randint(
+            0, len(plain), mask.shape, generator=self._generator(entry)
+        )
+        tokens = torch.where(mask == 1, plain[chosen], padding_id(self.config))
+        if self._holds_placeholders(entry):
+            self._place(tokens, mask)
+        return tokens
+
+    def _place(self, tokens: Tensor, mask: Tensor) -> None:
+        """Writes the placeholders right after each row's first real token."""
+        held = torch.tensor(
+            [token for token, count in self.copies for _ in range(count)],
+            dtype=torch.int64,
+        )
+        if 1 + len(held) > tokens.shape[-1]:
+            raise ExportError(
+                f"{len(held)} placeholders do not fit a row of {tokens.shape[-1]} tokens"
+            )
+        for row, real in zip(tokens.flatten(0, -2), mask.flatten(0, -2), strict=True):
+            start = int(real.argmax()) + 1
+            row[start : start + len(held)] = held
+
+
+def special_ids(config: Config) -> set[int]:
+    """Every id that the config or a config inside it gives a meaning: padding, start, end, placeholders."""
+    found: set[int] = set()
+
+    def visit(values: dict[str, Any]) -> None:
+        for name, value in values.items():
+            if isinstance(value, dict):
+                visit(value)
+            elif SPECIAL.search(str(name)):
+                found.update(
+                    item
+                    for item in (value if isinstance(value, list) else [value])
+                    if item is not None
+                )
+
+    visit(config.to_dict())
+    return found

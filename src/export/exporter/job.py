@@ -1,0 +1,108 @@
+"""One model to export, as the Rust side describes it.
+
+In: a JSON object. Out: a typed `Job`. Every key is always present; see the fields for what they mean.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+Json = dict[str, Any]
+Shape = tuple[str | int, ...]
+
+
+@dataclass(frozen=True)
+class Input:
+    """A named input of the program; `fill` says which values it gets."""
+
+    name: str
+    dtype: str
+    shape: Shape
+    fill: Json
+
+    @property
+    def kind(self) -> str:
+        """The fill's kind: tokens, mask, positions, normal, uniform, boxes, integers or ones."""
+        return self.fill["kind"]
+
+
+@dataclass(frozen=True)
+class Output:
+    """A named output that the task promises."""
+
+    name: str
+    dtype: str
+    shape: Shape
+    range: str
+
+
+@dataclass(frozen=True)
+class Case:
+    """Sizes at which the model is run; the case named `traced` comes first."""
+
+    name: str
+    sizes: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """Inputs and output of greedy decoding, by name; null where the model has no such input."""
+
+    grows: str
+    mask: str | None
+    positions: str | None
+    logits: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """One model to export."""
+
+    model: str
+    family: str
+    task: str
+    class_name: str
+    source: str
+    checkpoint: str | None
+    weights: str
+    config: Json
+    seed: int
+    padding: str
+    dims: dict[str, list[str] | int]
+    cases: tuple[Case, ...]
+    inputs: tuple[Input, ...]
+    placeholders: dict[str, int]
+    outputs: tuple[Output, ...]
+    generation: Generation | None
+    new_tokens: int
+    half: tuple[str, ...]
+    fault: str | None
+    key: str
+    directory: str
+
+    @classmethod
+    def from_json(cls, data: Json) -> "Job":
+        """Reads a job; a missing or unknown key is an error."""
+        fields = dict(data)
+        generation = fields["generation"]
+        fields |= {
+            "class_name": fields.pop("class"),
+            "cases": tuple(Case(**case) for case in fields["cases"]),
+            "inputs": tuple(Input(**_shaped(entry)) for entry in fields["inputs"]),
+            "outputs": tuple(Output(**_shaped(entry)) for entry in fields["outputs"]),
+            "generation": generation and Generation(**generation),
+            "half": tuple(fields["half"]),
+        }
+        return cls(**fields)
+
+    @property
+    def traced(self) -> Case:
+        """The case that the program is traced at."""
+        return self.cases[0]
+
+    def of_kind(self, kind: str) -> list[Input]:
+        """The inputs with that kind of fill, in order."""
+        return [entry for entry in self.inputs if entry.kind == kind]
+
+
+def _shaped(entry: Json) -> Json:
+    return entry | {"shape": tuple(entry["shape"])}

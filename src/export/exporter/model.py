@@ -1,0 +1,204 @@
+"""The eager model of a job.
+
+In: a class name, config overrides and a seed (or a checkpoint, which brings its own config). Out: the model
+in eval mode, fp32, with weights that let every output vary, and the sizes that its config gives to the
+symbols of the task.
+"""
+
+import importlib
+import math
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+from transformers.pytorch_utils import Conv1D
+
+from .errors import ExportError, nearest, stage
+from .job import Job, Json
+
+Config = transformers.PretrainedConfig
+# Config attributes that choose the plain formula: no cache among the outputs, and experts multiplied in a way
+# that neither branches on data nor refuses fp64.
+PLAIN = {"use_cache": False, "_experts_implementation": "batched_mm"}
+# Standard deviation of embeddings, and of a linear layer's output for inputs near 1. With equal shares of
+# both, a model with tied embeddings repeats its last token for ever; layers must outweigh embeddings.
+EMBEDDING = 0.5
+GAIN = 1.5
+# Ids that models read from their config although config classes no longer declare them.
+GENERATION_IDS = frozenset(
+    name for name in vars(transformers.GenerationConfig()) if name.endswith("_token_id")
+)
+
+
+def find_class(job: Job) -> type[nn.Module]:
+    """The class of that name in the job's source package."""
+    package = importlib.import_module(job.source)
+    found = getattr(package, job.class_name, None)
+    if found is None:
+        hint = nearest(job.class_name, dir(package))
+        raise ExportError(
+            f"{job.source} {package.__version__} has no class {job.class_name!r}{hint}"
+        )
+    return found
+
+
+def build(job: Job) -> nn.Module:
+    """The job's model, without attention kernels or caches that a trace cannot hold."""
+    model_class = find_class(job)
+    with stage(f"building {job.class_name}"):
+        model = (
+            _from_checkpoint(model_class, job)
+            if job.weights == "checkpoint"
+            else _random(model_class, job)
+        )
+    for config in _configs(model.config):
+        for name, value in PLAIN.items():
+            if hasattr(config, name):
+                setattr(config, name, value)
+    return model.eval().requires_grad_(False)
+
+
+def resolve_dims(job: Job, config: Config) -> dict[str, int]:
+    """The size of every symbol that the config decides; a needed symbol that it does not know is an error."""
+    needed = {symbol for entry in (*job.inputs, *job.outputs) for symbol in entry.shape}
+    dims = {}
+    for symbol, paths in job.dims.items():
+        if isinstance(paths, int):
+            dims[symbol] = paths
+            continue
+        values = (_attribute(config, path) for path in paths)
+        size = next((value for value in values if type(value) is int), None)
+        if size is not None:
+            dims[symbol] = size
+        elif symbol in needed:
+            raise ExportError(
+                f"no size for {symbol!r}: none of {', '.join(paths)} is an attribute of "
+                f"{type(config).__name__}; add it under `dims`"
+            )
+    return dims
+
+
+def token_id(config: Config, name: str) -> int:
+    """The token id that the config (or its text config) keeps under that name."""
+    for path in (name, f"text_config.{name}"):
+        value = _attribute(config, path)
+        if type(value) is int:
+            return value
+    raise ExportError(
+        f"{type(config).__name__} has no token id {name!r}, which `placeholders` names"
+    )
+
+
+def _from_checkpoint(model_class: Any, job: Job) -> nn.Module:
+    model, info = model_class.from_pretrained(
+        job.checkpoint,
+        attn_implementation="eager",
+        dtype=torch.float32,
+        output_loading_info=True,
+    )
+    missing = sorted(info["missing_keys"])
+    if missing:
+        raise ExportError(
+            f"checkpoint {job.checkpoint} lacks {len(missing)} weights of {job.class_name}, "
+            f"first {missing[0]}"
+        )
+    return model
+
+
+def _random(model_class: Any, job: Job) -> nn.Module:
+    config = _configure(model_class.config_class, job.config)
+    config._attn_implementation = "eager"
+    torch.manual_seed(job.seed)
+    model = model_class(config)
+    randomise(model, job.seed)
+    return model
+
+
+def _configure(config_class: type[Config], overrides: Json) -> Config:
+    """The config; a class that is made of two configs, and has no default of its own, must be given both."""
+    default = Config() if config_class.has_no_defaults_at_init else config_class()
+    return config_class(**_checked(default, overrides))
+
+
+def _checked(default: Config, overrides: Json) -> Json:
+    """The overrides, known attributes only, with sub-configs told their model type."""
+    kwargs = {}
+    for name, value in overrides.items():
+        inner = _inner(getattr(default, name, None), value)
+        composed = inner is not None and type(default) is Config
+        if not (hasattr(default, name) or name in GENERATION_IDS or composed):
+            hint = nearest(name, [*vars(default), *default.attribute_map])
+            raise ExportError(f"{type(default).__name__} has no {name!r}{hint}")
+        kwargs[name] = (
+            value
+            if inner is None
+            else {"model_type": inner.model_type} | _checked(inner, value)
+        )
+    return kwargs
+
+
+def _inner(default: Any, value: Any) -> Config | None:
+    """The default of the sub-config that an override describes; None when it describes a plain value."""
+    if not isinstance(value, dict):
+        return None
+    model_type = value.get("model_type")
+    if isinstance(default, Config) and model_type in (None, default.model_type):
+        return default
+    return transformers.AutoConfig.for_model(model_type) if model_type else None
+
+
+def _configs(config: Config) -> list[Config]:
+    """A config and all configs inside it."""
+    inner = [value for value in vars(config).values() if isinstance(value, Config)]
+    return [config, *(found for value in inner for found in _configs(value))]
+
+
+def _attribute(config: Config, path: str) -> Any:
+    value: Any = config
+    for name in path.split("."):
+        value = getattr(value, name, None)
+    return value
+
+
+def randomise(model: nn.Module, seed: int) -> None:
+    """Gives parameters and batch-norm statistics values that keep hidden states near 1 and outputs varied.
+
+    Plain `init_weights` leaves biases and whole heads at zero and norms at one: that hides most faults.
+    """
+    generator = torch.Generator().manual_seed(seed)
+
+    def normal(like: Tensor) -> Tensor:
+        return torch.randn(like.shape, generator=generator)
+
+    with torch.no_grad():
+        for name, parameter in sorted(model.named_parameters()):
+            owner = model.get_submodule(name.rpartition(".")[0])
+            scale = _scale(owner, parameter)
+            if scale is not None:
+                parameter.copy_(scale * normal(parameter))
+            elif parameter.ndim < 2 or parameter.std() == 0:
+                parameter.add_(0.1 * normal(parameter))
+            else:
+                parameter.mul_(max(1.0, 0.1 / parameter.std().item()))
+        for name, buffer in sorted(model.named_buffers()):
+            if name.endswith("running_mean"):
+                buffer.copy_(0.1 * normal(buffer))
+            elif name.endswith("running_var"):
+                buffer.copy_(0.5 + torch.rand(buffer.shape, generator=generator))
+
+
+def _scale(owner: nn.Module, parameter: Tensor) -> float | None:
+    """The standard deviation of a weight that is drawn afresh; None for one that is only disturbed."""
+    if parameter.ndim < 2:
+        return None
+    if isinstance(owner, nn.Embedding):
+        return EMBEDDING
+    if isinstance(owner, Conv1D):
+        return GAIN / math.sqrt(parameter.shape[0])
+    if isinstance(owner, nn.Linear):
+        return GAIN / math.sqrt(parameter.shape[1])
+    if isinstance(owner, _ConvNd):
+        return 1 / math.sqrt(parameter[0].numel())
+    return None

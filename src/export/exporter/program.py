@@ -1,0 +1,159 @@
+"""The program: a model as TorchScript.
+
+In: a model, a job and the inputs of the traced case. Out: a traced module that takes the job's inputs by
+position and returns a flat tuple, the task's outputs first, then the outputs of the layers.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .adapters import adapted
+from .errors import ExportError, stage
+from .job import Job
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """Where a planted fault takes hold of a program; by default nowhere."""
+
+    inputs: Callable[[Tensors], Tensors] = lambda inputs: inputs
+    outputs: Callable[[Tensors], Tensors] = lambda outputs: outputs
+    around: Callable[[], AbstractContextManager[None]] = nullcontext
+
+
+HEALTHY = Hooks()
+
+
+class Program(nn.Module):
+    """A model behind the calling convention of programs."""
+
+    def __init__(
+        self, model: nn.Module, job: Job, layers: list[str], hooks: Hooks = HEALTHY
+    ) -> None:
+        super().__init__()
+        self.model, self.job, self.layers, self.hooks = model, job, layers, hooks
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """The task's outputs, then the layers' outputs in order of execution."""
+        names = [entry.name for entry in self.job.inputs]
+        inputs = self.hooks.inputs(dict(zip(names, tensors, strict=True)))
+        with self.hooks.around():
+            outputs, layers = run(self.model, self.job, inputs, self.layers)
+        return (*self.hooks.outputs(outputs).values(), *layers.values())
+
+
+def run(
+    model: nn.Module, job: Job, inputs: Tensors, layers: list[str]
+) -> tuple[Tensors, Tensors]:
+    """Calls the model; the task's outputs and, in order of execution, those of the named layers."""
+    with _recorded(model, layers) as seen:
+        result = model(**inputs, **_switches(model))
+    return _promised(job, result), seen
+
+
+def evaluate(
+    model: nn.Module, job: Job, inputs: Tensors, layers: list[str]
+) -> tuple[Tensors, Tensors]:
+    """One eager run; seeded, so that a model that draws random numbers draws the same ones every time."""
+    torch.manual_seed(job.seed)
+    with stage(f"{job.class_name}.forward"), torch.no_grad():
+        return run(model, job, inputs, layers)
+
+
+def trace(program: Program, inputs: Tensors) -> torch.jit.ScriptModule:
+    """The program as TorchScript, unchecked: comparing it with the eager model is the harness's work."""
+    with stage("torch.jit.trace"), torch.no_grad(), adapted(program.model):
+        return torch.jit.trace(
+            program, tuple(inputs.values()), check_trace=False, strict=False
+        )
+
+
+def check_inputs(model: nn.Module, job: Job) -> None:
+    """Every input must be a keyword of forward: a catch-all `**kwargs` would swallow it in silence."""
+    takes = inspect.signature(model.forward).parameters
+    for entry in job.inputs:
+        if entry.name not in takes:
+            raise ExportError(
+                f"{job.class_name}.forward takes no {entry.name!r}; "
+                f"add `without: [{entry.name}]` to the entry"
+            )
+
+
+def find_layers(model: nn.Module, job: Job, inputs: Tensors) -> list[str]:
+    """Executed children of module lists, or where there are none, of sequences, in order of completion."""
+    for container in (nn.ModuleList, nn.Sequential):
+        paths = [
+            f"{path}.{child}".lstrip(".")
+            for path, module in model.named_modules()
+            if isinstance(module, container)
+            for child in module._modules
+        ]
+        _, seen = evaluate(model, job, inputs, paths)
+        if seen:
+            return [name for name in seen if "#" not in name]
+    return []
+
+
+def first_tensor(value: Any) -> Tensor | None:
+    """The first float tensor of what a module returned."""
+    if isinstance(value, Tensor):
+        return value if value.is_floating_point() else None
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, tuple | list):
+        return next(
+            (found for item in value if (found := first_tensor(item)) is not None), None
+        )
+    return None
+
+
+@contextmanager
+def _recorded(model: nn.Module, layers: list[str]) -> Iterator[Tensors]:
+    """Collects what the layers return while the block runs; a layer's second call is named `#2`."""
+    seen: Tensors = {}
+    calls = dict.fromkeys(layers, 0)
+
+    def record(path: str, returned: Any) -> None:
+        tensor = first_tensor(returned)
+        if tensor is not None:
+            calls[path] += 1
+            seen[path if calls[path] == 1 else f"{path}#{calls[path]}"] = tensor
+
+    hooks = [
+        model.get_submodule(path).register_forward_hook(
+            lambda _m, _i, out, path=path: record(path, out)
+        )
+        for path in layers
+    ]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _switches(model: nn.Module) -> dict[str, bool]:
+    takes = inspect.signature(model.forward).parameters
+    return {
+        name: value
+        for name, value in {"use_cache": False, "return_dict": True}.items()
+        if name in takes
+    }
+
+
+def _promised(job: Job, result: Any) -> Tensors:
+    names = list(result) if isinstance(result, Mapping) else [type(result).__name__]
+    for entry in job.outputs:
+        if entry.name not in names:
+            raise ExportError(
+                f"task {job.task} promises {entry.name!r}, {job.class_name} returns {', '.join(names)}"
+            )
+    return {entry.name: result[entry.name] for entry in job.outputs}

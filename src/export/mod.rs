@@ -1,0 +1,26 @@
+//! Entries → artifacts: starts the Python exporter for what changed and reports what became of it.
+//!
+//! In: spec entries. Out: `artifacts/<model>/`, and an outcome per entry. The exporter's own sources are part
+//! of this binary, so that what runs is what the artifacts' keys were computed from.
+
+mod driver;
+pub mod environment;
+mod sources;
+
+pub use driver::{Exported, Order, Plan, Progress, export, folder};
+pub use sources::unpack;
+
+use sha2::{Digest, Sha256};
+
+/// What an artifact was made from: a sha256 over the entry (with its pins) and the exporter's sources.
+pub fn key(entry_digest: &str) -> String {
+    let mut hash = Sha256::new();
+    hash.update(entry_digest);
+    for (name, text) in sources::SOURCES {
+        hash.update(name);
+        hash.update([0]);
+        hash.update(text);
+        hash.update([0]);
+    }
+    format!("{:x}", hash.finalize())
+}

@@ -1,0 +1,79 @@
+//! What can go wrong between a spec entry and a verdict, told by the stage at which it did.
+
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// The steps from a spec entry to a verdict, in order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// Reading the YAML.
+    Spec,
+    /// Making the artifact with Python.
+    Export,
+    /// Reading the artifact.
+    Load,
+    /// Bringing program or inputs to the device.
+    Move,
+    /// Executing the program.
+    Run,
+    /// Judging its outputs.
+    Compare,
+}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Spec => "spec",
+            Self::Export => "export",
+            Self::Load => "load",
+            Self::Move => "move",
+            Self::Run => "run",
+            Self::Compare => "compare",
+        })
+    }
+}
+
+/// A failure with its stage: one line that says what is wrong, and what helps to find out why.
+#[derive(Clone, Debug, PartialEq, thiserror::Error, Serialize, Deserialize)]
+#[error("{message}")]
+pub struct Failure {
+    pub stage: Stage,
+    /// One line.
+    pub message: String,
+    /// Further lines: worst elements, the first differing layer, the next step.
+    pub details: Vec<String>,
+}
+
+impl Failure {
+    /// A failure at `stage`, in one line.
+    pub fn new(stage: Stage, message: impl Into<String>) -> Self {
+        Self { stage, message: message.into(), details: Vec::new() }
+    }
+
+    /// The same failure with one more line of help.
+    #[must_use]
+    pub fn with(mut self, detail: impl Into<String>) -> Self {
+        self.details.push(detail.into());
+        self
+    }
+}
+
+/// Turns any error into a [`Failure`] that names its stage and what was being done.
+pub trait At<T> {
+    /// `Err` becomes `doing: error` at `stage`.
+    fn at(self, stage: Stage, doing: impl fmt::Display) -> Result<T, Failure>;
+}
+
+impl<T, E: fmt::Display> At<T> for Result<T, E> {
+    fn at(self, stage: Stage, doing: impl fmt::Display) -> Result<T, Failure> {
+        // libtorch appends a C++ stack; the first line says it all.
+        self.map_err(|error| {
+            let text = error.to_string();
+            let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+            let failure =
+                Failure::new(stage, format!("{doing}: {}", lines.next().unwrap_or("unknown error")));
+            lines.take(12).fold(failure, |failure, line| failure.with(line))
+        })
+    }
+}

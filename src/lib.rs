@@ -1,0 +1,32 @@
+//! Proof that HuggingFace models, exported to TorchScript, compute on libtorch what Python computes.
+//!
+//! The way of a model, from YAML to verdict:
+//!
+//! 1. [`spec`] reads `spec/*.yaml` into checked entries. [`task`] holds what each HuggingFace task promises.
+//! 2. [`codegen`] writes one test module per entry below `generated/`; `build.rs` calls it.
+//! 3. [`export`] has Python make an [`artifact`] of each entry: the real class with a tiny config, traced,
+//!    with inputs and eager outputs beside it.
+//! 4. The test target (`src/suite.rs`) mounts `generated/`; each test puts a [`model`] to a [`check`], which
+//!    runs it on an [`engine`] and ends in a [`verdict`] or a [`failure`] that names its stage.
+//! 5. [`report`] keeps every outcome.
+
+pub mod artifact;
+pub mod check;
+pub mod codegen;
+pub mod engine;
+pub mod export;
+pub mod failure;
+pub mod model;
+pub mod report;
+pub mod spec;
+pub mod task;
+pub mod verdict;
+
+/// What generated modules use.
+pub mod prelude {
+    pub use crate::check;
+    pub use crate::model::{Card, Model, dynamic, fixed, per, text};
+    pub use crate::spec::{Check, Debt};
+    pub use crate::task::*;
+    pub use crate::verdict::Verdict;
+}

@@ -1,0 +1,45 @@
+//! The command line. Recipes in the justfile call it; every command explains itself with `--help`.
+
+mod command;
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Proves that HuggingFace models, exported to TorchScript, compute on libtorch what Python computes.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Makes the pinned Python environment in .venv, unless it is there
+    Setup,
+    /// Exports the models whose entry, pins or exporter changed
+    Export(command::export::Arguments),
+    /// Loads one exported model, runs it and compares it with eager Python
+    Run(command::run::Arguments),
+    /// Exports what changed, runs the generated tests and ends with a summary
+    Test(command::test::Arguments),
+    /// Plants faults in models and shows which checks catch them
+    Faults(command::faults::Arguments),
+    /// Repeats a model's cases in Python: the exported program against the stored references
+    Replay(command::replay::Arguments),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Setup => command::setup::run(),
+        Command::Export(arguments) => command::export::run(&arguments),
+        Command::Run(arguments) => command::run::run(&arguments),
+        Command::Test(arguments) => command::test::run(&arguments),
+        Command::Faults(arguments) => command::faults::run(&arguments),
+        Command::Replay(arguments) => command::replay::run(&arguments),
+    };
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,103 @@
+//! A model as the harness sees it: the data of one generated module.
+//!
+//! In: literals in `generated/`, or a spec entry at run time. Out: [`Card`], which every check reads, and
+//! [`Model`], which ties a card to its task's type.
+
+use crate::spec::{Axis, Debt, Entry, Versions};
+use crate::task::{Contract, Input, Output, Task, Text};
+use std::marker::PhantomData;
+
+/// What a generated module knows of its model.
+#[derive(Clone, Copy, Debug)]
+pub struct Card<'a> {
+    /// HuggingFace spelling; also the name of the artifact's folder.
+    pub name: &'a str,
+    pub family: &'a str,
+    /// The class that must have been exported.
+    pub class: &'a str,
+    /// Hub id, where a public checkpoint is known.
+    pub checkpoint: Option<&'a str>,
+    /// Digest of the resolved entry: an artifact made from another one is stale.
+    pub digest: &'a str,
+    pub inputs: &'a [Input],
+    pub outputs: &'a [Output],
+    /// Sizes of a call, by axis.
+    pub axes: &'a [(Text, Axis)],
+    pub tolerance: &'a [Debt],
+}
+
+/// A card whose task is known to the compiler.
+#[derive(Debug)]
+pub struct Model<T> {
+    pub card: Card<'static>,
+    task: PhantomData<fn() -> T>,
+}
+
+impl<T: Task> Model<T> {
+    /// A model of that task.
+    pub const fn new(card: Card<'static>) -> Self {
+        Self { card, task: PhantomData }
+    }
+
+    /// What the task promises.
+    pub const fn contract(&self) -> Contract {
+        T::CONTRACT
+    }
+}
+
+/// A borrowed name in a static.
+pub const fn text(text: &'static str) -> Text {
+    Text(text)
+}
+
+/// An axis that programs must hold along: traced at one size, checked at a second.
+pub const fn dynamic(name: &'static str, traced: usize, second: usize) -> (Text, Axis) {
+    (Text(name), Axis::Dynamic { traced, second })
+}
+
+/// An axis of which the eager model allows one size only.
+pub const fn fixed(name: &'static str, size: usize, reason: &'static str) -> (Text, Axis) {
+    (Text(name), Axis::Fixed { size, reason: Text(reason) })
+}
+
+/// An axis with `count` steps for each step along another.
+pub const fn per(name: &'static str, axis: &'static str, count: usize) -> (Text, Axis) {
+    (Text(name), Axis::Per { axis: Text(axis), count })
+}
+
+/// A spec entry at run time, in the shape that checks read.
+#[derive(Debug)]
+pub struct Subject<'a> {
+    entry: &'a Entry,
+    digest: String,
+    axes: Vec<(Text, Axis)>,
+}
+
+impl<'a> Subject<'a> {
+    /// The entry under the spec's pins.
+    pub fn new(entry: &'a Entry, versions: &Versions) -> Self {
+        let axes = entry.axes.iter().map(|(name, axis)| (name.clone().into(), *axis)).collect();
+        Self { entry, digest: entry.digest(versions), axes }
+    }
+
+    /// What a generated module would hold.
+    pub fn card(&self) -> Card<'_> {
+        let entry = self.entry;
+        Card {
+            name: entry.name.as_str(),
+            family: entry.family.as_str(),
+            class: &entry.class,
+            checkpoint: entry.checkpoint.as_deref(),
+            digest: &self.digest,
+            inputs: &entry.inputs,
+            outputs: &entry.outputs,
+            axes: &self.axes,
+            tolerance: &entry.tolerance,
+        }
+    }
+
+    /// The entry itself.
+    pub fn entry(&self) -> &'a Entry {
+        self.entry
+    }
+}

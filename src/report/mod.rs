@@ -1,0 +1,6 @@
+//! What became of a run: the results store and the words for a failure.
+
+mod failure_text;
+mod store;
+
+pub use store::{Record, append, path, read};

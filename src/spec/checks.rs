@@ -1,0 +1,96 @@
+//! The checks a model can be put to, and which of them suit which entry.
+//!
+//! In: an entry. Out: the checks to generate, and for every other one the reason why not.
+
+use super::entry::{Axis, Entry};
+use crate::task::{Dim, Fill};
+use serde::Serialize;
+
+/// A property that a generated module proves. What each one does is in `src/check/`, one file each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Check {
+    Loads,
+    OutputContract,
+    MatchesReference,
+    Generalises,
+    Deterministic,
+    BatchInvariant,
+    PaddingInvariant,
+    Causal,
+    Responsive,
+    Reloads,
+    Half,
+    Generates,
+}
+
+impl Check {
+    /// Every check, in the order in which they are generated and reported.
+    pub const ALL: [Self; 12] = [
+        Self::Loads,
+        Self::OutputContract,
+        Self::MatchesReference,
+        Self::Generalises,
+        Self::Deterministic,
+        Self::BatchInvariant,
+        Self::PaddingInvariant,
+        Self::Causal,
+        Self::Responsive,
+        Self::Reloads,
+        Self::Half,
+        Self::Generates,
+    ];
+
+    /// The name of its function in generated modules, and its key under `omit` and `tolerance`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Loads => "loads",
+            Self::OutputContract => "output_contract",
+            Self::MatchesReference => "matches_reference",
+            Self::Generalises => "generalises",
+            Self::Deterministic => "deterministic",
+            Self::BatchInvariant => "batch_invariant",
+            Self::PaddingInvariant => "padding_invariant",
+            Self::Causal => "causal",
+            Self::Responsive => "responsive",
+            Self::Reloads => "reloads",
+            Self::Half => "half",
+            Self::Generates => "generates",
+        }
+    }
+
+    /// The check of that name.
+    pub fn find(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|check| check.name() == name)
+    }
+
+    /// Why the entry's task or its own words leave this check out; `None` when it applies.
+    pub fn omitted(self, entry: &Entry) -> Option<String> {
+        self.unsuited(entry).map(str::to_owned).or_else(|| entry.omit.get(&self).cloned())
+    }
+
+    /// Why the check makes no sense for the entry's inputs and outputs.
+    pub fn unsuited(self, entry: &Entry) -> Option<&'static str> {
+        match self {
+            Self::Generalises => (!any_dynamic(entry)).then_some("no axis of the model is dynamic"),
+            Self::BatchInvariant => (!has_rows(entry)).then_some("no input has rows"),
+            Self::PaddingInvariant => (!has_mask(entry)).then_some("the task has no attention mask"),
+            Self::Causal => entry.task.causal.is_none().then_some("the task reads in both directions"),
+            Self::Generates => entry.task.generation.is_none().then_some("the task does not generate text"),
+            _ => None,
+        }
+    }
+}
+
+fn any_dynamic(entry: &Entry) -> bool {
+    entry.axes.values().any(|axis| matches!(axis, Axis::Dynamic { .. }))
+}
+
+fn has_rows(entry: &Entry) -> bool {
+    let batch = |dim: &Dim| matches!(dim, Dim::Named(name) if name == "batch");
+    entry.inputs.iter().any(|input| input.shape.iter().any(batch))
+}
+
+fn has_mask(entry: &Entry) -> bool {
+    entry.inputs.iter().any(|input| input.fill == Fill::Mask)
+}

@@ -1,0 +1,93 @@
+//! Looser tolerances.
+//!
+//! In: the list under `tolerance`. Out: [`Debt`]s, each with a reason and an end that has not come.
+
+use super::checks::Check;
+use super::date::Date;
+use super::decode::At;
+use super::entry::{Debt, Place};
+use super::problem::{Problems, one_of, quoted};
+use super::tree::Node;
+use crate::task::Text;
+
+const KEYS: [&str; 6] = ["check", "output", "k", "reason", "issue", "until"];
+
+/// The items of `tolerance`.
+pub(super) fn debts(node: &Node, today: Date, problems: &mut Problems) -> Option<Vec<At<Debt>>> {
+    let items = node.list("tolerance", problems)?;
+    let debts: Vec<_> = items.iter().filter_map(|item| debt(item, today, problems)).collect();
+    for (index, debt) in debts.iter().enumerate() {
+        if let Some(first) = debts[..index].iter().find(|first| overlap(&first.value, &debt.value)) {
+            let message =
+                format!("a second tolerance for the same check and output (first at {})", first.place);
+            problems.add_between(&debt.place, &first.place, message);
+        }
+    }
+    Some(debts)
+}
+
+/// Whether two debts loosen the same comparison.
+fn overlap(a: &Debt, b: &Debt) -> bool {
+    a.check == b.check && (a.output == b.output || a.output.is_none() || b.output.is_none())
+}
+
+fn debt(node: &Node, today: Date, problems: &mut Problems) -> Option<At<Debt>> {
+    let record = node.record("tolerance[]", &KEYS, problems)?;
+    let check = record.need("check", problems).and_then(|node| named_check(node, problems));
+    let k = record.need("k", problems).and_then(|node| node.positive("k", problems));
+    let reason = record.need("reason", problems).and_then(|node| node.text("reason", problems));
+    let output = record.optional("output", |node| node.text("output", problems));
+    let issue = record.optional("issue", |node| issue(node, problems));
+    let until = record.optional("until", |node| until(node, today, problems));
+    if issue == Some(None) && until == Some(None) {
+        problems.add(record.place, "a tolerance is debt: add `issue` (a link) or `until` (a date)");
+    }
+    let debt = Debt {
+        check: check?,
+        output: output?.map(|output| output.to_owned().into()),
+        k: k?,
+        reason: reason?.to_owned().into(),
+        issue: issue?.map(Text::from),
+        until: until?.map(Text::from),
+    };
+    Some(At { place: node.place.clone(), value: debt })
+}
+
+fn named_check(node: &Node, problems: &mut Problems) -> Option<Check> {
+    let name = node.text("check", problems)?;
+    check(name, &node.place, problems)
+}
+
+/// The check of that name.
+pub(super) fn check(name: &str, place: &Place, problems: &mut Problems) -> Option<Check> {
+    let found = Check::find(name);
+    if found.is_none() {
+        let hint = one_of(name, Check::ALL.iter().map(|check| check.name()));
+        problems.add(place, format!("unknown check {}{hint}", quoted(name)));
+    }
+    found
+}
+
+/// A link to where the cause is tracked.
+fn issue(node: &Node, problems: &mut Problems) -> Option<String> {
+    let link = node.text("issue", problems)?;
+    let valid = link.starts_with("https://") && !link.contains(char::is_whitespace);
+    if !valid {
+        problems.add(&node.place, format!("`issue` must be an https:// link, not {}", quoted(link)));
+    }
+    valid.then(|| link.to_owned())
+}
+
+/// A date that has not passed.
+fn until(node: &Node, today: Date, problems: &mut Problems) -> Option<String> {
+    let text = node.text("until", problems)?;
+    let Some(date) = Date::parse(text) else {
+        problems.add(&node.place, format!("`until` must be a date like 2026-01-31, not {}", quoted(text)));
+        return None;
+    };
+    if date < today {
+        problems.add(&node.place, format!("this tolerance ended on {date}: remove it, or repair its cause"));
+        return None;
+    }
+    Some(text.to_owned())
+}

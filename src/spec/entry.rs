@@ -1,0 +1,210 @@
+//! The checked model of the spec: what an entry says once every default and every `like:` is resolved.
+//!
+//! In: nothing. Out: [`Spec`] and [`Entry`], the data that code generation, the exporter and the reports
+//! read. Whoever holds an [`Entry`] may rely on it: names are unique, tasks exist, ports have sizes.
+
+use super::checks::Check;
+use super::name::Name;
+use crate::task::{Contract, Dim, Input, Output, Text};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Everything under `spec/`, checked.
+#[derive(Debug)]
+pub struct Spec {
+    /// All entries, sorted by family, then by name.
+    pub entries: Vec<Entry>,
+    /// `versions.yaml`.
+    pub versions: Versions,
+}
+
+/// `versions.yaml`: every pin, once.
+#[derive(Clone, Debug, Serialize)]
+pub struct Versions {
+    /// Python packages of the base environment, `name → version`.
+    pub python: BTreeMap<String, String>,
+    /// Where classes come from, by the name that entries give as `source`.
+    pub sources: BTreeMap<String, Source>,
+}
+
+/// A package that defines model classes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Source {
+    /// Package name on PyPI.
+    pub package: String,
+    pub version: String,
+    /// Packages laid over the base environment, `name → version`; empty for the base environment itself.
+    pub overlay: BTreeMap<String, String>,
+}
+
+/// A place in a spec file.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Relative to the project's root, with forward slashes: `spec/vision.yaml`.
+    pub file: PathBuf,
+    /// Counted from 1.
+    pub line: usize,
+    /// Counted from 1, in characters.
+    pub column: usize,
+}
+
+/// One model: an architecture, a class, a task.
+#[derive(Clone, Debug)]
+pub struct Entry {
+    pub name: Name,
+    /// The family file's name: `encoder-only`.
+    pub family: Name,
+    /// Class name inside the source package.
+    pub class: String,
+    pub task: &'static Contract,
+    /// Hub id, `org/name`; none where no public checkpoint is known.
+    pub checkpoint: Option<String>,
+    pub priority: Priority,
+    /// Key of [`Versions::sources`].
+    pub source: String,
+    /// Overrides on the class's default config.
+    pub config: Map<String, Value>,
+    /// Seed of weights and inputs.
+    pub seed: u64,
+    pub padding: Padding,
+    /// Sizes of the symbols that belong to a call, sorted by name.
+    pub axes: BTreeMap<String, Axis>,
+    /// Sizes of the symbols that belong to the config, sorted by name.
+    pub dims: BTreeMap<String, DimSource>,
+    /// Config attribute that holds a token id → copies of it in every row of the token input.
+    pub placeholders: BTreeMap<String, usize>,
+    /// The task's inputs, as this entry changes them.
+    pub inputs: Vec<Input>,
+    /// The task's outputs, as this entry changes them.
+    pub outputs: Vec<Output>,
+    /// Checks left out, with the reason.
+    pub omit: BTreeMap<Check, String>,
+    /// Looser tolerances, each with its reason and its end.
+    pub tolerance: Vec<Debt>,
+    /// Where the entry begins.
+    pub place: Place,
+}
+
+/// How much a model matters; the roster's word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    Critical,
+    High,
+    Medium,
+    #[default]
+    Low,
+}
+
+/// Where the exporter puts padding in a mask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Padding {
+    Left,
+    Right,
+    /// Every position is real.
+    None,
+}
+
+/// The size of one axis of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Axis {
+    /// `[traced, second]`: traced at the first size, must hold at the second.
+    Dynamic { traced: usize, second: usize },
+    /// `{size, fixed: reason}`: the eager model itself allows one size only.
+    Fixed { size: usize, reason: Text },
+    /// `{per: axis, count: n}`: `n` for each step along another axis.
+    Per { axis: Text, count: usize },
+}
+
+/// Where the size of a config symbol comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum DimSource {
+    /// A number.
+    Size(usize),
+    /// Attribute paths of the config; the first that exists counts.
+    Paths(Vec<String>),
+}
+
+/// A looser tolerance: debt, with its reason and its end.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Debt {
+    pub check: Check,
+    /// The output it applies to; all of them when absent.
+    pub output: Option<Text>,
+    /// Replaces the rule's factor k.
+    pub k: f64,
+    pub reason: Text,
+    /// Where the cause is tracked; this or `until` is given.
+    pub issue: Option<Text>,
+    /// Last day of the debt, `YYYY-MM-DD`; later it is a spec error.
+    pub until: Option<Text>,
+}
+
+/// Sizes of one run of a model: what the exporter makes inputs for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Case {
+    /// `traced`, or the axis that has its second size.
+    pub name: String,
+    /// Axis → size.
+    pub sizes: BTreeMap<String, usize>,
+}
+
+/// The traced case first, then one case for every dynamic axis at its second size.
+///
+/// An axis given per another follows it: two images a row make six where the batch is three.
+pub fn cases<'a>(axes: impl Iterator<Item = (&'a str, &'a Axis)> + Clone) -> Vec<Case> {
+    let dynamic = axes.clone().filter(|(_, axis)| matches!(axis, Axis::Dynamic { .. }));
+    std::iter::once(None)
+        .chain(dynamic.map(|(name, _)| Some(name)))
+        .map(|grown| Case { name: grown.unwrap_or("traced").to_owned(), sizes: sizes(axes.clone(), grown) })
+        .collect()
+}
+
+/// Every axis's size when `grown` has its second size.
+fn sizes<'a>(
+    axes: impl Iterator<Item = (&'a str, &'a Axis)> + Clone,
+    grown: Option<&str>,
+) -> BTreeMap<String, usize> {
+    let own = |name: &str, axis: &Axis| match axis {
+        Axis::Dynamic { second, .. } if grown == Some(name) => Some(*second),
+        Axis::Dynamic { traced, .. } => Some(*traced),
+        Axis::Fixed { size, .. } => Some(*size),
+        Axis::Per { .. } => None,
+    };
+    axes.clone()
+        .filter_map(|(name, axis)| {
+            let size = match axis {
+                Axis::Per { axis: other, count } => {
+                    let (base, found) = axes.clone().find(|(name, _)| other == name)?;
+                    own(base, found)? * count
+                }
+                axis => own(name, axis)?,
+            };
+            Some((name.to_owned(), size))
+        })
+        .collect()
+}
+
+impl Entry {
+    /// The runs this entry is exported and checked at.
+    pub fn cases(&self) -> Vec<Case> {
+        cases(self.axes.iter().map(|(name, axis)| (name.as_str(), axis)))
+    }
+
+    /// Symbols of the inputs' shapes that neither an axis nor a dimension of the config gives a size.
+    pub fn unsized_symbols(&self) -> Vec<&str> {
+        let known = |name: &str| self.axes.contains_key(name) || self.dims.contains_key(name);
+        self.inputs
+            .iter()
+            .flat_map(|input| input.shape.iter())
+            .filter_map(|dim| match dim {
+                Dim::Named(name) if !known(name) => Some(name.as_ref()),
+                _ => None,
+            })
+            .collect()
+    }
+}

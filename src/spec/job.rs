@@ -1,0 +1,104 @@
+//! What the exporter is told about an entry, and how an unchanged entry is recognised.
+//!
+//! In: an [`Entry`]. Out: a [`Job`] (the exporter's JSON) and the entry's digest.
+
+use super::checks::Check;
+use super::entry::{Case, DimSource, Entry, Padding, Versions};
+use crate::task::{Generation, Input, Output};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+
+/// Tokens that the exporter generates for the `generates` check.
+const NEW_TOKENS: usize = 16;
+/// Element types of the extra programs for the `half` check.
+const HALF: &[&str] = &["bfloat16"];
+
+/// One entry in the exporter's words. The driver adds `key`, `directory` and `fault`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Job<'a> {
+    pub model: &'a str,
+    pub family: &'a str,
+    pub task: &'a str,
+    pub class: &'a str,
+    pub source: &'a str,
+    pub checkpoint: Option<&'a str>,
+    /// `random`, or `checkpoint` to load the published weights.
+    pub weights: &'a str,
+    pub config: &'a Map<String, Value>,
+    pub seed: u64,
+    pub padding: Padding,
+    pub dims: &'a BTreeMap<String, DimSource>,
+    pub cases: Vec<Case>,
+    pub inputs: &'a [Input],
+    pub placeholders: &'a BTreeMap<String, usize>,
+    pub outputs: &'a [Output],
+    /// Absent when the `generates` check does not apply.
+    pub generation: Option<Generation>,
+    pub new_tokens: usize,
+    /// Empty when the `half` check does not apply.
+    pub half: &'a [&'a str],
+}
+
+impl Entry {
+    /// The entry as the exporter reads it, with random weights.
+    pub fn job(&self) -> Job<'_> {
+        let applies = |check: Check| check.omitted(self).is_none();
+        Job {
+            model: self.name.as_str(),
+            family: self.family.as_str(),
+            task: self.task.name,
+            class: &self.class,
+            source: &self.source,
+            checkpoint: self.checkpoint.as_deref(),
+            weights: "random",
+            config: &self.config,
+            seed: self.seed,
+            padding: self.padding,
+            dims: &self.dims,
+            cases: self.cases(),
+            inputs: &self.inputs,
+            placeholders: &self.placeholders,
+            outputs: &self.outputs,
+            generation: self.generation().filter(|_| applies(Check::Generates)),
+            new_tokens: NEW_TOKENS,
+            half: if applies(Check::Half) { HALF } else { &[] },
+        }
+    }
+
+    /// The task's generation, without the optional inputs that the entry drops.
+    fn generation(&self) -> Option<Generation> {
+        let kept = |name: &&str| self.inputs.iter().any(|input| input.name == *name);
+        self.task.generation.map(|generation| Generation {
+            mask: generation.mask.filter(kept),
+            positions: generation.positions.filter(kept),
+            ..generation
+        })
+    }
+
+    /// 16 hexadecimal digits that change when, and only when, the entry's job does.
+    /// The pins of its source are part of it.
+    pub fn digest(&self, versions: &Versions) -> String {
+        let pins = (&versions.python, versions.sources.get(&self.source));
+        let job = serde_json::to_value((self.job(), pins)).expect("a job is plain data with text keys");
+        let digest = Sha256::digest(canonical(&job));
+        format!("{digest:x}")[..16].to_owned()
+    }
+}
+
+/// JSON with sorted keys, whatever order serde_json's map has in this build.
+fn canonical(value: &Value) -> String {
+    match value {
+        Value::Object(fields) => {
+            let sorted: BTreeMap<_, _> = fields.iter().collect();
+            let fields: Vec<_> = sorted
+                .iter()
+                .map(|(key, value)| format!("{}:{}", Value::from(key.as_str()), canonical(value)))
+                .collect();
+            format!("{{{}}}", fields.join(","))
+        }
+        Value::Array(items) => format!("[{}]", Vec::from_iter(items.iter().map(canonical)).join(",")),
+        scalar => scalar.to_string(),
+    }
+}

@@ -1,0 +1,63 @@
+//! `versions.yaml`: every pin, once.
+//!
+//! In: the tree of the file. Out: [`Versions`].
+
+use super::entry::{Source, Versions};
+use super::problem::{Problems, quoted};
+use super::tree::{Field, Node};
+use std::collections::BTreeMap;
+
+/// Reads `versions.yaml`.
+pub(super) fn versions(root: &Node, problems: &mut Problems) -> Option<Versions> {
+    let record = root.record("versions.yaml", &["python", "sources"], problems)?;
+    let python = record.need("python", problems).and_then(|node| pins("python", node, problems));
+    let sources = record.need("sources", problems).and_then(|node| node.map("sources", problems));
+    let (python, fields) = (python?, sources?);
+    let sources = fields.iter().filter_map(|field| source(field, &python, problems)).collect();
+    Some(Versions { python, sources })
+}
+
+/// `transformers: {package: transformers, version: 5.17.0, overlay: {…}}`.
+fn source(
+    field: &Field,
+    python: &BTreeMap<String, String>,
+    problems: &mut Problems,
+) -> Option<(String, Source)> {
+    let what = format!("sources.{}", field.key);
+    let record = field.node.record(&what, &["package", "version", "overlay"], problems)?;
+    let package = record.need("package", problems).and_then(|node| node.text("package", problems));
+    let version = record.need("version", problems).and_then(|node| version("version", node, problems));
+    let overlay = record.optional("overlay", |node| pins(&format!("{what}.overlay"), node, problems));
+    let source =
+        Source { package: package?.to_owned(), version: version?, overlay: overlay?.unwrap_or_default() };
+    let (set, pins) =
+        if source.overlay.is_empty() { ("python", python) } else { ("its overlay", &source.overlay) };
+    if pins.get(&source.package) != Some(&source.version) {
+        let message = format!("`{what}` is {} {}, which {set} does not pin", source.package, source.version);
+        problems.add(&field.place, message);
+    }
+    Some((field.key.clone(), source))
+}
+
+/// `name: version` pairs.
+fn pins(what: &str, node: &Node, problems: &mut Problems) -> Option<BTreeMap<String, String>> {
+    let fields = node.map(what, problems)?;
+    fields
+        .iter()
+        .map(|field| {
+            let version = version(&format!("{what}.{}", field.key), &field.node, problems)?;
+            Some((field.key.clone(), version))
+        })
+        .collect()
+}
+
+/// One exact version.
+fn version(what: &str, node: &Node, problems: &mut Problems) -> Option<String> {
+    let text = node.text(what, problems)?;
+    let valid = text.starts_with(|c: char| c.is_ascii_digit())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || ".+-".contains(c));
+    if !valid {
+        problems.add(&node.place, format!("`{what}` must be one exact version, not {}", quoted(text)));
+    }
+    valid.then(|| text.to_owned())
+}

@@ -1,0 +1,29 @@
+//! `image-text-to-text`: a language model that continues a text holding placeholders for images.
+
+use super::contract::*;
+
+/// Pictures in one call, all rows together, in the order of their placeholders.
+const IMAGES: Dim = named("images");
+
+/// Vision-language models (LLaVA and its kin).
+pub struct ImageTextToText;
+
+impl Task for ImageTextToText {
+    const CONTRACT: Contract = Contract {
+        name: "image-text-to-text",
+        inputs: &[
+            tokens("input_ids", &[BATCH, SEQUENCE]),
+            mask("attention_mask", &[BATCH, SEQUENCE]),
+            positions("position_ids", &[BATCH, SEQUENCE]),
+            features("pixel_values", &[IMAGES, CHANNELS, IMAGE, IMAGE]),
+        ],
+        outputs: &[float("logits", &[BATCH, SEQUENCE, VOCABULARY])],
+        causal: Some("input_ids"),
+        generation: Some(Generation {
+            grows: "input_ids",
+            mask: Some("attention_mask"),
+            positions: Some("position_ids"),
+            logits: "logits",
+        }),
+    };
+}
