@@ -22,7 +22,9 @@ enum Command {
     /// Loads one exported model, runs it and compares it with eager Python
     Run(command::run::Arguments),
     /// Exports what changed, runs the generated tests and ends with a summary
-    Test(command::test::Arguments),
+    Test(command::round::Options),
+    /// Runs the same checks straight from the spec, without compiling generated modules
+    Check(command::round::Options),
     /// Plants faults in models and shows which checks catch them
     Faults(command::faults::Arguments),
     /// Repeats a model's cases in Python: the exported program against the stored references
@@ -34,7 +36,8 @@ fn main() -> ExitCode {
         Command::Setup => command::setup::run(),
         Command::Export(arguments) => command::export::run(&arguments),
         Command::Run(arguments) => command::run::run(&arguments),
-        Command::Test(arguments) => command::test::run(&arguments),
+        Command::Test(options) => command::test::run(&options),
+        Command::Check(options) => command::check::run(&options),
         Command::Faults(arguments) => command::faults::run(&arguments),
         Command::Replay(arguments) => command::replay::run(&arguments),
     };

@@ -1,8 +1,10 @@
 //! One file per command: its arguments, what it does, what it prints.
 
+pub mod check;
 pub mod export;
 pub mod faults;
 pub mod replay;
+pub mod round;
 pub mod run;
 pub mod select;
 pub mod setup;

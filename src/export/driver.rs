@@ -82,10 +82,12 @@ pub fn export(plan: &Plan, progress: &dyn Progress) -> Result<Vec<Exported>, Fai
     Ok(exported)
 }
 
-/// Where an artifact goes below `root`; one with a fault goes inside the healthy one's folder.
+/// Where an artifact goes below `root`; those with a fault have a folder of their own.
 pub fn folder(root: &Path, model: &str, fault: Option<&str>) -> PathBuf {
-    let healthy = root.join(model);
-    fault.map_or(healthy.clone(), |fault| healthy.join("faults").join(fault.replace(':', "-")))
+    match fault {
+        None => root.join(model),
+        Some(fault) => root.join(".faults").join(model).join(fault.replace(':', "-")),
+    }
 }
 
 fn up_to_date(plan: &Plan, order: &Order) -> bool {

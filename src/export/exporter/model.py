@@ -178,7 +178,7 @@ def randomise(model: nn.Module, seed: int) -> None:
             scale = _scale(owner, parameter)
             if scale is not None:
                 parameter.copy_(scale * normal(parameter))
-            elif parameter.ndim < 2 or parameter.std() == 0:
+            elif parameter.ndim < 2 or parameter.std(correction=0) == 0:
                 parameter.add_(0.1 * normal(parameter))
             else:
                 parameter.mul_(max(1.0, 0.1 / parameter.std().item()))

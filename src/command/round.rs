@@ -1,0 +1,178 @@
+//! A round of checks: which models and checks it is about, and how it ends.
+//!
+//! `test` carries a round out through the generated modules, `check` straight from the spec; both end in the
+//! same table and the same last line, read from the results store, so that a check which never ran cannot be
+//! counted as passed.
+
+use super::{export, failed, select::select, table};
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use hf_conformance::engine::{self, Device};
+use hf_conformance::report::{self, Record};
+use hf_conformance::spec::{Check, Entry, Spec};
+use indicatif::{ProgressBar, ProgressStyle};
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+#[derive(Args)]
+pub struct Options {
+    /// Models, families or tasks; everything when left out
+    pub filter: Vec<String>,
+    /// auto, cpu, cuda, cuda:N or mps
+    #[arg(long, env = "HF_CONFORMANCE_DEVICE", default_value = "auto")]
+    pub device: String,
+    /// Only this check
+    #[arg(long)]
+    pub check: Option<String>,
+    /// Skipped and not run are failures too
+    #[arg(long, env = "HF_CONFORMANCE_STRICT", value_parser = clap::builder::FalseyValueParser::new())]
+    pub strict: bool,
+}
+
+/// Models and checks of one run, their artifacts made.
+pub struct Round<'a> {
+    /// Identifies the run in the results store.
+    pub run: String,
+    pub device: Device,
+    /// Every check that is due.
+    pub planned: Vec<(&'a Entry, Check)>,
+    entries: Vec<&'a Entry>,
+    checks: Vec<Check>,
+    /// Models without an artifact, since their export failed.
+    broken: BTreeSet<String>,
+    strict: bool,
+    started: Instant,
+}
+
+/// What every check of a round came to.
+#[derive(Default)]
+struct Tally {
+    passed: usize,
+    failed: usize,
+    skipped: usize,
+    /// Checks that should have left a record and did not.
+    lost: usize,
+}
+
+impl<'a> Round<'a> {
+    /// Chooses models, checks and device, and exports what changed.
+    ///
+    /// # Errors
+    /// Unknown models or checks, an absent device, a build without libtorch, no Python environment.
+    pub fn begin(spec: &'a Spec, options: &Options) -> Result<Self> {
+        let started = Instant::now();
+        let entries = select(spec, &options.filter)?;
+        let checks = checks(options.check.as_deref())?;
+        if engine::real().is_none() {
+            bail!("this build has no libtorch; use: just test");
+        }
+        let (device, explained) = engine::choose(&options.device).map_err(|failure| failed(&failure))?;
+        println!("device {explained}");
+        let exported = export::artifacts(spec, &entries, false)?;
+        let broken: BTreeSet<String> =
+            exported.into_iter().filter(|one| one.outcome.is_err()).map(|one| one.model).collect();
+        let planned = entries
+            .iter()
+            .filter(|entry| !broken.contains(entry.name.as_str()))
+            .flat_map(|entry| checks.iter().map(move |check| (*entry, *check)))
+            .filter(|(entry, check)| check.omitted(entry).is_none())
+            .collect();
+        let run = format!("{}-{}", jiff::Timestamp::now().as_second(), std::process::id());
+        Ok(Self { run, device, planned, entries, checks, broken, strict: options.strict, started })
+    }
+
+    /// Whether every check of every model of the spec is due.
+    pub fn is_whole(&self, spec: &Spec) -> bool {
+        self.entries.len() == spec.entries.len()
+            && self.checks.len() == Check::ALL.len()
+            && self.broken.is_empty()
+    }
+
+    /// A progress bar over the planned checks.
+    pub fn bar(&self) -> ProgressBar {
+        let bar = ProgressBar::new(self.planned.len() as u64);
+        let template = "checking  {bar:30} {pos}/{len} [{elapsed}, {eta} left]";
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(200));
+        bar
+    }
+
+    /// Prints every failure, what the process that ran the checks said if it broke off, a line per model and the
+    /// closing line; failure is exit code 1.
+    pub fn end(self, broke_off: Option<String>) -> Result<ExitCode> {
+        let records =
+            report::read(&self.run).with_context(|| format!("reading {}", report::path().display()))?;
+        for record in records.iter().filter(|record| record.status == "failed") {
+            println!("\n{}", record.failure_text());
+        }
+        let tally = self.tally(&records);
+        if let (Some(said), true) = (&broke_off, tally.failed == 0 || tally.lost > 0) {
+            println!("\n{said}\n{} check(s) left no result", tally.lost);
+        }
+        println!("\n{}", self.summary(&records));
+        let seconds = self.started.elapsed().as_secs_f64();
+        println!("\n{} checks on {} models in {seconds:.1} s", self.planned.len(), self.entries.len());
+        let failed = tally.failed + tally.lost;
+        println!("{} passed, {failed} failed, {} skipped", tally.passed, tally.skipped);
+        Ok(if failed == 0 && broke_off.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// Counts outcomes; every planned check without one is lost, every model that was not exported is a failure.
+    fn tally(&self, records: &[Record]) -> Tally {
+        let status: BTreeMap<(&str, &str), &str> = records
+            .iter()
+            .map(|record| ((record.model.as_str(), record.check.as_str()), record.status.as_str()))
+            .collect();
+        let mut tally = Tally { failed: self.broken.len(), ..Tally::default() };
+        for (entry, check) in &self.planned {
+            match status.get(&(entry.name.as_str(), check.name())) {
+                Some(&"passed") => tally.passed += 1,
+                Some(&"failed") => tally.failed += 1,
+                Some(_) if self.strict => tally.failed += 1,
+                Some(_) => tally.skipped += 1,
+                None => tally.lost += 1,
+            }
+        }
+        tally
+    }
+
+    /// A line per model.
+    fn summary(&self, records: &[Record]) -> String {
+        let mut rows = table(["model", "passed", "failed", "left out", "seconds", "failed checks"]);
+        for entry in &self.entries {
+            let name = entry.name.as_str();
+            let own: Vec<&Record> = records.iter().filter(|record| record.model == name).collect();
+            let passed = own.iter().filter(|record| record.status == "passed").count();
+            let mut failed: Vec<&str> = own
+                .iter()
+                .filter(|record| record.status == "failed")
+                .map(|record| record.check.as_str())
+                .collect();
+            if self.broken.contains(name) {
+                failed.push("export");
+            }
+            let left_out = self.checks.iter().filter(|check| check.omitted(entry).is_some()).count();
+            let seconds: f64 = own.iter().map(|record| record.seconds).sum();
+            rows.add_row([
+                name.to_owned(),
+                passed.to_string(),
+                failed.len().to_string(),
+                left_out.to_string(),
+                format!("{seconds:.2}"),
+                failed.join(" "),
+            ]);
+        }
+        rows.to_string()
+    }
+}
+
+fn checks(only: Option<&str>) -> Result<Vec<Check>> {
+    let Some(name) = only else { return Ok(Check::ALL.to_vec()) };
+    match Check::find(name) {
+        Some(check) => Ok(vec![check]),
+        None => bail!("no check is called '{name}'; there are: {}", Check::ALL.map(Check::name).join(", ")),
+    }
+}
