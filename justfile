@@ -19,6 +19,10 @@ test *FILTER: setup
     cargo test --quiet --features libtorch --lib --bins
     @cargo run --quiet --features libtorch -- test {{ FILTER }}
 
+# Count how much of the roster is proved by real runs; --json, --readme, --priority.
+coverage *OPTIONS:
+    @cargo run --quiet --features libtorch -- coverage {{ OPTIONS }}
+
 # Plant faults in the models (or those FILTER means) and show which check catches them.
 faults *FILTER: setup
     @cargo run --quiet --features libtorch -- faults {{ FILTER }}

@@ -25,6 +25,8 @@ enum Command {
     Test(command::round::Options),
     /// Runs the same checks straight from the spec, without compiling generated modules
     Check(command::round::Options),
+    /// Counts how much of the roster is proved by real runs
+    Coverage(command::coverage::Arguments),
     /// Plants faults in models and shows which checks catch them
     Faults(command::faults::Arguments),
     /// Repeats a model's cases in Python: the exported program against the stored references
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Command::Run(arguments) => command::run::run(&arguments),
         Command::Test(options) => command::test::run(&options),
         Command::Check(options) => command::check::run(&options),
+        Command::Coverage(arguments) => command::coverage::run(&arguments),
         Command::Faults(arguments) => command::faults::run(&arguments),
         Command::Replay(arguments) => command::replay::run(&arguments),
     };

@@ -20,6 +20,8 @@ pub mod reloads;
 pub mod responsive;
 pub mod rule;
 mod session;
+#[cfg(test)]
+mod tests;
 
 pub use bench::{Bench, Findings, Measure};
 pub use session::{Session, Settings};

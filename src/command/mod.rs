@@ -1,6 +1,7 @@
 //! One file per command: its arguments, what it does, what it prints.
 
 pub mod check;
+pub mod coverage;
 pub mod export;
 pub mod faults;
 pub mod replay;

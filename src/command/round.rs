@@ -7,8 +7,9 @@
 use super::{export, failed, select::select, table};
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use comfy_table::CellAlignment;
 use hf_conformance::engine::{self, Device};
-use hf_conformance::report::{self, Record};
+use hf_conformance::report::{self, Metric, Record};
 use hf_conformance::spec::{Check, Entry, Spec};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::{BTreeMap, BTreeSet};
@@ -105,14 +106,13 @@ impl<'a> Round<'a> {
     pub fn end(self, broke_off: Option<String>) -> Result<ExitCode> {
         let records =
             report::read(&self.run).with_context(|| format!("reading {}", report::path().display()))?;
-        for record in records.iter().filter(|record| record.status == "failed") {
-            println!("\n{}", record.failure_text());
-        }
+        print_failures(&records);
         let tally = self.tally(&records);
         if let (Some(said), true) = (&broke_off, tally.failed == 0 || tally.lost > 0) {
             println!("\n{said}\n{} check(s) left no result", tally.lost);
         }
         println!("\n{}", self.summary(&records));
+        self.print_paid_debt(&records);
         let seconds = self.started.elapsed().as_secs_f64();
         println!("\n{} checks on {} models in {seconds:.1} s", self.planned.len(), self.entries.len());
         let failed = tally.failed + tally.lost;
@@ -139,9 +139,36 @@ impl<'a> Round<'a> {
         tally
     }
 
+    /// Looser tolerances that their outputs no longer need, with what to take out of the spec.
+    fn print_paid_debt(&self, records: &[Record]) {
+        for entry in &self.entries {
+            for debt in &entry.tolerance {
+                let own = records.iter().filter(|record| {
+                    record.model == entry.name.as_str() && record.check == debt.check.name()
+                });
+                let mut metrics = own
+                    .filter(|record| record.status == "passed")
+                    .flat_map(|record| &record.metrics)
+                    .filter(|metric| debt.output.is_none_or(|output| output == metric.output))
+                    .peekable();
+                if metrics.peek().is_some() && metrics.all(Metric::holds_without_debt) {
+                    let (check, k) = (debt.check.name(), debt.k);
+                    println!(
+                        "\n{} passes {check} without its looser tolerance; take out of {}:",
+                        entry.name, entry.place
+                    );
+                    println!("    tolerance:\n    - {{check: {check}, k: {k}, …}}");
+                }
+            }
+        }
+    }
+
     /// A line per model.
     fn summary(&self, records: &[Record]) -> String {
         let mut rows = table(["model", "passed", "failed", "left out", "seconds", "failed checks"]);
+        if let Some(words) = rows.column_mut(5) {
+            words.set_cell_alignment(CellAlignment::Left);
+        }
         for entry in &self.entries {
             let name = entry.name.as_str();
             let own: Vec<&Record> = records.iter().filter(|record| record.model == name).collect();
@@ -155,7 +182,7 @@ impl<'a> Round<'a> {
                 failed.push("export");
             }
             let left_out = self.checks.iter().filter(|check| check.omitted(entry).is_some()).count();
-            let seconds: f64 = own.iter().map(|record| record.seconds).sum();
+            let seconds = own.iter().fold(0.0, |sum, record| sum + record.seconds);
             rows.add_row([
                 name.to_owned(),
                 passed.to_string(),
@@ -166,6 +193,26 @@ impl<'a> Round<'a> {
             ]);
         }
         rows.to_string()
+    }
+}
+
+/// Every failure; one that stopped all checks of a model in the same way is told once.
+fn print_failures(records: &[Record]) {
+    let failed = || records.iter().filter(|record| record.status == "failed");
+    let same = |a: &Record, b: &Record| a.model == b.model && a.stage == b.stage && a.reason == b.reason;
+    for (position, record) in failed().enumerate() {
+        if failed().take(position).any(|earlier| same(earlier, record)) {
+            continue;
+        }
+        println!("\n{}", record.failure_text());
+        let others: Vec<&str> = failed()
+            .skip(position + 1)
+            .filter(|later| same(later, record))
+            .map(|later| later.check.as_str())
+            .collect();
+        if !others.is_empty() {
+            println!("  the same stopped: {}", others.join(", "));
+        }
     }
 }
 

@@ -21,6 +21,7 @@ sources!(
     "faults.py",
     "generation.py",
     "inputs.py",
+    "inventory.py",
     "job.py",
     "model.py",
     "program.py",

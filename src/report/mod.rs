@@ -1,6 +1,8 @@
-//! What became of a run: the results store and the words for a failure.
+//! What became of runs: the results store, the words for a failure, the coverage of the roster.
 
+pub mod coverage;
 mod failure_text;
+pub mod roster;
 mod store;
 
-pub use store::{Record, append, path, read};
+pub use store::{Metric, Record, append, path, read, read_all};

@@ -3,7 +3,7 @@
 //! In: outcomes, as tests finish. Out: `target/conformance/results.jsonl`. A line is appended in a single
 //! write, so that concurrent tests do not mix and a killed run loses nothing that was already written.
 
-use crate::check::Measure;
+use crate::check::{Measure, rule};
 use crate::engine::Device;
 use crate::failure::Stage;
 use crate::model::Card;
@@ -28,6 +28,8 @@ pub struct Record {
     pub task: String,
     pub class: String,
     pub check: String,
+    /// Digest of the entry: an outcome of an older entry proves nothing about this one.
+    pub entry: String,
     /// `cpu`, `cuda:0`, `mps`; none for the mock engine.
     pub device: Option<String>,
     /// `libtorch` or `mock`.
@@ -54,9 +56,18 @@ pub struct Metric {
     pub error: f64,
     pub eager_error: f64,
     pub limit: f64,
+    /// rms of the reference.
+    pub scale: f64,
     pub max_abs: f64,
     pub relative_l2: f64,
     pub cosine: f64,
+}
+
+impl Metric {
+    /// Whether the rule would hold with the factor that every precision has by itself.
+    pub fn holds_without_debt(&self) -> bool {
+        self.error <= rule::K * self.eager_error + rule::FLOOR * self.scale
+    }
 }
 
 impl Record {
@@ -87,6 +98,7 @@ impl Record {
             task: contract.name.to_owned(),
             class: card.class.to_owned(),
             check: check.name().to_owned(),
+            entry: card.digest.to_owned(),
             device: device.map(|device| device.to_string()),
             engine: crate::engine::real().map_or("mock", |engine| engine.name()).to_owned(),
             status: status.to_owned(),
@@ -108,6 +120,7 @@ impl From<&Measure> for Metric {
             error: agreement.error,
             eager_error: agreement.eager_error,
             limit: agreement.limit,
+            scale: agreement.scale,
             max_abs: agreement.max_abs,
             relative_l2: agreement.relative_l2,
             cosine: agreement.cosine,
@@ -136,13 +149,18 @@ pub fn append(record: &Record) -> io::Result<()> {
     OpenOptions::new().create(true).append(true).open(path)?.write_all(&line)
 }
 
-/// The records of one run, in the order in which they ended; a torn line is left out.
+/// The records of one run, in the order in which they ended.
 pub fn read(run: &str) -> io::Result<Vec<Record>> {
+    Ok(read_all()?.into_iter().filter(|record| record.run == run).collect())
+}
+
+/// All records, oldest first. A torn line (a run was killed while it wrote) and a line of another version of this
+/// project are left out.
+pub fn read_all() -> io::Result<Vec<Record>> {
     let text = match fs::read(path()) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let records = text.lines().filter_map(|line| serde_json::from_str::<Record>(line).ok());
-    Ok(records.filter(|record| record.run == run).collect())
+    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
 }
