@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use hf_conformance::artifact;
 use hf_conformance::export::{environment::Environment, unpack};
 use hf_conformance::report::coverage::{Counts, Coverage, Tier, coverage};
-use hf_conformance::report::{read_all, roster};
+use hf_conformance::report::{read_since, roster};
 use hf_conformance::spec::Versions;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -37,7 +37,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let spec = spec()?;
     let rows = roster::read(Path::new(".")).context("spec/roster.tsv")?;
     let types = model_types(&spec.versions);
-    let coverage = coverage(&rows, &spec, &read_all()?, &artifact::root(), types.as_deref());
+    let coverage = coverage(&rows, &spec, &read_since(0)?, &artifact::root(), types.as_deref());
     if arguments.json {
         println!("{}", serde_json::to_string_pretty(&coverage)?);
     } else if arguments.readme {

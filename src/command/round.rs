@@ -44,6 +44,8 @@ pub struct Round<'a> {
     broken: BTreeSet<String>,
     strict: bool,
     started: Instant,
+    /// Where the results store ended before.
+    place: u64,
 }
 
 /// What every check of a round came to.
@@ -80,7 +82,17 @@ impl<'a> Round<'a> {
             .filter(|(entry, check)| check.omitted(entry).is_none())
             .collect();
         let run = format!("{}-{}", jiff::Timestamp::now().as_second(), std::process::id());
-        Ok(Self { run, device, planned, entries, checks, broken, strict: options.strict, started })
+        Ok(Self {
+            run,
+            device,
+            planned,
+            entries,
+            checks,
+            broken,
+            strict: options.strict,
+            started,
+            place: report::end(),
+        })
     }
 
     /// Whether every check of every model of the spec is due.
@@ -88,6 +100,12 @@ impl<'a> Round<'a> {
         self.entries.len() == spec.entries.len()
             && self.checks.len() == Check::ALL.len()
             && self.broken.is_empty()
+    }
+
+    /// What the checks of this round have left so far.
+    pub fn records(&self) -> std::io::Result<Vec<Record>> {
+        let since = report::read_since(self.place)?;
+        Ok(since.into_iter().filter(|record| record.run == self.run).collect())
     }
 
     /// A progress bar over the planned checks.
@@ -104,8 +122,7 @@ impl<'a> Round<'a> {
     /// Prints every failure, what the process that ran the checks said if it broke off, a line per model and the
     /// closing line; failure is exit code 1.
     pub fn end(self, broke_off: Option<String>) -> Result<ExitCode> {
-        let records =
-            report::read(&self.run).with_context(|| format!("reading {}", report::path().display()))?;
+        let records = self.records().with_context(|| format!("reading {}", report::path().display()))?;
         print_failures(&records);
         let tally = self.tally(&records);
         if let (Some(said), true) = (&broke_off, tally.failed == 0 || tally.lost > 0) {

@@ -5,4 +5,4 @@ mod failure_text;
 pub mod roster;
 mod store;
 
-pub use store::{Metric, Record, append, path, read, read_all};
+pub use store::{Metric, Record, append, end, path, read_since};

@@ -12,7 +12,7 @@ use crate::task::Contract;
 use crate::verdict::Outcome;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -144,23 +144,75 @@ pub fn append(record: &Record) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    let mut line = serde_json::to_vec(record)?;
+    let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+    let mut line = Vec::new();
+    if is_torn(&mut file)? {
+        line.push(b'\n');
+    }
+    serde_json::to_writer(&mut line, record)?;
     line.push(b'\n');
-    OpenOptions::new().create(true).append(true).open(path)?.write_all(&line)
+    file.write_all(&line)
 }
 
-/// The records of one run, in the order in which they ended.
-pub fn read(run: &str) -> io::Result<Vec<Record>> {
-    Ok(read_all()?.into_iter().filter(|record| record.run == run).collect())
+/// Whether the last line has no end: a run was killed while it wrote.
+fn is_torn(file: &mut fs::File) -> io::Result<bool> {
+    if file.seek(SeekFrom::End(0))? == 0 {
+        return Ok(false);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
 }
 
-/// All records, oldest first. A torn line (a run was killed while it wrote) and a line of another version of this
-/// project are left out.
-pub fn read_all() -> io::Result<Vec<Record>> {
-    let text = match fs::read(path()) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+/// How long the store is, in bytes: a place to [`read_since`].
+pub fn end() -> u64 {
+    fs::metadata(path()).map_or(0, |file| file.len())
+}
+
+/// The records written behind a place in the store, oldest first. A torn line (a run was killed while it wrote) and
+/// a line of another version of this project are left out.
+pub fn read_since(place: u64) -> io::Result<Vec<Record>> {
+    let mut bytes = Vec::new();
+    match fs::File::open(path()) {
+        Ok(mut file) => {
+            file.seek(SeekFrom::Start(place))?;
+            file.read_to_end(&mut bytes)?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
-    };
-    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    }
+    let lines = bytes.split(|byte| *byte == b'\n');
+    Ok(lines.filter_map(|line| serde_json::from_slice(line).ok()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_last_line_loses_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        // SAFETY: no other test reads this variable.
+        unsafe { std::env::set_var("HF_CONFORMANCE_RESULTS", folder.path().join("deep/results.jsonl")) };
+        let record = |check: &str| -> Record {
+            serde_json::from_value(serde_json::json!({
+                "run": "1", "time": "", "model": "m", "family": "f", "task": "t", "class": "C", "check": check,
+                "entry": "0", "device": null, "engine": "mock", "status": "mock", "stage": null, "reason": null,
+                "seconds": 0.0,
+            }))
+            .unwrap()
+        };
+        append(&record("loads")).unwrap();
+        let place = end();
+        append(&record("half")).unwrap();
+        OpenOptions::new().append(true).open(path()).unwrap().write_all(b"{\"run\": \"1\", \"ti").unwrap();
+        let checks = |place| -> Vec<String> {
+            read_since(place).unwrap().into_iter().map(|record| record.check).collect()
+        };
+        assert_eq!(checks(0), ["loads", "half"]);
+        assert_eq!(checks(place), ["half"]);
+        append(&record("causal")).unwrap();
+        assert_eq!(checks(place), ["half", "causal"]);
+    }
 }
