@@ -7,7 +7,7 @@ mod driver;
 pub mod environment;
 mod sources;
 
-pub use driver::{Exported, Order, Plan, Progress, export, folder};
+pub use driver::{Exported, Order, Plan, Progress, Weights, export};
 pub use sources::unpack;
 
 use sha2::{Digest, Sha256};
