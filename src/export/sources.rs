@@ -24,6 +24,7 @@ sources!(
     "job.py",
     "model.py",
     "program.py",
+    "recurrence.py",
     "reference.py",
     "replay.py",
     "runner.py",
