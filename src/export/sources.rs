@@ -25,6 +25,7 @@ sources!(
     "job.py",
     "model.py",
     "program.py",
+    "recurrence.py",
     "reference.py",
     "replay.py",
     "runner.py",

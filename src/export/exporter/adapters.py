@@ -4,14 +4,19 @@ In: a model. Out: a context in which its class can be traced. Each patch says wh
 needed, and computes what the code it replaces computes; references are taken without it.
 """
 
+import inspect
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import masking_utils
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+from . import recurrence
 
 Adapter = Callable[[nn.Module], AbstractContextManager[None]]
 
@@ -56,6 +61,38 @@ def _masks_by_broadcasting(_model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def _long_rope(model: nn.Module) -> Iterator[None]:
+    """Rotary embeddings with LongRoPE choose short or long frequencies by the highest position.
+
+    Upstream (`modeling_rope_utils.dynamic_rope_update`) branches on it, which a trace bakes, and keeps the choice
+    in a buffer that shares its memory with another, which the tracer refuses. Both tables are made before, and
+    the trace selects one.
+    """
+    rotary = [m for m in model.modules() if getattr(m, "rope_type", "") == "longrope"]
+    with ExitStack() as stack:
+        for module in rotary:
+            module.inv_freq = module.original_inv_freq.clone()
+            module.forward = _choosing_frequencies(module)
+            stack.callback(delattr, module, "forward")
+        yield
+
+
+def _choosing_frequencies(module: nn.Module) -> Callable[..., Any]:
+    """The module's forward past its decorators, on the frequencies that the positions ask for."""
+    inner = inspect.unwrap(type(module).forward)
+    trained = module.config.rope_parameters["original_max_position_embeddings"]
+    table = ROPE_INIT_FUNCTIONS["longrope"]
+    short = module.original_inv_freq.clone()
+    long, _ = table(module.config, short.device, seq_len=trained + 1)
+
+    def forward(x: Tensor, position_ids: Tensor) -> Any:
+        chosen = torch.where(position_ids.max() + 1 > trained, long, short)
+        return inner(SimpleNamespace(**vars(module), inv_freq=chosen), x, position_ids)
+
+    return forward
+
+
+@contextmanager
 def _images_as_one(model: nn.Module) -> Iterator[None]:
     """LLaVA makes a Python list of the projected images, and concatenates it again.
 
@@ -81,7 +118,82 @@ def _bloom_gelu(model: nn.Module) -> AbstractContextManager[None]:
     )
 
 
-COMMON: list[Adapter] = (
-    [_masks_by_broadcasting] if hasattr(masking_utils, "_vmap_for_bhqkv") else []
-)
-ADAPTERS: dict[str, list[Adapter]] = {"bloom": [_bloom_gelu], "llava": [_images_as_one]}
+def _selective_scan(model: nn.Module) -> AbstractContextManager[None]:
+    """Mamba's scan is a Python loop over the length."""
+    module = sys.modules[type(model).__module__]
+    return replaced(module, "mamba_selective_scan", recurrence.selective_scan)
+
+
+def _rwkv_attention(model: nn.Module) -> AbstractContextManager[None]:
+    """RWKV's attention is a Python loop over the length."""
+    module = sys.modules[type(model).__module__]
+    return replaced(module, "rwkv_linear_attention", recurrence.rwkv_attention)
+
+
+@contextmanager
+def _rglru(model: nn.Module) -> Iterator[None]:
+    """RecurrentGemma's recurrence is a Python loop over the length.
+
+    Its square root is an autograd function in Python, which TorchScript cannot save; only the gradient is special.
+    """
+    module = sys.modules[type(model).__module__]
+    with (
+        replaced(module.RecurrentGemmaRglru, "_rnn_scan", recurrence.rglru_scan),
+        replaced(module, "SqrtBoundDerivative", SimpleNamespace(apply=torch.sqrt)),
+    ):
+        yield
+
+
+@contextmanager
+def _experts_by_row(model: nn.Module) -> Iterator[None]:
+    """JetMoE splits the rows, sorted by expert, by a Python list of counts, which a trace bakes.
+
+    The counts stay a tensor, and every row is multiplied by the weight of its own expert.
+    """
+    module = sys.modules[type(model).__module__]
+
+    def forward(experts: nn.Module, rows: Tensor, counts: Tensor) -> Tensor:
+        ids = torch.arange(experts.num_experts, device=rows.device)
+        weights = experts.weight[torch.repeat_interleave(ids, counts)]
+        return torch.bmm(weights, rows.unsqueeze(-1)).squeeze(-1)
+
+    with (
+        replaced(torch.Tensor, "tolist", lambda counts: counts),
+        replaced(module.JetMoeParallelExperts, "forward", forward),
+    ):
+        yield
+
+
+def _prompt_mask(model: nn.Module) -> AbstractContextManager[None]:
+    """CPM-Ant counts positions by a Python list, which a trace bakes.
+
+    What is real (the prompt, and as many positions at the end as there are tokens) sees all that is real: the
+    model calls every position context, of one span.
+    """
+    core = model.cpmant
+
+    def mask(ids: Tensor, _span: Tensor, _context: Tensor, length: Tensor) -> Tensor:
+        left = torch.arange(ids.shape[1], device=ids.device).flip(0)[None]
+        prompt = left >= ids.shape[1] - core.prompt_length
+        real = prompt | (left < length[:, None])
+        return real[:, :, None] & real[:, None, :]
+
+    return replaced(core, "_prepare_attention_mask", mask)
+
+
+COMMON: list[Adapter] = [
+    _long_rope,
+    *([_masks_by_broadcasting] if hasattr(masking_utils, "_vmap_for_bhqkv") else []),
+]
+ADAPTERS: dict[str, list[Adapter]] = {
+    "bloom": [_bloom_gelu],
+    "cpmant": [_prompt_mask],
+    "falcon_mamba": [_selective_scan],
+    "jamba": [_selective_scan],
+    "jetmoe": [_experts_by_row],
+    "llava": [_images_as_one],
+    "mamba": [_selective_scan],
+    "recurrent_gemma": [_rglru],
+    "rwkv": [_rwkv_attention],
+    "zamba": [_selective_scan],
+}

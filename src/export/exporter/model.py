@@ -26,10 +26,10 @@ PLAIN = {"use_cache": False, "_experts_implementation": "batched_mm"}
 # both, a model with tied embeddings repeats its last token for ever; layers must outweigh embeddings.
 EMBEDDING = 0.5
 GAIN = 1.5
-# Ids that models read from their config although config classes no longer declare them.
-GENERATION_IDS = frozenset(
+# Attributes that models read from their config although config classes do not, or no longer, declare them.
+UNDECLARED = frozenset(
     name for name in vars(transformers.GenerationConfig()) if name.endswith("_token_id")
-)
+) | {"head_dim", "rope_theta"}
 
 
 def find_class(job: Job) -> type[nn.Module]:
@@ -128,7 +128,7 @@ def _checked(default: Config, overrides: Json) -> Json:
     for name, value in overrides.items():
         inner = _inner(getattr(default, name, None), value)
         composed = inner is not None and type(default) is Config
-        if not (hasattr(default, name) or name in GENERATION_IDS or composed):
+        if not (hasattr(default, name) or name in UNDECLARED or composed):
             hint = nearest(name, [*vars(default), *default.attribute_map])
             raise ExportError(f"{type(default).__name__} has no {name!r}{hint}")
         kwargs[name] = (
