@@ -206,5 +206,9 @@ def _scale(owner: nn.Module, parameter: Tensor) -> float | None:
 
 def model_types(eager: nn.Module) -> list[str]:
     """The architectures that run in a model: its own and those of the models inside it."""
-    inside = (module for module in eager.modules() if isinstance(module, transformers.PreTrainedModel))
+    inside = (
+        module
+        for module in eager.modules()
+        if isinstance(module, transformers.PreTrainedModel)
+    )
     return sorted({module.config.model_type for module in inside})

@@ -70,9 +70,9 @@ def selective_scan(
         dt = functional.softplus(dt)
     # [batch, length, channels, states]
     step = dt.transpose(1, 2)[..., None]
-    update = (
-        step * B.transpose(1, 2)[:, :, None].float()
-    ) * hidden_states.transpose(1, 2)[..., None].float()
+    update = (step * B.transpose(1, 2)[:, :, None].float()) * hidden_states.transpose(
+        1, 2
+    )[..., None].float()
     states = linear(torch.exp(A * step), update)
     output = (
         torch.matmul(states.to(hidden_states.dtype), C.transpose(1, 2)[..., None])
