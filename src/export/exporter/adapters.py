@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import masking_utils
 
@@ -84,4 +85,38 @@ def _bloom_gelu(model: nn.Module) -> AbstractContextManager[None]:
 COMMON: list[Adapter] = (
     [_masks_by_broadcasting] if hasattr(masking_utils, "_vmap_for_bhqkv") else []
 )
-ADAPTERS: dict[str, list[Adapter]] = {"bloom": [_bloom_gelu], "llava": [_images_as_one]}
+@contextmanager
+def _xmod_every_adapter(model: nn.Module) -> Iterator[None]:
+    """X-MOD gives each language's adapter the rows of that language (`XmodOutput.lang_adapter`).
+
+    Written in place through a mask, a trace cannot repeat it for other rows. Adapters work row by row: all of them
+    on all rows, then each row's own, is the same.
+    """
+
+    def lang_adapter(
+        self: nn.Module, lang_ids: Tensor, hidden_states: Tensor
+    ) -> Tensor:
+        residual = hidden_states
+        if self.adapter_layer_norm is not None:
+            hidden_states = self.adapter_layer_norm(hidden_states)
+        elif self.adapter_reuse_layer_norm:
+            hidden_states = self.LayerNorm(hidden_states)
+        if self.ln_before_adapter:
+            residual = hidden_states
+        adapted = torch.zeros_like(hidden_states)
+        for index, adapter in enumerate(self.adapter_modules.values()):
+            mine = (lang_ids == index)[:, None, None]
+            adapted = torch.where(mine, adapter(hidden_states), adapted)
+        return adapted + residual
+
+    with replaced(
+        sys.modules[type(model).__module__].XmodOutput, "lang_adapter", lang_adapter
+    ):
+        yield
+
+
+ADAPTERS: dict[str, list[Adapter]] = {
+    "bloom": [_bloom_gelu],
+    "llava": [_images_as_one],
+    "xmod": [_xmod_every_adapter],
+}

@@ -5,8 +5,10 @@ in eval mode, fp32, with weights that let every output vary, and the sizes that 
 symbols of the task.
 """
 
-import importlib
+import importlib.util
 import math
+import re
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -128,7 +130,8 @@ def _checked(default: Config, overrides: Json) -> Json:
     for name, value in overrides.items():
         inner = _inner(getattr(default, name, None), value)
         composed = inner is not None and type(default) is Config
-        if not (hasattr(default, name) or name in GENERATION_IDS or composed):
+        declared = hasattr(default, name) or name in GENERATION_IDS
+        if not (declared or composed or _is_read(default, name)):
             hint = nearest(name, [*vars(default), *default.attribute_map])
             raise ExportError(f"{type(default).__name__} has no {name!r}{hint}")
         kwargs[name] = (
@@ -137,6 +140,20 @@ def _checked(default: Config, overrides: Json) -> Json:
             else {"model_type": inner.model_type} | _checked(inner, value)
         )
     return kwargs
+
+
+def _is_read(default: Config, name: str) -> bool:
+    """Whether the modeling code reads an attribute that its config class does not declare.
+
+    Hub configs carry such attributes (deberta-v2's `conv_kernel_size`); config classes keep what they are given.
+    """
+    module = importlib.util.find_spec(
+        type(default).__module__.replace(".configuration_", ".modeling_")
+    )
+    if module is None or module.origin is None:
+        return False
+    read = rf"""config(\.{name}\b|, ["']{name}["'])"""
+    return re.search(read, Path(module.origin).read_text()) is not None
 
 
 def _inner(default: Any, value: Any) -> Config | None:
