@@ -55,8 +55,12 @@ fn change(bench: &Bench, port: &Input, inputs: &[Tensor], position: usize) -> Te
             let highest = largest(input);
             input.map_int(|_, value| highest - value)
         }
+        // Every other one: ids that are only compared with each other (XLNet's segments) would all stay as equal.
         Fill::Integers { low, high } => {
-            input.map_int(|_, value| (value - low + 1).rem_euclid(high - low) + low)
+            input.map_int(|index, value| match index.last().is_some_and(|last| last % 2 == 0) {
+                true => (value - low + 1).rem_euclid(high - low) + low,
+                false => value,
+            })
         }
         Fill::Boxes => input.map_int(|_, value| value / 2),
         Fill::Ones => input.map_int(|_, value| 1 - value).map_float(|value| value - 0.5),

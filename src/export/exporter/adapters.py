@@ -4,14 +4,16 @@ In: a model. Out: a context in which its class can be traced. Each patch says wh
 needed, and computes what the code it replaces computes; references are taken without it.
 """
 
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from types import SimpleNamespace
+from functools import partial
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor, autograd, nn
 from transformers import masking_utils
 
 Adapter = Callable[[nn.Module], AbstractContextManager[None]]
@@ -115,8 +117,216 @@ def _xmod_every_adapter(model: nn.Module) -> Iterator[None]:
         yield
 
 
+def _functions_inlined(module: ModuleType) -> AbstractContextManager[None]:
+    """Autograd functions of a module as their plain forward: TorchScript cannot save a function in Python.
+
+    Their contexts only keep tensors for the way back.
+    """
+    context = SimpleNamespace(
+        save_for_backward=lambda *_: None, mark_non_differentiable=lambda *_: None
+    )
+    stack = ExitStack()
+    for name, value in list(vars(module).items()):
+        if isinstance(value, type) and issubclass(value, autograd.Function):
+            inlined = SimpleNamespace(apply=partial(value.forward, context))
+            stack.enter_context(replaced(module, name, inlined))
+    return stack
+
+
+def _own_functions_inlined(model: nn.Module) -> AbstractContextManager[None]:
+    """`_functions_inlined` for the module that defines the model (YOSO)."""
+    return _functions_inlined(sys.modules[type(model).__module__])
+
+
+def _attended(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float
+) -> Tensor:
+    """Attention with an additive bias, softmax in float32; heads stand before positions."""
+    scores = query @ key.transpose(-1, -2) * scale + bias
+    weights = torch.softmax(scores, dim=-1, dtype=torch.float32)
+    return weights.to(value.dtype) @ value
+
+
+def _heads(projected: Tensor, size: int) -> Tensor:
+    """`[batch, position, heads * size]` as `[batch, head, position, size]`."""
+    return projected.unflatten(-1, (-1, size)).transpose(1, 2)
+
+
+def _where_allowed(allowed: Tensor, like: Tensor) -> Tensor:
+    """Zero where attention is allowed, the lowest value elsewhere."""
+    lowest = torch.finfo(like.dtype).min
+    return torch.zeros_like(allowed, dtype=like.dtype).masked_fill(~allowed, lowest)
+
+
+def _positions(length_of: Tensor, dim: int = 1) -> tuple[Tensor, Tensor]:
+    """Positions of queries as a column, of keys as a row."""
+    positions = torch.arange(length_of.shape[dim], device=length_of.device)
+    return positions[:, None], positions[None, :]
+
+
+@contextmanager
+def _longformer_dense(model: nn.Module) -> Iterator[None]:
+    """Longformer (and LED's encoder, a copy) attends in overlapping chunks, to global positions by their list.
+
+    Both bake lengths and counts into a trace. The same keys are chosen by a mask: those in the window and the global
+    ones; global queries see every key through projections of their own.
+    """
+
+    def forward(
+        self: nn.Module,
+        hidden_states: Tensor,
+        attention_mask: Tensor,
+        is_index_masked: Tensor,
+        is_index_global_attn: Tensor,
+        **_: Any,
+    ) -> tuple[Tensor]:
+        def attended(prefix: str, allowed: Tensor) -> Tensor:
+            query, key, value = (
+                _heads(getattr(self, f"{name}{prefix}")(hidden_states), self.head_dim)
+                for name in ("query", "key", "value")
+            )
+            bias = _where_allowed(allowed, query)
+            return _attended(query, key, value, bias, self.head_dim**-0.5)
+
+        row, column = _positions(hidden_states)
+        near = (row - column).abs() <= self.one_sided_attn_window_size
+        local = (attention_mask == 0)[:, None, None, :]
+        everywhere = is_index_global_attn[:, None, None, :]
+        windowed = attended("", near & local | everywhere)
+        windowed = windowed.masked_fill(is_index_masked[:, None, :, None], 0)
+        unmasked = ~is_index_masked[:, None, None, :].expand(-1, -1, row.shape[0], -1)
+        overall = attended("_global", unmasked)
+        out = torch.where(is_index_global_attn[:, None, :, None], overall, windowed)
+        return (out.transpose(1, 2).flatten(2),)
+
+    module = sys.modules[type(model).__module__]
+    for name in ("LongformerSelfAttention", "LEDEncoderSelfAttention"):
+        if hasattr(module, name):
+            with replaced(getattr(module, name), "forward", forward):
+                yield
+
+
+@contextmanager
+def _big_bird_dense(model: nn.Module) -> Iterator[None]:
+    """BigBird attends block by block, with lists of random blocks made by numpy, all baked into a trace.
+
+    In eval mode its random blocks are all block 0, which the first and the last block's queries do not use
+    (`_bigbird_block_rand_mask_with_head`). So a query sees block 0, those beside it and the last one; block 0 counts
+    once more for each random block. Without blocks, there is no need to pad the row to whole ones.
+    """
+    module = sys.modules[type(model).__module__]
+
+    def forward(
+        self: nn.Module,
+        hidden_states: Tensor,
+        _band_mask: None,
+        from_mask: Tensor,
+        to_mask: Tensor,
+        *_: Any,
+        **__: Any,
+    ) -> tuple[Tensor, None]:
+        query, key, value = (
+            _heads(projection(hidden_states), self.attention_head_size)
+            for projection in (self.query, self.key, self.value)
+        )
+        row, column = (
+            positions.div(self.block_size, rounding_mode="floor")
+            for positions in _positions(hidden_states)
+        )
+        last = row[-1:]
+        outer = (row == 0) | (row == last)
+        seen = (
+            outer | (column == 0) | (column == last) | ((row - column).abs() <= 1)
+        )
+        often = ~outer & (column == 0)
+        bias = _where_allowed(seen, query).masked_fill(
+            often, math.log(1 + self.num_random_blocks)
+        )
+        bias = bias - 10000.0 * (1 - to_mask.to(query.dtype))
+        out = _attended(query, key, value, bias, self.attention_head_size**-0.5)
+        return (out * from_mask).transpose(1, 2).flatten(2), None
+
+    def unpadded(self: nn.Module, pad_token_id: int, **given: Any) -> tuple[Any, ...]:
+        names = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
+        return (0, *(given[name] for name in names), given["inputs_embeds"])
+
+    def masks(attention_mask: Tensor, _block_size: int) -> tuple[Any, ...]:
+        return (
+            None,
+            None,
+            attention_mask[:, None, :, None],
+            attention_mask[:, None, None, :],
+        )
+
+    with (
+        replaced(module.BigBirdBlockSparseAttention, "forward", forward),
+        replaced(module.BigBirdModel, "_pad_to_block_size", unpadded),
+        replaced(
+            module.BigBirdModel,
+            "create_masks_for_block_sparse_attn",
+            staticmethod(masks),
+        ),
+    ):
+        yield
+
+
+@contextmanager
+def _canine_dense(model: nn.Module) -> Iterator[None]:
+    """CANINE's first encoder attends within windows, cut by a Python loop that a trace bakes.
+
+    A mask says the same: characters of a window see it and the first position, which the first window holds twice.
+    """
+    attention = sys.modules[type(model).__module__].CanineAttention
+    original = attention.forward
+
+    def forward(
+        self: nn.Module, hidden_states: Tensor, attention_mask: Tensor, **rest: Any
+    ) -> tuple[Tensor, ...]:
+        if not self.local:
+            return original(self, hidden_states, attention_mask, **rest)
+        row, column = _positions(hidden_states)
+        window = self.attend_from_chunk_width
+        row_window = row.div(window, rounding_mode="floor")
+        column_window = column.div(window, rounding_mode="floor")
+        seen = (row_window == column_window) | (column == 0)
+        twice = (row_window == 0) & (column == 0)
+        bias = _where_allowed(seen & (attention_mask > 0), hidden_states)
+        bias = bias + twice.to(bias.dtype) * math.log(2)
+        attended = self.self(hidden_states, hidden_states, bias[:, None])
+        return (self.output(attended[0], hidden_states),)
+
+    with replaced(attention, "forward", forward):
+        yield
+
+
+@contextmanager
+def _tapas_by_rows(model: nn.Module) -> Iterator[None]:
+    """TAPAS reduces the cells of all tables of a batch in one row of numbers, whose size a trace bakes.
+
+    Table by table, the reduction is the same.
+    """
+    module = sys.modules[type(model).__module__]
+
+    def reduce(values: Tensor, index: Any, function: str, _name: str) -> tuple[Any, Any]:
+        segments, rows = int(index.num_segments), values.shape[0]
+        empty = torch.zeros(rows, segments, dtype=torch.float, device=values.device)
+        reduced = empty.scatter_reduce(
+            1, index.indices.long(), values.float(), function, include_self=False
+        )
+        each = torch.arange(segments, device=values.device).expand(rows, -1)
+        return reduced.to(values.dtype), module.IndexMap(each, segments, batch_dims=1)
+
+    with replaced(module, "_segment_reduce", reduce):
+        yield
+
+
 ADAPTERS: dict[str, list[Adapter]] = {
+    "big_bird": [_big_bird_dense],
     "bloom": [_bloom_gelu],
+    "canine": [_canine_dense],
     "llava": [_images_as_one],
+    "longformer": [_longformer_dense],
+    "tapas": [_tapas_by_rows],
     "xmod": [_xmod_every_adapter],
+    "yoso": [_own_functions_inlined],
 }
