@@ -274,7 +274,7 @@ def _big_bird_dense(model: nn.Module) -> Iterator[None]:
 def _canine_dense(model: nn.Module) -> Iterator[None]:
     """CANINE's first encoder attends within windows, cut by a Python loop that a trace bakes.
 
-    A mask says the same: characters of a window see it and the first position, which the first window holds twice.
+    A mask says the same.
     """
     attention = sys.modules[type(model).__module__].CanineAttention
     original = attention.forward
@@ -284,14 +284,13 @@ def _canine_dense(model: nn.Module) -> Iterator[None]:
     ) -> tuple[Tensor, ...]:
         if not self.local:
             return original(self, hidden_states, attention_mask, **rest)
-        row, column = _positions(hidden_states)
-        window = self.attend_from_chunk_width
-        row_window = row.div(window, rounding_mode="floor")
-        column_window = column.div(window, rounding_mode="floor")
-        seen = (row_window == column_window) | (column == 0)
-        twice = (row_window == 0) & (column == 0)
-        bias = _where_allowed(seen & (attention_mask > 0), hidden_states)
-        bias = bias + twice.to(bias.dtype) * math.log(2)
+        row, column = (
+            positions.div(self.attend_from_chunk_width, rounding_mode="floor")
+            for positions in _positions(hidden_states)
+        )
+        # A window of padding alone still attends to itself, and to nothing else.
+        bias = _where_allowed(attention_mask > 0, hidden_states)
+        bias = bias.masked_fill(row != column, -math.inf)
         attended = self.self(hidden_states, hidden_states, bias[:, None])
         return (self.output(attended[0], hidden_states),)
 
