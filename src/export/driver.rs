@@ -101,6 +101,9 @@ fn job(plan: &Plan, order: &Order) -> Result<Value, Failure> {
     let entry = order.entry;
     let folder = folder(&plan.root, entry.name.as_str(), order.fault.as_deref());
     let mut job = serde_json::to_value(entry.job()).at(Stage::Export, &entry.name)?;
+    if let Some(source) = plan.spec.versions.sources.get(&entry.source) {
+        job["source"] = json!(source.package);
+    }
     job["key"] = json!(super::key(&entry.digest(&plan.spec.versions)));
     job["directory"] = json!(std::path::absolute(&folder).at(Stage::Export, folder.display())?);
     job["fault"] = json!(order.fault);
