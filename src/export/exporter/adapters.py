@@ -319,6 +319,20 @@ def _tapas_by_rows(model: nn.Module) -> Iterator[None]:
         yield
 
 
+def _trajectory_offsets(model: nn.Module) -> AbstractContextManager[None]:
+    """Trajectory Transformer repeats the offsets of a step for as many steps as numpy counts, which a trace bakes.
+
+    A position's offset follows from its place within the step.
+    """
+
+    def offset_tokens(self: nn.Module, trajectories: Tensor) -> Tensor:
+        _, position = _positions(trajectories)
+        moved = trajectories + position % self.transition_dim * self.vocab_size
+        return torch.where(trajectories == self.vocab_size, self.stop_token, moved)
+
+    return replaced(type(model), "offset_tokens", offset_tokens)
+
+
 ADAPTERS: dict[str, list[Adapter]] = {
     "big_bird": [_big_bird_dense],
     "bloom": [_bloom_gelu],
@@ -326,6 +340,7 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "llava": [_images_as_one],
     "longformer": [_longformer_dense],
     "tapas": [_tapas_by_rows],
+    "trajectory_transformer": [_trajectory_offsets],
     "xmod": [_xmod_every_adapter],
     "yoso": [_own_functions_inlined],
 }
