@@ -55,8 +55,12 @@ fn change(bench: &Bench, port: &Input, inputs: &[Tensor], position: usize) -> Te
             let highest = largest(input);
             input.map_int(|_, value| highest - value)
         }
+        // Every other one: ids that are only compared with each other (XLNet's segments) would all stay as equal.
         Fill::Integers { low, high } => {
-            input.map_int(|_, value| (value - low + 1).rem_euclid(high - low) + low)
+            input.map_int(|index, value| match index.last().is_some_and(|last| last % 2 == 0) {
+                true => (value - low + 1).rem_euclid(high - low) + low,
+                false => value,
+            })
         }
         Fill::Boxes => input.map_int(|_, value| value / 2),
         Fill::Ones => input.map_int(|_, value| 1 - value).map_float(|value| value - 0.5),
@@ -67,15 +71,20 @@ fn change(bench: &Bench, port: &Input, inputs: &[Tensor], position: usize) -> Te
 
 /// Real first tokens move on by one row; with a single row the first two tokens change places.
 fn swap_tokens(tokens: &Tensor, mask: Option<&Tensor>) -> Tensor {
-    let rows = tokens.shape()[0];
-    let length = tokens.shape()[1];
-    let real = |row: usize, position: usize| mask.is_none_or(|mask| mask.int_at(&[row, position]) != Some(0));
-    let first = |row: usize| (0..length).find(|&position| real(row, position)).unwrap_or(0);
+    let (rows, length) = (tokens.shape()[0], tokens.shape().last().copied().unwrap_or(1));
+    let place = |line: &[usize], position: usize| [line, &[position]].concat();
+    let real = |place: &[usize]| mask.is_none_or(|mask| mask.int_at(place) != Some(0));
+    let first =
+        |line: &[usize]| (0..length).find(|&position| real(&place(line, position))).unwrap_or(0);
     tokens.map_int(|index, token| {
-        let (row, position) = (index[0], index[1]);
+        let (line, position) = (&index[..index.len() - 1], index[index.len() - 1]);
         let from = match rows {
-            1 => [row, if position <= 1 { 1 - position } else { position }],
-            _ if position == first(row) => [(row + 1) % rows, first((row + 1) % rows)],
+            1 => place(line, if position <= 1 { 1 - position } else { position }),
+            _ if position == first(line) => {
+                let mut next = line.to_vec();
+                next[0] = (next[0] + 1) % rows;
+                place(&next, first(&next))
+            }
             _ => return token,
         };
         tokens.int_at(&from).unwrap_or(token)

@@ -11,7 +11,7 @@ from .errors import ExportError, stage
 from .inputs import fill, padding_id
 from .job import Case, Job, Json
 from .model import Config, token_id
-from .program import Tensors
+from .program import Tensors, evaluate
 
 ROWS = 2
 # A token that first appears this late can be made the end of the text without making the test short.
@@ -68,6 +68,8 @@ def _start(config: Config) -> int:
 
 def _greedy(model: nn.Module, job: Job, prompts: Tensors, facts: Json) -> Tensor:
     """New tokens of the library's own greedy loop, past any `generate` that the class overrides."""
+    if not isinstance(model, GenerationMixin):
+        return _without_library(model, job, prompts, facts)
     config = GenerationConfig(
         do_sample=False,
         num_beams=1,
@@ -87,6 +89,30 @@ def _greedy(model: nn.Module, job: Job, prompts: Tensors, facts: Json) -> Tensor
         tokens = GenerationMixin.generate(model, **given, generation_config=config)
     prompt = prompts.get(job.generation.grows)
     return tokens[:, 1 if prompt is None else prompt.shape[1] :]
+
+
+def _without_library(
+    model: nn.Module, job: Job, prompts: Tensors, facts: Json
+) -> Tensor:
+    """New tokens of classes that transformers 4 no longer lets generate: each step reads the whole row again."""
+    names, inputs = job.generation, dict(prompts)
+    if names.grows not in inputs:
+        inputs[names.grows] = torch.full((ROWS, 1), facts["start"])
+    grown: list[Tensor] = []
+    ended = torch.zeros(ROWS, dtype=torch.bool)
+    while len(grown) < facts["new_tokens"] and not ended.all():
+        outputs, _ = evaluate(model, job, inputs, [])
+        best = outputs[names.logits][:, -1].argmax(dim=-1)
+        grown.append(torch.where(ended, facts["pad"], best))
+        ended |= grown[-1] == (-1 if facts["eos"] is None else facts["eos"])
+        following = {names.grows: grown[-1][:, None]}
+        if names.mask:
+            following[names.mask] = torch.ones(ROWS, 1, dtype=torch.int64)
+        if names.positions:
+            following[names.positions] = inputs[names.positions][:, -1:] + 1
+        for name, values in following.items():
+            inputs[name] = torch.cat([inputs[name], values], dim=1)
+    return torch.stack(grown, dim=1)
 
 
 def late_token(tokens: Tensor) -> int | None:

@@ -5,8 +5,12 @@ in eval mode, fp32, with weights that let every output vary, and the sizes that 
 symbols of the task.
 """
 
-import importlib
+import importlib.util
 import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -111,9 +115,30 @@ def _random(model_class: Any, job: Job) -> nn.Module:
     config = _configure(model_class.config_class, job.config)
     config._attn_implementation = "eager"
     torch.manual_seed(job.seed)
-    model = model_class(config)
+    with _forgiving(model_class):
+        model = model_class(config)
     randomise(model, job.seed)
     return model
+
+
+@contextmanager
+def _forgiving(model_class: Any) -> Iterator[None]:
+    """Lets a module be whose initialisation reaches for a parameter that it has not (ViT-Hybrid's mask token).
+
+    Such a class can only be built by `from_pretrained`; what a module's own initialisation leaves, is randomised.
+    """
+    owner = next(base for base in model_class.__mro__ if "_init_weights" in vars(base))
+    original = owner._init_weights
+
+    def forgiving(self: nn.Module, module: nn.Module) -> None:
+        with suppress(AttributeError):
+            original(self, module)
+
+    owner._init_weights = forgiving
+    try:
+        yield
+    finally:
+        owner._init_weights = original
 
 
 def _configure(config_class: type[Config], overrides: Json) -> Config:
@@ -128,7 +153,8 @@ def _checked(default: Config, overrides: Json) -> Json:
     for name, value in overrides.items():
         inner = _inner(getattr(default, name, None), value)
         composed = inner is not None and type(default) is Config
-        if not (hasattr(default, name) or name in UNDECLARED or composed):
+        declared = hasattr(default, name) or name in UNDECLARED
+        if not (declared or composed or _is_read(default, name)):
             hint = nearest(name, [*vars(default), *default.attribute_map])
             raise ExportError(f"{type(default).__name__} has no {name!r}{hint}")
         kwargs[name] = (
@@ -137,6 +163,28 @@ def _checked(default: Config, overrides: Json) -> Json:
             else {"model_type": inner.model_type} | _checked(inner, value)
         )
     return kwargs
+
+
+def _is_read(default: Config, name: str) -> bool:
+    """Whether the modeling code reads an attribute that its config class does not declare.
+
+    Hub configs carry such attributes (deberta-v2's `conv_kernel_size`); config classes keep what they are given.
+    Models made of another model (RetriBERT) read what that one reads.
+    """
+    read = re.compile(rf"""config(\.{name}\b|, ["']{name}["'])""")
+    path = type(default).__module__.replace(".configuration_", ".modeling_")
+    text = _source(path)
+    others = re.findall(r"^from (\.+[\w.]*modeling_\w+) import", text, re.MULTILINE)
+    package = path.rpartition(".")[0]
+    paths = [importlib.util.resolve_name(other, package) for other in others]
+    return any(read.search(found) for found in (text, *map(_source, paths)))
+
+
+def _source(path: str) -> str:
+    """The text of a module, empty where there is none."""
+    module = importlib.util.find_spec(path)
+    origin = module and module.origin
+    return Path(origin).read_text() if origin else ""
 
 
 def _inner(default: Any, value: Any) -> Config | None:
