@@ -4,12 +4,14 @@ In: a model. Out: a context in which its class can be traced. Each patch says wh
 needed, and computes what the code it replaces computes; references are taken without it.
 """
 
+import builtins
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import masking_utils
 
@@ -81,7 +83,81 @@ def _bloom_gelu(model: nn.Module) -> AbstractContextManager[None]:
     )
 
 
+class _SizeKept(type):
+    """The type `int`, but for traced sizes, which stay tensors."""
+
+    def __call__(cls, value: Any = 0, *rest: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.to(torch.int64)
+        return builtins.int(value, *rest)
+
+    def __instancecheck__(cls, value: Any) -> bool:
+        return isinstance(value, builtins.int)
+
+
+class _Int(metaclass=_SizeKept):
+    pass
+
+
+@contextmanager
+def _sizes_kept(model: nn.Module) -> Iterator[None]:
+    """Code that calls `int` on a size makes it a constant of the trace.
+
+    In the model's own module `int` keeps sizes as tensors, as transformers' `torch_int` does where it is used.
+    """
+    names = vars(sys.modules[type(model).__module__])
+    names["int"] = _Int
+    try:
+        yield
+    finally:
+        del names["int"]
+
+
+def _tf_padding(model: nn.Module) -> AbstractContextManager[None]:
+    """MobileNet's padding in the manner of TensorFlow, by a formula instead of branches on the size.
+
+    `apply_tf_padding`: padded so that the strides cover the whole size, s * ceil(size / s) - s + kernel - size.
+    """
+
+    def pad(features: Tensor, conv: nn.Conv2d) -> Tensor:
+        padding: list[Any] = []
+        for axis in (1, 0):
+            size, stride = features.shape[axis - 2], conv.stride[axis]
+            whole = (size + stride - 1) // stride * stride
+            missing = torch.clamp(
+                torch.as_tensor(whole - size + conv.kernel_size[axis] - stride), min=0
+            )
+            before = missing // 2
+            padding += [
+                before * conv.dilation[axis],
+                (missing - before) * conv.dilation[axis],
+            ]
+        return nn.functional.pad(features, padding, "constant", 0.0)
+
+    return replaced(sys.modules[type(model).__module__], "apply_tf_padding", pad)
+
+
+@contextmanager
+def _biases_not_cached(model: nn.Module) -> Iterator[None]:
+    """LeViT looks up its attention biases once; a trace must hold the look-up, not what an earlier run found.
+
+    `LevitAttention.train` forgets what was looked up.
+    """
+    model.train().eval()
+    try:
+        yield
+    finally:
+        model.train().eval()
+
+
 COMMON: list[Adapter] = (
     [_masks_by_broadcasting] if hasattr(masking_utils, "_vmap_for_bhqkv") else []
 )
-ADAPTERS: dict[str, list[Adapter]] = {"bloom": [_bloom_gelu], "llava": [_images_as_one]}
+ADAPTERS: dict[str, list[Adapter]] = {
+    "bloom": [_bloom_gelu],
+    "depth_anything": [_sizes_kept],
+    "levit": [_biases_not_cached],
+    "llava": [_images_as_one],
+    "mobilenet_v1": [_tf_padding],
+    "mobilenet_v2": [_tf_padding],
+}
