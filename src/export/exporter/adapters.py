@@ -83,6 +83,38 @@ def _bloom_gelu(model: nn.Module) -> AbstractContextManager[None]:
     )
 
 
+@contextmanager
+def _lists_of_sizes(_model: nn.Module) -> Iterator[None]:
+    """`torch.tensor([height, width])` makes a constant of traced sizes; stacking them keeps what they are."""
+
+    def stacking(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def make(data: Any, *rest: Any, **named: Any) -> Tensor:
+            if not _holds_tensor(data):
+                return function(data, *rest, **named)
+            return _stacked(data).to(**{k: named[k] for k in ("dtype", "device") if k in named})
+
+        return make
+
+    with (
+        replaced(torch, "tensor", stacking(torch.tensor)),
+        replaced(torch, "as_tensor", stacking(torch.as_tensor)),
+    ):
+        yield
+
+
+def _holds_tensor(data: Any) -> bool:
+    """Whether a list, at any depth, has a tensor for an element."""
+    return isinstance(data, list | tuple) and any(
+        isinstance(item, Tensor) or _holds_tensor(item) for item in data
+    )
+
+
+def _stacked(data: Any) -> Tensor:
+    if isinstance(data, list | tuple):
+        return torch.stack([_stacked(item) for item in data])
+    return torch.as_tensor(data)
+
+
 class _SizeKept(type):
     """The type `int`, but for traced sizes, which stay tensors."""
 
@@ -150,7 +182,7 @@ def _biases_not_cached(model: nn.Module) -> Iterator[None]:
         model.train().eval()
 
 
-COMMON: list[Adapter] = (
+COMMON: list[Adapter] = [_lists_of_sizes] + (
     [_masks_by_broadcasting] if hasattr(masking_utils, "_vmap_for_bhqkv") else []
 )
 ADAPTERS: dict[str, list[Adapter]] = {
