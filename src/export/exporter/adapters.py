@@ -182,6 +182,36 @@ def _biases_not_cached(model: nn.Module) -> Iterator[None]:
         model.train().eval()
 
 
+def _pixtral_without_lists(model: nn.Module) -> AbstractContextManager[None]:
+    """Pixtral's vision tower makes lists with an item for each image, which bakes the number of images.
+
+    `PixtralVisionModel.forward` for images of one size: the same patches in the same order, the same positions for
+    every image, and a mask that lets a patch see its own image only.
+    """
+
+    def forward(pixel_values: Tensor, **_switches: Any) -> Any:
+        embeds = model.patch_conv(pixel_values)
+        images, _, height, width = embeds.shape
+        patches = embeds.flatten(2).transpose(1, 2).flatten(0, 1).unsqueeze(0)
+        patches = model.ln_pre(patches)
+        image = torch.arange(images).repeat_interleave(height * width)
+        apart = image[:, None] != image[None, :]
+        mask = torch.zeros_like(apart, dtype=patches.dtype)
+        mask = mask.masked_fill(apart, torch.finfo(patches.dtype).min)[None, None]
+        grid = torch.meshgrid(
+            torch.arange(height), torch.arange(width), indexing="ij"
+        )
+        positions = torch.stack([ids.flatten() for ids in grid], -1).repeat(images, 1)
+        return model.transformer(
+            patches,
+            attention_mask=mask,
+            position_embeddings=model.patch_positional_embedding(patches, positions),
+            position_ids=positions,
+        )
+
+    return replaced(model, "forward", forward)
+
+
 COMMON: list[Adapter] = [_lists_of_sizes] + (
     [_masks_by_broadcasting] if hasattr(masking_utils, "_vmap_for_bhqkv") else []
 )
@@ -192,4 +222,5 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "llava": [_images_as_one],
     "mobilenet_v1": [_tf_padding],
     "mobilenet_v2": [_tf_padding],
+    "pixtral": [_pixtral_without_lists],
 }
