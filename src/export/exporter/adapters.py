@@ -212,6 +212,130 @@ def _pixtral_without_lists(model: nn.Module) -> AbstractContextManager[None]:
     return replaced(model, "forward", forward)
 
 
+class _Choice:
+    """Runs all of several modules alike; what the one chosen by `index()` returned."""
+
+    def __init__(self, modules: list[nn.Module], index: Callable[[], Tensor]) -> None:
+        self.modules, self.index = modules, index
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        return self._chosen([module(*args, **named) for module in self.modules])
+
+    def _chosen(self, returned: list[Any]) -> Any:
+        if isinstance(returned[0], tuple):
+            return tuple(self._chosen(list(parts)) for parts in zip(*returned, strict=True))
+        return torch.stack(returned)[self.index()]
+
+
+@contextmanager
+def _both_domains(model: nn.Module) -> Iterator[None]:
+    """ZoeDepth lets a classifier choose between its heads for inside and outside, in Python.
+
+    `ZoeDepthMultipleMetricDepthEstimationHeads.forward` looks modules up by the domain's name; here each look-up
+    gives all of that kind, and the classifier's vote, a tensor, picks among what they return.
+    """
+    heads = model.metric_head
+    votes: list[Tensor] = []
+    chosen = (heads.seed_bin_regressors, heads.conditional_log_binomial)
+
+    def vote() -> Tensor:
+        return votes[-1].sum(dim=0).argmax()
+
+    original = nn.ModuleDict.__getitem__
+
+    def look_up(self: nn.ModuleDict, name: str) -> Any:
+        if any(self is one for one in chosen):
+            return _Choice(list(self.values()), vote)
+        if self is heads.attractors:
+            return [
+                _Choice(list(alike), vote) for alike in zip(*self.values(), strict=True)
+            ]
+        return original(self, name)
+
+    def note(_module: nn.Module, _inputs: Any, logits: Tensor) -> None:
+        votes.append(logits)
+
+    hook = heads.mlp_classifier.register_forward_hook(note)
+    try:
+        with replaced(nn.ModuleDict, "__getitem__", look_up):
+            yield
+    finally:
+        hook.remove()
+
+
+@torch.jit.script
+def _key_points(scores: Tensor, threshold: float, border: int, most: int) -> tuple[Tensor, Tensor]:
+    """Key points (x, y) and scores of every image, as many as the richest has, zeros after the last.
+
+    `SuperPointInterestPointDecoder._extract_keypoints` for scores [images, height, width]; it takes the whole
+    height for an eighth of it.
+    """
+    found: list[Tensor] = []
+    values: list[Tensor] = []
+    longest = 0
+    for image in scores:
+        points = torch.nonzero(image > threshold)
+        bottom = image.shape[0] * 8 - border
+        right = image.shape[1] * 8 - border
+        inside = (
+            (points[:, 0] >= border)
+            & (points[:, 0] < bottom)
+            & (points[:, 1] >= border)
+            & (points[:, 1] < right)
+        )
+        points = points[inside]
+        value = image[points[:, 0], points[:, 1]]
+        if most >= 0 and most < len(points):
+            value, order = torch.topk(value, most, dim=0)
+            points = points[order]
+        found.append(points.flip(1).to(scores.dtype))
+        values.append(value)
+        longest = max(longest, len(points))
+    keypoints = torch.zeros(
+        [len(found), longest, 2], dtype=scores.dtype, device=scores.device
+    )
+    padded = torch.zeros(
+        [len(found), longest], dtype=scores.dtype, device=scores.device
+    )
+    for i, (points, value) in enumerate(zip(found, values)):
+        keypoints[i, : len(points)] = points
+        padded[i, : len(points)] = value
+    return keypoints, padded
+
+
+def _points_in_script(model: nn.Module) -> AbstractContextManager[None]:
+    """SuperPoint goes over its images, and over as many points as each has, in Python.
+
+    `SuperPointForKeypointDetection.forward` with that loop in TorchScript, and descriptors of all images at once.
+    """
+
+    def forward(pixel_values: Tensor, **_switches: Any) -> dict[str, Tensor]:
+        height, width = pixel_values.shape[-2:]
+        encoded = model.encoder(pixel_values[:, :1])[0]
+        points, describing = model.keypoint_decoder, model.descriptor_decoder
+        keypoints, scores = _key_points(
+            points._get_pixel_scores(encoded),
+            points.keypoint_threshold,
+            points.border_removal_distance,
+            points.max_keypoints,
+        )
+        dense = describing.relu(describing.conv_descriptor_a(encoded))
+        dense = nn.functional.normalize(describing.conv_descriptor_b(dense), p=2, dim=1)
+        descriptors = describing._sample_descriptors(keypoints, dense, 8)
+        descriptors = descriptors.transpose(1, 2) * (scores > 0).unsqueeze(-1)
+        size = torch.tensor([width, height])
+        return {
+            name: value.float()
+            for name, value in {
+                "keypoints": keypoints / size,
+                "scores": scores,
+                "descriptors": descriptors,
+            }.items()
+        }
+
+    return replaced(model, "forward", forward)
+
+
 COMMON: list[Adapter] = [_lists_of_sizes] + (
     [_masks_by_broadcasting] if hasattr(masking_utils, "_vmap_for_bhqkv") else []
 )
@@ -223,4 +347,6 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "mobilenet_v1": [_tf_padding],
     "mobilenet_v2": [_tf_padding],
     "pixtral": [_pixtral_without_lists],
+    "superpoint": [_points_in_script],
+    "zoedepth": [_both_domains],
 }

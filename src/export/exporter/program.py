@@ -150,10 +150,17 @@ def _switches(model: nn.Module) -> dict[str, bool]:
 
 
 def _promised(job: Job, result: Any) -> Tensors:
+    """The task's outputs; `name_2` is the element with index 2 of the tuple `name`."""
     names = list(result) if isinstance(result, Mapping) else [type(result).__name__]
+    promised = {}
     for entry in job.outputs:
-        if entry.name not in names:
+        tuple_name, _, index = entry.name.rpartition("_")
+        if entry.name in names:
+            promised[entry.name] = result[entry.name]
+        elif tuple_name in names and index.isdecimal():
+            promised[entry.name] = result[tuple_name][int(index)]
+        else:
             raise ExportError(
                 f"task {job.task} promises {entry.name!r}, {job.class_name} returns {', '.join(names)}"
             )
-    return {entry.name: result[entry.name] for entry in job.outputs}
+    return promised
