@@ -102,6 +102,24 @@ def _lists_of_sizes(_model: nn.Module) -> Iterator[None]:
         yield
 
 
+def _splits_by_sizes(_model: nn.Module) -> AbstractContextManager[None]:
+    """`Tensor.split` calls `int` on a traced size, which bakes it; pieces of that size keep it.
+
+    Only the number of pieces stays what it was in the traced run.
+    """
+    original = Tensor.split
+
+    def split(self: Tensor, split_size: Any, dim: int = 0) -> Any:
+        if not isinstance(split_size, Tensor):
+            return original(self, split_size, dim)
+        whole = self.shape[dim]
+        pieces = -(-builtins.int(whole) // builtins.int(split_size))
+        last = whole - split_size * (pieces - 1)
+        return original(self, [split_size] * (pieces - 1) + [last], dim)
+
+    return replaced(Tensor, "split", split)
+
+
 def _holds_tensor(data: Any) -> bool:
     """Whether a list, at any depth, has a tensor for an element."""
     return isinstance(data, list | tuple) and any(
@@ -336,7 +354,7 @@ def _points_in_script(model: nn.Module) -> AbstractContextManager[None]:
     return replaced(model, "forward", forward)
 
 
-COMMON: list[Adapter] = [_lists_of_sizes] + (
+COMMON: list[Adapter] = [_lists_of_sizes, _splits_by_sizes] + (
     [_masks_by_broadcasting] if hasattr(masking_utils, "_vmap_for_bhqkv") else []
 )
 ADAPTERS: dict[str, list[Adapter]] = {
