@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from transformers.pytorch_utils import Conv1D
 
@@ -30,6 +31,8 @@ PLAIN = {"use_cache": False, "_experts_implementation": "batched_mm"}
 # both, a model with tied embeddings repeats its last token for ever; layers must outweigh embeddings.
 EMBEDDING = 0.5
 GAIN = 1.5
+# Torch's own norms: their weight is a factor near 1, wherever `init_weights` starts it (EfficientNet near 0).
+NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 # Attributes that models read from their config although config classes do not, or no longer, declare them.
 UNDECLARED = frozenset(
     name for name in vars(transformers.GenerationConfig()) if name.endswith("_token_id")
@@ -226,10 +229,14 @@ def randomise(model: nn.Module, seed: int) -> None:
             scale = _scale(owner, parameter)
             if scale is not None:
                 parameter.copy_(scale * normal(parameter))
+            elif isinstance(owner, NORMS) and parameter is owner.weight:
+                parameter.copy_(1 + 0.1 * normal(parameter))
             elif parameter.ndim < 2 or parameter.std(correction=0) == 0:
                 parameter.add_(0.1 * normal(parameter))
             else:
-                parameter.mul_(max(1.0, 0.1 / parameter.std().item()))
+                # SAM starts its matrix of frequencies a hundred times wider than checkpoints have it.
+                spread = parameter.std().item()
+                parameter.mul_(min(max(spread, 0.1), 1.0) / spread)
         for name, buffer in sorted(model.named_buffers()):
             if name.endswith("running_mean"):
                 buffer.copy_(0.1 * normal(buffer))

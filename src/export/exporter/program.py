@@ -150,12 +150,18 @@ def _switches(model: nn.Module) -> dict[str, bool]:
 
 
 def _promised(job: Job, result: Any) -> Tensors:
+    """The task's outputs; what an output holds has its name and its key, `logits_0`, `text_output_pooler_output`."""
     if isinstance(result, Tensor) and len(job.outputs) == 1:
+        # A bare tensor has no name of its own: it is what the entry calls its only output.
         return {job.outputs[0].name: result}
-    names = list(result) if isinstance(result, Mapping) else [type(result).__name__]
+    given = dict(result) if isinstance(result, Mapping) else {type(result).__name__: 0}
+    for name, value in list(given.items()):
+        items = enumerate(value) if isinstance(value, tuple | list) else ()
+        items = value.items() if isinstance(value, Mapping) else items
+        given |= {f"{name}_{key}": item for key, item in items}
     for entry in job.outputs:
-        if entry.name not in names:
+        if entry.name not in given:
             raise ExportError(
-                f"task {job.task} promises {entry.name!r}, {job.class_name} returns {', '.join(names)}"
+                f"task {job.task} promises {entry.name!r}, {job.class_name} returns {', '.join(given)}"
             )
-    return {entry.name: result[entry.name] for entry in job.outputs}
+    return {entry.name: given[entry.name] for entry in job.outputs}

@@ -62,8 +62,8 @@ def layer_names(job: Job, tensors: Tensors) -> list[str]:
 
 
 def converted(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A copy of the model with that element type."""
-    return copy.deepcopy(model).to(dtype)
+    """A copy of the model with that element type; `train` drops what a class keeps from earlier runs (LeViT)."""
+    return copy.deepcopy(model).to(dtype).train().eval()
 
 
 def cast(inputs: Tensors, dtype: torch.dtype) -> Tensors:
