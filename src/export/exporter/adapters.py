@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import masking_utils
 
@@ -34,6 +35,16 @@ def replaced(owner: object, name: str, value: Any) -> Iterator[None]:
         yield
     finally:
         setattr(owner, name, original)
+
+
+@contextmanager
+def shadowed(module: object, name: str, value: Any) -> Iterator[None]:
+    """A built-in name with another meaning in one module while the block runs."""
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        delattr(module, name)
 
 
 @contextmanager
@@ -81,7 +92,60 @@ def _bloom_gelu(model: nn.Module) -> AbstractContextManager[None]:
     )
 
 
+@contextmanager
+def _square_root_in_tensors(model: nn.Module) -> Iterator[None]:
+    """CLIPSegDecoder.forward finds the side of the square of patches by `int(math.sqrt(patches))`.
+
+    A trace bakes that number; the names in its module then mean the same on tensors. The square is perfect.
+    """
+    module = sys.modules[type(model).__module__]
+    root = SimpleNamespace(sqrt=lambda number: number**0.5)
+    with replaced(module, "math", root), shadowed(
+        module, "int", lambda value: value.to(torch.int64)
+    ):
+        yield
+
+
+def _vilt_patches_in_order(model: nn.Module) -> AbstractContextManager[None]:
+    """ViltEmbeddings.visual_embed draws the order of patches at random and works in lists over rows.
+
+    Attention does not see their order, and the mask hides whatever is not of the image: all patches in
+    their order are the same set. Positions are interpolated, with corners aligned, to each row's own size.
+    """
+
+    def weights(sizes: Tensor, length: Tensor, learned: int) -> Tensor:
+        """Bilinear weights [rows, length, learned] from a learned grid to that many real patches of a row."""
+        step = (learned - 1) / (sizes - 1).clamp(min=1)
+        place = torch.arange(length, device=sizes.device) * step[:, None]
+        distance = place[..., None] - torch.arange(learned, device=sizes.device)
+        return (1 - distance.abs()).clamp(min=0)
+
+    def visual_embed(
+        self: nn.Module, pixel_values: Tensor, pixel_mask: Tensor, **_: Any
+    ) -> tuple[Tensor, Tensor, None]:
+        x = self.patch_embeddings(pixel_values)
+        mask = nn.functional.interpolate(
+            pixel_mask[:, None].float(), size=(x.shape[2], x.shape[3])
+        )[:, 0].long()
+        side = self.config.image_size // self.config.patch_size
+        learned = self.position_embeddings[0, 1:].unflatten(0, (side, side))
+        rows = weights(mask.sum(1)[:, 0], x.shape[2], side).to(learned)
+        columns = weights(mask.sum(2)[:, 0], x.shape[3], side).to(learned)
+        positions = torch.einsum("bhp,bwq,pqc->bhwc", rows, columns, learned)
+        x = x.permute(0, 2, 3, 1) + positions * mask[..., None].to(learned)
+        first = self.cls_token + self.position_embeddings[:, :1]
+        x = torch.cat((first.expand(x.shape[0], -1, -1), x.flatten(1, 2)), 1)
+        return x, nn.functional.pad(mask.flatten(1), (1, 0), value=1), None
+
+    return replaced(type(model.vilt.embeddings), "visual_embed", visual_embed)
+
+
 COMMON: list[Adapter] = (
     [_masks_by_broadcasting] if hasattr(masking_utils, "_vmap_for_bhqkv") else []
 )
-ADAPTERS: dict[str, list[Adapter]] = {"bloom": [_bloom_gelu], "llava": [_images_as_one]}
+ADAPTERS: dict[str, list[Adapter]] = {
+    "bloom": [_bloom_gelu],
+    "clipseg": [_square_root_in_tensors],
+    "llava": [_images_as_one],
+    "vilt": [_vilt_patches_in_order],
+}
