@@ -92,6 +92,20 @@ def _bloom_gelu(model: nn.Module) -> AbstractContextManager[None]:
     )
 
 
+def _bridgetower_masks(model: nn.Module) -> AbstractContextManager[None]:
+    """BridgeTowerModel.forward uses a mask made for image patches as queries with words as queries.
+
+    Eager drops that mask, as it hides nothing; a trace keeps masks. One row of it serves any queries.
+    """
+    module = sys.modules[type(model).__module__]
+    build = module.create_bidirectional_mask
+
+    def one_row(inputs_embeds: Tensor, **given: Any) -> Tensor | None:
+        return build(inputs_embeds=inputs_embeds[:, :1], **given)
+
+    return replaced(module, "create_bidirectional_mask", one_row)
+
+
 @contextmanager
 def _square_root_in_tensors(model: nn.Module) -> Iterator[None]:
     """CLIPSegDecoder.forward finds the side of the square of patches by `int(math.sqrt(patches))`.
@@ -145,6 +159,7 @@ COMMON: list[Adapter] = (
 )
 ADAPTERS: dict[str, list[Adapter]] = {
     "bloom": [_bloom_gelu],
+    "bridgetower": [_bridgetower_masks],
     "clipseg": [_square_root_in_tensors],
     "llava": [_images_as_one],
     "vilt": [_vilt_patches_in_order],

@@ -150,10 +150,14 @@ def _switches(model: nn.Module) -> dict[str, bool]:
 
 
 def _promised(job: Job, result: Any) -> Tensors:
-    names = list(result) if isinstance(result, Mapping) else [type(result).__name__]
+    """The task's outputs; the items of a tuple called `logits` are `logits_0`, `logits_1` …"""
+    given = dict(result) if isinstance(result, Mapping) else {type(result).__name__: 0}
+    for name, value in list(given.items()):
+        if isinstance(value, tuple | list):
+            given |= {f"{name}_{index}": item for index, item in enumerate(value)}
     for entry in job.outputs:
-        if entry.name not in names:
+        if entry.name not in given:
             raise ExportError(
-                f"task {job.task} promises {entry.name!r}, {job.class_name} returns {', '.join(names)}"
+                f"task {job.task} promises {entry.name!r}, {job.class_name} returns {', '.join(given)}"
             )
-    return {entry.name: result[entry.name] for entry in job.outputs}
+    return {entry.name: given[entry.name] for entry in job.outputs}
