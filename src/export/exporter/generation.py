@@ -60,10 +60,11 @@ def _case(job: Job) -> Case:
 
 
 def _start(config: Config) -> int:
-    for name in ("decoder_start_token_id", "bos_token_id"):
-        value = getattr(config, name, None)
-        if value is not None:
-            return value
+    for owner in (config, getattr(config, "text_config", None)):
+        for name in ("decoder_start_token_id", "bos_token_id"):
+            value = getattr(owner, name, None)
+            if value is not None:
+                return value
     raise ExportError(
         f"generate: {type(config).__name__} has no decoder_start_token_id"
     )
@@ -99,10 +100,17 @@ def _own(model: nn.Module, **given: Any) -> Tensor:
 
 
 def _blip(model: nn.Module, pixel_values: Tensor, **given: Any) -> Tensor:
-    """BLIP's `generate` without its first act, which is to change the prompt's first and last token."""
+    """BLIP's `generate` without its first act, which is to change the prompt's first and last token.
+
+    Places are counted from the start of the row, as the class's forward counts them.
+    """
     images = model.vision_model(pixel_values=pixel_values).last_hidden_state
+    tokens = given["input_ids"]
     return GenerationMixin.generate(
-        model.text_decoder, encoder_hidden_states=images, **given
+        model.text_decoder,
+        encoder_hidden_states=images,
+        position_ids=torch.arange(tokens.shape[1]).expand_as(tokens),
+        **given,
     )
 
 
