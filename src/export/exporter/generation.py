@@ -3,6 +3,9 @@
 In: a model and prompts. Out: the new tokens, and the ids that a loop over the program needs to repeat them.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, GenerationMixin
@@ -20,7 +23,7 @@ LATE = 11
 
 def generate(model: nn.Module, job: Job, dims: dict[str, int]) -> tuple[Tensors, Json]:
     """The tensors of the case `generate`, and what the manifest says about it."""
-    decoder_only = not model.config.is_encoder_decoder
+    decoder_only = job.generation.grows != "decoder_input_ids"
     # A decoder goes on where the row ends, so its padding must stand before the prompt.
     padding = "left" if decoder_only and job.padding != "none" else job.padding
     prompts = fill(job, model.config, dims, _case(job), padding)
@@ -57,10 +60,11 @@ def _case(job: Job) -> Case:
 
 
 def _start(config: Config) -> int:
-    for name in ("decoder_start_token_id", "bos_token_id"):
-        value = getattr(config, name, None)
-        if value is not None:
-            return value
+    for owner in (config, getattr(config, "text_config", None)):
+        for name in ("decoder_start_token_id", "bos_token_id"):
+            value = getattr(owner, name, None)
+            if value is not None:
+                return value
     raise ExportError(
         f"generate: {type(config).__name__} has no decoder_start_token_id"
     )
@@ -85,8 +89,9 @@ def _greedy(model: nn.Module, job: Job, prompts: Tensors, facts: Json) -> Tensor
         for name, value in prompts.items()
         if name != job.generation.positions
     }
+    loop = LOOPS.get(model.config.model_type, GenerationMixin.generate)
     with torch.no_grad():
-        tokens = GenerationMixin.generate(model, **given, generation_config=config)
+        tokens = loop(model, **given, generation_config=config)
     prompt = prompts.get(job.generation.grows)
     return tokens[:, 1 if prompt is None else prompt.shape[1] :]
 
@@ -113,6 +118,36 @@ def _without_library(
         for name, values in following.items():
             inputs[name] = torch.cat([inputs[name], values], dim=1)
     return torch.stack(grown, dim=1)
+
+
+def _own(model: nn.Module, **given: Any) -> Tensor:
+    """The class's `generate`, which is the library's loop over its inner language model."""
+    return model.generate(**given)
+
+
+def _blip(model: nn.Module, pixel_values: Tensor, **given: Any) -> Tensor:
+    """BLIP's `generate` without its first act, which is to change the prompt's first and last token.
+
+    Places are counted from the start of the row, as the class's forward counts them.
+    """
+    images = model.vision_model(pixel_values=pixel_values).last_hidden_state
+    tokens = given["input_ids"]
+    return GenerationMixin.generate(
+        model.text_decoder,
+        encoder_hidden_states=images,
+        position_ids=torch.arange(tokens.shape[1]).expand_as(tokens),
+        **given,
+    )
+
+
+# Model types whose classes are not made for the library's loop: what inside them is.
+LOOPS: dict[str, Callable[..., Tensor]] = {
+    "blip": _blip,
+    "blip-2": _own,
+    "instructblip": _own,
+    "instructblipvideo": _own,
+    "kosmos-2": _own,
+}
 
 
 def late_token(tokens: Tensor) -> int | None:

@@ -94,8 +94,9 @@ class _Filler:
         return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
 
     def _holds_placeholders(self, entry: Input) -> bool:
-        """Placeholders stand in the job's first token input."""
-        return entry.name == self.job.of_kind("tokens")[0].name
+        """Placeholders stand in `input_ids`, or in the first token input where there are none."""
+        names = [tokens.name for tokens in self.job.of_kind("tokens")]
+        return entry.name == ("input_ids" if "input_ids" in names else names[0])
 
     def _mask(self, entry: Input) -> Tensor:
         """Row 0 is unpadded, every further row has more zeros, never as many as to cut a placeholder."""

@@ -146,8 +146,13 @@ def _forgiving(model_class: Any) -> Iterator[None]:
 
 def _configure(config_class: type[Config], overrides: Json) -> Config:
     """The config; a class that is made of two configs, and has no default of its own, must be given both."""
-    default = Config() if config_class.has_no_defaults_at_init else config_class()
-    return config_class(**_checked(default, overrides))
+    if config_class.has_no_defaults_at_init:
+        own = {name for name in overrides if hasattr(config_class, name)}
+        parts = {name: overrides[name] for name in overrides.keys() - own}
+        return config_class(
+            **_checked(Config(), parts), **{name: overrides[name] for name in own}
+        )
+    return config_class(**_checked(config_class(), overrides))
 
 
 def _checked(default: Config, overrides: Json) -> Json:

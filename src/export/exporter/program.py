@@ -30,6 +30,8 @@ class Hooks:
 
 
 HEALTHY = Hooks()
+# Model types whose logits begin with those of the image's patches; the task's are those of the words after it.
+IMAGE_FIRST = frozenset({"git"})
 
 
 class Program(nn.Module):
@@ -56,7 +58,10 @@ def run(
     """Calls the model; the task's outputs and, in order of execution, those of the named layers."""
     with _recorded(model, layers) as seen:
         result = model(**inputs, **_switches(model))
-    return _promised(job, result), seen
+    outputs = _promised(job, result)
+    if model.config.model_type in IMAGE_FIRST:
+        outputs["logits"] = outputs["logits"][:, -inputs["input_ids"].shape[1] :]
+    return outputs, seen
 
 
 def evaluate(
