@@ -7,6 +7,7 @@ needed, and computes what the code it replaces computes; references are taken wi
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -81,7 +82,24 @@ def _bloom_gelu(model: nn.Module) -> AbstractContextManager[None]:
     )
 
 
+def _sewd_softmax(model: nn.Module) -> AbstractContextManager[None]:
+    """SEW-D's masked softmax is an autograd function in Python, which TorchScript cannot save.
+
+    Its forward is a plain formula; what it keeps for the gradient is dropped.
+    """
+    module = sys.modules[type(model).__module__]
+    forward = module.XSoftmax.forward
+    context = SimpleNamespace(save_for_backward=lambda *_: None)
+    return replaced(
+        module, "XSoftmax", SimpleNamespace(apply=partial(forward, context))
+    )
+
+
 COMMON: list[Adapter] = (
     [_masks_by_broadcasting] if hasattr(masking_utils, "_vmap_for_bhqkv") else []
 )
-ADAPTERS: dict[str, list[Adapter]] = {"bloom": [_bloom_gelu], "llava": [_images_as_one]}
+ADAPTERS: dict[str, list[Adapter]] = {
+    "bloom": [_bloom_gelu],
+    "llava": [_images_as_one],
+    "sew-d": [_sewd_softmax],
+}
