@@ -183,7 +183,10 @@ def randomise(model: nn.Module, seed: int) -> None:
             else:
                 parameter.mul_(max(1.0, 0.1 / parameter.std().item()))
         for name, buffer in sorted(model.named_buffers()):
-            if name.endswith("running_mean"):
+            # Codebooks of audio codecs are buffers of zeros until they are trained.
+            if name.endswith(("embed", "embed_sum")) and buffer.ndim == 2:
+                buffer.copy_(EMBEDDING * normal(buffer))
+            elif name.endswith("running_mean"):
                 buffer.copy_(0.1 * normal(buffer))
             elif name.endswith("running_var"):
                 buffer.copy_(0.5 + torch.rand(buffer.shape, generator=generator))

@@ -150,6 +150,9 @@ def _switches(model: nn.Module) -> dict[str, bool]:
 
 
 def _promised(job: Job, result: Any) -> Tensors:
+    if isinstance(result, Tensor) and len(job.outputs) == 1:
+        # A bare tensor has no name of its own: it is what the entry calls its only output.
+        return {job.outputs[0].name: result}
     names = list(result) if isinstance(result, Mapping) else [type(result).__name__]
     for entry in job.outputs:
         if entry.name not in names:

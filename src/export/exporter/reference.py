@@ -63,7 +63,12 @@ def layer_names(job: Job, tensors: Tensors) -> list[str]:
 
 def converted(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """A copy of the model with that element type."""
-    return copy.deepcopy(model).to(dtype)
+    model = copy.deepcopy(model)
+    for module in model.modules():
+        # Codebooks of Mimi and its kin keep a tensor computed from buffers, in the type of an earlier run.
+        if "_embed" in vars(module):
+            module._embed = None
+    return model.to(dtype)
 
 
 def cast(inputs: Tensors, dtype: torch.dtype) -> Tensors:
