@@ -11,6 +11,7 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import masking_utils
 
@@ -95,11 +96,31 @@ def _sewd_softmax(model: nn.Module) -> AbstractContextManager[None]:
     )
 
 
+def _frames_by_index(model: nn.Module) -> AbstractContextManager[None]:
+    """FastSpeech 2's length regulator copies row by row in a Python loop, whose length a trace bakes.
+
+    The frames of all rows at once: a frame belongs to the first token whose durations, summed, go beyond it.
+    """
+
+    def regulated(embeddings: Tensor, durations: Tensor, _speed: float = 1.0) -> Tensor:
+        ends = durations.cumsum(1)
+        frames = torch.arange(ends[:, -1].max(), device=ends.device)
+        token = (frames[None, :, None] >= ends[:, None, :]).sum(-1)
+        inside = (frames[None, :] < ends[:, -1:]).unsqueeze(-1)
+        index = token.clamp(max=durations.shape[1] - 1).unsqueeze(-1)
+        taken = embeddings.gather(1, index.expand(-1, -1, embeddings.shape[2]))
+        return torch.where(inside, taken, 0.0)
+
+    return replaced(sys.modules[type(model).__module__], "length_regulator", regulated)
+
+
 COMMON: list[Adapter] = (
     [_masks_by_broadcasting] if hasattr(masking_utils, "_vmap_for_bhqkv") else []
 )
 ADAPTERS: dict[str, list[Adapter]] = {
     "bloom": [_bloom_gelu],
+    "fastspeech2_conformer": [_frames_by_index],
+    "fastspeech2_conformer_with_hifigan": [_frames_by_index],
     "llava": [_images_as_one],
     "sew-d": [_sewd_softmax],
 }

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .adapters import adapted
+from .calls import forward_of, parameters_of
 from .errors import ExportError, stage
 from .job import Job
 
@@ -55,7 +56,7 @@ def run(
 ) -> tuple[Tensors, Tensors]:
     """Calls the model; the task's outputs and, in order of execution, those of the named layers."""
     with _recorded(model, layers) as seen:
-        result = model(**inputs, **_switches(model))
+        result = forward_of(model)(**inputs, **_switches(model))
     return _promised(job, result), seen
 
 
@@ -78,7 +79,7 @@ def trace(program: Program, inputs: Tensors) -> torch.jit.ScriptModule:
 
 def check_inputs(model: nn.Module, job: Job) -> None:
     """Every input must be a keyword of forward: a catch-all `**kwargs` would swallow it in silence."""
-    takes = inspect.signature(model.forward).parameters
+    takes = parameters_of(model)
     for entry in job.inputs:
         if entry.name not in takes:
             raise ExportError(
