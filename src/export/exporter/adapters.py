@@ -27,15 +27,39 @@ def adapted(model: nn.Module) -> Iterator[None]:
         yield
 
 
+# Attributes in which modules keep what they computed from buffers or lengths in an earlier run: the codebooks of
+# Mimi, the rotary tables of Wav2Vec2-Conformer and CLVP. A trace would hold them as constants.
+CACHES = ("_embed", "cached_rotary_positional_embedding")
+
+
+def forget(model: nn.Module) -> None:
+    """Empties what modules keep from one run to the next."""
+    for module in model.modules():
+        for name in CACHES:
+            if vars(module).get(name) is not None:
+                setattr(module, name, None)
+
+
+@contextmanager
+def _nothing_kept(model: nn.Module) -> Iterator[None]:
+    """What earlier runs kept is computed again in the trace, and what the trace computed is not kept."""
+    forget(model)
+    try:
+        yield
+    finally:
+        forget(model)
+
+
 @contextmanager
 def replaced(owner: object, name: str, value: Any) -> Iterator[None]:
     """An attribute of a module or class with another value while the block runs."""
+    inherited = name not in vars(owner)
     original = getattr(owner, name)
     setattr(owner, name, value)
     try:
         yield
     finally:
-        setattr(owner, name, original)
+        delattr(owner, name) if inherited else setattr(owner, name, original)
 
 
 @contextmanager
@@ -114,13 +138,41 @@ def _frames_by_index(model: nn.Module) -> AbstractContextManager[None]:
     return replaced(sys.modules[type(model).__module__], "length_regulator", regulated)
 
 
-COMMON: list[Adapter] = (
-    [_masks_by_broadcasting] if hasattr(masking_utils, "_vmap_for_bhqkv") else []
-)
+@contextmanager
+def _fusion_by_mask(model: nn.Module) -> Iterator[None]:
+    """CLAP fuses stretches of sound only into rows that are longer, and skips the fusion where no row is.
+
+    A trace bakes that choice. All rows are computed both ways by the same code; a mask picks.
+    """
+    embed = model.audio_model.audio_encoder.patch_embed
+    original = embed.forward
+
+    def forward(sound: Tensor, longer: Tensor) -> Tensor:
+        fused = original(sound, torch.arange(sound.shape[0], device=sound.device))
+        with replaced(embed, "enable_fusion", False):
+            plain = original(sound[:, :1])
+        row = torch.zeros(sound.shape[0], device=sound.device).index_fill(0, longer, 1.0)
+        return torch.where(row[:, None, None] == 1, fused, plain)
+
+    with replaced(embed, "forward", forward):
+        yield
+
+
+def _no_text_config(model: nn.Module) -> AbstractContextManager[None]:
+    """The tracer reads all properties of a module; one of them asks for *the* text config, of which MusicGen has two."""
+    return replaced(type(model), "supports_context_parallel", False)
+
+
+COMMON: list[Adapter] = [_nothing_kept]
+if hasattr(masking_utils, "_vmap_for_bhqkv"):
+    COMMON.append(_masks_by_broadcasting)
 ADAPTERS: dict[str, list[Adapter]] = {
     "bloom": [_bloom_gelu],
+    "clap": [_fusion_by_mask],
     "fastspeech2_conformer": [_frames_by_index],
     "fastspeech2_conformer_with_hifigan": [_frames_by_index],
     "llava": [_images_as_one],
+    "musicgen": [_no_text_config],
+    "musicgen_melody": [_no_text_config],
     "sew-d": [_sewd_softmax],
 }

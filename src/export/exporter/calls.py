@@ -132,6 +132,28 @@ def _moshi_with_depth(
     return {"logits": decoded.logits, "audio_logits": audio_logits}
 
 
+def _behind_the_prompt(
+    model: nn.Module,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    input_features: Tensor,
+    decoder_input_ids: Tensor,
+    **switches: Any,
+) -> dict[str, Tensor]:
+    """MusicGen Melody puts melody and text before the codes, and returns logits for all of it.
+
+    Those of the codes alone: `generate` reads no others.
+    """
+    result = model(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        input_features=input_features,
+        decoder_input_ids=decoder_input_ids,
+        **switches,
+    )
+    return {"logits": result.logits[:, -decoder_input_ids.shape[1] :]}
+
+
 def _distribution(
     model: nn.Module,
     past_values: Tensor,
@@ -181,6 +203,7 @@ CALLS: dict[str, Call] = {
     "BarkFineModel": _every_codebook,
     "InformerForPrediction": _informer,
     "MoshiForConditionalGeneration": _moshi_with_depth,
+    "MusicgenMelodyForConditionalGeneration": _behind_the_prompt,
     "SpeechT5ForSpeechToSpeech": _speecht5_speech,
     "SpeechT5ForTextToSpeech": _speecht5_text,
     "TimeSeriesTransformerForPrediction": _distribution,

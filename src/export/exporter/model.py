@@ -118,7 +118,12 @@ def _random(model_class: Any, job: Job) -> nn.Module:
 
 def _configure(config_class: type[Config], overrides: Json) -> Config:
     """The config; a class that is made of two configs, and has no default of its own, must be given both."""
-    default = Config() if config_class.has_no_defaults_at_init else config_class()
+    if not config_class.has_no_defaults_at_init:
+        return config_class(**_checked(config_class(), overrides))
+    default = Config()
+    for name in getattr(config_class, "__dataclass_fields__", {}):
+        if not hasattr(default, name):
+            setattr(default, name, None)
     return config_class(**_checked(default, overrides))
 
 

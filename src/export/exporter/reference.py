@@ -13,6 +13,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from . import contract
+from .adapters import forget
 from .job import Job
 from .program import Tensors, evaluate
 
@@ -63,12 +64,9 @@ def layer_names(job: Job, tensors: Tensors) -> list[str]:
 
 def converted(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """A copy of the model with that element type."""
-    model = copy.deepcopy(model)
-    for module in model.modules():
-        # Codebooks of Mimi and its kin keep a tensor computed from buffers, in the type of an earlier run.
-        if "_embed" in vars(module):
-            module._embed = None
-    return model.to(dtype)
+    model = copy.deepcopy(model).to(dtype)
+    forget(model)
+    return model
 
 
 def cast(inputs: Tensors, dtype: torch.dtype) -> Tensors:
