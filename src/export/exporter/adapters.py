@@ -158,6 +158,23 @@ def _fusion_by_mask(model: nn.Module) -> Iterator[None]:
         yield
 
 
+def _no_mask_of_nothing(model: nn.Module) -> AbstractContextManager[None]:
+    """Eager makes no mask where nothing is padded; while tracing, transformers makes one that hides nothing.
+
+    Informer's encoder halves its sequence between layers, Autoformer's does not add masks to plain scores: neither
+    takes that mask.
+    """
+    module = sys.modules[type(model).__module__]
+    original = module.create_bidirectional_mask
+
+    def mask(*args: Any, attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor | None:
+        if attention_mask is None:
+            return None
+        return original(*args, attention_mask=attention_mask, **kwargs)
+
+    return replaced(module, "create_bidirectional_mask", mask)
+
+
 def _no_text_config(model: nn.Module) -> AbstractContextManager[None]:
     """The tracer reads all properties of a module; one of them asks for *the* text config, of which MusicGen has two."""
     return replaced(type(model), "supports_context_parallel", False)
@@ -167,10 +184,12 @@ COMMON: list[Adapter] = [_nothing_kept]
 if hasattr(masking_utils, "_vmap_for_bhqkv"):
     COMMON.append(_masks_by_broadcasting)
 ADAPTERS: dict[str, list[Adapter]] = {
+    "autoformer": [_no_mask_of_nothing],
     "bloom": [_bloom_gelu],
     "clap": [_fusion_by_mask],
     "fastspeech2_conformer": [_frames_by_index],
     "fastspeech2_conformer_with_hifigan": [_frames_by_index],
+    "informer": [_no_mask_of_nothing],
     "llava": [_images_as_one],
     "musicgen": [_no_text_config],
     "musicgen_melody": [_no_text_config],

@@ -95,7 +95,8 @@ def find_layers(model: nn.Module, job: Job, inputs: Tensors) -> list[str]:
             f"{path}.{child}".lstrip(".")
             for path, module in model.named_modules()
             if isinstance(module, container)
-            for child in module._modules
+            for child, inner in module._modules.items()
+            if inner is not None
         ]
         _, seen = evaluate(model, job, inputs, paths)
         if seen:
