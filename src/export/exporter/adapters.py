@@ -158,6 +158,16 @@ def _fusion_by_mask(model: nn.Module) -> Iterator[None]:
         yield
 
 
+def _booleans_as_numbers(_model: nn.Module) -> AbstractContextManager[None]:
+    """ESMFold compares masks with `False`; TorchScript compares tensors with numbers only."""
+    equal = Tensor.__eq__
+    return replaced(
+        Tensor,
+        "__eq__",
+        lambda tensor, other: equal(tensor, int(other) if isinstance(other, bool) else other),
+    )
+
+
 def _no_mask_of_nothing(model: nn.Module) -> AbstractContextManager[None]:
     """Eager makes no mask where nothing is padded; while tracing, transformers makes one that hides nothing.
 
@@ -187,6 +197,7 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "autoformer": [_no_mask_of_nothing],
     "bloom": [_bloom_gelu],
     "clap": [_fusion_by_mask],
+    "esm": [_booleans_as_numbers],
     "fastspeech2_conformer": [_frames_by_index],
     "fastspeech2_conformer_with_hifigan": [_frames_by_index],
     "informer": [_no_mask_of_nothing],

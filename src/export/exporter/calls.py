@@ -175,7 +175,7 @@ def _distribution(
         **switches,
     )
     freedom, location, scale = result.params
-    return {"freedom": freedom, "location": location, "scale": scale}
+    return {"freedom": freedom, "location": location, "scale": scale, "loss": result.loss}
 
 
 def _informer(model: nn.Module, *args: Any, **inputs: Any) -> dict[str, Tensor]:
