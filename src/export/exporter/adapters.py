@@ -52,9 +52,9 @@ def _nothing_kept(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def replaced(owner: object, name: str, value: Any) -> Iterator[None]:
-    """An attribute of a module or class with another value while the block runs."""
+    """An attribute of a module, class or object with another value, or one it lacks, while the block runs."""
     inherited = name not in vars(owner)
-    original = getattr(owner, name)
+    original = getattr(owner, name, None)
     setattr(owner, name, value)
     try:
         yield
@@ -168,6 +168,15 @@ def _booleans_as_numbers(_model: nn.Module) -> AbstractContextManager[None]:
     )
 
 
+def _rows_as_tensor(model: nn.Module) -> AbstractContextManager[None]:
+    """ESMFold writes each row's end token at `[range(rows), ends]`: a trace bakes the range, not an `arange`."""
+
+    def counted(*bounds: Any) -> Any:
+        return torch.arange(*bounds) if isinstance(bounds[-1], Tensor) else range(*bounds)
+
+    return replaced(sys.modules[type(model).__module__], "range", counted)
+
+
 def _no_mask_of_nothing(model: nn.Module) -> AbstractContextManager[None]:
     """Eager makes no mask where nothing is padded; while tracing, transformers makes one that hides nothing.
 
@@ -197,7 +206,7 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "autoformer": [_no_mask_of_nothing],
     "bloom": [_bloom_gelu],
     "clap": [_fusion_by_mask],
-    "esm": [_booleans_as_numbers],
+    "esm": [_booleans_as_numbers, _rows_as_tensor],
     "fastspeech2_conformer": [_frames_by_index],
     "fastspeech2_conformer_with_hifigan": [_frames_by_index],
     "informer": [_no_mask_of_nothing],
