@@ -146,13 +146,13 @@ def _forgiving(model_class: Any) -> Iterator[None]:
 
 def _configure(config_class: type[Config], overrides: Json) -> Config:
     """The config; a class that is made of two configs, and has no default of its own, must be given both."""
-    if config_class.has_no_defaults_at_init:
-        own = {name for name in overrides if hasattr(config_class, name)}
-        parts = {name: overrides[name] for name in overrides.keys() - own}
-        return config_class(
-            **_checked(Config(), parts), **{name: overrides[name] for name in own}
-        )
-    return config_class(**_checked(config_class(), overrides))
+    if not config_class.has_no_defaults_at_init:
+        return config_class(**_checked(config_class(), overrides))
+    default = Config()
+    for name in getattr(config_class, "__dataclass_fields__", {}):
+        if not hasattr(default, name):
+            setattr(default, name, None)
+    return config_class(**_checked(default, overrides))
 
 
 def _checked(default: Config, overrides: Json) -> Json:
@@ -243,7 +243,10 @@ def randomise(model: nn.Module, seed: int) -> None:
                 spread = parameter.std().item()
                 parameter.mul_(min(max(spread, 0.1), 1.0) / spread)
         for name, buffer in sorted(model.named_buffers()):
-            if name.endswith("running_mean"):
+            # Codebooks of audio codecs are buffers of zeros until they are trained.
+            if name.endswith(("embed", "embed_sum")) and buffer.ndim == 2:
+                buffer.copy_(EMBEDDING * normal(buffer))
+            elif name.endswith("running_mean"):
                 buffer.copy_(0.1 * normal(buffer))
             elif name.endswith("running_var"):
                 buffer.copy_(0.5 + torch.rand(buffer.shape, generator=generator))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .adapters import adapted
+from .calls import forward_of, parameters_of
 from .errors import ExportError, stage
 from .job import Job
 
@@ -57,7 +58,7 @@ def run(
 ) -> tuple[Tensors, Tensors]:
     """Calls the model; the task's outputs and, in order of execution, those of the named layers."""
     with _recorded(model, layers) as seen:
-        result = model(**inputs, **_switches(model))
+        result = forward_of(model)(**inputs, **_switches(model))
     outputs = _promised(job, result)
     if model.config.model_type in IMAGE_FIRST:
         outputs["logits"] = outputs["logits"][:, -inputs["input_ids"].shape[1] :]
@@ -83,7 +84,7 @@ def trace(program: Program, inputs: Tensors) -> torch.jit.ScriptModule:
 
 def check_inputs(model: nn.Module, job: Job) -> None:
     """Every input must be a keyword of forward: a catch-all `**kwargs` would swallow it in silence."""
-    takes = inspect.signature(model.forward).parameters
+    takes = parameters_of(model)
     for entry in job.inputs:
         if entry.name not in takes:
             raise ExportError(
@@ -99,7 +100,8 @@ def find_layers(model: nn.Module, job: Job, inputs: Tensors) -> list[str]:
             f"{path}.{child}".lstrip(".")
             for path, module in model.named_modules()
             if isinstance(module, container)
-            for child in module._modules
+            for child, inner in module._modules.items()
+            if inner is not None
         ]
         _, seen = evaluate(model, job, inputs, paths)
         if seen:

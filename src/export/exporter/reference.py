@@ -13,6 +13,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from . import contract
+from .adapters.common import forget
 from .job import Job
 from .program import Tensors, evaluate
 
@@ -62,8 +63,13 @@ def layer_names(job: Job, tensors: Tensors) -> list[str]:
 
 
 def converted(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A copy of the model with that element type; `train` drops what a class keeps from earlier runs (LeViT)."""
-    return copy.deepcopy(model).to(dtype).train().eval()
+    """A copy of the model with that element type, which keeps nothing of earlier runs.
+
+    `train` drops what a class keeps for evaluation (LeViT).
+    """
+    model = copy.deepcopy(model).to(dtype).train().eval()
+    forget(model)
+    return model
 
 
 def cast(inputs: Tensors, dtype: torch.dtype) -> Tensors:
