@@ -16,6 +16,8 @@ from .program import Tensors
 ROWS = 2
 # A token that first appears this late can be made the end of the text without making the test short.
 LATE = 11
+# Models whose own `generate` is needed even for the plain greedy loop: RAG's starts from documents, not input_ids.
+OWN_LOOP = frozenset({"rag"})
 
 
 def generate(model: nn.Module, job: Job, dims: dict[str, int]) -> tuple[Tensors, Json]:
@@ -67,7 +69,7 @@ def _start(config: Config) -> int:
 
 
 def _greedy(model: nn.Module, job: Job, prompts: Tensors, facts: Json) -> Tensor:
-    """New tokens of the library's own greedy loop, past any `generate` that the class overrides."""
+    """New tokens of the library's own greedy loop, past any `generate` that the class overrides, save `OWN_LOOP`."""
     config = GenerationConfig(
         do_sample=False,
         num_beams=1,
@@ -83,8 +85,13 @@ def _greedy(model: nn.Module, job: Job, prompts: Tensors, facts: Json) -> Tensor
         for name, value in prompts.items()
         if name != job.generation.positions
     }
+    own = model.config.model_type in OWN_LOOP
+    if own:
+        # Such a loop does not translate `max_new_tokens`; the start token counts too.
+        config.max_length = job.new_tokens + 1
+    loop = type(model).generate if own else GenerationMixin.generate
     with torch.no_grad():
-        tokens = GenerationMixin.generate(model, **given, generation_config=config)
+        tokens = loop(model, **given, generation_config=config)
     prompt = prompts.get(job.generation.grows)
     return tokens[:, 1 if prompt is None else prompt.shape[1] :]
 

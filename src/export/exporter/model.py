@@ -7,6 +7,7 @@ symbols of the task.
 
 import importlib
 import math
+from collections.abc import Container
 from typing import Any
 
 import torch
@@ -119,16 +120,17 @@ def _random(model_class: Any, job: Job) -> nn.Module:
 def _configure(config_class: type[Config], overrides: Json) -> Config:
     """The config; a class that is made of two configs, and has no default of its own, must be given both."""
     default = Config() if config_class.has_no_defaults_at_init else config_class()
-    return config_class(**_checked(default, overrides))
+    return config_class(**_checked(default, overrides, vars(config_class)))
 
 
-def _checked(default: Config, overrides: Json) -> Json:
+def _checked(default: Config, overrides: Json, declared: Container[str] = ()) -> Json:
     """The overrides, known attributes only, with sub-configs told their model type."""
     kwargs = {}
     for name, value in overrides.items():
         inner = _inner(getattr(default, name, None), value)
         composed = inner is not None and type(default) is Config
-        if not (hasattr(default, name) or name in GENERATION_IDS or composed):
+        known = hasattr(default, name) or name in declared or name in GENERATION_IDS
+        if not (known or composed):
             hint = nearest(name, [*vars(default), *default.attribute_map])
             raise ExportError(f"{type(default).__name__} has no {name!r}{hint}")
         kwargs[name] = (
