@@ -127,9 +127,16 @@ def _checked(default: Config, overrides: Json, declared: Container[str] = ()) ->
     """The overrides, known attributes only, with sub-configs told their model type."""
     kwargs = {}
     for name, value in overrides.items():
-        inner = _inner(getattr(default, name, None), value)
+        # Not read as attributes: one that differs from layer to layer (gemma4's head_dim) refuses that.
+        inner = _inner(vars(default).get(name), value)
         composed = inner is not None and type(default) is Config
-        known = hasattr(default, name) or name in declared or name in GENERATION_IDS
+        known = (
+            name in vars(default)
+            or name in default.attribute_map
+            or hasattr(type(default), name)
+            or name in declared
+            or name in GENERATION_IDS
+        )
         if not (known or composed):
             hint = nearest(name, [*vars(default), *default.attribute_map])
             raise ExportError(f"{type(default).__name__} has no {name!r}{hint}")
