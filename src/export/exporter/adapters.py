@@ -216,6 +216,25 @@ def _chunks_by_unfolding(model: nn.Module) -> Iterator[None]:
         yield
 
 
+def _queries_by_number(model: nn.Module) -> AbstractContextManager[None]:
+    """Aria looks up how many queries a count of patches gets; while tracing, counts are tensors, which no key equals.
+
+    Its images have one size.
+    """
+
+    class ByNumber(dict):
+        def get(self, count: Any, default: Any = None) -> Any:
+            return super().get(int(count), default)
+
+        def __getitem__(self, count: Any) -> Any:
+            return super().__getitem__(int(count))
+
+    projector = model.model.multi_modal_projector
+    return replaced(
+        projector, "patch_to_query_dict", ByNumber(projector.patch_to_query_dict)
+    )
+
+
 def _rows_by_shape(model: nn.Module) -> AbstractContextManager[None]:
     """LED counts its global tokens by `len`, a Python number; the shape is the same number to the tracer."""
     module = sys.modules[type(model).__module__]
@@ -228,6 +247,7 @@ COMMON: list[Adapter] = (
     [_masks_by_broadcasting] if hasattr(masking_utils, "_vmap_for_bhqkv") else []
 )
 ADAPTERS: dict[str, list[Adapter]] = {
+    "aria": [_queries_by_number],
     "bigbird_pegasus": [_first_block_for_random, _padding_cut_by_length("_pad_to_block_size")],
     "bloom": [_bloom_gelu],
     "led": [
