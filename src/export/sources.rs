@@ -22,6 +22,7 @@ sources!(
     "adapters/speech.py",
     "adapters/vision.py",
     "artifact.py",
+    "calls.py",
     "contract.py",
     "errors.py",
     "export.py",

@@ -140,6 +140,12 @@ def _blip(model: nn.Module, pixel_values: Tensor, **given: Any) -> Tensor:
     )
 
 
+def _rag(model: nn.Module, generation_config: GenerationConfig, **given: Any) -> Tensor:
+    """RAG's loop starts from documents, and does not translate `max_new_tokens`; its start token counts too."""
+    generation_config.max_length = generation_config.max_new_tokens + 1
+    return model.generate(**given, generation_config=generation_config)
+
+
 # Model types whose classes are not made for the library's loop: what inside them is.
 LOOPS: dict[str, Callable[..., Tensor]] = {
     "blip": _blip,
@@ -147,6 +153,7 @@ LOOPS: dict[str, Callable[..., Tensor]] = {
     "instructblip": _own,
     "instructblipvideo": _own,
     "kosmos-2": _own,
+    "rag": _rag,
 }
 
 

@@ -8,7 +8,7 @@ symbols of the task.
 import importlib.util
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -147,7 +147,7 @@ def _forgiving(model_class: Any) -> Iterator[None]:
 def _configure(config_class: type[Config], overrides: Json) -> Config:
     """The config; a class that is made of two configs, and has no default of its own, must be given both."""
     if not config_class.has_no_defaults_at_init:
-        return config_class(**_checked(config_class(), overrides))
+        return config_class(**_checked(config_class(), overrides, vars(config_class)))
     default = Config()
     for name in getattr(config_class, "__dataclass_fields__", {}):
         if not hasattr(default, name):
@@ -155,14 +155,21 @@ def _configure(config_class: type[Config], overrides: Json) -> Config:
     return config_class(**_checked(default, overrides))
 
 
-def _checked(default: Config, overrides: Json) -> Json:
+def _checked(default: Config, overrides: Json, declared: Container[str] = ()) -> Json:
     """The overrides, known attributes only, with sub-configs told their model type."""
     kwargs = {}
     for name, value in overrides.items():
-        inner = _inner(getattr(default, name, None), value)
+        # Not read as attributes: one that differs from layer to layer (gemma4's head_dim) refuses that.
+        inner = _inner(vars(default).get(name), value)
         composed = inner is not None and type(default) is Config
-        declared = hasattr(default, name) or name in UNDECLARED
-        if not (declared or composed or _is_read(default, name)):
+        known = (
+            name in vars(default)
+            or name in default.attribute_map
+            or hasattr(type(default), name)
+            or name in declared
+            or name in UNDECLARED
+        )
+        if not (known or composed or _is_read(default, name)):
             hint = nearest(name, [*vars(default), *default.attribute_map])
             raise ExportError(f"{type(default).__name__} has no {name!r}{hint}")
         kwargs[name] = (
