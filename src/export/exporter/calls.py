@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .adapters import replaced
+from .adapters.common import replaced
 
 Call = Callable[..., Any]
 
