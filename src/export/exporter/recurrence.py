@@ -1,6 +1,6 @@
 """Recurrences whose length is not baked into a trace.
 
-In: what the functions of transformers take that they stand in for while a model is traced (`adapters.py`). Out:
+In: what the functions of transformers take that they stand in for while a model is traced (`adapters`). Out:
 what those return. Upstream loops over `range(length)` in Python, which the tracer unrolls; a scripted loop stays
 a loop, and does the same arithmetic in the same order.
 """
