@@ -124,6 +124,29 @@ def _selective_scan(model: nn.Module) -> AbstractContextManager[None]:
     return replaced(module, "mamba_selective_scan", recurrence.selective_scan)
 
 
+def _delta_rule(model: nn.Module) -> AbstractContextManager[None]:
+    """The gated delta rule is a Python loop over chunks of the row."""
+    module = sys.modules[type(model).__module__]
+    name = next(
+        name
+        for name in ("torch_chunk_gated_delta_rule", "chunk_kimi_delta_attention")
+        if hasattr(module, name)
+    )
+    return replaced(module, name, recurrence.delta_rule)
+
+
+@contextmanager
+def _mlstm(model: nn.Module) -> Iterator[None]:
+    """xLSTM's memory is a Python loop over chunks, then over the positions that are left."""
+    with ExitStack() as stack:
+        for module in model.modules():
+            if hasattr(module, "_inference_fn"):
+                stack.enter_context(
+                    replaced(module, "_inference_fn", recurrence.mlstm)
+                )
+        yield
+
+
 def _rwkv_attention(model: nn.Module) -> AbstractContextManager[None]:
     """RWKV's attention is a Python loop over the length."""
     module = sys.modules[type(model).__module__]
@@ -164,6 +187,68 @@ def _experts_by_row(model: nn.Module) -> Iterator[None]:
         yield
 
 
+def _experts_at_once(model: nn.Module) -> AbstractContextManager[None]:
+    """LongCat loops over the experts that some row chose, which a trace bakes.
+
+    Every row is multiplied by the weights of its own experts; the last experts return what they are given.
+    """
+    module = sys.modules[type(model).__module__]
+
+    def forward(experts: nn.Module, rows: Tensor, ids: Tensor, shares: Tensor) -> Tensor:
+        last = experts.num_routed_experts - 1
+        given = rows[:, None].expand(-1, ids.shape[1], -1)
+        both = torch.matmul(experts.gate_up_proj[ids], given[..., None]).squeeze(-1)
+        gate, up = both.chunk(2, dim=-1)
+        down = experts.down_proj[ids.clamp(max=last)]
+        inner = (experts.act_fn(gate) * up)[..., None]
+        changed = torch.matmul(down, inner).squeeze(-1)
+        results = torch.where((ids > last)[..., None], given, changed)
+        return (results * shares[..., None]).sum(1).to(rows.dtype)
+
+    return replaced(module.LongcatFlashExperts, "forward", forward)
+
+
+def _lightning_attention(model: nn.Module) -> AbstractContextManager[None]:
+    """MiniMax's lightning attention is a Python loop over blocks of the row.
+
+    It is a recurrence over positions, cut into blocks for speed: one state for each pair of channels, which
+    fades by e^-slope a position. Upstream decodes by that recurrence.
+    """
+    module = sys.modules[type(model).__module__]
+
+    def forward(
+        attention: nn.Module,
+        hidden_states: Tensor,
+        position_embeddings: Any,
+        attention_mask: Tensor | None,
+        **_: Any,
+    ) -> tuple[Tensor, None]:
+        rows, length, _width = hidden_states.shape
+        joint = attention.act_fn(attention.qkv_proj(hidden_states))
+        joint = module.apply_mask_to_padding_states(joint, attention_mask)
+        heads = joint.reshape(rows, length, attention.num_attention_heads, -1)
+        query, key, value = heads.float().chunk(3, dim=-1)
+        update = key[..., :, None] * value[..., None, :]
+        decay = torch.exp(-attention.slope_rate.float()).expand_as(update[0, 0])
+        states = recurrence.linear(decay[None, None].expand_as(update), update)
+        mixed = torch.matmul(query[..., None, :], states).squeeze(-2)
+        mixed = attention.norm(mixed.flatten(2).to(hidden_states.dtype))
+        gate = torch.sigmoid(attention.output_gate(hidden_states))
+        return attention.out_proj(gate * mixed), None
+
+    return replaced(module.MiniMaxLightningAttention, "forward", forward)
+
+
+def _scatter_numbers(_model: nn.Module) -> AbstractContextManager[None]:
+    """Sparse attention scatters `False`; TorchScript's `scatter` takes numbers, and no truth values."""
+    original = torch.Tensor.scatter
+
+    def scatter(into: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
+        return original(into, dim, index, int(value) if value is False else value)
+
+    return replaced(torch.Tensor, "scatter", scatter)
+
+
 def _prompt_mask(model: nn.Module) -> AbstractContextManager[None]:
     """CPM-Ant counts positions by a Python list, which a trace bakes.
 
@@ -186,14 +271,24 @@ COMMON: list[Adapter] = [
     *([_masks_by_broadcasting] if hasattr(masking_utils, "_vmap_for_bhqkv") else []),
 ]
 ADAPTERS: dict[str, list[Adapter]] = {
+    "axk2": [_scatter_numbers],
     "bloom": [_bloom_gelu],
     "cpmant": [_prompt_mask],
+    "deepseek_v32": [_scatter_numbers],
     "falcon_mamba": [_selective_scan],
+    "glm_moe_dsa": [_scatter_numbers],
+    "hy_v4": [_scatter_numbers],
     "jamba": [_selective_scan],
     "jetmoe": [_experts_by_row],
+    "kimi_linear": [_delta_rule],
     "llava": [_images_as_one],
+    "longcat_flash": [_experts_at_once],
     "mamba": [_selective_scan],
+    "minimax": [_lightning_attention],
+    "olmo_hybrid": [_delta_rule],
+    "qwen3_next": [_delta_rule],
     "recurrent_gemma": [_rglru],
     "rwkv": [_rwkv_attention],
+    "xlstm": [_mlstm],
     "zamba": [_selective_scan],
 }
