@@ -139,7 +139,7 @@ def mlstm(
     igate: Tensor,
     fgate: Tensor,
     eps: float = 1e-6,
-    return_last_states: bool = False,
+    return_last_states: bool = True,
     **_: Any,
 ) -> Any:
     """`wrap_chunkwise_arbitrary_sequence_length` of xLSTM, without a cache: its recurrent form for any length."""
