@@ -30,6 +30,8 @@ class Hooks:
 
 
 HEALTHY = Hooks()
+# Between a keyword of forward and the place inside it: `states__full__0` is `states={"full": (tensor, …)}`.
+NESTED = "__"
 
 
 class Program(nn.Module):
@@ -55,8 +57,24 @@ def run(
 ) -> tuple[Tensors, Tensors]:
     """Calls the model; the task's outputs and, in order of execution, those of the named layers."""
     with _recorded(model, layers) as seen:
-        result = model(**inputs, **_switches(model))
+        result = model(**nested(inputs), **_switches(model))
     return _promised(job, result), seen
+
+
+def nested(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The keywords of forward: inputs named `keyword__place` become mappings, or tuples where places are numbers."""
+    inner: dict[str, dict[str, Any]] = {}
+    for name, value in inputs.items():
+        if NESTED in name:
+            keyword, _, place = name.partition(NESTED)
+            inner.setdefault(keyword, {})[place] = value
+    plain = {name: value for name, value in inputs.items() if NESTED not in name}
+    return plain | {keyword: _container(held) for keyword, held in inner.items()}
+
+
+def _container(places: dict[str, Any]) -> Any:
+    held = nested(places)
+    return tuple(held.values()) if all(map(str.isdigit, held)) else held
 
 
 def evaluate(
@@ -80,7 +98,7 @@ def check_inputs(model: nn.Module, job: Job) -> None:
     """Every input must be a keyword of forward: a catch-all `**kwargs` would swallow it in silence."""
     takes = inspect.signature(model.forward).parameters
     for entry in job.inputs:
-        if entry.name not in takes:
+        if entry.name.split(NESTED)[0] not in takes:
             raise ExportError(
                 f"{job.class_name}.forward takes no {entry.name!r}; "
                 f"add `without: [{entry.name}]` to the entry"
