@@ -36,7 +36,7 @@ NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 # Attributes that models read from their config although config classes do not, or no longer, declare them.
 UNDECLARED = frozenset(
     name for name in vars(transformers.GenerationConfig()) if name.endswith("_token_id")
-) | {"head_dim", "rope_theta"}
+) | {"global_head_dim", "head_dim", "rope_theta"}
 
 
 def find_class(job: Job) -> type[nn.Module]:
@@ -157,6 +157,8 @@ def _configure(config_class: type[Config], overrides: Json) -> Config:
 
 def _checked(default: Config, overrides: Json, declared: Container[str] = ()) -> Json:
     """The overrides, known attributes only, with sub-configs told their model type."""
+    # Some configs differ by layer and refuse to be asked for one value; a default is only looked at.
+    default.allow_global_per_layer_attribute_access = True
     kwargs = {}
     for name, value in overrides.items():
         # Not read as attributes: one that differs from layer to layer (gemma4's head_dim) refuses that.

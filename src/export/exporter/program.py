@@ -33,6 +33,8 @@ class Hooks:
 HEALTHY = Hooks()
 # Model types whose logits begin with those of the image's patches; the task's are those of the words after it.
 IMAGE_FIRST = frozenset({"git"})
+# Between a keyword of forward and the place inside it: `states__full__0` is `states={"full": (tensor, …)}`.
+NESTED = "__"
 
 
 class Program(nn.Module):
@@ -58,11 +60,27 @@ def run(
 ) -> tuple[Tensors, Tensors]:
     """Calls the model; the task's outputs and, in order of execution, those of the named layers."""
     with _recorded(model, layers) as seen:
-        result = forward_of(model)(**inputs, **_switches(model))
+        result = forward_of(model)(**nested(inputs), **_switches(model))
     outputs = _promised(job, result)
     if model.config.model_type in IMAGE_FIRST:
         outputs["logits"] = outputs["logits"][:, -inputs["input_ids"].shape[1] :]
     return outputs, seen
+
+
+def nested(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The keywords of forward: inputs named `keyword__place` become mappings, or tuples where places are numbers."""
+    inner: dict[str, dict[str, Any]] = {}
+    for name, value in inputs.items():
+        if NESTED in name:
+            keyword, _, place = name.partition(NESTED)
+            inner.setdefault(keyword, {})[place] = value
+    plain = {name: value for name, value in inputs.items() if NESTED not in name}
+    return plain | {keyword: _container(held) for keyword, held in inner.items()}
+
+
+def _container(places: dict[str, Any]) -> Any:
+    held = nested(places)
+    return tuple(held.values()) if all(map(str.isdigit, held)) else held
 
 
 def evaluate(
@@ -86,7 +104,7 @@ def check_inputs(model: nn.Module, job: Job) -> None:
     """Every input must be a keyword of forward: a catch-all `**kwargs` would swallow it in silence."""
     takes = parameters_of(model)
     for entry in job.inputs:
-        if entry.name not in takes:
+        if entry.name.split(NESTED)[0] not in takes:
             raise ExportError(
                 f"{job.class_name}.forward takes no {entry.name!r}; "
                 f"add `without: [{entry.name}]` to the entry"

@@ -51,6 +51,106 @@ def weighted_average(
     return torch.stack(averages, dim=1)
 
 
+@torch.jit.script
+def corrected_memory(
+    query: Tensor, key: Tensor, value: Tensor, decay: Tensor, rate: Tensor
+) -> Tensor:
+    """The delta rule: a memory of values by key, which fades, and of which every step corrects its own key.
+
+    All are [batch, length, heads, channels]; decay has one channel or those of the key, rate one.
+    """
+    memory = torch.zeros_like(key[:, 0, :, :, None] * value[:, 0, :, None])
+    read: list[Tensor] = []
+    for step in range(key.size(1)):
+        address = key[:, step, :, :, None]
+        memory = memory * decay[:, step, :, :, None]
+        known = (memory * address).sum(dim=-2)
+        change = (value[:, step] - known) * rate[:, step]
+        memory = memory + address * change[:, :, None]
+        read.append((memory * query[:, step, :, :, None]).sum(dim=-2))
+    return torch.stack(read, dim=1)
+
+
+@torch.jit.script
+def matrix_memory(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    forget: Tensor,
+    write: Tensor,
+    eps: float,
+) -> Tensor:
+    """xLSTM's mLSTM: a matrix memory with exponential gates, and the sum of its keys to normalise by.
+
+    Gates are logarithms, [batch, heads, length]; memory and norm are kept as multiples of e^highest.
+    """
+    memory = torch.zeros_like(key[:, :, 0, :, None] * value[:, :, 0, None])
+    norm = torch.zeros_like(key[:, :, 0])
+    highest = torch.zeros_like(forget[:, :, :1])
+    read: list[Tensor] = []
+    for step in range(key.size(2)):
+        kept, new = forget[:, :, step, None] + highest, write[:, :, step, None]
+        highest = torch.maximum(kept, new)
+        old_share, new_share = torch.exp(kept - highest), torch.exp(new - highest)
+        address, content = key[:, :, step], value[:, :, step]
+        memory = (
+            old_share[..., None] * memory
+            + new_share[..., None] * address[..., None] * content[:, :, None]
+        )
+        norm = old_share * norm + new_share * address
+        asked = query[:, :, step]
+        weight = (asked * norm).sum(dim=-1, keepdim=True).abs()
+        total = torch.maximum(weight, torch.exp(-highest)) + eps
+        read.append((asked[..., None] * memory).sum(dim=-2) / total)
+    return torch.stack(read, dim=2)
+
+
+def delta_rule(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    g: Tensor,
+    beta: Tensor,
+    use_qk_l2norm_in_kernel: bool = False,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """`torch_chunk_gated_delta_rule` (one decay a head) and `chunk_kimi_delta_attention`, without a cache.
+
+    Chunks are for speed; upstream's recurrent forms decode by the rule itself.
+    """
+    dtype = query.dtype
+    query, key, value, g, beta = (
+        given.float() for given in (query, key, value, g, beta)
+    )
+    if use_qk_l2norm_in_kernel:
+        query, key = (
+            given * torch.rsqrt((given * given).sum(-1, keepdim=True) + 1e-6)
+            for given in (query, key)
+        )
+    query = query * query.shape[-1] ** -0.5
+    decay = g.exp() if g.dim() == key.dim() else g.exp()[..., None]
+    return corrected_memory(query, key, value, decay, beta[..., None]).to(dtype), None
+
+
+def mlstm(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    igate: Tensor,
+    fgate: Tensor,
+    eps: float = 1e-6,
+    return_last_states: bool = True,
+    **_: Any,
+) -> Any:
+    """`wrap_chunkwise_arbitrary_sequence_length` of xLSTM, without a cache: its recurrent form for any length."""
+    given = (query * query.shape[-1] ** -0.5, key, value)
+    forget = functional.logsigmoid(fgate).float()
+    read = matrix_memory(
+        *(tensor.float() for tensor in given), forget, igate.float(), eps
+    ).to(query.dtype)
+    return (read, (None, None, None)) if return_last_states else read
+
+
 def selective_scan(
     hidden_states: Tensor,
     dt: Tensor,

@@ -155,6 +155,61 @@ def _scatter_numbers(_model: nn.Module) -> AbstractContextManager[None]:
     return replaced(torch.Tensor, "scatter", scatter)
 
 
+@contextmanager
+def _reformer(model: nn.Module) -> Iterator[None]:
+    """Reformer reads lengths and positions in Python, draws its hash anew, and has autograd functions in Python.
+
+    Rows are always padded to whole chunks (upstream: `_pad_to_mult_of_chunk_length`), any position can be asked for,
+    and the hash is the one that the config's seed draws.
+    """
+    module = sys.modules[type(model).__module__]
+    chunk = int(module._get_least_common_mult_chunk_len(model.config))
+    inner = module.ReformerModel.forward
+
+    def plain(function: Any) -> SimpleNamespace:
+        context = SimpleNamespace(save_for_backward=lambda *_: None)
+        return SimpleNamespace(apply=lambda *given: function.forward(context, *given))
+
+    def padded(
+        core: nn.Module, ids: Tensor, attention_mask: Tensor, **rest: Any
+    ) -> Any:
+        length = ids.shape[1]
+        extra = (0, -length % chunk)
+        ids = nn.functional.pad(ids, extra, value=core.config.pad_token_id)
+        mask = nn.functional.pad(attention_mask, extra)
+        result = inner(core, ids, attention_mask=mask, **rest)
+        result.last_hidden_state = result.last_hidden_state[:, :length]
+        return result
+
+    def axial(embeddings: nn.Module, position_ids: Tensor) -> Tensor:
+        shape = embeddings.axial_pos_shape
+        parts = [weight.expand(*shape, -1) for weight in embeddings.weights]
+        return torch.cat(parts, dim=-1).flatten(0, 1)[position_ids]
+
+    def order(_attention: Any, _length: Any, buckets: Tensor, _rounds: int) -> Any:
+        forth = module._stable_argsort(buckets, dim=-1)
+        return forth, forth.argsort(dim=-1)
+
+    hashing = next(m for m in model.modules() if isinstance(m, module.LSHSelfAttention))
+    shape = (hashing.num_attention_heads, hashing.attention_head_size)
+    shape += (hashing.num_hashes, hashing.num_buckets // 2)
+    torch.manual_seed(hashing.hash_seed)
+    drawn = torch.randn(shape, dtype=model.dtype)
+    with (
+        replaced(torch, "randn", lambda *_, **__: drawn),
+        replaced(module, "_ReversibleFunction", plain(module._ReversibleFunction)),
+        replaced(module, "ReverseSort", plain(module.ReverseSort)),
+        replaced(module.ReformerModel, "forward", padded),
+        replaced(module.AxialPositionEmbeddings, "forward", axial),
+        replaced(
+            module.LSHSelfAttention,
+            "_get_sorted_bucket_idx_and_undo_sorted_bucket_idx",
+            order,
+        ),
+    ):
+        yield
+
+
 def _prompt_mask(model: nn.Module) -> AbstractContextManager[None]:
     """CPM-Ant counts positions by a Python list, which a trace bakes.
 
@@ -189,6 +244,7 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "olmo_hybrid": [_delta_rule],
     "qwen3_next": [_delta_rule],
     "recurrent_gemma": [_rglru],
+    "reformer": [_reformer],
     "rwkv": [_rwkv_attention],
     "xlstm": [_mlstm],
     "zamba": [_selective_scan],

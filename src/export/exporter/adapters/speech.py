@@ -1,16 +1,87 @@
 """Patches for models of sound, of time series and of proteins."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers import masking_utils
 
 from .common import Adapter, replaced
+
+
+@contextmanager
+def _masks_of_indices(_model: nn.Module) -> Iterator[None]:
+    """transformers 5 uses `torch.vmap` for masks that models add: sliding windows with two sides, chunks.
+
+    The tracer cannot record it. Such masks too are comparisons of indices, which broadcast.
+    """
+
+    def expanded(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def mask(*indices: Tensor) -> Tensor:
+            batch, head, query, key = masking_utils._non_vmap_expansion_sdpa(*indices)
+            sizes = (batch.shape[0], head.shape[1], query.shape[2], key.shape[3])
+            return function(batch, head, query, key).expand(sizes)
+
+        return mask
+
+    with (
+        replaced(masking_utils, "_vmap_expansion_sdpa", expanded),
+        replaced(masking_utils, "TransformGetItemToIndex", nullcontext),
+    ):
+        yield
+
+
+@contextmanager
+def _windows_by_mask(model: nn.Module) -> Iterator[None]:
+    """Qwen3 ASR attends within windows by splitting a row of all sounds by a list of lengths: a trace bakes it.
+
+    Every position gets the number of its window, in place of the windows' ends; a mask keeps windows apart.
+    """
+    module = sys.modules[type(model).__module__]
+
+    def windows(
+        chunks: Tensor, frames: Tensor, infer: int, half: int, **_: Any
+    ) -> Tensor:
+        lengths = module._get_feat_extract_output_lengths(frames, half)
+        window = module._get_feat_extract_output_lengths(chunks, half).max() * (
+            infer // (half * 2)
+        )
+        sound = torch.arange(lengths.shape[0], device=lengths.device).repeat_interleave(
+            lengths
+        )
+        start = (lengths.cumsum(0) - lengths)[sound]
+        position = torch.arange(sound.shape[0], device=lengths.device) - start
+        return sound * lengths.max() + position // window
+
+    def forward(
+        self: nn.Module, hidden_states: Tensor, cu_seqlens: Tensor, **_: Any
+    ) -> Tensor:
+        length = hidden_states.shape[0]
+
+        def heads(project: nn.Module) -> Tensor:
+            return (
+                project(hidden_states)
+                .reshape(length, self.num_heads, -1)
+                .transpose(0, 1)
+            )
+
+        scores = heads(self.q_proj) @ heads(self.k_proj).transpose(1, 2) * self.scaling
+        apart = cu_seqlens[:, None] != cu_seqlens[None, :]
+        weights = scores.masked_fill(apart, torch.finfo(scores.dtype).min).softmax(-1)
+        return self.out_proj(
+            (weights @ heads(self.v_proj)).transpose(0, 1).reshape(length, -1)
+        )
+
+    with (
+        replaced(module, "get_audio_cu_seqlens", windows),
+        replaced(module.Qwen3ASRAudioAttention, "forward", forward),
+    ):
+        yield
 
 
 def _sewd_softmax(model: nn.Module) -> AbstractContextManager[None]:
@@ -64,6 +135,27 @@ def _fusion_by_mask(model: nn.Module) -> Iterator[None]:
 
     with replaced(embed, "forward", forward):
         yield
+
+
+def _lengths_by_floor(model: nn.Module) -> AbstractContextManager[None]:
+    """Moonshine counts the positions left of a sound by `int(length / stride)`: a trace makes a float of it."""
+
+    def left(_model: nn.Module, length: Any) -> Any:
+        for kernel, stride in ((127, 64), (7, 3), (3, 2)):
+            length = (length - kernel) // stride + 1
+        return length
+
+    owner = sys.modules[type(model).__module__].MoonshinePreTrainedModel
+    return replaced(owner, "_get_feat_extract_output_lengths", left)
+
+
+def _int_of_tensors(model: nn.Module) -> AbstractContextManager[None]:
+    """NeuCodec counts the samples it returns by `int(length * 1.5)`: a trace bakes what `int` returns."""
+
+    def whole(value: Any) -> Any:
+        return value.to(torch.int64) if isinstance(value, Tensor) else int(value)
+
+    return replaced(sys.modules[type(model).__module__], "int", whole)
 
 
 def _booleans_as_numbers(_model: nn.Module) -> AbstractContextManager[None]:
@@ -120,7 +212,10 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "fastspeech2_conformer": [_frames_by_index],
     "fastspeech2_conformer_with_hifigan": [_frames_by_index],
     "informer": [_no_mask_of_nothing],
+    "moonshine": [_lengths_by_floor],
     "musicgen": [_no_text_config],
     "musicgen_melody": [_no_text_config],
+    "neucodec": [_int_of_tensors],
+    "qwen3_asr": [_windows_by_mask],
     "sew-d": [_sewd_softmax],
 }
