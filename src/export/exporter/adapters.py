@@ -333,10 +333,63 @@ def _trajectory_offsets(model: nn.Module) -> AbstractContextManager[None]:
     return replaced(type(model), "offset_tokens", offset_tokens)
 
 
+@contextmanager
+def _gptsan_by_rows(model: nn.Module) -> Iterator[None]:
+    """GPTSAN adds positions row by row, and gives each expert its tokens by a mask: a trace bakes rows and counts.
+
+    Positions are added to the embeddings of all rows at once. All experts on all tokens, then each token's own, is
+    the same. In forward, `range` only counts rows.
+    """
+    module = sys.modules[type(model).__module__]
+    trunk, config = model.model, model.config
+    tables = [trunk.position_embeddings]
+    if config.num_ext_layers:
+        tables.append(trunk.extra_position_embeddings)
+    added: list[Tensor] = []
+
+    def count(_module: nn.Module, given: tuple[Any, ...]) -> None:
+        input_ids, attention_mask = given[:2]
+        _, place = _positions(input_ids)
+        place = place - (1 - attention_mask).argmin(dim=-1, keepdim=True)
+        place = place.clip(0, config.max_position_embeddings - 1)
+        added[:] = [table.weight[place] for table in tables]
+
+    def extend(
+        _module: nn.Module, _given: tuple[()], named: dict[str, Any]
+    ) -> tuple[tuple[()], dict[str, Any]]:
+        return (), named | {"hidden_states": named["hidden_states"] + added[1]}
+
+    def every_expert(self: nn.Module, hidden_states: Tensor) -> tuple[Tensor, Any]:
+        router_mask, router_probs, router_logits = self.router(hidden_states)
+        states = hidden_states
+        for index, expert in enumerate(self.experts.values()):
+            mine = router_mask[:, :, index, None].bool()
+            states = torch.where(mine, expert(hidden_states).to(states.dtype), states)
+        return router_probs * states, (router_logits, router_mask.argmax(dim=-1))
+
+    hooks = [
+        trunk.register_forward_pre_hook(count),
+        trunk.embed_tokens.register_forward_hook(
+            lambda _module, _given, embedded: embedded + added[0]
+        ),
+    ]
+    for block in trunk.blocks[config.num_switch_layers :][:1]:
+        hooks.append(block.register_forward_pre_hook(extend, with_kwargs=True))
+    module.range = lambda _rows: ()
+    try:
+        with replaced(module.GPTSanJapaneseSparseMLP, "forward", every_expert):
+            yield
+    finally:
+        del module.range
+        for hook in hooks:
+            hook.remove()
+
+
 ADAPTERS: dict[str, list[Adapter]] = {
     "big_bird": [_big_bird_dense],
     "bloom": [_bloom_gelu],
     "canine": [_canine_dense],
+    "gptsan-japanese": [_gptsan_by_rows],
     "llava": [_images_as_one],
     "longformer": [_longformer_dense],
     "tapas": [_tapas_by_rows],
