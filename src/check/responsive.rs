@@ -74,8 +74,7 @@ fn swap_tokens(tokens: &Tensor, mask: Option<&Tensor>) -> Tensor {
     let (rows, length) = (tokens.shape()[0], tokens.shape().last().copied().unwrap_or(1));
     let place = |line: &[usize], position: usize| [line, &[position]].concat();
     let real = |place: &[usize]| mask.is_none_or(|mask| mask.int_at(place) != Some(0));
-    let first =
-        |line: &[usize]| (0..length).find(|&position| real(&place(line, position))).unwrap_or(0);
+    let first = |line: &[usize]| (0..length).find(|&position| real(&place(line, position))).unwrap_or(0);
     tokens.map_int(|index, token| {
         let (line, position) = (&index[..index.len() - 1], index[index.len() - 1]);
         let from = match rows {
