@@ -104,6 +104,28 @@ def _masks_by_broadcasting(_model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def _masks_of_indices(_model: nn.Module) -> Iterator[None]:
+    """transformers 5 uses `torch.vmap` for masks that models add: sliding windows with two sides, chunks.
+
+    The tracer cannot record it. Such masks too are comparisons of indices, which broadcast.
+    """
+
+    def expanded(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def mask(*indices: Tensor) -> Tensor:
+            batch, head, query, key = masking_utils._non_vmap_expansion_sdpa(*indices)
+            sizes = (batch.shape[0], head.shape[1], query.shape[2], key.shape[3])
+            return function(batch, head, query, key).expand(sizes)
+
+        return mask
+
+    with (
+        replaced(masking_utils, "_vmap_expansion_sdpa", expanded),
+        replaced(masking_utils, "TransformGetItemToIndex", nullcontext),
+    ):
+        yield
+
+
+@contextmanager
 def _long_rope(model: nn.Module) -> Iterator[None]:
     """Rotary embeddings with LongRoPE choose short or long frequencies by the highest position.
 
@@ -135,9 +157,8 @@ def _choosing_frequencies(module: nn.Module) -> Callable[..., Any]:
     return forward
 
 
-COMMON: list[Adapter] = [
-    _nothing_kept,
-    _lists_of_sizes,
-    _long_rope,
-    *([_masks_by_broadcasting] if hasattr(masking_utils, "_vmap_for_bhqkv") else []),
-]
+COMMON: list[Adapter] = [_nothing_kept, _lists_of_sizes, _long_rope]
+if hasattr(masking_utils, "_vmap_for_bhqkv"):
+    COMMON.append(_masks_by_broadcasting)
+if hasattr(masking_utils, "_vmap_expansion_sdpa"):
+    COMMON.append(_masks_of_indices)

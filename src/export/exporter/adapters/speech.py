@@ -1,39 +1,16 @@
 """Patches for models of sound, of time series and of proteins."""
 
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import masking_utils
 
 from .common import Adapter, replaced
-
-
-@contextmanager
-def _masks_of_indices(_model: nn.Module) -> Iterator[None]:
-    """transformers 5 uses `torch.vmap` for masks that models add: sliding windows with two sides, chunks.
-
-    The tracer cannot record it. Such masks too are comparisons of indices, which broadcast.
-    """
-
-    def expanded(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        def mask(*indices: Tensor) -> Tensor:
-            batch, head, query, key = masking_utils._non_vmap_expansion_sdpa(*indices)
-            sizes = (batch.shape[0], head.shape[1], query.shape[2], key.shape[3])
-            return function(batch, head, query, key).expand(sizes)
-
-        return mask
-
-    with (
-        replaced(masking_utils, "_vmap_expansion_sdpa", expanded),
-        replaced(masking_utils, "TransformGetItemToIndex", nullcontext),
-    ):
-        yield
 
 
 @contextmanager
