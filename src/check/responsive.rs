@@ -60,7 +60,8 @@ fn change(bench: &Bench, port: &Input, inputs: &[Tensor], position: usize) -> Te
             input.map_int(|_, value| highest - value)
         }
         Fill::Integers { low, high } => {
-            input.map_int(|_, value| (value - low + 1).rem_euclid(high - low) + low)
+            let next = |value: i64| (value - low + 1).rem_euclid(high - low) + low;
+            input.map_int(|_, value| next(value)).map_float(|value| next(value as i64) as f64)
         }
         Fill::Boxes => input.map_int(|_, value| value / 2),
         Fill::Ones => input.map_int(|_, value| 1 - value).map_float(|value| value - 0.5),

@@ -136,8 +136,7 @@ fn natural_dtype(fill: Fill) -> Dtype {
 
 /// Why a fill cannot make such a tensor.
 fn misfit(fill: Fill, dtype: Dtype, shape: &Shape) -> Option<String> {
-    let whole =
-        matches!(fill, Fill::Tokens | Fill::Positions | Fill::Integers { .. } | Fill::Values { .. });
+    let whole = matches!(fill, Fill::Tokens | Fill::Positions | Fill::Values { .. });
     let real = matches!(fill, Fill::Normal | Fill::Uniform);
     match fill {
         Fill::Boxes if shape.last() != Some(&Dim::Size(4)) => {

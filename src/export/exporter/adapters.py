@@ -4,6 +4,7 @@ In: a model. Out: a context in which its class can be traced. Each patch says wh
 needed, and computes what the code it replaces computes; references are taken without it.
 """
 
+import builtins
 import inspect
 import sys
 from collections.abc import Callable, Iterator
@@ -84,6 +85,38 @@ def _images_as_one(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         hook.remove()
+
+
+@contextmanager
+def _lists_of_sizes(_model: nn.Module) -> Iterator[None]:
+    """`torch.tensor([height, width])` makes a constant of traced sizes; stacking them keeps what they are."""
+
+    def stacking(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def make(data: Any, *rest: Any, **named: Any) -> Tensor:
+            if not _holds_tensor(data):
+                return function(data, *rest, **named)
+            return _stacked(data).to(**{k: named[k] for k in ("dtype", "device") if k in named})
+
+        return make
+
+    with (
+        replaced(torch, "tensor", stacking(torch.tensor)),
+        replaced(torch, "as_tensor", stacking(torch.as_tensor)),
+    ):
+        yield
+
+
+def _holds_tensor(data: Any) -> bool:
+    """Whether a list, at any depth, has a tensor for an element."""
+    return isinstance(data, list | tuple) and any(
+        isinstance(item, Tensor) or _holds_tensor(item) for item in data
+    )
+
+
+def _stacked(data: Any) -> Tensor:
+    if isinstance(data, list | tuple):
+        return torch.stack([_stacked(item) for item in data])
+    return torch.as_tensor(data)
 
 
 def _bloom_gelu(model: nn.Module) -> AbstractContextManager[None]:
@@ -174,6 +207,87 @@ def _idefics_embedding(model: nn.Module) -> AbstractContextManager[None]:
         )
 
     return replaced(type(model.model.embed_tokens), "forward", forward)
+
+
+def _udop_patches_in_order(model: nn.Module) -> AbstractContextManager[None]:
+    """UDOP adds to each word the patch under its box and appends the other patches, in lists over rows.
+
+    Sorted by whether a word took them, patches stand in the same order: those left, then zeros.
+    """
+    module = sys.modules[type(model).__module__]
+
+    def combine(
+        patches: Tensor,
+        words: Tensor,
+        bbox: Tensor,
+        visual_bbox: Tensor | None,
+        attention_mask: Tensor,
+        side: int,
+        _max_len: int,
+        image_size: int,
+        patch_size: int,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        middle = (bbox[..., :2] + bbox[..., 2:]) / 2.0
+        column, row = (middle * side).floor().long().clip(0, side - 1).unbind(-1)
+        under = row * side + column
+        taken = patches.gather(1, under[..., None].expand(-1, -1, patches.shape[-1]))
+        bbox = bbox.to(torch.float64)
+        empty = (bbox.mean(-1) == 0.0) | (bbox.mean(-1) == 1.0)
+        words = words + taken.masked_fill(empty[..., None], 0.0)
+        left = torch.ones_like(patches[..., 0], dtype=torch.int64).scatter(1, under, 0)
+        left, order = left.sort(dim=1, descending=True, stable=True)
+        boxes = module.get_visual_bbox(image_size, patch_size).to(bbox)
+        if visual_bbox is None:
+            visual_bbox = boxes.expand(patches.shape[0], -1, -1)
+
+        def sorted_by_use(values: Tensor) -> Tensor:
+            index = order[..., None].expand(-1, -1, values.shape[-1])
+            return values.gather(1, index) * left[..., None].to(values)
+
+        return (
+            torch.cat([words, sorted_by_use(patches)], 1),
+            torch.cat([bbox, sorted_by_use(visual_bbox)], 1),
+            torch.cat([attention_mask, left.to(attention_mask)], 1),
+        )
+
+    return replaced(module, "combine_image_text_embeddings", combine)
+
+
+@contextmanager
+def _omdet_texts_as_tensors(model: nn.Module) -> Iterator[None]:
+    """OmDet-Turbo looks texts up in a cache one by one and groups them by image, in lists.
+
+    Here all are embedded. Tasks are not cut to the longest one: a mask hides what follows them. The decoder
+    takes the number of rows by `len`, which bakes it.
+    """
+
+    def get_language_embedding(
+        self: nn.Module,
+        classes_input_ids: Tensor,
+        classes_attention_mask: Tensor,
+        tasks_input_ids: Tensor,
+        tasks_attention_mask: Tensor,
+        classes_structure: Tensor,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        embed = self.language_backbone
+        classes = embed(classes_input_ids, encode_type="class")
+        starts = classes_structure.cumsum(0) - classes_structure
+        place = torch.arange(classes.shape[0])[:, None]
+        there = (place < classes_structure)[: classes_structure.max()]
+        index = (starts + place)[: classes_structure.max()] * there
+        grouped = classes[index] * there[..., None]
+        tasks = embed.model(tasks_input_ids)[0]
+        return grouped, tasks.transpose(0, 1), tasks_attention_mask
+
+    def length(items: Any) -> int:
+        return items.shape[0] if isinstance(items, Tensor) else builtins.len(items)
+
+    module = sys.modules[type(model).__module__]
+    with (
+        replaced(type(model), "get_language_embedding", get_language_embedding),
+        shadowed(module, "len", length),
+    ):
+        yield
 
 
 @contextmanager
@@ -277,7 +391,7 @@ def _grids_as_tensors(model: nn.Module) -> Iterator[None]:
         yield
 
 
-COMMON: list[Adapter] = (
+COMMON: list[Adapter] = [_lists_of_sizes] + (
     [_masks_by_broadcasting] if hasattr(masking_utils, "_vmap_for_bhqkv") else []
 )
 ADAPTERS: dict[str, list[Adapter]] = {
@@ -289,7 +403,9 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "llava_next": [_images_of_one_size],
     "llava_next_video": [_images_of_one_size],
     "llava_onevision": [_images_of_one_size],
+    "omdet-turbo": [_omdet_texts_as_tensors],
     "qwen2_vl": [_grids_as_tensors],
     "qwen3_vl": [_grids_as_tensors],
+    "udop": [_udop_patches_in_order],
     "vilt": [_vilt_patches_in_order],
 }
