@@ -257,8 +257,8 @@ def _udop_patches_in_order(model: nn.Module) -> AbstractContextManager[None]:
 def _omdet_texts_as_tensors(model: nn.Module) -> Iterator[None]:
     """OmDet-Turbo looks texts up in a cache one by one and groups them by image, in lists.
 
-    Here all are embedded. Tasks are not cut to the longest one: a mask hides what follows them. The decoder
-    takes the number of rows by `len`, which bakes it.
+    Here all are embedded. Tasks are not cut to the longest one: a mask hides what follows them. Sizes that
+    go through `len` and `int` are baked; in the class's module both keep them.
     """
 
     def get_language_embedding(
@@ -286,6 +286,7 @@ def _omdet_texts_as_tensors(model: nn.Module) -> Iterator[None]:
     with (
         replaced(type(model), "get_language_embedding", get_language_embedding),
         shadowed(module, "len", length),
+        shadowed(module, "int", lambda size: size if isinstance(size, Tensor) else builtins.int(size)),
     ):
         yield
 
