@@ -28,6 +28,7 @@ sources!(
     "export.py",
     "faults.py",
     "generation.py",
+    "grids.py",
     "inputs.py",
     "inventory.py",
     "job.py",

@@ -157,10 +157,22 @@ def _rag(model: nn.Module, generation_config: GenerationConfig, **given: Any) ->
     return model.generate(**given, generation_config=generation_config)
 
 
+def _uncached(
+    model: nn.Module, generation_config: GenerationConfig, **given: Any
+) -> Tensor:
+    """The library's loop without a cache.
+
+    GitModel.forward adds the cache's length to positions that the library already counts past it.
+    """
+    generation_config.use_cache = False
+    return GenerationMixin.generate(model, generation_config=generation_config, **given)
+
+
 # Model types whose classes are not made for the library's loop: what inside them is.
 LOOPS: dict[str, Callable[..., Tensor]] = {
     "blip": _blip,
     "blip-2": _own,
+    "git": _uncached,
     "instructblip": _own,
     "instructblipvideo": _own,
     "kosmos-2": _own,

@@ -77,6 +77,10 @@ class _Filler:
                 )
             case "ones":
                 return torch.ones(shape)
+            case "kinds":
+                return self._kinds(entry)
+            case "values":
+                return torch.tensor(entry.fill["values"]).expand(shape).clone()
         raise ExportError(f"input {entry.name!r} has an unknown fill {entry.kind!r}")
 
     def _shape(self, entry: Input) -> list[int]:
@@ -142,6 +146,26 @@ class _Filler:
         if self._holds_placeholders(entry):
             self._place(tokens, mask)
         return tokens
+
+    def _kinds(self, entry: Input) -> Tensor:
+        """Which placeholder stands where, counted from 1; 0 for words."""
+        tokens = next(
+            (
+                tokens
+                for tokens in self.job.of_kind("tokens")
+                if self._holds_placeholders(tokens) and tokens.shape == entry.shape
+            ),
+            None,
+        )
+        if tokens is None:
+            raise ExportError(
+                f"no tokens with placeholders have the shape of {entry.name!r}"
+            )
+        held = self._tokens(tokens)
+        kinds = torch.zeros_like(held)
+        for kind, (token, _) in enumerate(self.copies, 1):
+            kinds[held == token] = kind
+        return kinds
 
     def _place(self, tokens: Tensor, mask: Tensor) -> None:
         """Writes the placeholders right after each row's first real token."""

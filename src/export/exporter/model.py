@@ -27,6 +27,8 @@ Config = transformers.PretrainedConfig
 # Config attributes that choose the plain formula: no cache among the outputs, and experts multiplied in a way
 # that neither branches on data nor refuses fp64.
 PLAIN = {"use_cache": False, "_experts_implementation": "batched_mm"}
+# Attributes of OmDet-Turbo that keep embeddings of texts between calls, whatever the model is converted to.
+KEEPERS = frozenset({"language_cache_class", "language_cache_prompt"})
 # Standard deviation of embeddings, and of a linear layer's output for inputs near 1. With equal shares of
 # both, a model with tied embeddings repeats its last token for ever; layers must outweigh embeddings.
 EMBEDDING = 0.5
@@ -64,6 +66,8 @@ def build(job: Job) -> nn.Module:
         for name, value in PLAIN.items():
             if hasattr(config, name):
                 setattr(config, name, value)
+    for name in KEEPERS & vars(model).keys():
+        getattr(model, name).put = lambda key, value: None
     return model.eval().requires_grad_(False)
 
 

@@ -31,10 +31,17 @@ class Hooks:
 
 
 HEALTHY = Hooks()
-# Model types whose logits begin with those of the image's patches; the task's are those of the words after it.
-IMAGE_FIRST = frozenset({"git"})
 # Between a keyword of forward and the place inside it: `states__full__0` is `states={"full": (tensor, …)}`.
 NESTED = "__"
+# Model types whose outputs hold more than the task's: patches before or after the words, words that are never
+# written and have no finite score.
+VIEWS: dict[str, Callable[[nn.Module, Tensor, int], Tensor]] = {
+    "chameleon": lambda model, logits, _: logits[
+        ..., : min(model.model.vocabulary_mapping.image_tokens)
+    ],
+    "git": lambda _, logits, length: logits[:, -length:],
+    "layoutlmv3": lambda _, logits, length: logits[:, :length],
+}
 
 
 class Program(nn.Module):
@@ -62,8 +69,10 @@ def run(
     with _recorded(model, layers) as seen:
         result = forward_of(model)(**nested(inputs), **_switches(model))
     outputs = _promised(job, result)
-    if model.config.model_type in IMAGE_FIRST:
-        outputs["logits"] = outputs["logits"][:, -inputs["input_ids"].shape[1] :]
+    view = VIEWS.get(model.config.model_type)
+    if view:
+        length = inputs["input_ids"].shape[1]
+        outputs = {name: view(model, value, length) for name, value in outputs.items()}
     return outputs, seen
 
 
