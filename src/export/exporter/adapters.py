@@ -158,6 +158,18 @@ def _fusion_by_mask(model: nn.Module) -> Iterator[None]:
         yield
 
 
+def _lengths_by_floor(model: nn.Module) -> AbstractContextManager[None]:
+    """Moonshine counts the positions left of a sound by `int(length / stride)`: a trace makes a float of it."""
+
+    def left(_model: nn.Module, length: Any) -> Any:
+        for kernel, stride in ((127, 64), (7, 3), (3, 2)):
+            length = (length - kernel) // stride + 1
+        return length
+
+    owner = sys.modules[type(model).__module__].MoonshinePreTrainedModel
+    return replaced(owner, "_get_feat_extract_output_lengths", left)
+
+
 def _booleans_as_numbers(_model: nn.Module) -> AbstractContextManager[None]:
     """ESMFold compares masks with `False`; TorchScript compares tensors with numbers only."""
     equal = Tensor.__eq__
@@ -211,6 +223,7 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "fastspeech2_conformer_with_hifigan": [_frames_by_index],
     "informer": [_no_mask_of_nothing],
     "llava": [_images_as_one],
+    "moonshine": [_lengths_by_floor],
     "musicgen": [_no_text_config],
     "musicgen_melody": [_no_text_config],
     "sew-d": [_sewd_softmax],

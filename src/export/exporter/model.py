@@ -26,10 +26,11 @@ PLAIN = {"use_cache": False, "_experts_implementation": "batched_mm"}
 # both, a model with tied embeddings repeats its last token for ever; layers must outweigh embeddings.
 EMBEDDING = 0.5
 GAIN = 1.5
-# Ids that models read from their config although config classes no longer declare them.
-GENERATION_IDS = frozenset(
+# Ids that models read from their config although config classes no longer declare them, and a number of heads
+# that Moonshine Streaming reads and does not declare.
+UNDECLARED = frozenset(
     name for name in vars(transformers.GenerationConfig()) if name.endswith("_token_id")
-)
+) | {"num_key_value_heads"}
 
 
 def find_class(job: Job) -> type[nn.Module]:
@@ -133,7 +134,7 @@ def _checked(default: Config, overrides: Json) -> Json:
     for name, value in overrides.items():
         inner = _inner(getattr(default, name, None), value)
         composed = inner is not None and type(default) is Config
-        if not (hasattr(default, name) or name in GENERATION_IDS or composed):
+        if not (hasattr(default, name) or name in UNDECLARED or composed):
             hint = nearest(name, [*vars(default), *default.attribute_map])
             raise ExportError(f"{type(default).__name__} has no {name!r}{hint}")
         kwargs[name] = (
