@@ -29,6 +29,26 @@ def parameters_of(model: nn.Module) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(call).parameters
 
 
+def completed(model: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The inputs, and those that follow from them."""
+    derive = DERIVED.get(type(model).__name__)
+    return inputs if derive is None else inputs | derive(inputs)
+
+
+def _whole_sounds(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A mask of spectrograms `[batch, mels, frames]` says how many placeholders a sound takes; here all frames count."""
+    sounds = inputs["input_features"]
+    mask = torch.ones(sounds.shape[0], sounds.shape[2], dtype=torch.int64, device=sounds.device)
+    return {"input_features_mask": mask}
+
+
+def _whole_frames(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same for spectrograms `[batch, frames, mels]`."""
+    sounds = inputs["input_features"]
+    mask = torch.ones(sounds.shape[:2], dtype=torch.int64, device=sounds.device)
+    return {"input_features_mask": mask}
+
+
 def _every_codebook(
     model: nn.Module, input_ids: Tensor, attention_mask: Tensor, **switches: Any
 ) -> dict[str, Tensor]:
@@ -207,4 +227,9 @@ CALLS: dict[str, Call] = {
     "SpeechT5ForSpeechToSpeech": _speecht5_speech,
     "SpeechT5ForTextToSpeech": _speecht5_text,
     "TimeSeriesTransformerForPrediction": _distribution,
+}
+DERIVED: dict[str, Callable[[dict[str, Tensor]], dict[str, Tensor]]] = {
+    "FunAsrNanoForConditionalGeneration": _whole_frames,
+    "GlmAsrForConditionalGeneration": _whole_sounds,
+    "Qwen3ASRForConditionalGeneration": _whole_sounds,
 }

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, GenerationMixin
 
+from .calls import completed
 from .errors import ExportError, stage
 from .inputs import fill, padding_id
 from .job import Case, Job, Json
@@ -84,6 +85,7 @@ def _greedy(model: nn.Module, job: Job, prompts: Tensors, facts: Json) -> Tensor
         if name != job.generation.positions
     }
     with torch.no_grad():
+        given = completed(model, given)
         tokens = GenerationMixin.generate(model, **given, generation_config=config)
     prompt = prompts.get(job.generation.grows)
     return tokens[:, 1 if prompt is None else prompt.shape[1] :]

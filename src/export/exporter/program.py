@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .adapters import adapted
-from .calls import forward_of, parameters_of
+from .calls import completed, forward_of, parameters_of
 from .errors import ExportError, stage
 from .job import Job
 
@@ -56,7 +56,7 @@ def run(
 ) -> tuple[Tensors, Tensors]:
     """Calls the model; the task's outputs and, in order of execution, those of the named layers."""
     with _recorded(model, layers) as seen:
-        result = forward_of(model)(**inputs, **_switches(model))
+        result = forward_of(model)(**completed(model, inputs), **_switches(model))
     return _promised(job, result), seen
 
 
