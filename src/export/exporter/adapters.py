@@ -82,6 +82,66 @@ def _masks_by_broadcasting(_model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def _masks_of_indices(_model: nn.Module) -> Iterator[None]:
+    """transformers 5 uses `torch.vmap` for masks that models add: sliding windows with two sides, chunks.
+
+    The tracer cannot record it. Such masks too are comparisons of indices, which broadcast.
+    """
+
+    def expanded(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def mask(*indices: Tensor) -> Tensor:
+            batch, head, query, key = masking_utils._non_vmap_expansion_sdpa(*indices)
+            sizes = (batch.shape[0], head.shape[1], query.shape[2], key.shape[3])
+            return function(batch, head, query, key).expand(sizes)
+
+        return mask
+
+    with (
+        replaced(masking_utils, "_vmap_expansion_sdpa", expanded),
+        replaced(masking_utils, "TransformGetItemToIndex", nullcontext),
+    ):
+        yield
+
+
+@contextmanager
+def _windows_by_mask(model: nn.Module) -> Iterator[None]:
+    """Qwen3 ASR attends within windows by splitting a row of all sounds by a list of lengths: a trace bakes it.
+
+    Every position gets the number of its window, in place of the windows' ends; a mask keeps windows apart.
+    """
+    module = sys.modules[type(model).__module__]
+
+    def windows(chunks: Tensor, frames: Tensor, infer: int, half: int, **_: Any) -> Tensor:
+        lengths = module._get_feat_extract_output_lengths(frames, half)
+        window = module._get_feat_extract_output_lengths(chunks, half).max() * (
+            infer // (half * 2)
+        )
+        sound = torch.arange(lengths.shape[0], device=lengths.device).repeat_interleave(lengths)
+        start = (lengths.cumsum(0) - lengths)[sound]
+        position = torch.arange(sound.shape[0], device=lengths.device) - start
+        return sound * lengths.max() + position // window
+
+    def forward(
+        self: nn.Module, hidden_states: Tensor, cu_seqlens: Tensor, **_: Any
+    ) -> Tensor:
+        length = hidden_states.shape[0]
+
+        def heads(project: nn.Module) -> Tensor:
+            return project(hidden_states).reshape(length, self.num_heads, -1).transpose(0, 1)
+
+        scores = heads(self.q_proj) @ heads(self.k_proj).transpose(1, 2) * self.scaling
+        apart = cu_seqlens[:, None] != cu_seqlens[None, :]
+        weights = scores.masked_fill(apart, torch.finfo(scores.dtype).min).softmax(-1)
+        return self.out_proj((weights @ heads(self.v_proj)).transpose(0, 1).reshape(length, -1))
+
+    with (
+        replaced(module, "get_audio_cu_seqlens", windows),
+        replaced(module.Qwen3ASRAudioAttention, "forward", forward),
+    ):
+        yield
+
+
+@contextmanager
 def _images_as_one(model: nn.Module) -> Iterator[None]:
     """LLaVA makes a Python list of the projected images, and concatenates it again.
 
@@ -214,6 +274,8 @@ def _no_text_config(model: nn.Module) -> AbstractContextManager[None]:
 COMMON: list[Adapter] = [_nothing_kept]
 if hasattr(masking_utils, "_vmap_for_bhqkv"):
     COMMON.append(_masks_by_broadcasting)
+if hasattr(masking_utils, "_vmap_expansion_sdpa"):
+    COMMON.append(_masks_of_indices)
 ADAPTERS: dict[str, list[Adapter]] = {
     "autoformer": [_no_mask_of_nothing],
     "bloom": [_bloom_gelu],
@@ -226,5 +288,6 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "moonshine": [_lengths_by_floor],
     "musicgen": [_no_text_config],
     "musicgen_melody": [_no_text_config],
+    "qwen3_asr": [_windows_by_mask],
     "sew-d": [_sewd_softmax],
 }
