@@ -152,6 +152,42 @@ def _moshi_with_depth(
     return {"logits": decoded.logits, "audio_logits": audio_logits}
 
 
+def _csm_with_depth(
+    model: nn.Module,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    audio_codes: Tensor,
+    depth_input_ids: Tensor,
+    **switches: Any,
+) -> dict[str, Tensor]:
+    """CSM's `forward` takes text or codes, and leaves the depth decoder out unless it is given labels.
+
+    As over the steps of `CsmForConditionalGeneration.generate`: codes go on where the text ends, and the depth
+    decoder reads the last hidden state of each of their positions in place of a first code.
+    """
+    text, codes = model.embed_text_tokens(input_ids), model.backbone_model.embed_tokens(audio_codes)
+    seen = torch.ones_like(audio_codes[:, :, 0])
+    decoded = model(
+        inputs_embeds=torch.cat([text, codes], dim=1),
+        attention_mask=torch.cat([attention_mask, seen], dim=1),
+        output_hidden_states=True,
+        **switches,
+    )
+    frames = audio_codes.shape[1]
+    depth = model.depth_decoder(
+        input_ids=depth_input_ids.flatten(0, 1),
+        backbone_last_hidden_state=decoded.hidden_states[-1][:, -frames:].flatten(0, 1),
+        use_cache=False,
+    )
+    audio_logits = depth.logits.unflatten(0, depth_input_ids.shape[:2])
+    return {"logits": decoded.logits[:, -frames:], "audio_logits": audio_logits}
+
+
+def _without_noise(model: nn.Module, input_values: Tensor, **_: Any) -> Mapping[str, Tensor]:
+    """VibeVoice's tokenizer adds noise to its latents, unless it is told not to, as VibeVoice ASR tells it."""
+    return model(input_values=input_values, sample=False)
+
+
 def _behind_the_prompt(
     model: nn.Module,
     input_ids: Tensor,
@@ -221,11 +257,13 @@ def _same_draws() -> AbstractContextManager[None]:
 CALLS: dict[str, Call] = {
     "AutoformerForPrediction": _distribution,
     "BarkFineModel": _every_codebook,
+    "CsmForConditionalGeneration": _csm_with_depth,
     "InformerForPrediction": _informer,
     "MoshiForConditionalGeneration": _moshi_with_depth,
     "MusicgenMelodyForConditionalGeneration": _behind_the_prompt,
     "SpeechT5ForSpeechToSpeech": _speecht5_speech,
     "SpeechT5ForTextToSpeech": _speecht5_text,
+    "VibeVoiceAcousticTokenizerModel": _without_noise,
     "TimeSeriesTransformerForPrediction": _distribution,
 }
 DERIVED: dict[str, Callable[[dict[str, Tensor]], dict[str, Tensor]]] = {
