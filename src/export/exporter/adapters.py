@@ -230,6 +230,15 @@ def _lengths_by_floor(model: nn.Module) -> AbstractContextManager[None]:
     return replaced(owner, "_get_feat_extract_output_lengths", left)
 
 
+def _int_of_tensors(model: nn.Module) -> AbstractContextManager[None]:
+    """NeuCodec counts the samples it returns by `int(length * 1.5)`: a trace bakes what `int` returns."""
+
+    def whole(value: Any) -> Any:
+        return value.to(torch.int64) if isinstance(value, Tensor) else int(value)
+
+    return replaced(sys.modules[type(model).__module__], "int", whole)
+
+
 def _booleans_as_numbers(_model: nn.Module) -> AbstractContextManager[None]:
     """ESMFold compares masks with `False`; TorchScript compares tensors with numbers only."""
     equal = Tensor.__eq__
@@ -288,6 +297,7 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "moonshine": [_lengths_by_floor],
     "musicgen": [_no_text_config],
     "musicgen_melody": [_no_text_config],
+    "neucodec": [_int_of_tensors],
     "qwen3_asr": [_windows_by_mask],
     "sew-d": [_sewd_softmax],
 }
