@@ -188,6 +188,37 @@ def _without_noise(model: nn.Module, input_values: Tensor, **_: Any) -> Mapping[
     return model(input_values=input_values, sample=False)
 
 
+def _vibevoice_step(
+    model: nn.Module,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    input_values: Tensor,
+    noisy_latents: Tensor,
+    timesteps: Tensor,
+    **switches: Any,
+) -> dict[str, Tensor]:
+    """VibeVoice's `forward` only writes text; sound comes from modules that `generate` calls.
+
+    As in one step of it: the diffusion head reads the last hidden state, the tokenizer decodes the latents, and a
+    second encoder listens to the sound. Of the diffusion's many steps it is one, and the mask of sounds is full.
+    """
+    inner = model.model
+    decoded = model(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        input_values=input_values,
+        padding_mask=torch.ones_like(input_values[:, 0], dtype=torch.int64),
+        **switches,
+    )
+    latents = inner.diffusion_head(
+        noisy_latents, timesteps, condition=decoded.last_hidden_state[:, -1]
+    )
+    scaled = latents / inner.latent_scaling_factor - inner.latent_bias_factor
+    audio = inner.audio_tower.decode(scaled.unsqueeze(1)).audio
+    heard = inner.semantic_connector(inner.semantic_tokenizer_encoder(audio).latents)
+    return {"logits": decoded.logits, "latents": latents, "audio": audio, "heard": heard}
+
+
 def _behind_the_prompt(
     model: nn.Module,
     input_ids: Tensor,
@@ -264,6 +295,7 @@ CALLS: dict[str, Call] = {
     "SpeechT5ForSpeechToSpeech": _speecht5_speech,
     "SpeechT5ForTextToSpeech": _speecht5_text,
     "VibeVoiceAcousticTokenizerModel": _without_noise,
+    "VibeVoiceForConditionalGeneration": _vibevoice_step,
     "TimeSeriesTransformerForPrediction": _distribution,
 }
 DERIVED: dict[str, Callable[[dict[str, Tensor]], dict[str, Tensor]]] = {
