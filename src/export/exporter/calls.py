@@ -29,6 +29,28 @@ def parameters_of(model: nn.Module) -> Mapping[str, inspect.Parameter]:
     return inspect.signature(call).parameters
 
 
+def completed(model: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The inputs, and those that follow from them."""
+    derive = DERIVED.get(type(model).__name__)
+    return inputs if derive is None else inputs | derive(inputs)
+
+
+def _whole_sounds(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A mask of spectrograms `[batch, mels, frames]` says how many placeholders a sound takes; here all frames count."""
+    sounds = inputs["input_features"]
+    mask = torch.ones(
+        sounds.shape[0], sounds.shape[2], dtype=torch.int64, device=sounds.device
+    )
+    return {"input_features_mask": mask}
+
+
+def _whole_frames(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same for spectrograms `[batch, frames, mels]`."""
+    sounds = inputs["input_features"]
+    mask = torch.ones(sounds.shape[:2], dtype=torch.int64, device=sounds.device)
+    return {"input_features_mask": mask}
+
+
 def _every_codebook(
     model: nn.Module, input_ids: Tensor, attention_mask: Tensor, **switches: Any
 ) -> dict[str, Tensor]:
@@ -134,6 +156,83 @@ def _moshi_with_depth(
     return {"logits": decoded.logits, "audio_logits": audio_logits}
 
 
+def _csm_with_depth(
+    model: nn.Module,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    audio_codes: Tensor,
+    depth_input_ids: Tensor,
+    **switches: Any,
+) -> dict[str, Tensor]:
+    """CSM's `forward` takes text or codes, and leaves the depth decoder out unless it is given labels.
+
+    As over the steps of `CsmForConditionalGeneration.generate`: codes go on where the text ends, and the depth
+    decoder reads the last hidden state of each of their positions in place of a first code.
+    """
+    text, codes = (
+        model.embed_text_tokens(input_ids),
+        model.backbone_model.embed_tokens(audio_codes),
+    )
+    seen = torch.ones_like(audio_codes[:, :, 0])
+    decoded = model(
+        inputs_embeds=torch.cat([text, codes], dim=1),
+        attention_mask=torch.cat([attention_mask, seen], dim=1),
+        output_hidden_states=True,
+        **switches,
+    )
+    frames = audio_codes.shape[1]
+    depth = model.depth_decoder(
+        input_ids=depth_input_ids.flatten(0, 1),
+        backbone_last_hidden_state=decoded.hidden_states[-1][:, -frames:].flatten(0, 1),
+        use_cache=False,
+    )
+    audio_logits = depth.logits.unflatten(0, depth_input_ids.shape[:2])
+    return {"logits": decoded.logits[:, -frames:], "audio_logits": audio_logits}
+
+
+def _without_noise(
+    model: nn.Module, input_values: Tensor, **_: Any
+) -> Mapping[str, Tensor]:
+    """VibeVoice's tokenizer adds noise to its latents, unless it is told not to, as VibeVoice ASR tells it."""
+    return model(input_values=input_values, sample=False)
+
+
+def _vibevoice_step(
+    model: nn.Module,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    input_values: Tensor,
+    noisy_latents: Tensor,
+    timesteps: Tensor,
+    **switches: Any,
+) -> dict[str, Tensor]:
+    """VibeVoice's `forward` only writes text; sound comes from modules that `generate` calls.
+
+    As in one step of it: the diffusion head reads the last hidden state, the tokenizer decodes the latents, and a
+    second encoder listens to the sound. Of the diffusion's many steps it is one, and the mask of sounds is full.
+    """
+    inner = model.model
+    decoded = model(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        input_values=input_values,
+        padding_mask=torch.ones_like(input_values[:, 0], dtype=torch.int64),
+        **switches,
+    )
+    latents = inner.diffusion_head(
+        noisy_latents, timesteps, condition=decoded.last_hidden_state[:, -1]
+    )
+    scaled = latents / inner.latent_scaling_factor - inner.latent_bias_factor
+    audio = inner.audio_tower.decode(scaled.unsqueeze(1)).audio
+    heard = inner.semantic_connector(inner.semantic_tokenizer_encoder(audio).latents)
+    return {
+        "logits": decoded.logits,
+        "latents": latents,
+        "audio": audio,
+        "heard": heard,
+    }
+
+
 def _behind_the_prompt(
     model: nn.Module,
     input_ids: Tensor,
@@ -208,10 +307,18 @@ def _same_draws() -> AbstractContextManager[None]:
 CALLS: dict[str, Call] = {
     "AutoformerForPrediction": _distribution,
     "BarkFineModel": _every_codebook,
+    "CsmForConditionalGeneration": _csm_with_depth,
     "InformerForPrediction": _informer,
     "MoshiForConditionalGeneration": _moshi_with_depth,
     "MusicgenMelodyForConditionalGeneration": _behind_the_prompt,
     "SpeechT5ForSpeechToSpeech": _speecht5_speech,
     "SpeechT5ForTextToSpeech": _speecht5_text,
+    "VibeVoiceAcousticTokenizerModel": _without_noise,
+    "VibeVoiceForConditionalGeneration": _vibevoice_step,
     "TimeSeriesTransformerForPrediction": _distribution,
+}
+DERIVED: dict[str, Callable[[dict[str, Tensor]], dict[str, Tensor]]] = {
+    "FunAsrNanoForConditionalGeneration": _whole_frames,
+    "GlmAsrForConditionalGeneration": _whole_sounds,
+    "Qwen3ASRForConditionalGeneration": _whole_sounds,
 }

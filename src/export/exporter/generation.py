@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, GenerationMixin
 
+from .calls import completed
 from .errors import ExportError, stage
 from .inputs import fill, padding_id
 from .job import Case, Job, Json
@@ -102,6 +103,7 @@ def _greedy(model: nn.Module, job: Job, prompts: Tensors, facts: Json) -> Tensor
     }
     loop = LOOPS.get(model.config.model_type, GenerationMixin.generate)
     with torch.no_grad():
+        given = completed(model, given)
         tokens = loop(model, **given, generation_config=config)
     prompt = prompts.get(job.generation.grows)
     return tokens[:, 1 if prompt is None else prompt.shape[1] :]

@@ -38,7 +38,12 @@ NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
 # Attributes that models read from their config although config classes do not, or no longer, declare them.
 UNDECLARED = frozenset(
     name for name in vars(transformers.GenerationConfig()) if name.endswith("_token_id")
-) | {"global_head_dim", "head_dim", "rope_theta"}
+) | {
+    "global_head_dim",
+    "head_dim",
+    "num_key_value_heads",
+    "rope_theta",
+}
 
 
 def find_class(job: Job) -> type[nn.Module]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .adapters import adapted
-from .calls import forward_of, parameters_of
+from .calls import completed, forward_of, parameters_of
 from .errors import ExportError, stage
 from .job import Job
 
@@ -67,7 +67,9 @@ def run(
 ) -> tuple[Tensors, Tensors]:
     """Calls the model; the task's outputs and, in order of execution, those of the named layers."""
     with _recorded(model, layers) as seen:
-        result = forward_of(model)(**nested(inputs), **_switches(model))
+        result = forward_of(model)(
+            **nested(completed(model, inputs)), **_switches(model)
+        )
     outputs = _promised(job, result)
     view = VIEWS.get(model.config.model_type)
     if view:
