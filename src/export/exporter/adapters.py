@@ -223,8 +223,8 @@ def _queries_by_number(model: nn.Module) -> AbstractContextManager[None]:
     """
 
     class ByNumber(dict):
-        def get(self, count: Any, default: Any = None) -> Any:
-            return super().get(int(count), default)
+        def __contains__(self, count: Any) -> bool:
+            return super().__contains__(int(count))
 
         def __getitem__(self, count: Any) -> Any:
             return super().__getitem__(int(count))
