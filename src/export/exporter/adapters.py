@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from types import SimpleNamespace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import masking_utils
 
@@ -235,6 +236,56 @@ def _queries_by_number(model: nn.Module) -> AbstractContextManager[None]:
     )
 
 
+def _pictures_in_one(model: nn.Module) -> AbstractContextManager[None]:
+    """DeepSeek-OCR-2 and Step-3.7 list the features of every image, and concatenate the list; a trace bakes its length.
+
+    One item holds all images in the same order, each followed by the separator where there is one. Local views
+    (`pixel_values_local`) are not taken.
+    """
+    inner = model.model
+    tower = getattr(inner, "vision_tower", None) or inner.vision_model
+
+    def features(pixel_values: Tensor, *_: Any, **__: Any) -> SimpleNamespace:
+        seen = inner.multi_modal_projector(tower(pixel_values).last_hidden_state)
+        if hasattr(inner, "view_separator"):
+            ends = inner.view_separator.expand(seen.shape[0], 1, -1)
+            seen = torch.cat([seen, ends.to(seen)], dim=1)
+        return SimpleNamespace(pooler_output=[seen.flatten(0, 1)])
+
+    return replaced(inner, "get_image_features", features)
+
+
+def _every_stacked_expert(model: nn.Module) -> AbstractContextManager[None]:
+    """DeepSeek-OCR-2 loops over the experts that some token has chosen, and has no other implementation.
+
+    A trace bakes which experts those were. All of them on all tokens, weighted, give the same sum.
+    """
+    kind = next(type(m) for m in model.modules() if type(m).__name__.endswith("TextExperts"))
+
+    def forward(experts: Any, states: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+        hot = nn.functional.one_hot(chosen, num_classes=experts.num_experts)
+        shares = (hot * weights[..., None]).sum(1).to(states.dtype)
+        gate, up = torch.einsum("th,eoh->eto", states, experts.gate_up_proj).chunk(2, -1)
+        made = torch.einsum("eto,eho->eth", experts.act_fn(gate) * up, experts.down_proj)
+        return (made * shares.t()[..., None]).sum(0)
+
+    return replaced(kind, "forward", forward)
+
+
+def _cameras_by_mask(model: nn.Module) -> AbstractContextManager[None]:
+    """pi0 loops over the rows to leave cameras out that the mask hides; indexing by the mask takes the same ones."""
+    inner = model.model
+
+    def embed_prefix(ids: Tensor, pictures: Tensor, mask: Tensor, *_: Any) -> Tensor:
+        features = inner.vlm.get_image_features(pictures.flatten(0, 1)).pooler_output
+        seen = features.unflatten(0, (-1, mask.shape[1]))[mask]
+        image = ids == inner.config.vlm_config.image_token_id
+        words = inner.vlm.get_input_embeddings()(ids.masked_fill(image, 0))
+        return words.masked_scatter(image[..., None], seen.to(words.dtype))
+
+    return replaced(inner, "embed_prefix", embed_prefix)
+
+
 def _rows_by_shape(model: nn.Module) -> AbstractContextManager[None]:
     """LED counts its global tokens by `len`, a Python number; the shape is the same number to the tracer."""
     module = sys.modules[type(model).__module__]
@@ -250,6 +301,7 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "aria": [_queries_by_number],
     "bigbird_pegasus": [_first_block_for_random, _padding_cut_by_length("_pad_to_block_size")],
     "bloom": [_bloom_gelu],
+    "deepseek_ocr2": [_every_stacked_expert, _pictures_in_one],
     "led": [
         _chunks_by_unfolding,
         _rows_by_shape,
@@ -257,5 +309,7 @@ ADAPTERS: dict[str, list[Adapter]] = {
     ],
     "llava": [_images_as_one],
     "nllb-moe": [_every_expert, _capacity_without_limit],
+    "pi0": [_cameras_by_mask],
+    "step3p7": [_pictures_in_one],
     "switch_transformers": [_every_expert],
 }
