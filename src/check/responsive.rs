@@ -15,6 +15,10 @@ pub fn check(bench: &Bench) -> Findings {
         alive(bench, port, output)?;
     }
     for (position, port) in bench.card.inputs.iter().enumerate() {
+        // No other values fit the other inputs.
+        if matches!(port.fill, Fill::Values { .. }) {
+            continue;
+        }
         let mut changed = inputs.clone();
         changed[position] = change(bench, port, &inputs, position);
         let after = bench.run(&changed)?.outputs;
@@ -62,6 +66,8 @@ fn change(bench: &Bench, port: &Input, inputs: &[Tensor], position: usize) -> Te
         Fill::Ones => input.map_int(|_, value| 1 - value).map_float(|value| value - 0.5),
         Fill::Uniform => input.map_float(|value| 1.0 - value),
         Fill::Normal => input.map_float(|value| -value),
+        Fill::Kinds => step_on(input),
+        Fill::Values { .. } => input.clone(),
     }
 }
 
@@ -79,6 +85,18 @@ fn swap_tokens(tokens: &Tensor, mask: Option<&Tensor>) -> Tensor {
             _ => return token,
         };
         tokens.int_at(&from).unwrap_or(token)
+    })
+}
+
+/// Every value moves on by one position, the last to the first.
+fn step_on(kinds: &Tensor) -> Tensor {
+    let length = kinds.shape().last().copied().unwrap_or(1);
+    kinds.map_int(|index, value| {
+        let mut before = index.to_vec();
+        if let Some(position) = before.last_mut() {
+            *position = (*position + length - 1) % length;
+        }
+        kinds.int_at(&before).unwrap_or(value)
     })
 }
 

@@ -20,6 +20,7 @@ sources!(
     "export.py",
     "faults.py",
     "generation.py",
+    "grids.py",
     "inputs.py",
     "job.py",
     "model.py",

@@ -3,6 +3,9 @@
 In: a model and prompts. Out: the new tokens, and the ids that a loop over the program needs to repeat them.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, GenerationMixin
@@ -16,13 +19,11 @@ from .program import Tensors
 ROWS = 2
 # A token that first appears this late can be made the end of the text without making the test short.
 LATE = 11
-# Models whose own `generate` is needed even for the plain greedy loop: RAG's starts from documents, not input_ids.
-OWN_LOOP = frozenset({"rag"})
 
 
 def generate(model: nn.Module, job: Job, dims: dict[str, int]) -> tuple[Tensors, Json]:
     """The tensors of the case `generate`, and what the manifest says about it."""
-    decoder_only = not model.config.is_encoder_decoder
+    decoder_only = job.generation.grows != "decoder_input_ids"
     # A decoder goes on where the row ends, so its padding must stand before the prompt.
     padding = "left" if decoder_only and job.padding != "none" else job.padding
     prompts = fill(job, model.config, dims, _case(job), padding)
@@ -59,17 +60,18 @@ def _case(job: Job) -> Case:
 
 
 def _start(config: Config) -> int:
-    for name in ("decoder_start_token_id", "bos_token_id"):
-        value = getattr(config, name, None)
-        if value is not None:
-            return value
+    for owner in (config, getattr(config, "text_config", None)):
+        for name in ("decoder_start_token_id", "bos_token_id"):
+            value = getattr(owner, name, None)
+            if value is not None:
+                return value
     raise ExportError(
         f"generate: {type(config).__name__} has no decoder_start_token_id"
     )
 
 
 def _greedy(model: nn.Module, job: Job, prompts: Tensors, facts: Json) -> Tensor:
-    """New tokens of the library's own greedy loop, past any `generate` that the class overrides, save `OWN_LOOP`."""
+    """New tokens of the library's own greedy loop, past any `generate` that the class overrides."""
     config = GenerationConfig(
         do_sample=False,
         num_beams=1,
@@ -85,15 +87,60 @@ def _greedy(model: nn.Module, job: Job, prompts: Tensors, facts: Json) -> Tensor
         for name, value in prompts.items()
         if name != job.generation.positions
     }
-    own = model.config.model_type in OWN_LOOP
-    if own:
-        # Such a loop does not translate `max_new_tokens`; the start token counts too.
-        config.max_length = job.new_tokens + 1
-    loop = type(model).generate if own else GenerationMixin.generate
+    loop = LOOPS.get(model.config.model_type, GenerationMixin.generate)
     with torch.no_grad():
         tokens = loop(model, **given, generation_config=config)
     prompt = prompts.get(job.generation.grows)
     return tokens[:, 1 if prompt is None else prompt.shape[1] :]
+
+
+def _own(model: nn.Module, **given: Any) -> Tensor:
+    """The class's `generate`, which is the library's loop over its inner language model."""
+    return model.generate(**given)
+
+
+def _rag(model: nn.Module, generation_config: GenerationConfig, **given: Any) -> Tensor:
+    """RAG's own loop, which starts from documents; it does not translate `max_new_tokens`, and counts the start."""
+    generation_config.max_length = generation_config.max_new_tokens + 1
+    return model.generate(generation_config=generation_config, **given)
+
+
+def _blip(model: nn.Module, pixel_values: Tensor, **given: Any) -> Tensor:
+    """BLIP's `generate` without its first act, which is to change the prompt's first and last token.
+
+    Places are counted from the start of the row, as the class's forward counts them.
+    """
+    images = model.vision_model(pixel_values=pixel_values).last_hidden_state
+    tokens = given["input_ids"]
+    return GenerationMixin.generate(
+        model.text_decoder,
+        encoder_hidden_states=images,
+        position_ids=torch.arange(tokens.shape[1]).expand_as(tokens),
+        **given,
+    )
+
+
+def _uncached(
+    model: nn.Module, generation_config: GenerationConfig, **given: Any
+) -> Tensor:
+    """The library's loop without a cache.
+
+    GitModel.forward adds the cache's length to positions that the library already counts past it.
+    """
+    generation_config.use_cache = False
+    return GenerationMixin.generate(model, generation_config=generation_config, **given)
+
+
+# Model types whose classes are not made for the library's loop: what inside them is.
+LOOPS: dict[str, Callable[..., Tensor]] = {
+    "blip": _blip,
+    "blip-2": _own,
+    "git": _uncached,
+    "instructblip": _own,
+    "instructblipvideo": _own,
+    "kosmos-2": _own,
+    "rag": _rag,
+}
 
 
 def late_token(tokens: Tensor) -> int | None:

@@ -7,7 +7,6 @@ symbols of the task.
 
 import importlib
 import math
-from collections.abc import Container
 from typing import Any
 
 import torch
@@ -119,11 +118,16 @@ def _random(model_class: Any, job: Job) -> nn.Module:
 
 def _configure(config_class: type[Config], overrides: Json) -> Config:
     """The config; a class that is made of two configs, and has no default of its own, must be given both."""
-    default = Config() if config_class.has_no_defaults_at_init else config_class()
-    return config_class(**_checked(default, overrides, vars(config_class)))
+    if config_class.has_no_defaults_at_init:
+        own = {name for name in overrides if hasattr(config_class, name)}
+        parts = {name: overrides[name] for name in overrides.keys() - own}
+        return config_class(
+            **_checked(Config(), parts), **{name: overrides[name] for name in own}
+        )
+    return config_class(**_checked(config_class(), overrides))
 
 
-def _checked(default: Config, overrides: Json, declared: Container[str] = ()) -> Json:
+def _checked(default: Config, overrides: Json) -> Json:
     """The overrides, known attributes only, with sub-configs told their model type."""
     kwargs = {}
     for name, value in overrides.items():
@@ -134,7 +138,6 @@ def _checked(default: Config, overrides: Json, declared: Container[str] = ()) ->
             name in vars(default)
             or name in default.attribute_map
             or hasattr(type(default), name)
-            or name in declared
             or name in GENERATION_IDS
         )
         if not (known or composed):

@@ -30,6 +30,8 @@ class Hooks:
 
 
 HEALTHY = Hooks()
+# Model types whose logits begin with those of the image's patches; the task's are those of the words after it.
+IMAGE_FIRST = frozenset({"git"})
 
 
 class Program(nn.Module):
@@ -56,7 +58,10 @@ def run(
     """Calls the model; the task's outputs and, in order of execution, those of the named layers."""
     with _recorded(model, layers) as seen:
         result = model(**inputs, **_switches(model))
-    return _promised(job, result), seen
+    outputs = _promised(job, result)
+    if model.config.model_type in IMAGE_FIRST:
+        outputs["logits"] = outputs["logits"][:, -inputs["input_ids"].shape[1] :]
+    return outputs, seen
 
 
 def evaluate(
@@ -150,10 +155,15 @@ def _switches(model: nn.Module) -> dict[str, bool]:
 
 
 def _promised(job: Job, result: Any) -> Tensors:
-    names = list(result) if isinstance(result, Mapping) else [type(result).__name__]
+    """The task's outputs; what an output holds has its name and its key, `logits_0`, `text_output_pooler_output`."""
+    given = dict(result) if isinstance(result, Mapping) else {type(result).__name__: 0}
+    for name, value in list(given.items()):
+        items = enumerate(value) if isinstance(value, tuple | list) else ()
+        items = value.items() if isinstance(value, Mapping) else items
+        given |= {f"{name}_{key}": item for key, item in items}
     for entry in job.outputs:
-        if entry.name not in names:
+        if entry.name not in given:
             raise ExportError(
-                f"task {job.task} promises {entry.name!r}, {job.class_name} returns {', '.join(names)}"
+                f"task {job.task} promises {entry.name!r}, {job.class_name} returns {', '.join(given)}"
             )
-    return {entry.name: result[entry.name] for entry in job.outputs}
+    return {entry.name: given[entry.name] for entry in job.outputs}
