@@ -478,13 +478,23 @@ def _grids_as_tensors(model: nn.Module) -> Iterator[None]:
         and not hasattr(part, "attn")
         and hasattr(part, "qkv")
     ]
-    with (
-        replaced(module, "get_vision_position_ids", grids.patch_positions),
-        replaced(module, "eager_attention_forward", grids.masked(module.eager_attention_forward)),
-        replaced(type(model.model), "get_rope_index", grids.token_positions),
-        replaced(type(model.model), "get_image_features", get_image_features),
-        grids.in_one_segment(attentions),
-    ):
+    stands_in = {
+        "get_vision_position_ids": grids.patch_positions,
+        "get_vision_window_index": grids.window_order,
+        "eager_attention_forward": grids.masked(module.eager_attention_forward),
+    }
+    with ExitStack() as stack:
+        for name, value in stands_in.items():
+            if hasattr(module, name):
+                stack.enter_context(replaced(module, name, value))
+        if hasattr(model.model, "get_rope_index"):
+            stack.enter_context(
+                replaced(type(model.model), "get_rope_index", grids.token_positions)
+            )
+        stack.enter_context(
+            replaced(type(model.model), "get_image_features", get_image_features)
+        )
+        stack.enter_context(grids.in_one_segment(attentions))
         yield
 
 
@@ -510,6 +520,17 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "llava_onevision": [_images_of_one_size],
     "nllb-moe": [_every_expert, _capacity_without_limit],
     "pi0": [_cameras_by_mask],
+    "cohere_compass": [_grids_as_tensors],
+    "cosmos3_omni": [_grids_as_tensors],
+    "exaone4_5": [_grids_as_tensors],
+    "glm46v": [_grids_as_tensors],
+    "glm4v": [_grids_as_tensors],
+    "glm4v_moe": [_grids_as_tensors],
+    "glm_ocr": [_grids_as_tensors],
+    "qwen2_5_vl": [_grids_as_tensors],
+    "qwen3_5": [_grids_as_tensors],
+    "qwen3_5_moe": [_grids_as_tensors],
+    "qwen3_vl_moe": [_grids_as_tensors],
     "qwen2_vl": [_grids_as_tensors],
     "qwen3_vl": [_grids_as_tensors],
     "step3p7": [_pictures_in_one],
