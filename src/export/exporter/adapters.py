@@ -459,7 +459,6 @@ def _images_of_one_size(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def _grids_as_tensors(model: nn.Module) -> Iterator[None]:
     """Qwen2-VL and its kin compute positions and segments of attention in Python, image by image."""
-    module = sys.modules[type(model).__module__]
 
     def get_image_features(
         self: nn.Module, pixel_values: Tensor, image_grid_thw: Tensor, **given: Any
@@ -478,15 +477,21 @@ def _grids_as_tensors(model: nn.Module) -> Iterator[None]:
         and not hasattr(part, "attn")
         and hasattr(part, "qkv")
     ]
-    stands_in = {
-        "get_vision_position_ids": grids.patch_positions,
-        "get_vision_window_index": grids.window_order,
-        "eager_attention_forward": grids.masked(module.eager_attention_forward),
-    }
+    # Some classes see with the eyes of another's module.
+    modules = {sys.modules[type(part).__module__] for part in model.modules()}
     with ExitStack() as stack:
-        for name, value in stands_in.items():
-            if hasattr(module, name):
-                stack.enter_context(replaced(module, name, value))
+        for module in modules:
+            if hasattr(module, "get_vision_position_ids"):
+                stack.enter_context(
+                    replaced(module, "get_vision_position_ids", grids.patch_positions)
+                )
+            if hasattr(module, "get_vision_window_index"):
+                stack.enter_context(
+                    replaced(module, "get_vision_window_index", grids.window_order)
+                )
+            if hasattr(module, "eager_attention_forward"):
+                eager = grids.masked(module.eager_attention_forward)
+                stack.enter_context(replaced(module, "eager_attention_forward", eager))
         if hasattr(model.model, "get_rope_index"):
             stack.enter_context(
                 replaced(type(model.model), "get_rope_index", grids.token_positions)
