@@ -457,25 +457,14 @@ def _images_of_one_size(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _grids_as_tensors(model: nn.Module) -> Iterator[None]:
-    """Qwen2-VL and its kin compute positions and segments of attention in Python, image by image."""
-
-    def get_image_features(
-        self: nn.Module, pixel_values: Tensor, image_grid_thw: Tensor, **given: Any
-    ) -> Any:
-        given["return_dict"] = True
-        features = self.visual(
-            pixel_values.type(self.visual.dtype), grid_thw=image_grid_thw, **given
-        )
-        features.pooler_output = (features.pooler_output,)
-        return features
-
+def _patches_as_tensors(model: nn.Module) -> Iterator[None]:
+    """Positions of patches, windows and segments of attention are computed in Python, image by image."""
     attentions = [
         part
         for part in model.modules()
         if "cu_seqlens" in inspect.signature(part.forward).parameters
         and not hasattr(part, "attn")
-        and hasattr(part, "qkv")
+        and (hasattr(part, "qkv") or hasattr(part, "q_proj"))
     ]
     # Some classes see with the eyes of another's module.
     modules = {sys.modules[type(part).__module__] for part in model.modules()}
@@ -496,10 +485,75 @@ def _grids_as_tensors(model: nn.Module) -> Iterator[None]:
             stack.enter_context(
                 replaced(type(model.model), "get_rope_index", grids.token_positions)
             )
-        stack.enter_context(
-            replaced(type(model.model), "get_image_features", get_image_features)
-        )
         stack.enter_context(grids.in_one_segment(attentions))
+        yield
+
+
+@contextmanager
+def _grids_as_tensors(model: nn.Module) -> Iterator[None]:
+    """Qwen2-VL and its kin, and split the features of all images into a list, to concatenate it again."""
+
+    def get_image_features(
+        self: nn.Module, pixel_values: Tensor, image_grid_thw: Tensor, **given: Any
+    ) -> Any:
+        given["return_dict"] = True
+        features = self.visual(
+            pixel_values.type(self.visual.dtype), grid_thw=image_grid_thw, **given
+        )
+        features.pooler_output = (features.pooler_output,)
+        return features
+
+    with (
+        _patches_as_tensors(model),
+        replaced(type(model.model), "get_image_features", get_image_features),
+    ):
+        yield
+
+
+@contextmanager
+def _ernie_pictures(model: nn.Module) -> Iterator[None]:
+    """Ernie 4.5 VL pairs every second frame with the one after it, in lists; a picture's one frame with itself."""
+
+    def get_image_features(
+        self: nn.Module, pixel_values: Tensor, image_grid_thw: Tensor, **_: Any
+    ) -> Any:
+        seen = self.vision_tower(pixel_values, image_grid_thw, return_dict=True)
+        seen.pooler_output = (self.resampler_model(seen.last_hidden_state, image_grid_thw),)
+        return seen
+
+    def with_itself(_self: nn.Module, states: Tensor, _grid: Tensor) -> Tensor:
+        return torch.cat([states, states], -1)
+
+    with (
+        _patches_as_tensors(model),
+        replaced(type(model.model), "get_image_features", get_image_features),
+        replaced(type(model.model.resampler_model), "_temporal_slicing", with_itself),
+    ):
+        yield
+
+
+@contextmanager
+def _paddle_pictures(model: nn.Module) -> Iterator[None]:
+    """PaddleOCR-VL merges patches image by image, in a list that a trace bakes; one gathering takes them all."""
+
+    def get_image_features(
+        self: nn.Module, pixel_values: Tensor, image_grid_thw: Tensor, **_: Any
+    ) -> Any:
+        seen = self.visual(pixel_values=pixel_values[None], grid_thw=image_grid_thw, return_dict=True)
+        seen.pooler_output = (self.projector(seen.last_hidden_state, image_grid_thw),)
+        return seen
+
+    def project(self: Any, patches: Tensor, grid: Tensor) -> Tensor:
+        rows, columns = self.merge_kernel_size
+        ordered = self.pre_norm(patches)[grids.merged_order(grid, rows)]
+        merged = ordered.reshape(-1, rows * columns * patches.shape[-1])
+        return self.linear_2(self.act(self.linear_1(merged)))
+
+    with (
+        _patches_as_tensors(model),
+        replaced(type(model.model), "get_image_features", get_image_features),
+        replaced(type(model.model.projector), "forward", project),
+    ):
         yield
 
 
@@ -536,6 +590,10 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "qwen3_5": [_grids_as_tensors],
     "qwen3_5_moe": [_grids_as_tensors],
     "qwen3_vl_moe": [_grids_as_tensors],
+    "ernie4_5_vl_moe": [_ernie_pictures],
+    "glm5_next": [_grids_as_tensors],
+    "minimax_m3_vl": [_patches_as_tensors],
+    "paddleocr_vl": [_paddle_pictures],
     "qwen2_vl": [_grids_as_tensors],
     "qwen3_vl": [_grids_as_tensors],
     "step3p7": [_pictures_in_one],

@@ -33,6 +33,15 @@ def patch_positions(
     return torch.stack([*frame, row, column], -1)
 
 
+def merged_order(grid_thw: Tensor, merge: int) -> Tensor:
+    """Where the patches of blocks that are merged stand, in rows of patches that are not in such order."""
+    sizes = grid_thw.prod(-1)
+    image = torch.arange(grid_thw.shape[0]).repeat_interleave(sizes)
+    _, height, width = grid_thw[image].unbind(-1)
+    frame, row, column = patch_positions(grid_thw, merge, include_temporal=True).unbind(-1)
+    return (sizes.cumsum(0) - sizes)[image] + (frame * height + row) * width + column
+
+
 def window_order(
     grid_thw: Tensor, spatial_merge_size: int, window_size: int, patch_size: int, kwargs: Any = None
 ) -> tuple[Tensor, Tensor]:
