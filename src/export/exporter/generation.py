@@ -138,6 +138,12 @@ def _own(model: nn.Module, **given: Any) -> Tensor:
     return model.generate(**given)
 
 
+def _rag(model: nn.Module, generation_config: GenerationConfig, **given: Any) -> Tensor:
+    """RAG's own loop, which starts from documents; it does not translate `max_new_tokens`, and counts the start."""
+    generation_config.max_length = generation_config.max_new_tokens + 1
+    return model.generate(generation_config=generation_config, **given)
+
+
 def _blip(model: nn.Module, pixel_values: Tensor, **given: Any) -> Tensor:
     """BLIP's `generate` without its first act, which is to change the prompt's first and last token.
 

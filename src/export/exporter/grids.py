@@ -34,6 +34,47 @@ def patch_positions(
     return torch.stack([*frame, row, column], -1)
 
 
+def merged_order(grid_thw: Tensor, merge: int) -> Tensor:
+    """Where the patches of blocks that are merged stand, in rows of patches that are not in such order."""
+    sizes = grid_thw.prod(-1)
+    image = torch.arange(grid_thw.shape[0]).repeat_interleave(sizes)
+    _, height, width = grid_thw[image].unbind(-1)
+    frame, row, column = patch_positions(grid_thw, merge, include_temporal=True).unbind(
+        -1
+    )
+    return (sizes.cumsum(0) - sizes)[image] + (frame * height + row) * width + column
+
+
+def window_order(
+    grid_thw: Tensor,
+    spatial_merge_size: int,
+    window_size: int,
+    patch_size: int,
+    kwargs: Any = None,
+) -> tuple[Tensor, Tensor]:
+    """`vision_utils.get_vision_window_index`: merged patches by window, and where windows begin in patches."""
+    side, unit = window_size // spatial_merge_size // patch_size, spatial_merge_size**2
+    grid = grid_thw // grid_thw.new_tensor([1, spatial_merge_size, spatial_merge_size])
+    sizes = grid.prod(-1)
+    image = torch.arange(grid.shape[0]).repeat_interleave(sizes)
+    place = torch.arange(image.shape[0]) - (sizes.cumsum(0) - sizes)[image]
+    _, height, width = grid[image].unbind(-1)
+    frame, row, column = (
+        place // (height * width),
+        place % (height * width) // width,
+        place % width,
+    )
+    # Windows are counted as if the last row and column of them were never full.
+    rows, columns = grid[:, 1] // side + 1, grid[:, 2] // side + 1
+    windows = grid[:, 0] * rows * columns
+    first = (windows.cumsum(0) - windows)[image]
+    rows, columns = rows[image], columns[image]
+    window = first + (frame * rows + row // side) * columns + column // side
+    window, order = torch.sort(window, stable=True)
+    counts = torch.unique_consecutive(window, return_counts=True)[1]
+    return order, nn.functional.pad((counts * unit).cumsum(0), (1, 0)).int()
+
+
 def token_positions(
     model: nn.Module,
     input_ids: Tensor,

@@ -65,11 +65,20 @@ def layer_names(job: Job, tensors: Tensors) -> list[str]:
 def converted(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """A copy of the model with that element type, which keeps nothing of earlier runs.
 
-    `train` drops what a class keeps for evaluation (LeViT).
+    Complex buffers stay complex, which `to` would cut to their real part. `train` drops what a class keeps for
+    evaluation (LeViT).
     """
-    model = copy.deepcopy(model).to(dtype).train().eval()
-    forget(model)
-    return model
+    copied = copy.deepcopy(model)
+    complexes = {
+        name: buffer for name, buffer in copied.named_buffers() if buffer.is_complex()
+    }
+    copied.to(dtype).train().eval()
+    wide = torch.complex128 if dtype is torch.float64 else torch.complex64
+    for name, buffer in complexes.items():
+        owner, _, attribute = name.rpartition(".")
+        setattr(copied.get_submodule(owner), attribute, buffer.to(wide))
+    forget(copied)
+    return copied
 
 
 def cast(inputs: Tensors, dtype: torch.dtype) -> Tensors:
