@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "AXK2ForCausalLM",
     checkpoint: Some("skt/A.X-K2"),
-    digest: "f47d9b88bf2f64ee",
+    digest: "e4fd8648c1889bfd",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "DeepseekV32ForCausalLM",
     checkpoint: Some("deepseek-ai/DeepSeek-V3.2-Exp"),
-    digest: "7c3f18f37e6de029",
+    digest: "c48b899fe2e3b427",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -10,6 +10,7 @@ mod encoder_decoder;
 mod flan_t5;
 mod flan_ul2;
 mod fsmt;
+mod gptsan_japanese;
 mod led;
 mod longt5;
 mod m2m_100;

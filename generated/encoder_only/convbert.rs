@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "ConvBertForMaskedLM",
     checkpoint: Some("YituTech/conv-bert-base"),
-    digest: "d71c2f6b466a2694",
+    digest: "63e8b49aa9a52ce6",
     inputs: &[
         input(
             "input_ids",

@@ -9,24 +9,24 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "RealmKnowledgeAugEncoder",
     checkpoint: Some("google/realm-cc-news-pretrained-encoder"),
-    digest: "0e0216174a18b7d5",
+    digest: "66ba3fc84b2d3760",
     inputs: &[
         input(
             "input_ids",
             Dtype::Int64,
-            &[named("batch"), named("candidates"), named("sequence")],
+            &[named("batch"), Dim::Size(3), named("sequence")],
             Fill::Tokens,
         ),
         input(
             "attention_mask",
             Dtype::Int64,
-            &[named("batch"), named("candidates"), named("sequence")],
+            &[named("batch"), Dim::Size(3), named("sequence")],
             Fill::Mask,
         ),
         input(
             "token_type_ids",
             Dtype::Int64,
-            &[named("batch"), named("candidates"), named("sequence")],
+            &[named("batch"), Dim::Size(3), named("sequence")],
             Fill::Integers { low: 0, high: 2 },
         ),
     ],
@@ -40,7 +40,6 @@ static MODEL: Model<FillMask> = Model::new(Card {
     ],
     axes: &[
         dynamic("batch", 2, 3),
-        fixed("candidates", 3, "num_candidates of the config"),
         per("rows", "batch", 3),
         dynamic("sequence", 12, 19),
     ],

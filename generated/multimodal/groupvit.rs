@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
     family: "multimodal",
     class: "GroupViTModel",
     checkpoint: Some("nvidia/groupvit-gcc-yfcc"),
-    digest: "9045dea51abff24a",
+    digest: "d146862b03fc3743",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

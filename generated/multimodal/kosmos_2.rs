@@ -7,8 +7,33 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Kosmos2ForConditionalGeneration",
     checkpoint: Some("microsoft/kosmos-2-patch14-224"),
-    digest: "c379d3a423f9e2c5",
-    inputs: ImageTextToText::CONTRACT.inputs,
+    digest: "2a7d7c18b9cd1415",
+    inputs: &[
+        input(
+            "input_ids",
+            Dtype::Int64,
+            &[named("batch"), named("sequence")],
+            Fill::Tokens,
+        ),
+        input(
+            "attention_mask",
+            Dtype::Int64,
+            &[named("batch"), named("sequence")],
+            Fill::Mask,
+        ),
+        input(
+            "pixel_values",
+            Dtype::Float32,
+            &[named("images"), named("channels"), named("image"), named("image")],
+            Fill::Normal,
+        ),
+        input(
+            "image_embeds_position_mask",
+            Dtype::Int64,
+            &[named("batch"), named("sequence")],
+            Fill::Kinds,
+        ),
+    ],
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[
         dynamic("batch", 2, 3),

@@ -159,12 +159,6 @@ def _blip(model: nn.Module, pixel_values: Tensor, **given: Any) -> Tensor:
     )
 
 
-def _rag(model: nn.Module, generation_config: GenerationConfig, **given: Any) -> Tensor:
-    """RAG's loop starts from documents, and does not translate `max_new_tokens`; its start token counts too."""
-    generation_config.max_length = generation_config.max_new_tokens + 1
-    return model.generate(**given, generation_config=generation_config)
-
-
 def _uncached(
     model: nn.Module, generation_config: GenerationConfig, **given: Any
 ) -> Tensor:
