@@ -474,6 +474,159 @@ def _grids_as_tensors(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def _kimi_pictures(model: nn.Module) -> Iterator[None]:
+    """Kimi K2.5 lists the places of patches image by image. A picture has one frame: no time, no mean over frames."""
+    module = sys.modules[type(model).__module__]
+
+    def get_image_features(
+        self: nn.Module, pixel_values: Tensor, image_grid_thw: Tensor, **_: Any
+    ) -> Any:
+        seen = self.vision_tower(pixel_values, grid_thw=image_grid_thw)
+        seen.pooler_output = (self.mm_projector(seen.pooler_output).squeeze(1),)
+        return seen
+
+    def frames(grid: Tensor, **_: Any) -> Tensor:
+        return torch.zeros(grid.prod(-1).sum(), dtype=torch.int64)
+
+    def blocks(grid: Tensor, rows: int, columns: int, **_: Any) -> Tensor:
+        return grids.merged_order(grid, rows).view(-1, 1, rows * columns)
+
+    with (
+        _patches_as_tensors(model),
+        replaced(type(model.model), "get_image_features", get_image_features),
+        replaced(module, "get_vision_frame_index", frames),
+        replaced(module, "get_vision_temporal_merge_index", blocks),
+    ):
+        yield
+
+
+@contextmanager
+def _muse_pictures(model: nn.Module) -> Iterator[None]:
+    """Muse Glimmer lists the places of patches image by image, and splits the features to concatenate them again."""
+    module = sys.modules[type(model).__module__]
+
+    def get_image_features(
+        self: nn.Module, pixel_values: Tensor, image_grid_thw: Tensor, **_: Any
+    ) -> Any:
+        seen = self.vision_tower(pixel_values=pixel_values, grid_thw=image_grid_thw)
+        features = self.vision_projection(self.vision_adapter(seen.last_hidden_state))
+        seen.pooler_output = (self.perception_emb_norm(features),)
+        return seen
+
+    def blocks(grid: Tensor, merge: int, **_: Any) -> Tensor:
+        return grids.merged_order(grid, merge)
+
+    with (
+        _patches_as_tensors(model),
+        replaced(type(model.model), "get_image_features", get_image_features),
+        replaced(module, "get_vision_pixel_shuffle_index", blocks),
+    ):
+        yield
+
+
+@contextmanager
+def _pictures_on_top_of_each_other(model: nn.Module) -> Iterator[None]:
+    """Pixtral inside Mistral 3 and LightOnOCR takes images one by one, in lists that a trace bakes.
+
+    Images of one size, one below the other, are one image to the class's own code; rows of patches count
+    from the top of their own image, and attention keeps to it.
+    """
+    tower = next(m for m in model.modules() if type(m).__name__ == "PixtralVisionModel")
+    pixtral, owner = sys.modules[type(tower).__module__], type(model.model)
+    own = owner.get_image_features
+
+    def get_image_features(
+        self: nn.Module, pixel_values: Tensor, image_sizes: Tensor, **given: Any
+    ) -> Any:
+        height, width = image_sizes[0].unbind()
+        rows, columns = height // tower.patch_size, width // tower.patch_size
+        count = torch.ones_like(image_sizes[:, 0]).sum()
+        size = torch.stack([height * count, width])[None]
+        tall = pixel_values.transpose(0, 1).flatten(1, 2)[None]
+
+        def within(_m: nn.Module, args: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            row, column = args[1].unbind(-1)
+            return args[0], torch.stack([row % rows, column], -1)
+
+        def apart(_sizes: Any, patches: Tensor) -> Tensor:
+            image = torch.arange(patches.shape[1]) // (rows * columns)
+            lowest = torch.finfo(patches.dtype).min
+            other = image[:, None] != image
+            return torch.zeros_like(other, dtype=patches.dtype).masked_fill(
+                other, lowest
+            )[None, None]
+
+        hook = tower.patch_positional_embedding.register_forward_pre_hook(within)
+        try:
+            with (
+                replaced(pixtral, "generate_block_attention_mask", apart),
+                replaced(Tensor, "tolist", lambda numbers: list(numbers.unbind())),
+            ):
+                return own(self, tall, size, **given)
+        finally:
+            hook.remove()
+
+    with replaced(owner, "get_image_features", get_image_features):
+        yield
+
+
+def _tokens_by_block(model: nn.Module) -> AbstractContextManager[None]:
+    """Qwen4's indexer chooses, row by row and query by query in Python, the blocks of earlier tokens that it sees.
+
+    Blocks are made of real tokens in their order, so they are the same for all queries: only how many of them
+    are complete differs. What comes after the last complete one is always seen.
+    """
+    kind = next(
+        type(m) for m in model.modules() if type(m).__name__.endswith("QSAIndexer")
+    )
+    rotate = sys.modules[kind.__module__].apply_rotary_pos_emb
+
+    def forward(
+        self: Any, states: Tensor, angles: Any, attention_mask: Tensor, _cache: None
+    ) -> Tensor:
+        cos, sin = angles
+        ratio, width = self.compress_ratio, self.index_head_dim
+        queries, keys = self.index_qk_proj(states).split(
+            [self.index_n_heads * width, self.index_kv_heads * width], -1
+        )
+        queries = self.q_layernorm(queries.unflatten(-1, (-1, width)))
+        queries = rotate(queries, cos=cos, sin=sin, unsqueeze_dim=2)
+        seen = (attention_mask == 0)[:, 0]
+        real = seen[:, -1]
+        order = torch.argsort((~real).long(), dim=-1, stable=True)
+        blocks = keys.shape[1] // ratio
+        order = order[:, : blocks * ratio].unflatten(-1, (-1, ratio))
+        rows = torch.arange(keys.shape[0])[:, None]
+        pooled = keys[rows[..., None], order].float().mean(2).to(keys.dtype)
+        starts = order[..., 0]
+        pooled = rotate(
+            self.k_layernorm(pooled)[:, :, None],
+            cos=cos[rows, starts],
+            sin=sin[rows, starts],
+            unsqueeze_dim=2,
+        )[:, :, 0]
+        scores = torch.einsum("bshd,bkd->bskh", queries.float(), pooled.float())
+        scores = torch.relu(scores).sum(-1) / width**0.5
+        complete = seen.sum(-1, keepdim=True) // ratio
+        ready = torch.arange(blocks) < complete
+        best = (
+            scores.masked_fill(~ready, float("-inf"))
+            .topk(min(self.block_topk, blocks))
+            .indices
+        )
+        chosen = torch.zeros_like(scores).scatter(-1, best, 1.0).bool() & ready
+        block = ((real.cumsum(-1) - 1).clamp(min=0) // ratio)[:, None].expand_as(seen)
+        kept = chosen.gather(-1, block.clamp(max=blocks - 1)) | (block >= complete)
+        lowest = torch.finfo(attention_mask.dtype).min
+        hidden = ~(kept & seen)
+        return torch.zeros_like(hidden, dtype=attention_mask.dtype).masked_fill(
+            hidden, lowest
+        )[:, None]
+
+    return replaced(kind, "forward", forward)
+
+
+@contextmanager
 def _ernie_pictures(model: nn.Module) -> Iterator[None]:
     """Ernie 4.5 VL pairs every second frame with the one after it, in lists; a picture's one frame with itself."""
 
@@ -543,15 +696,19 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "glm5_next": [_grids_as_tensors],
     "glm_ocr": [_grids_as_tensors],
     "idefics": [_idefics_embedding],
+    "kimi_k25": [_kimi_pictures],
     "led": [
         _chunks_by_unfolding,
         _rows_by_shape,
         _padding_cut_by_length("_pad_to_window_size"),
     ],
+    "lighton_ocr": [_pictures_on_top_of_each_other],
     "llava_next": [_images_of_one_size],
     "llava_next_video": [_images_of_one_size],
     "llava_onevision": [_images_of_one_size],
     "minimax_m3_vl": [_patches_as_tensors],
+    "mistral3": [_pictures_on_top_of_each_other],
+    "muse_glimmer": [_muse_pictures],
     "nllb-moe": [_every_expert, _capacity_without_limit],
     "paddleocr_vl": [_paddle_pictures],
     "pi0": [_cameras_by_mask],
@@ -561,6 +718,8 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "qwen3_5_moe": [_grids_as_tensors],
     "qwen3_vl": [_grids_as_tensors],
     "qwen3_vl_moe": [_grids_as_tensors],
+    "qwen4_exp": [_grids_as_tensors, _tokens_by_block],
+    "qwen4_exp_text": [_tokens_by_block],
     "step3p7": [_pictures_in_one],
     "switch_transformers": [_every_expert],
     "vilt": [_vilt_patches_in_order],
