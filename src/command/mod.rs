@@ -4,11 +4,14 @@ pub mod check;
 pub mod coverage;
 pub mod export;
 pub mod faults;
+pub mod matrix;
 pub mod replay;
+pub mod results;
 pub mod round;
 pub mod run;
 pub mod select;
 pub mod setup;
+pub mod stored;
 pub mod test;
 
 use anyhow::{Result, bail};

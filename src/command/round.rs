@@ -9,10 +9,12 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use comfy_table::CellAlignment;
 use hf_conformance::engine::{self, Device};
-use hf_conformance::report::{self, Metric, Record};
+use hf_conformance::report::junit::{self, Planned};
+use hf_conformance::report::{self, Metric, Record, github};
 use hf_conformance::spec::{Check, Entry, Spec};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -124,6 +126,7 @@ impl<'a> Round<'a> {
     pub fn end(self, broke_off: Option<String>) -> Result<ExitCode> {
         let records = self.records().with_context(|| format!("reading {}", report::path().display()))?;
         print_failures(&records);
+        self.tell_ci(&records)?;
         let tally = self.tally(&records);
         if let (Some(said), true) = (&broke_off, tally.failed == 0 || tally.lost > 0) {
             println!("\n{said}\n{} check(s) left no result", tally.lost);
@@ -135,6 +138,33 @@ impl<'a> Round<'a> {
         let failed = tally.failed + tally.lost;
         println!("{} passed, {failed} failed, {} skipped", tally.passed, tally.skipped);
         Ok(if failed == 0 && broke_off.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// Writes the JUnit report beside the results; in GitHub Actions, puts every failure beside its entry.
+    fn tell_ci(&self, records: &[Record]) -> Result<()> {
+        let due = |entry: &&Entry, model: &str| entry.name.as_str() == model;
+        let planned = self.entries.iter().map(|entry| Planned {
+            model: entry.name.as_str(),
+            family: entry.family.as_str(),
+            checks: self
+                .planned
+                .iter()
+                .filter(|(planned, _)| due(planned, entry.name.as_str()))
+                .map(|(_, check)| check.name())
+                .collect(),
+        });
+        let xml = junit::xml(&Vec::from_iter(planned), records, &self.broken)?;
+        let path = report::path().with_file_name("junit.xml");
+        std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+        std::fs::write(&path, xml).with_context(|| path.display().to_string())?;
+        if std::env::var_os("GITHUB_ACTIONS").is_some() {
+            for record in records.iter().filter(|record| record.status == "failed") {
+                if let Some(entry) = self.entries.iter().find(|entry| due(entry, &record.model)) {
+                    println!("{}", github::annotation(record, &entry.place));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Counts outcomes; every planned check without one is lost, every model that was not exported is a failure.
