@@ -31,6 +31,8 @@ enum Command {
     Results(command::results::Arguments),
     /// Prints which model runs where, or what changed since another result set
     Matrix(command::matrix::Arguments),
+    /// Writes everything that is known into one HTML file
+    Report(command::report::Arguments),
     /// Plants faults in models and shows which checks catch them
     Faults(command::faults::Arguments),
     /// Repeats a model's cases in Python: the exported program against the stored references
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Coverage(arguments) => command::coverage::run(&arguments),
         Command::Results(arguments) => command::results::run(&arguments),
         Command::Matrix(arguments) => command::matrix::run(&arguments),
+        Command::Report(arguments) => command::report::run(&arguments),
         Command::Faults(arguments) => command::faults::run(&arguments),
         Command::Replay(arguments) => command::replay::run(&arguments),
     };

@@ -6,6 +6,7 @@ pub mod export;
 pub mod faults;
 pub mod matrix;
 pub mod replay;
+pub mod report;
 pub mod results;
 pub mod round;
 pub mod run;

@@ -7,9 +7,11 @@ pub mod github;
 pub mod junit;
 pub mod machine;
 pub mod matrix;
+pub mod page;
 mod record;
 pub mod roster;
 pub mod runs;
+pub mod speed;
 mod store;
 
 pub use record::{About, Metric, Record};
