@@ -33,6 +33,10 @@ enum Command {
     Matrix(command::matrix::Arguments),
     /// Writes everything that is known into one HTML file
     Report(command::report::Arguments),
+    /// Measures speed and memory on libtorch and in eager Python
+    Bench(command::bench::Arguments),
+    /// Says what is missing or stale on this machine and how to repair it
+    Doctor,
     /// Plants faults in models and shows which checks catch them
     Faults(command::faults::Arguments),
     /// Repeats a model's cases in Python: the exported program against the stored references
@@ -50,6 +54,8 @@ fn main() -> ExitCode {
         Command::Results(arguments) => command::results::run(&arguments),
         Command::Matrix(arguments) => command::matrix::run(&arguments),
         Command::Report(arguments) => command::report::run(&arguments),
+        Command::Bench(arguments) => command::bench::run(&arguments),
+        Command::Doctor => command::doctor::run(),
         Command::Faults(arguments) => command::faults::run(&arguments),
         Command::Replay(arguments) => command::replay::run(&arguments),
     };

@@ -1,6 +1,6 @@
 //! `matrix`: which model runs where, and what changed since another result set.
 
-use super::{select::select, spec, stored, table};
+use super::{select::select, show, spec, stored, table};
 use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use comfy_table::presets;
@@ -57,8 +57,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let models: Vec<_> = entries.iter().map(name).collect();
     let matrix = matrix(models.iter().map(|(model, family)| (model.as_str(), family.as_str())), &records);
     match arguments.format {
-        Format::Terminal => println!("{}", rows(&matrix, presets::NOTHING)),
-        Format::Markdown => println!("{}", rows(&matrix, presets::ASCII_MARKDOWN)),
+        Format::Terminal => show(rows(&matrix, presets::NOTHING))?,
+        Format::Markdown => show(rows(&matrix, presets::ASCII_MARKDOWN))?,
         Format::Csv => print_csv(&matrix)?,
     }
     Ok(ExitCode::SUCCESS)

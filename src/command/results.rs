@@ -1,6 +1,6 @@
 //! `results`: what the results store holds.
 
-use super::{stored, table};
+use super::{show, stored, table};
 use anyhow::Result;
 use clap::Args;
 use hf_conformance::report::Record;
@@ -31,12 +31,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     match (arguments.json, arguments.last) {
         (true, _) => {
             for record in &records {
-                println!("{}", serde_json::to_string(record)?);
+                show(serde_json::to_string(record)?)?;
             }
         }
-        (false, true) => println!("{}", checks(&records)),
+        (false, true) => show(checks(&records))?,
         (false, false) if runs.is_empty() => println!("no results yet; make some: just test"),
-        (false, false) => println!("{}", history(&runs)),
+        (false, false) => show(history(&runs))?,
     }
     Ok(ExitCode::SUCCESS)
 }

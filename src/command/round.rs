@@ -112,13 +112,7 @@ impl<'a> Round<'a> {
 
     /// A progress bar over the planned checks.
     pub fn bar(&self) -> ProgressBar {
-        let bar = ProgressBar::new(self.planned.len() as u64);
-        let template = "checking  {bar:30} {pos}/{len} [{elapsed}, {eta} left]";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
-        bar.enable_steady_tick(Duration::from_millis(200));
-        bar
+        bar("checking", self.planned.len())
     }
 
     /// Prints every failure, what the process that ran the checks said if it broke off, a line per model and the
@@ -241,6 +235,17 @@ impl<'a> Round<'a> {
         }
         rows.to_string()
     }
+}
+
+/// A progress bar with its time left; silent when standard error is not a terminal.
+pub fn bar(doing: &str, count: usize) -> ProgressBar {
+    let bar = ProgressBar::new(count as u64);
+    let template = format!("{doing:<9} {{bar:30}} {{pos}}/{{len}} [{{elapsed}}, {{eta}} left]");
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
 }
 
 /// Every failure; one that stopped all checks of a model in the same way is told once.

@@ -5,12 +5,12 @@ use std::path::Path;
 
 macro_rules! sources {
     ($($name:literal),* $(,)?) => {
-        /// File name below `exporter/` → text.
-        pub const SOURCES: &[(&str, &str)] = &[$(($name, include_str!(concat!("exporter/", $name)))),*];
+        &[$(($name, include_str!(concat!("exporter/", $name)))),*]
     };
 }
 
-sources!(
+/// File name below `exporter/` → text, of what decides what an artifact holds.
+pub const SOURCES: &[(&str, &str)] = sources!(
     "__init__.py",
     "__main__.py",
     "adapters.py",
@@ -30,11 +30,14 @@ sources!(
     "runner.py",
 );
 
+/// The same of what only uses artifacts: a change here makes none of them stale.
+const TOOLS: &[(&str, &str)] = sources!("bench.py");
+
 /// Writes the package `exporter` into `folder`.
 pub fn unpack(folder: &Path) -> io::Result<()> {
     let package = folder.join("exporter");
     std::fs::create_dir_all(&package)?;
-    SOURCES.iter().try_for_each(|(name, text)| std::fs::write(package.join(name), text))
+    SOURCES.iter().chain(TOOLS).try_for_each(|(name, text)| std::fs::write(package.join(name), text))
 }
 
 #[cfg(test)]
@@ -50,7 +53,8 @@ mod tests {
             .filter(|name| name.ends_with(".py"))
             .collect();
         files.sort();
-        let embedded: Vec<&str> = SOURCES.iter().map(|(name, _)| *name).collect();
+        let mut embedded: Vec<&str> = SOURCES.iter().chain(TOOLS).map(|(name, _)| *name).collect();
+        embedded.sort_unstable();
         assert_eq!(files, embedded);
     }
 }

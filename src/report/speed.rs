@@ -29,6 +29,9 @@ pub struct Speed {
     pub python: Side,
     /// By batch size, ascending; one of them at the traced batch where rows cannot be repeated.
     pub batches: Vec<Batch>,
+    /// Batch sizes that one side refused, with its words.
+    #[serde(default)]
+    pub left_out: Vec<String>,
 }
 
 /// Loading and starting, on one side.
@@ -63,6 +66,11 @@ impl Batch {
     /// Rust's median latency as a share of Python's: below 1, Rust is faster.
     pub fn ratio(&self) -> f64 {
         self.rust.p50_ms / self.python.p50_ms
+    }
+
+    /// Standard error of the median, as a share, of the side that is less at rest.
+    pub fn spread(&self) -> f64 {
+        self.rust.spread.max(self.python.spread)
     }
 
     /// Rows a second at the median, in Rust.

@@ -21,7 +21,7 @@ pub fn drawer(report: &Report, entry: &Entry, records: &[&Record]) -> Markup {
         dialog id=(id(entry)) aria-labelledby=(title) {
             header {
                 h2 id=(title) { (name) }
-                form method="dialog" { button.close { "Close" } }
+                form method="dialog" { button.close autofocus { "Close" } }
             }
             (facts(entry, records))
             h3 { "Checks" }

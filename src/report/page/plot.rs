@@ -11,7 +11,7 @@ const INK: RGBColor = RGBColor(1, 2, 3);
 /// Legible on white and on near-black.
 const BLUE: RGBColor = RGBColor(59, 130, 246);
 const ORANGE: RGBColor = RGBColor(217, 119, 6);
-const SIZE: (u32, u32) = (720, 380);
+const SIZE: (u32, u32) = (560, 350);
 const FONT: &str = "sans-serif";
 
 /// A compared output: its error and what is allowed.
@@ -50,7 +50,8 @@ pub fn errors(points: &[Point]) -> Result<String, PlotError> {
             .light_line_style(TRANSPARENT)
             .bold_line_style(INK.mix(0.15))
             .axis_style(INK.mix(0.5))
-            .label_style((FONT, 13).into_font().color(&INK))
+            .label_style((FONT, 15).into_font().color(&INK))
+            .axis_desc_style((FONT, 16).into_font().color(&INK))
             .x_labels(8)
             .y_labels(8)
             .x_label_formatter(&|size| format!("{size:.0e}"))
@@ -88,7 +89,8 @@ pub fn ratios(ratios: &[f64]) -> Result<String, PlotError> {
             .light_line_style(TRANSPARENT)
             .bold_line_style(INK.mix(0.15))
             .axis_style(INK.mix(0.5))
-            .label_style((FONT, 13).into_font().color(&INK))
+            .label_style((FONT, 15).into_font().color(&INK))
+            .axis_desc_style((FONT, 16).into_font().color(&INK))
             .x_labels(0)
             .y_labels(6)
             .y_label_formatter(&|ratio| format!("{ratio:.1}"))

@@ -27,7 +27,7 @@ function sort(table, column, down) {
   table.tBodies[0].append(...[...table.tBodies[0].rows].sort(compare));
 }
 
-document.querySelectorAll("th button").forEach((button) => button.addEventListener("click", () => {
+document.querySelectorAll("thead th button").forEach((button) => button.addEventListener("click", () => {
   const header = button.closest("th");
   const down = header.ariaSort === "ascending";
   header.closest("tr").querySelectorAll("th").forEach((other) => other.removeAttribute("aria-sort"));

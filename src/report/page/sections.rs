@@ -142,13 +142,16 @@ pub fn slowest(records: &[Record]) -> Markup {
     }
     let mut seconds = Vec::from_iter(seconds);
     seconds.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let longest = seconds.first().map_or(1.0, |(_, seconds)| *seconds);
     html! {
         p.soft { "Seconds of all checks of a model, added up; loading is part of the first." }
-        div.scroll { table {
-            thead { tr { th scope="col" { "model" } th.n scope="col" { "seconds" } } }
+        div.scroll { table.narrow {
+            thead { tr { th scope="col" { "model" } th scope="col" { "share of the slowest" } th.n scope="col" { "seconds" } } }
             tbody {
                 @for (model, seconds) in seconds.into_iter().take(SLOWEST) {
-                    tr { th scope="row" { (model) } td.n { (format!("{seconds:.2}")) } }
+                    tr { th scope="row" { (model) }
+                        td { div.bar aria-hidden="true" { i {} i style=(format!("width:{:.1}%", 100.0 * seconds / longest)) {} } }
+                        td.n { (format!("{seconds:.2}")) } }
                 }
             }
         } }
