@@ -8,6 +8,10 @@ use std::time::{Duration, Instant};
 
 /// How long a round of one side should take, in milliseconds: long enough to outlast a hiccup.
 const ROUND_MS: f64 = 15.0;
+/// Forwards that tell how many fill a round: the first ones compile.
+const PILOT: usize = 5;
+/// Fewer forwards than this have no 95th percentile.
+const FORWARDS: usize = 20;
 /// Most forwards of a round.
 const MOST: usize = 50;
 /// Warm once no median falls by more than this share any more.
@@ -27,7 +31,7 @@ pub fn in_turns<E>(
     mut rust: impl FnMut(usize) -> Result<Vec<f64>, E>,
     mut python: impl FnMut(usize) -> Result<Vec<f64>, E>,
 ) -> Result<(Times, Times), E> {
-    let counts = [per_round(&rust(1)?), per_round(&python(1)?)];
+    let counts = [per_round(&rust(PILOT)?), per_round(&python(PILOT)?)];
     let mut round = || Ok([rust(counts[0])?, python(counts[1])?]);
     let mut before = [f64::INFINITY; 2];
     for _ in 0..WARM_ROUNDS {
@@ -44,7 +48,9 @@ pub fn in_turns<E>(
         let [rust, python] = round()?;
         rounds[0].push(rust);
         rounds[1].push(python);
-        let rested = rounds.iter().all(|rounds| spread(rounds) <= SPREAD);
+        let rested = rounds
+            .iter()
+            .all(|rounds| spread(rounds) <= SPREAD && rounds.iter().map(Vec::len).sum::<usize>() >= FORWARDS);
         if rounds[0].len() >= *ROUNDS.start() && (rested || started.elapsed() > BUDGET) {
             break;
         }
@@ -53,9 +59,9 @@ pub fn in_turns<E>(
     Ok((rust, python))
 }
 
-/// How many forwards fill a round, by the time of one.
-fn per_round(one: &[f64]) -> usize {
-    let time = one.first().copied().unwrap_or(ROUND_MS).max(1e-3);
+/// How many forwards fill a round, by the fastest of a pilot.
+fn per_round(pilot: &[f64]) -> usize {
+    let time = pilot.iter().copied().fold(f64::INFINITY, f64::min).max(1e-3);
     ((ROUND_MS / time) as usize).clamp(1, MOST)
 }
 
@@ -115,10 +121,10 @@ mod tests {
 
     #[test]
     fn what_does_not_come_to_rest_ends_all_the_same() {
-        let calls = Cell::new(0.0);
+        let calls = Cell::new(0);
         let restless = |count: usize| -> Result<Vec<f64>, ()> {
-            calls.set(calls.get() + 1.0);
-            Ok(vec![if calls.get() % 2.0 == 0.0 { 1.0 } else { 5.0 }; count])
+            calls.set(calls.get() + 1);
+            Ok(vec![[1.0, 3.0, 9.0][calls.get() % 3]; count])
         };
         let (rust, _) = in_turns(restless, |count| Ok(vec![1.0; count])).unwrap();
         assert!(rust.spread > SPREAD);

@@ -74,12 +74,12 @@ fn tag(cell: &Cell) -> Markup {
     }
 }
 
-/// Sorts failures first, then by error.
+/// Sorts by error, a failure beyond all of them; what did not run has no place and stands last.
 fn key(cell: &Cell) -> String {
-    match (cell.state, cell.share) {
-        (State::Failed, _) => "-2".to_owned(),
-        (State::NotRun, _) => "9".to_owned(),
-        (_, share) => (1.0 - share.unwrap_or(0.0)).to_string(),
+    match cell.state {
+        State::Failed => f64::MAX.to_string(),
+        State::NotRun => String::new(),
+        State::Passed | State::Skipped => cell.share.unwrap_or(0.0).to_string(),
     }
 }
 
