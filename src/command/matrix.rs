@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use clap::{Args, ValueEnum};
 use comfy_table::presets;
 use hf_conformance::report::Record;
-use hf_conformance::report::compare::compare;
+use hf_conformance::report::compare::{Finding, compare};
 use hf_conformance::report::matrix::{Matrix, matrix};
 use hf_conformance::spec::Entry;
 use std::path::PathBuf;
@@ -114,7 +114,10 @@ fn print_csv(matrix: &Matrix) -> Result<()> {
 fn print_changes(old: &[Record], new: &[Record]) -> ExitCode {
     let findings = compare(old, new);
     let mut heading = "";
-    for finding in &findings {
+    let same = |a: &Finding, b: &Finding| a.model == b.model && a.device == b.device && a.change == b.change;
+    for alike in findings.chunk_by(same) {
+        let checks: Vec<&str> = alike.iter().map(|finding| finding.check.as_str()).collect();
+        let finding = Finding { check: checks.join(", "), ..alike[0].clone() };
         if finding.change.heading() != heading {
             heading = finding.change.heading();
             println!("{heading}");

@@ -136,24 +136,22 @@ impl<'a> Round<'a> {
 
     /// Writes the JUnit report beside the results; in GitHub Actions, puts every failure beside its entry.
     fn tell_ci(&self, records: &[Record]) -> Result<()> {
-        let due = |entry: &&Entry, model: &str| entry.name.as_str() == model;
+        let due = |entry: &Entry| {
+            let own = self.planned.iter().filter(|(planned, _)| std::ptr::eq(*planned, entry));
+            own.map(|(_, check)| check.name()).collect()
+        };
         let planned = self.entries.iter().map(|entry| Planned {
             model: entry.name.as_str(),
             family: entry.family.as_str(),
-            checks: self
-                .planned
-                .iter()
-                .filter(|(planned, _)| due(planned, entry.name.as_str()))
-                .map(|(_, check)| check.name())
-                .collect(),
+            checks: due(entry),
         });
         let xml = junit::xml(&Vec::from_iter(planned), records, &self.broken)?;
         let path = report::path().with_file_name("junit.xml");
         std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
         std::fs::write(&path, xml).with_context(|| path.display().to_string())?;
         if std::env::var_os("GITHUB_ACTIONS").is_some() {
-            for record in records.iter().filter(|record| record.status == "failed") {
-                if let Some(entry) = self.entries.iter().find(|entry| due(entry, &record.model)) {
+            for (record, _) in distinct_failures(records) {
+                if let Some(entry) = self.entries.iter().find(|entry| entry.name.as_str() == record.model) {
                     println!("{}", github::annotation(record, &entry.place));
                 }
             }
@@ -250,22 +248,25 @@ pub fn bar(doing: &str, count: usize) -> ProgressBar {
 
 /// Every failure; one that stopped all checks of a model in the same way is told once.
 fn print_failures(records: &[Record]) {
-    let failed = || records.iter().filter(|record| record.status == "failed");
-    let same = |a: &Record, b: &Record| a.model == b.model && a.stage == b.stage && a.reason == b.reason;
-    for (position, record) in failed().enumerate() {
-        if failed().take(position).any(|earlier| same(earlier, record)) {
-            continue;
-        }
+    for (record, others) in distinct_failures(records) {
         println!("\n{}", record.failure_text());
-        let others: Vec<&str> = failed()
-            .skip(position + 1)
-            .filter(|later| same(later, record))
-            .map(|later| later.check.as_str())
-            .collect();
         if !others.is_empty() {
             println!("  the same stopped: {}", others.join(", "));
         }
     }
+}
+
+/// The first of all failures that are alike but for their check, with the other checks.
+fn distinct_failures(records: &[Record]) -> Vec<(&Record, Vec<&str>)> {
+    let same = |a: &Record, b: &Record| a.model == b.model && a.stage == b.stage && a.reason == b.reason;
+    let mut distinct: Vec<(&Record, Vec<&str>)> = Vec::new();
+    for record in records.iter().filter(|record| record.status == "failed") {
+        match distinct.iter_mut().find(|(first, _)| same(first, record)) {
+            Some((_, others)) => others.push(&record.check),
+            None => distinct.push((record, Vec::new())),
+        }
+    }
+    distinct
 }
 
 fn checks(only: Option<&str>) -> Result<Vec<Check>> {

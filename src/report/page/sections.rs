@@ -101,10 +101,12 @@ pub fn failures(report: &Report) -> Markup {
         @if failed.is_empty() {
             p { @if latest.is_empty() { "Nothing ran yet; run: " code { "just test" } } @else { "Every check that ran passed." } }
         }
-        @for record in failed {
+        @for alike in failed.chunk_by(|a, b| a.model == b.model && a.stage == b.stage && a.reason == b.reason) {
+            @let record = alike[0];
+            @let checks = Vec::from_iter(alike.iter().map(|record| record.check.as_str()));
             details {
                 summary {
-                    (record.model) " · " (record.check) " · "
+                    (record.model) " · " (checks.join(", ")) " "
                     span class="tag failed" { "stage " (record.stage.map_or_else(String::new, |stage| stage.to_string())) }
                 }
                 pre tabindex="0" { (record.failure_text()) }
