@@ -58,9 +58,9 @@ pub struct Difference {
 }
 
 impl Agreement {
-    /// Whether the rule holds. Not-a-number never does.
+    /// Whether the rule holds. Not-a-number never does, nor an error beyond what numbers can hold.
     pub fn holds(&self) -> bool {
-        self.error <= self.limit
+        self.error <= self.limit && self.error.is_finite()
     }
 }
 

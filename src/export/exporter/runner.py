@@ -20,7 +20,7 @@ from typing import TextIO
 import torch
 
 from .artifact import partial_path
-from .errors import ExportError, reason
+from .errors import reason
 from .export import export, versions
 from .job import Job, Json
 
