@@ -25,7 +25,7 @@ pub fn section(report: &Report) -> Markup {
             } }
             p #count role="status" aria-live="polite" {}
         }
-        div.scroll { table {
+        div.tall role="region" tabindex="0" aria-labelledby="matrix-title" { table {
             thead { tr {
                 @for name in ["model", "family", "task"] { th scope="col" { button type="button" { (name) } } }
                 @for column in &matrix.columns { th scope="col" { button type="button" { (heading(column)) } } }
@@ -65,12 +65,20 @@ fn tag(cell: &Cell) -> Markup {
         @if cell.state != State::NotRun {
             span.figure {
                 @match (cell.state, cell.share) {
-                    (State::Failed, _) => (cell.failed.join(", ")),
+                    (State::Failed, _) => (failures(&cell.failed)),
                     (_, Some(share)) => (format!("{share:.2}")),
                     _ => "",
                 }
             }
         }
+    }
+}
+
+/// One or two checks by name, more by number.
+fn failures(checks: &[String]) -> String {
+    match checks.len() {
+        0..=2 => checks.join(", "),
+        count => format!("{count} checks"),
     }
 }
 
