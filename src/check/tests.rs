@@ -8,7 +8,7 @@ use crate::artifact::{Artifact, Manifest, Parameters, Stops};
 use crate::engine::{Device, Engine, Program, Tensor};
 use crate::failure::Failure;
 use crate::model::{Card, dynamic};
-use crate::report::Record;
+use crate::report::{About, Record};
 use crate::spec::{Axis, Case, Check};
 use crate::task::{Dtype, Task, Text, TextGeneration};
 use crate::verdict::Outcome;
@@ -313,7 +313,9 @@ fn every_fault_turns_its_check_red_and_reads_well() {
         let Err(failure) = outcome(fault, check) else { panic!("{} misses {fault:?}", check.name()) };
         let outcome = Outcome::Failed(failure);
         let contract = TextGeneration::CONTRACT;
-        let record = Record::new(&CARD, &contract, check, Some(Device::Cpu), &outcome, &[], Duration::ZERO);
+        let about =
+            About { card: &CARD, contract: &contract, check, device: Some(Device::Cpu), manifest: None };
+        let record = Record::new(&about, &outcome, &[], Duration::ZERO);
         texts.push(format!("# {fault:?}\n{}", record.failure_text()));
     }
     snapshot("check_failures", &texts.join("\n\n"));

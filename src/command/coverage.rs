@@ -7,15 +7,13 @@ use comfy_table::{CellAlignment, Table, presets};
 use hf_conformance::artifact;
 use hf_conformance::export::{environment::Environment, unpack};
 use hf_conformance::report::coverage::{Counts, Coverage, Tier, coverage};
-use hf_conformance::report::{read_since, roster};
+use hf_conformance::report::{read_since, roster, roster::TIERS};
 use hf_conformance::spec::Versions;
 use std::path::Path;
 use std::process::{Command, ExitCode};
 
 const BEGIN: &str = "<!-- coverage: written by `just coverage --readme` -->";
 const END: &str = "<!-- end of coverage -->";
-/// Tiers from the heart of the mission outwards.
-const TIERS: [&str; 5] = ["plan", "registry", "transformers", "parts", "elsewhere"];
 const HEADER: [&str; 10] =
     ["tier", "family", "rows", "entries", "exported", "ran", "matched", "all checks", "skipped", "debt"];
 

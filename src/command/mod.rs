@@ -1,20 +1,27 @@
 //! One file per command: its arguments, what it does, what it prints.
 
+pub mod bench;
 pub mod check;
 pub mod coverage;
+pub mod doctor;
 pub mod export;
 pub mod faults;
+pub mod matrix;
 pub mod replay;
+pub mod report;
+pub mod results;
 pub mod round;
 pub mod run;
 pub mod select;
 pub mod setup;
+pub mod stored;
 pub mod test;
 
 use anyhow::{Result, bail};
 use comfy_table::{CellAlignment, Table, presets};
 use hf_conformance::failure::Failure;
 use hf_conformance::spec::{self, Spec};
+use std::io::Write;
 use std::path::Path;
 
 /// The checked spec of the working directory's project.
@@ -35,6 +42,14 @@ pub fn table<const N: usize>(header: [&str; N]) -> Table {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// Prints a text that may be long; a reader that has seen enough of it (`| head`) is no error.
+pub fn show(text: impl std::fmt::Display) -> std::io::Result<()> {
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome,
+    }
 }
 
 /// A failure as the end of a command: its stage, what is wrong and what helps.

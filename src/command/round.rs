@@ -9,10 +9,12 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use comfy_table::CellAlignment;
 use hf_conformance::engine::{self, Device};
-use hf_conformance::report::{self, Metric, Record};
+use hf_conformance::report::junit::{self, Planned};
+use hf_conformance::report::{self, Metric, Record, github};
 use hf_conformance::spec::{Check, Entry, Spec};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -110,13 +112,7 @@ impl<'a> Round<'a> {
 
     /// A progress bar over the planned checks.
     pub fn bar(&self) -> ProgressBar {
-        let bar = ProgressBar::new(self.planned.len() as u64);
-        let template = "checking  {bar:30} {pos}/{len} [{elapsed}, {eta} left]";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
-        bar.enable_steady_tick(Duration::from_millis(200));
-        bar
+        bar("checking", self.planned.len())
     }
 
     /// Prints every failure, what the process that ran the checks said if it broke off, a line per model and the
@@ -124,6 +120,7 @@ impl<'a> Round<'a> {
     pub fn end(self, broke_off: Option<String>) -> Result<ExitCode> {
         let records = self.records().with_context(|| format!("reading {}", report::path().display()))?;
         print_failures(&records);
+        self.tell_ci(&records)?;
         let tally = self.tally(&records);
         if let (Some(said), true) = (&broke_off, tally.failed == 0 || tally.lost > 0) {
             println!("\n{said}\n{} check(s) left no result", tally.lost);
@@ -135,6 +132,31 @@ impl<'a> Round<'a> {
         let failed = tally.failed + tally.lost;
         println!("{} passed, {failed} failed, {} skipped", tally.passed, tally.skipped);
         Ok(if failed == 0 && broke_off.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// Writes the JUnit report beside the results; in GitHub Actions, puts every failure beside its entry.
+    fn tell_ci(&self, records: &[Record]) -> Result<()> {
+        let due = |entry: &Entry| {
+            let own = self.planned.iter().filter(|(planned, _)| std::ptr::eq(*planned, entry));
+            own.map(|(_, check)| check.name()).collect()
+        };
+        let planned = self.entries.iter().map(|entry| Planned {
+            model: entry.name.as_str(),
+            family: entry.family.as_str(),
+            checks: due(entry),
+        });
+        let xml = junit::xml(&Vec::from_iter(planned), records, &self.broken)?;
+        let path = report::path().with_file_name("junit.xml");
+        std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+        std::fs::write(&path, xml).with_context(|| path.display().to_string())?;
+        if std::env::var_os("GITHUB_ACTIONS").is_some() {
+            for (record, _) in distinct_failures(records) {
+                if let Some(entry) = self.entries.iter().find(|entry| entry.name.as_str() == record.model) {
+                    println!("{}", github::annotation(record, &entry.place));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Counts outcomes; every planned check without one is lost, every model that was not exported is a failure.
@@ -213,24 +235,38 @@ impl<'a> Round<'a> {
     }
 }
 
+/// A progress bar with its time left; silent when standard error is not a terminal.
+pub fn bar(doing: &str, count: usize) -> ProgressBar {
+    let bar = ProgressBar::new(count as u64);
+    let template = format!("{doing:<9} {{bar:30}} {{pos}}/{{len}} [{{elapsed}}, {{eta}} left]");
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
 /// Every failure; one that stopped all checks of a model in the same way is told once.
 fn print_failures(records: &[Record]) {
-    let failed = || records.iter().filter(|record| record.status == "failed");
-    let same = |a: &Record, b: &Record| a.model == b.model && a.stage == b.stage && a.reason == b.reason;
-    for (position, record) in failed().enumerate() {
-        if failed().take(position).any(|earlier| same(earlier, record)) {
-            continue;
-        }
+    for (record, others) in distinct_failures(records) {
         println!("\n{}", record.failure_text());
-        let others: Vec<&str> = failed()
-            .skip(position + 1)
-            .filter(|later| same(later, record))
-            .map(|later| later.check.as_str())
-            .collect();
         if !others.is_empty() {
             println!("  the same stopped: {}", others.join(", "));
         }
     }
+}
+
+/// The first of all failures that are alike but for their check, with the other checks.
+fn distinct_failures(records: &[Record]) -> Vec<(&Record, Vec<&str>)> {
+    let same = |a: &Record, b: &Record| a.model == b.model && a.stage == b.stage && a.reason == b.reason;
+    let mut distinct: Vec<(&Record, Vec<&str>)> = Vec::new();
+    for record in records.iter().filter(|record| record.status == "failed") {
+        match distinct.iter_mut().find(|(first, _)| same(first, record)) {
+            Some((_, others)) => others.push(&record.check),
+            None => distinct.push((record, Vec::new())),
+        }
+    }
+    distinct
 }
 
 fn checks(only: Option<&str>) -> Result<Vec<Check>> {

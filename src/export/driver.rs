@@ -233,7 +233,7 @@ fn last_lines(failure: Failure, printed: &str) -> Failure {
 }
 
 /// The overlay, where there is one, before the exporter.
-fn python_path(
+pub fn python_path(
     overlay: Option<&Path>,
     package: &Path,
 ) -> Result<std::ffi::OsString, std::env::JoinPathsError> {

@@ -7,7 +7,7 @@ mod driver;
 pub mod environment;
 mod sources;
 
-pub use driver::{Exported, Order, Plan, Progress, Weights, export};
+pub use driver::{Exported, Order, Plan, Progress, Weights, export, python_path};
 pub use sources::unpack;
 
 use sha2::{Digest, Sha256};

@@ -5,12 +5,12 @@ use std::path::Path;
 
 macro_rules! sources {
     ($($name:literal),* $(,)?) => {
-        /// File name below `exporter/` → text.
-        pub const SOURCES: &[(&str, &str)] = &[$(($name, include_str!(concat!("exporter/", $name)))),*];
+        &[$(($name, include_str!(concat!("exporter/", $name)))),*]
     };
 }
 
-sources!(
+/// File name below `exporter/` → text, of what decides what an artifact holds.
+pub const SOURCES: &[(&str, &str)] = sources!(
     "__init__.py",
     "__main__.py",
     "adapters/__init__.py",
@@ -40,9 +40,12 @@ sources!(
     "runner.py",
 );
 
+/// The same of what only uses artifacts: a change here makes none of them stale.
+const TOOLS: &[(&str, &str)] = sources!("bench.py");
+
 /// Writes the package `exporter` into `folder`.
 pub fn unpack(folder: &Path) -> io::Result<()> {
-    SOURCES.iter().try_for_each(|(name, text)| {
+    SOURCES.iter().chain(TOOLS).try_for_each(|(name, text)| {
         let path = folder.join("exporter").join(name);
         path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
         std::fs::write(path, text)
@@ -70,7 +73,8 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/export/exporter");
         let mut files = python_files(&folder, &folder);
         files.sort();
-        let embedded: Vec<&str> = SOURCES.iter().map(|(name, _)| *name).collect();
+        let mut embedded: Vec<&str> = SOURCES.iter().chain(TOOLS).map(|(name, _)| *name).collect();
+        embedded.sort_unstable();
         assert_eq!(files, embedded);
     }
 }

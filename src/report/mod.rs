@@ -1,8 +1,18 @@
-//! What became of runs: the results store, the words for a failure, the coverage of the roster.
+//! What became of runs: the results store, and everything that is told from it.
 
+pub mod compare;
 pub mod coverage;
 mod failure_text;
+pub mod github;
+pub mod junit;
+pub mod machine;
+pub mod matrix;
+pub mod page;
+mod record;
 pub mod roster;
+pub mod runs;
+pub mod speed;
 mod store;
 
-pub use store::{Metric, Record, append, end, path, read_since};
+pub use record::{About, Metric, Record};
+pub use store::{Lines, append, append_to, end, lines, merged, path, read_since};

@@ -5,6 +5,9 @@
 use serde::Deserialize;
 use std::path::Path;
 
+/// The tiers, from the heart of the mission outwards.
+pub const TIERS: [&str; 5] = ["plan", "registry", "transformers", "parts", "elsewhere"];
+
 /// A row of the roster; columns that only people read are left out.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Row {
