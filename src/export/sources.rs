@@ -22,6 +22,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "adapters/speech.py",
     "adapters/vision.py",
     "artifact.py",
+    "bench.py",
     "calls.py",
     "contract.py",
     "errors.py",

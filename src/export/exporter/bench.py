@@ -91,7 +91,11 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.backends.cudnn.allow_tf32 = False
     bench = Bench()
-    commands: dict[str, Any] = {"load": bench.load, "time": bench.time, "peak": bench.peak}
+    commands: dict[str, Any] = {
+        "load": bench.load,
+        "time": bench.time,
+        "peak": bench.peak,
+    }
     for line in sys.stdin:
         request = json.loads(line)
         try:
