@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Data2VecAudioForCTC",
     checkpoint: Some("facebook/data2vec-audio-base-960h"),
-    digest: "53e4b24e76eb27c4",
+    digest: "1525f057c8b9652a",
     inputs: &[
         input(
             "input_values",
