@@ -5,6 +5,7 @@ needed, and computes what the code it replaces computes; references are taken wi
 """
 
 import builtins
+import math
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -354,12 +355,60 @@ def _points_in_script(model: nn.Module) -> AbstractContextManager[None]:
     return replaced(model, "forward", forward)
 
 
+@contextmanager
+def _patches_of_any_number(model: nn.Module) -> Iterator[None]:
+    """DepthPro counts its patches by `len`, puts them together in a loop, and takes `math.log2` of a size.
+
+    In its module `len` and `log2` keep sizes as tensors, and `merge_patches` lays all patches out, then drops the
+    rows and columns at which two of them overlap.
+    """
+    names = vars(sys.modules[type(model).__module__])
+
+    def length(values: Any) -> Any:
+        return values.shape[0] if isinstance(values, Tensor) else builtins.len(values)
+
+    def log2(value: Any) -> Any:
+        return torch.log2(value) if isinstance(value, Tensor) else math.log2(value)
+
+    def merge(patches: Tensor, batch_size: Any, padding: Any) -> Tensor:
+        count, hidden, side, _ = patches.shape
+        count = count // batch_size
+        across = (count**0.5).to(torch.int64)
+        if count < 4:
+            padding = 0
+        padding = min(builtins.int(side) // 4, builtins.int(padding))
+        grid = patches.reshape(count, batch_size, hidden, side, side)[: across**2]
+        grid = grid.reshape(across, across, batch_size, hidden, side, side)
+        whole = grid.permute(2, 3, 0, 4, 1, 5).reshape(
+            batch_size, hidden, across * side, across * side
+        )
+        line = torch.arange(across * side)
+        patch, place = line // side, line % side
+        doubled = ((patch > 0) & (place < padding)) | (
+            (patch < across - 1) & (place >= side - padding)
+        )
+        kept = line[~doubled]
+        return whole[:, :, kept][:, :, :, kept]
+
+    module = sys.modules[type(model).__module__]
+    names["len"] = length
+    try:
+        with (
+            replaced(module, "math", SimpleNamespace(log2=log2)),
+            replaced(module, "merge_patches", merge),
+        ):
+            yield
+    finally:
+        del names["len"]
+
+
 COMMON: list[Adapter] = [_lists_of_sizes, _splits_by_sizes] + (
     [_masks_by_broadcasting] if hasattr(masking_utils, "_vmap_for_bhqkv") else []
 )
 ADAPTERS: dict[str, list[Adapter]] = {
     "bloom": [_bloom_gelu],
     "depth_anything": [_sizes_kept],
+    "depth_pro": [_patches_of_any_number],
     "levit": [_biases_not_cached],
     "llava": [_images_as_one],
     "mobilenet_v1": [_tf_padding],
