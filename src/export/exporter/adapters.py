@@ -414,7 +414,6 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "mobilenet_v1": [_tf_padding],
     "mobilenet_v2": [_tf_padding],
     "pixtral": [_pixtral_without_lists],
-    "superglue": [_points_in_script],
     "superpoint": [_points_in_script],
     "zoedepth": [_both_domains],
 }
