@@ -34,15 +34,6 @@ sources!(
 pub fn unpack(folder: &Path) -> io::Result<()> {
     let package = folder.join("exporter");
     std::fs::create_dir_all(&package)?;
-    if let Ok(from) = std::env::var("HFC_EXPORTER") {
-        for entry in std::fs::read_dir(from)? {
-            let path = entry?.path();
-            if path.extension().is_some_and(|e| e == "py") {
-                std::fs::copy(&path, package.join(path.file_name().unwrap()))?;
-            }
-        }
-        return Ok(());
-    }
     SOURCES.iter().try_for_each(|(name, text)| std::fs::write(package.join(name), text))
 }
 

@@ -192,6 +192,26 @@ def _vilt_patches_in_order(model: nn.Module) -> AbstractContextManager[None]:
     return replaced(type(model.vilt.embeddings), "visual_embed", visual_embed)
 
 
+class _ByNumber(dict):
+    """A dictionary of numbers that also knows traced sizes."""
+
+    def __contains__(self, key: object) -> bool:
+        return super().__contains__(int(key))
+
+    def __getitem__(self, key: Any) -> Any:
+        return super().__getitem__(int(key))
+
+    def get(self, key: Any, default: Any = None) -> Any:
+        return super().get(int(key), default)
+
+
+def _aria_queries(model: nn.Module) -> AbstractContextManager[None]:
+    """AriaProjector looks up by the number of patches how many queries read them; a traced number is a tensor."""
+    projector = model.model.multi_modal_projector
+    queries = _ByNumber(projector.patch_to_query_dict)
+    return replaced(projector, "patch_to_query_dict", queries)
+
+
 def _idefics_embedding(model: nn.Module) -> AbstractContextManager[None]:
     """IdeficsDecoupledEmbedding writes the added words' vectors into a tensor at places found by a search.
 
@@ -387,15 +407,38 @@ def _grids_as_tensors(model: nn.Module) -> Iterator[None]:
         replaced(module, "eager_attention_forward", grids.masked(module.eager_attention_forward)),
         replaced(type(model.model), "get_rope_index", grids.token_positions),
         replaced(type(model.model), "get_image_features", get_image_features),
+        replaced(module, "get_vision_window_index", grids.window_index)
+        if hasattr(module, "get_vision_window_index")
+        else nullcontext(),
         grids.in_one_segment(attentions),
     ):
         yield
+
+
+@contextmanager
+def _images_of_one_shape(model: nn.Module) -> Iterator[None]:
+    """SigLIP 2 resizes its position embeddings image by image; those of one shape share them."""
+    owner = type(model.vision_model.embeddings)
+    original = owner.resize_positional_embeddings
+
+    def resize(positions: Tensor, spatial_shapes: Tensor, max_length: int) -> Tensor:
+        height, width = spatial_shapes[0].numpy().tolist()
+        resized = original(positions, spatial_shapes[:1].new_tensor([[height, width]]), height * width)
+        rest = resized[:, :1].expand(-1, max_length - height * width, -1)
+        return torch.cat([resized, rest], 1).expand(spatial_shapes.shape[0], -1, -1)
+
+    owner.resize_positional_embeddings = staticmethod(resize)
+    try:
+        yield
+    finally:
+        owner.resize_positional_embeddings = staticmethod(original)
 
 
 COMMON: list[Adapter] = [_lists_of_sizes] + (
     [_masks_by_broadcasting] if hasattr(masking_utils, "_vmap_for_bhqkv") else []
 )
 ADAPTERS: dict[str, list[Adapter]] = {
+    "aria": [_aria_queries],
     "bloom": [_bloom_gelu],
     "bridgetower": [_bridgetower_masks],
     "clipseg": [_square_root_in_tensors],
@@ -406,6 +449,9 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "llava_onevision": [_images_of_one_size],
     "omdet-turbo": [_omdet_texts_as_tensors],
     "qwen2_vl": [_grids_as_tensors],
+    "qwen2_5_vl": [_grids_as_tensors],
+    "qwen3_vl_moe": [_grids_as_tensors],
+    "siglip2": [_images_of_one_shape],
     "qwen3_vl": [_grids_as_tensors],
     "udop": [_udop_patches_in_order],
     "vilt": [_vilt_patches_in_order],

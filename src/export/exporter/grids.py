@@ -33,6 +33,31 @@ def patch_positions(
     return torch.stack([*frame, row, column], -1)
 
 
+def window_index(
+    grid_thw: Tensor,
+    spatial_merge_size: int,
+    window_size: int,
+    patch_size: int,
+    kwargs: dict[str, Any] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """`vision_utils.get_vision_window_index`: merged patches in the order of their windows, and where each ends."""
+    side = window_size // spatial_merge_size // patch_size
+    grid = grid_thw // grid_thw.new_tensor([1, spatial_merge_size, spatial_merge_size])
+    sizes = grid.prod(-1)
+    image = torch.arange(grid.shape[0]).repeat_interleave(sizes)
+    place = torch.arange(image.shape[0]) - (sizes.cumsum(0) - sizes)[image]
+    frames, height, width = grid[image].unbind(-1)
+    row, column = place % (height * width) // width, place % width
+    down, across = (height - 1) // side + 1, (width - 1) // side + 1
+    window = place // (height * width) * down + row // side
+    window = window * across + column // side
+    window = image * (frames * down * across).max() + window
+    ordered, index = window.sort(stable=True)
+    _, counts = torch.unique_consecutive(ordered, return_counts=True)
+    ends = (counts * spatial_merge_size**2).cumsum(0)
+    return index, nn.functional.pad(ends, (1, 0))
+
+
 def token_positions(
     model: nn.Module,
     input_ids: Tensor,
