@@ -383,7 +383,7 @@ def _images_of_one_size(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def _grids_as_tensors(model: nn.Module) -> Iterator[None]:
     """Qwen2-VL and its kin compute positions and segments of attention in Python, image by image."""
-    module = sys.modules[type(model).__module__]
+    module = sys.modules[type(model.model.visual).__module__]
 
     def get_image_features(
         self: nn.Module, pixel_values: Tensor, image_grid_thw: Tensor, **given: Any
@@ -442,6 +442,9 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "bloom": [_bloom_gelu],
     "bridgetower": [_bridgetower_masks],
     "clipseg": [_square_root_in_tensors],
+    "glm4v": [_grids_as_tensors],
+    "glm4v_moe": [_grids_as_tensors],
+    "glm46v": [_grids_as_tensors],
     "idefics": [_idefics_embedding],
     "llava": [_images_as_one],
     "llava_next": [_images_of_one_size],
