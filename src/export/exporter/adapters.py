@@ -511,6 +511,101 @@ def _grids_as_tensors(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def _kimi_pictures(model: nn.Module) -> Iterator[None]:
+    """Kimi K2.5 lists the places of patches image by image. A picture has one frame: no time, no mean over frames."""
+    module = sys.modules[type(model).__module__]
+
+    def get_image_features(
+        self: nn.Module, pixel_values: Tensor, image_grid_thw: Tensor, **_: Any
+    ) -> Any:
+        seen = self.vision_tower(pixel_values, grid_thw=image_grid_thw)
+        seen.pooler_output = (self.mm_projector(seen.pooler_output).squeeze(1),)
+        return seen
+
+    def frames(grid: Tensor, **_: Any) -> Tensor:
+        return torch.zeros(grid.prod(-1).sum(), dtype=torch.int64)
+
+    def blocks(grid: Tensor, rows: int, columns: int, **_: Any) -> Tensor:
+        return grids.merged_order(grid, rows).view(-1, 1, rows * columns)
+
+    with (
+        _patches_as_tensors(model),
+        replaced(type(model.model), "get_image_features", get_image_features),
+        replaced(module, "get_vision_frame_index", frames),
+        replaced(module, "get_vision_temporal_merge_index", blocks),
+    ):
+        yield
+
+
+@contextmanager
+def _muse_pictures(model: nn.Module) -> Iterator[None]:
+    """Muse Glimmer lists the places of patches image by image, and splits the features to concatenate them again."""
+    module = sys.modules[type(model).__module__]
+
+    def get_image_features(
+        self: nn.Module, pixel_values: Tensor, image_grid_thw: Tensor, **_: Any
+    ) -> Any:
+        seen = self.vision_tower(pixel_values=pixel_values, grid_thw=image_grid_thw)
+        features = self.vision_projection(self.vision_adapter(seen.last_hidden_state))
+        seen.pooler_output = (self.perception_emb_norm(features),)
+        return seen
+
+    def blocks(grid: Tensor, merge: int, **_: Any) -> Tensor:
+        return grids.merged_order(grid, merge)
+
+    with (
+        _patches_as_tensors(model),
+        replaced(type(model.model), "get_image_features", get_image_features),
+        replaced(module, "get_vision_pixel_shuffle_index", blocks),
+    ):
+        yield
+
+
+@contextmanager
+def _pictures_on_top_of_each_other(model: nn.Module) -> Iterator[None]:
+    """Pixtral inside Mistral 3 and LightOnOCR takes images one by one, in lists that a trace bakes.
+
+    Images of one size, one below the other, are one image to the class's own code; rows of patches count
+    from the top of their own image, and attention keeps to it.
+    """
+    tower = next(m for m in model.modules() if type(m).__name__ == "PixtralVisionModel")
+    pixtral, owner = sys.modules[type(tower).__module__], type(model.model)
+    own = owner.get_image_features
+
+    def get_image_features(
+        self: nn.Module, pixel_values: Tensor, image_sizes: Tensor, **given: Any
+    ) -> Any:
+        height, width = image_sizes[0].unbind()
+        rows, columns = height // tower.patch_size, width // tower.patch_size
+        count = torch.ones_like(image_sizes[:, 0]).sum()
+        size = torch.stack([height * count, width])[None]
+        tall = pixel_values.transpose(0, 1).flatten(1, 2)[None]
+
+        def within(_m: nn.Module, args: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            row, column = args[1].unbind(-1)
+            return args[0], torch.stack([row % rows, column], -1)
+
+        def apart(_sizes: Any, patches: Tensor) -> Tensor:
+            image = torch.arange(patches.shape[1]) // (rows * columns)
+            lowest = torch.finfo(patches.dtype).min
+            other = image[:, None] != image
+            return torch.zeros_like(other, dtype=patches.dtype).masked_fill(other, lowest)[None, None]
+
+        hook = tower.patch_positional_embedding.register_forward_pre_hook(within)
+        try:
+            with (
+                replaced(pixtral, "generate_block_attention_mask", apart),
+                replaced(Tensor, "tolist", lambda numbers: list(numbers.unbind())),
+            ):
+                return own(self, tall, size, **given)
+        finally:
+            hook.remove()
+
+    with replaced(owner, "get_image_features", get_image_features):
+        yield
+
+
+@contextmanager
 def _ernie_pictures(model: nn.Module) -> Iterator[None]:
     """Ernie 4.5 VL pairs every second frame with the one after it, in lists; a picture's one frame with itself."""
 
@@ -594,6 +689,10 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "glm5_next": [_grids_as_tensors],
     "minimax_m3_vl": [_patches_as_tensors],
     "paddleocr_vl": [_paddle_pictures],
+    "kimi_k25": [_kimi_pictures],
+    "lighton_ocr": [_pictures_on_top_of_each_other],
+    "mistral3": [_pictures_on_top_of_each_other],
+    "muse_glimmer": [_muse_pictures],
     "qwen2_vl": [_grids_as_tensors],
     "qwen3_vl": [_grids_as_tensors],
     "step3p7": [_pictures_in_one],
