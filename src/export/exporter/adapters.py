@@ -605,6 +605,52 @@ def _pictures_on_top_of_each_other(model: nn.Module) -> Iterator[None]:
         yield
 
 
+def _tokens_by_block(model: nn.Module) -> AbstractContextManager[None]:
+    """Qwen4's indexer chooses, row by row and query by query in Python, the blocks of earlier tokens that it sees.
+
+    Blocks are made of real tokens in their order, so they are the same for all queries: only how many of them
+    are complete differs. What comes after the last complete one is always seen.
+    """
+    kind = next(type(m) for m in model.modules() if type(m).__name__.endswith("QSAIndexer"))
+    rotate = sys.modules[kind.__module__].apply_rotary_pos_emb
+
+    def forward(self: Any, states: Tensor, angles: Any, attention_mask: Tensor, _cache: None) -> Tensor:
+        cos, sin = angles
+        ratio, width = self.compress_ratio, self.index_head_dim
+        queries, keys = self.index_qk_proj(states).split(
+            [self.index_n_heads * width, self.index_kv_heads * width], -1
+        )
+        queries = self.q_layernorm(queries.unflatten(-1, (-1, width)))
+        queries = rotate(queries, cos=cos, sin=sin, unsqueeze_dim=2)
+        seen = (attention_mask == 0)[:, 0]
+        real = seen[:, -1]
+        order = torch.argsort((~real).long(), dim=-1, stable=True)
+        blocks = keys.shape[1] // ratio
+        order = order[:, : blocks * ratio].unflatten(-1, (-1, ratio))
+        rows = torch.arange(keys.shape[0])[:, None]
+        pooled = keys[rows[..., None], order].float().mean(2).to(keys.dtype)
+        starts = order[..., 0]
+        pooled = rotate(
+            self.k_layernorm(pooled)[:, :, None],
+            cos=cos[rows, starts],
+            sin=sin[rows, starts],
+            unsqueeze_dim=2,
+        )[:, :, 0]
+        scores = torch.einsum("bshd,bkd->bskh", queries.float(), pooled.float())
+        scores = torch.relu(scores).sum(-1) / width**0.5
+        complete = seen.sum(-1, keepdim=True) // ratio
+        ready = torch.arange(blocks) < complete
+        best = scores.masked_fill(~ready, float("-inf")).topk(min(self.block_topk, blocks)).indices
+        chosen = torch.zeros_like(scores).scatter(-1, best, 1.0).bool() & ready
+        block = ((real.cumsum(-1) - 1).clamp(min=0) // ratio)[:, None].expand_as(seen)
+        kept = chosen.gather(-1, block.clamp(max=blocks - 1)) | (block >= complete)
+        lowest = torch.finfo(attention_mask.dtype).min
+        hidden = ~(kept & seen)
+        return torch.zeros_like(hidden, dtype=attention_mask.dtype).masked_fill(hidden, lowest)[:, None]
+
+    return replaced(kind, "forward", forward)
+
+
 @contextmanager
 def _ernie_pictures(model: nn.Module) -> Iterator[None]:
     """Ernie 4.5 VL pairs every second frame with the one after it, in lists; a picture's one frame with itself."""
@@ -693,6 +739,8 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "lighton_ocr": [_pictures_on_top_of_each_other],
     "mistral3": [_pictures_on_top_of_each_other],
     "muse_glimmer": [_muse_pictures],
+    "qwen4_exp": [_grids_as_tensors, _tokens_by_block],
+    "qwen4_exp_text": [_tokens_by_block],
     "qwen2_vl": [_grids_as_tensors],
     "qwen3_vl": [_grids_as_tensors],
     "step3p7": [_pictures_in_one],
