@@ -652,6 +652,39 @@ def _tokens_by_block(model: nn.Module) -> AbstractContextManager[None]:
 
 
 @contextmanager
+def _pictures_of_one_shape(model: nn.Module) -> Iterator[None]:
+    """LFM2-VL resizes positions and projects patches image by image, in lists that a trace bakes.
+
+    Images of one shape, without padding, are all resized and projected alike.
+    """
+    owner = type(model.model)
+    resizer = next(m for m in model.modules() if hasattr(m, "resize_positional_embeddings"))
+    own = resizer.resize_positional_embeddings
+
+    def resize(table: Tensor, shapes: Tensor, max_length: Any) -> Tensor:
+        return own(table, shapes[:1], max_length).expand(shapes.shape[0], -1, -1)
+
+    def get_image_features(
+        self: nn.Module, pixel_values: Tensor, spatial_shapes: Tensor, pixel_attention_mask: Tensor, **_: Any
+    ) -> Any:
+        seen = self.vision_tower(
+            pixel_values=pixel_values,
+            spatial_shapes=spatial_shapes,
+            pixel_attention_mask=pixel_attention_mask,
+            return_dict=True,
+        )
+        patches = seen.last_hidden_state.unflatten(1, tuple(spatial_shapes[0].tolist()))
+        seen.pooler_output = [self.multi_modal_projector(patches).flatten(0, 2)]
+        return seen
+
+    with (
+        replaced(owner, "get_image_features", get_image_features),
+        replaced(resizer, "resize_positional_embeddings", resize),
+    ):
+        yield
+
+
+@contextmanager
 def _ernie_pictures(model: nn.Module) -> Iterator[None]:
     """Ernie 4.5 VL pairs every second frame with the one after it, in lists; a picture's one frame with itself."""
 
@@ -709,6 +742,7 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "clipseg": [_square_root_in_tensors],
     "deepseek_ocr2": [_every_stacked_expert, _pictures_in_one],
     "idefics": [_idefics_embedding],
+    "lfm2_vl": [_pictures_of_one_shape],
     "led": [
         _chunks_by_unfolding,
         _rows_by_shape,
