@@ -7,17 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .common import Adapter, replaced
-
-
-@contextmanager
-def shadowed(module: object, name: str, value: Any) -> Iterator[None]:
-    """A built-in name with another meaning in one module while the block runs."""
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        delattr(module, name)
+from .common import Adapter, replaced, shadowed
 
 
 @contextmanager

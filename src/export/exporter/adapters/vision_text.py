@@ -12,17 +12,7 @@ import numpy
 import torch
 from torch import Tensor, nn
 
-from .common import Adapter, replaced
-
-
-@contextmanager
-def shadowed(module: object, name: str, value: Any) -> Iterator[None]:
-    """A built-in name with another meaning in one module while the block runs."""
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        delattr(module, name)
+from .common import Adapter, replaced, shadowed
 
 
 @contextmanager
