@@ -8,8 +8,8 @@ static MODEL: Model<TextToAudio> = Model::new(Card {
     name: "vibevoice",
     family: "speech",
     class: "VibeVoiceForConditionalGeneration",
-    checkpoint: Some("vibevoice/VibeVoice-1.5B"),
-    digest: "466ecb77eacc79a2",
+    checkpoint: Some("vibevoice/VibeVoice-1.5B-hf"),
+    digest: "053c8d5c287a6f13",
     inputs: &[
         input(
             "input_ids",

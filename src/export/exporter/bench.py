@@ -91,12 +91,16 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.backends.cudnn.allow_tf32 = False
     bench = Bench()
-    commands: dict[str, Any] = {"load": bench.load, "time": bench.time, "peak": bench.peak}
+    commands: dict[str, Any] = {
+        "load": bench.load,
+        "time": bench.time,
+        "peak": bench.peak,
+    }
     for line in sys.stdin:
         request = json.loads(line)
         try:
             reply = commands[request["command"]](request)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, the other side is told
             reply = {"error": reason(error)}
         print(json.dumps(reply), file=replies, flush=True)
 

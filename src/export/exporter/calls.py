@@ -1,7 +1,8 @@
 """How a model is called where its `forward` alone is not what it is used for.
 
 In: a model and named inputs. Out: named outputs. Each call says what it adds to `forward` and where upstream does
-the same; the eager references and the trace both go through it.
+the same; the eager references and the trace both go through it, and the class itself stays untouched. An entry's
+inputs and outputs are those of its call.
 """
 
 import inspect
@@ -97,6 +98,7 @@ def _speecht5_text(
     prenet_dropout: Tensor,
     **switches: Any,
 ) -> Mapping[str, Tensor]:
+    """Text to speech, see `_prenet_dropout_given`."""
     return _prenet_dropout_given(
         model,
         prenet_dropout,
@@ -116,6 +118,7 @@ def _speecht5_speech(
     prenet_dropout: Tensor,
     **switches: Any,
 ) -> Mapping[str, Tensor]:
+    """Speech to speech, see `_prenet_dropout_given`."""
     return _prenet_dropout_given(
         model,
         prenet_dropout,

@@ -32,6 +32,16 @@ def replaced(owner: object, name: str, value: Any) -> Iterator[None]:
             delattr(owner, name)
 
 
+@contextmanager
+def shadowed(module: object, name: str, value: Any) -> Iterator[None]:
+    """A built-in name with another meaning in one module while the block runs."""
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        delattr(module, name)
+
+
 def forget(model: nn.Module) -> None:
     """Empties what modules keep from one run to the next."""
     for module in model.modules():

@@ -223,36 +223,36 @@ def _key_points(
 
 
 def _points_in_script(model: nn.Module) -> AbstractContextManager[None]:
-    """SuperPoint goes over its images, and over as many points as each has, in Python.
+    """SuperPoint, alone or inside a matcher, goes over its images, and over the points of each, in Python.
 
     `SuperPointForKeypointDetection.forward` with that loop in TorchScript, and descriptors of all images at once.
     """
+    detector = getattr(model, "keypoint_detector", model)
+    module = sys.modules[type(detector).__module__]
 
-    def forward(pixel_values: Tensor, **_switches: Any) -> dict[str, Tensor]:
+    def forward(pixel_values: Tensor, **_switches: Any) -> Any:
         height, width = pixel_values.shape[-2:]
-        encoded = model.encoder(pixel_values[:, :1])[0]
-        points, describing = model.keypoint_decoder, model.descriptor_decoder
+        encoded = detector.encoder(pixel_values[:, :1])[0]
+        points, describing = detector.keypoint_decoder, detector.descriptor_decoder
         keypoints, scores = _key_points(
             points._get_pixel_scores(encoded),
             points.keypoint_threshold,
             points.border_removal_distance,
             points.max_keypoints,
         )
+        found = scores > 0
         dense = describing.relu(describing.conv_descriptor_a(encoded))
         dense = nn.functional.normalize(describing.conv_descriptor_b(dense), p=2, dim=1)
         descriptors = describing._sample_descriptors(keypoints, dense, 8)
-        descriptors = descriptors.transpose(1, 2) * (scores > 0).unsqueeze(-1)
-        size = torch.tensor([width, height])
-        return {
-            name: value.float()
-            for name, value in {
-                "keypoints": keypoints / size,
-                "scores": scores,
-                "descriptors": descriptors,
-            }.items()
-        }
+        descriptors = descriptors.transpose(1, 2) * found.unsqueeze(-1)
+        return module.SuperPointKeypointDescriptionOutput(
+            keypoints=keypoints.float() / torch.tensor([width, height]),
+            scores=scores.float(),
+            descriptors=descriptors.float(),
+            mask=found.int(),
+        )
 
-    return replaced(model, "forward", forward)
+    return replaced(detector, "forward", forward)
 
 
 @contextmanager
