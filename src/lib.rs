@@ -9,8 +9,11 @@
 //! 4. The test target (`src/suite.rs`) mounts `generated/`; each test puts a [`model`] to a [`check`], which
 //!    runs it on an [`engine`] and ends in a [`verdict`] or a [`failure`] that names its stage.
 //! 5. [`report`] keeps every outcome.
+//!
+//! [`author`] goes the other way: from a name to an entry that runs. [`roster`] lists the names that must have one.
 
 pub mod artifact;
+pub mod author;
 pub mod check;
 pub mod codegen;
 pub mod engine;
@@ -18,6 +21,7 @@ pub mod export;
 pub mod failure;
 pub mod model;
 pub mod report;
+pub mod roster;
 pub mod spec;
 pub mod task;
 pub mod verdict;

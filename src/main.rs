@@ -25,6 +25,10 @@ enum Command {
     Test(command::round::Options),
     /// Runs the same checks straight from the spec, without compiling generated modules
     Check(command::round::Options),
+    /// Adds an entry for an architecture: finds its class, makes it small, tries it
+    Add(command::add::Arguments),
+    /// Removes an entry, its generated module and its artifact
+    Remove(command::remove::Arguments),
     /// Plants faults in models and shows which checks catch them
     Faults(command::faults::Arguments),
     /// Repeats a model's cases in Python: the exported program against the stored references
@@ -38,6 +42,8 @@ fn main() -> ExitCode {
         Command::Run(arguments) => command::run::run(&arguments),
         Command::Test(options) => command::test::run(&options),
         Command::Check(options) => command::check::run(&options),
+        Command::Add(arguments) => command::add::run(&arguments),
+        Command::Remove(arguments) => command::remove::run(&arguments),
         Command::Faults(arguments) => command::faults::run(&arguments),
         Command::Replay(arguments) => command::replay::run(&arguments),
     };

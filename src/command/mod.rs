@@ -1,8 +1,10 @@
 //! One file per command: its arguments, what it does, what it prints.
 
+pub mod add;
 pub mod check;
 pub mod export;
 pub mod faults;
+pub mod remove;
 pub mod replay;
 pub mod round;
 pub mod run;
@@ -12,6 +14,7 @@ pub mod test;
 
 use anyhow::{Result, bail};
 use comfy_table::{CellAlignment, Table, presets};
+use hf_conformance::codegen;
 use hf_conformance::failure::Failure;
 use hf_conformance::spec::{self, Spec};
 use std::path::Path;
@@ -24,6 +27,11 @@ pub fn spec() -> Result<Spec> {
         }
         bail!("the spec has {} problem(s), listed above", problems.len())
     })
+}
+
+/// Brings `generated/` in step with the spec, as the next build would.
+pub fn regenerate(spec: &Spec) -> Result<()> {
+    Ok(codegen::sync(&codegen::plan(spec), Path::new("generated"))?)
 }
 
 /// A table without lines; all columns but the first are aligned to the right.

@@ -4,13 +4,15 @@ use std::io;
 use std::path::Path;
 
 macro_rules! sources {
-    ($($name:literal),* $(,)?) => {
+    ($constant:ident: $($name:literal),* $(,)?) => {
         /// File name below `exporter/` → text.
-        pub const SOURCES: &[(&str, &str)] = &[$(($name, include_str!(concat!("exporter/", $name)))),*];
+        pub const $constant: &[(&str, &str)] = &[$(($name, include_str!(concat!("exporter/", $name)))),*];
     };
 }
 
+// What artifacts are made with: a change here makes all of them stale.
 sources!(
+    SOURCES:
     "__init__.py",
     "__main__.py",
     "adapters.py",
@@ -29,11 +31,15 @@ sources!(
     "runner.py",
 );
 
+// What helps to write the spec.
+sources!(TOOLS: "find.py", "shrink.py", "suggest.py", "validate.py");
+
 /// Writes the package `exporter` into `folder`.
 pub fn unpack(folder: &Path) -> io::Result<()> {
     let package = folder.join("exporter");
     std::fs::create_dir_all(&package)?;
-    SOURCES.iter().try_for_each(|(name, text)| std::fs::write(package.join(name), text))
+    let mut files = SOURCES.iter().chain(TOOLS);
+    files.try_for_each(|(name, text)| std::fs::write(package.join(name), text))
 }
 
 #[cfg(test)]
@@ -49,7 +55,8 @@ mod tests {
             .filter(|name| name.ends_with(".py"))
             .collect();
         files.sort();
-        let embedded: Vec<&str> = SOURCES.iter().map(|(name, _)| *name).collect();
+        let mut embedded: Vec<&str> = SOURCES.iter().chain(TOOLS).map(|(name, _)| *name).collect();
+        embedded.sort_unstable();
         assert_eq!(files, embedded);
     }
 }

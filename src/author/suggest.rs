@@ -1,0 +1,90 @@
+//! Asks the exporter's `suggest` for entries.
+
+use super::Draft;
+use crate::export::Python;
+use crate::failure::{At, Failure, Stage};
+use crate::roster::Row;
+use crate::spec::{Base, NEW_TOKENS, Spec};
+use crate::task::{CONFIG_DIMS, CONTRACTS, Contract};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+/// Time one name may take, in seconds.
+const TIMEOUT_SECONDS: u32 = 90;
+
+/// A name to make an entry for, and what is wanted of it.
+#[derive(Clone, Debug, Default)]
+pub struct Wish {
+    /// The name in any spelling.
+    pub asked: String,
+    /// The entry's name, where it is not to be the usual one.
+    pub name: Option<String>,
+    /// The architecture whose code to run, where the name does not tell.
+    pub architecture: Option<String>,
+    pub task: Option<String>,
+    pub family: Option<String>,
+    pub like: Option<String>,
+    pub source: Option<String>,
+    /// What the roster knows.
+    pub row: Option<Row>,
+}
+
+/// What the exporter says to a wish.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub enum Answer {
+    /// An entry that eager Python runs.
+    Draft { draft: Box<Draft> },
+    /// `find`, `config`, `build` or `run`, and why it ended there.
+    Refused { stage: String, reason: String },
+}
+
+/// Asks for all wishes of one source in one process; `heard` gets each answer with the wish's index.
+///
+/// # Errors
+/// Only what stops all of them: no Python environment, a process that breaks off.
+pub fn suggest(
+    spec: &Spec,
+    bases: &BTreeMap<String, Base>,
+    source: &str,
+    wishes: &[&Wish],
+    mut heard: impl FnMut(usize, Answer),
+) -> Result<(), Failure> {
+    let request = json!({
+        "timeout_seconds": TIMEOUT_SECONDS,
+        "new_tokens": NEW_TOKENS,
+        "dims": CONFIG_DIMS.iter().map(|(name, paths)| ((*name).to_owned(), json!(paths))).collect::<Map<_, _>>(),
+        "tasks": CONTRACTS.iter().map(|task| (task.name.to_owned(), contract(task))).collect::<Map<_, _>>(),
+        "families": bases,
+        "requests": wishes.iter().map(|wish| self::request(spec, wish)).collect::<Vec<_>>(),
+    });
+    let mut index = 0;
+    Python::ready(&spec.versions, source)?.converse("exporter.suggest", &request, |line| {
+        let answer = serde_json::from_str(line).at(Stage::Export, format!("suggest said '{line}'"))?;
+        heard(index, answer);
+        index += 1;
+        Ok(())
+    })
+}
+
+fn contract(task: &Contract) -> Value {
+    json!({
+        "inputs": task.inputs,
+        "outputs": task.outputs,
+        "causal": task.causal,
+        "generation": task.generation,
+    })
+}
+
+fn request(spec: &Spec, wish: &Wish) -> Value {
+    let like = wish.like.as_ref();
+    let base = like.and_then(|like| spec.entries.iter().find(|entry| entry.name.as_str() == like));
+    json!({
+        "name": wish.architecture.as_ref().unwrap_or(&wish.asked),
+        "task": wish.task,
+        "family": wish.family,
+        "base": base.map(Base::of),
+        "hint": wish.row.as_ref().map_or(json!({}), |row| json!(row)),
+    })
+}
