@@ -27,8 +27,14 @@ enum Command {
     Check(command::round::Options),
     /// Adds an entry for an architecture: finds its class, makes it small, tries it
     Add(command::add::Arguments),
+    /// Adds the entries that a batch file names
+    Batch(command::batch::Arguments),
     /// Removes an entry, its generated module and its artifact
     Remove(command::remove::Arguments),
+    /// Lists the entries, filtered
+    List(command::list::Arguments),
+    /// Shows an entry after inheritance, with where each value comes from
+    Show(command::show::Arguments),
     /// Plants faults in models and shows which checks catch them
     Faults(command::faults::Arguments),
     /// Repeats a model's cases in Python: the exported program against the stored references
@@ -43,7 +49,10 @@ fn main() -> ExitCode {
         Command::Test(options) => command::test::run(&options),
         Command::Check(options) => command::check::run(&options),
         Command::Add(arguments) => command::add::run(&arguments),
+        Command::Batch(arguments) => command::batch::run(&arguments),
         Command::Remove(arguments) => command::remove::run(&arguments),
+        Command::List(arguments) => command::list::run(&arguments),
+        Command::Show(arguments) => command::show::run(&arguments),
         Command::Faults(arguments) => command::faults::run(&arguments),
         Command::Replay(arguments) => command::replay::run(&arguments),
     };

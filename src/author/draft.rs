@@ -28,6 +28,9 @@ pub struct Draft {
     pub placeholders: Map<String, Value>,
     /// Check → why it is left out.
     pub omit: BTreeMap<String, String>,
+    /// The template of the wish makes the entry shorter.
+    #[serde(default)]
+    pub templated: bool,
     #[serde(skip)]
     pub priority: Option<String>,
     #[serde(skip)]

@@ -4,6 +4,7 @@
 //! `suggest` (Python finds the class and shrinks its config) → [`draft`] (what the spec would say, as YAML) →
 //! [`trial`] (the ordinary spec, export and checks on the draft) → [`Desk`], which holds the files and writes them.
 
+pub mod batch;
 mod desk;
 pub mod draft;
 mod suggest;

@@ -4,7 +4,7 @@ use super::Draft;
 use crate::export::Python;
 use crate::failure::{At, Failure, Stage};
 use crate::roster::Row;
-use crate::spec::{Base, NEW_TOKENS, Spec};
+use crate::spec::{Base, Entry, NEW_TOKENS, Spec};
 use crate::task::{CONFIG_DIMS, CONTRACTS, Contract};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -25,6 +25,8 @@ pub struct Wish {
     pub task: Option<String>,
     pub family: Option<String>,
     pub like: Option<String>,
+    /// The entry to inherit from, if that makes a shorter entry.
+    pub template: Option<String>,
     pub source: Option<String>,
     /// What the roster knows.
     pub row: Option<Row>,
@@ -78,13 +80,17 @@ fn contract(task: &Contract) -> Value {
 }
 
 fn request(spec: &Spec, wish: &Wish) -> Value {
-    let like = wish.like.as_ref();
-    let base = like.and_then(|like| spec.entries.iter().find(|entry| entry.name.as_str() == like));
+    let find = |name: &Option<String>| {
+        spec.entries.iter().find(|entry| Some(entry.name.as_str()) == name.as_deref())
+    };
+    // A template must not bring more than a config: what it leaves out, it leaves out for reasons of its own.
+    let plain = |entry: &&Entry| entry.omit.is_empty() && entry.tolerance.is_empty();
     json!({
         "name": wish.architecture.as_ref().unwrap_or(&wish.asked),
         "task": wish.task,
         "family": wish.family,
-        "base": base.map(Base::of),
+        "base": find(&wish.like).map(Base::of),
+        "template": find(&wish.template).filter(plain).map(Base::of),
         "hint": wish.row.as_ref().map_or(json!({}), |row| json!(row)),
     })
 }

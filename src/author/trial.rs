@@ -5,7 +5,7 @@ use super::{Desk, Draft};
 use crate::artifact;
 use crate::check::{self, Session};
 use crate::engine::{self, Device, Engine};
-use crate::export::{self, Order, Plan, Progress};
+use crate::export::{self, Exported, Order, Plan, Progress};
 use crate::failure::{At, Failure, Stage};
 use crate::model::Subject;
 use crate::roster::plain;
@@ -87,6 +87,8 @@ impl Trial<'_> {
                     Answer::Refused { stage, reason } => refused(&stage, reason),
                     Answer::Draft { draft } => place(desk, spec, &bases, wish, *draft),
                 });
+                let (model, outcome) = (wish.asked.clone(), Ok(None));
+                self.progress.finished(&Exported { model, fault: None, outcome });
             })?;
         }
         Ok(tried.into_iter().map(|one| one.unwrap_or_else(|| refused("find", "no answer"))).collect())
@@ -207,7 +209,8 @@ fn place(
     let name = entry_name(wish, &draft);
     draft.priority = wish.row.as_ref().map(|row| row.priority.clone());
     draft.source = wish.source.clone();
-    let like = spec.entries.iter().find(|entry| wish.like.as_deref() == Some(entry.name.as_str()));
+    let like = if draft.templated { &wish.template } else { &wish.like };
+    let like = spec.entries.iter().find(|entry| like.as_deref() == Some(entry.name.as_str()));
     draft.like = like.map(|entry| entry.name.to_string());
     let base = like.map(Base::of).or_else(|| bases.get(&draft.family).cloned());
     let Some(base) = base else { return refused("spec", format!("no family is called '{}'", draft.family)) };

@@ -1,15 +1,18 @@
 //! One file per command: its arguments, what it does, what it prints.
 
 pub mod add;
+pub mod batch;
 pub mod check;
 pub mod export;
 pub mod faults;
+pub mod list;
 pub mod remove;
 pub mod replay;
 pub mod round;
 pub mod run;
 pub mod select;
 pub mod setup;
+pub mod show;
 pub mod test;
 
 use anyhow::{Result, bail};

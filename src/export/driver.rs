@@ -3,8 +3,8 @@
 use super::python::{Python, last_lines};
 use crate::artifact;
 use crate::failure::{At, Failure, Stage};
-use crate::spec::{Entry, Spec};
-use serde::Deserialize;
+use crate::spec::{Entry, Spec, Versions};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -87,9 +87,43 @@ pub fn folder(root: &Path, model: &str, fault: Option<&str>) -> PathBuf {
 }
 
 fn up_to_date(plan: &Plan, order: &Order) -> bool {
-    let expected = super::key(&order.entry.digest(&plan.spec.versions));
     let folder = folder(&plan.root, order.entry.name.as_str(), order.fault.as_deref());
-    artifact::manifest(&folder).is_ok_and(|found| found.is_some_and(|found| found.key == expected))
+    state_of(&folder, order.entry, &plan.spec.versions) == State::Fresh
+}
+
+/// How an artifact stands to the entry it was made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Made from the entry, the pins and the exporter as they are now.
+    Fresh,
+    /// Made from others: the next test exports it again.
+    Stale,
+    Missing,
+}
+
+impl State {
+    /// As people read it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Fresh => "up to date",
+            Self::Stale => "stale",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+/// The state of an entry's artifact below `root`.
+pub fn state(entry: &Entry, versions: &Versions, root: &Path) -> State {
+    state_of(&folder(root, entry.name.as_str(), None), entry, versions)
+}
+
+fn state_of(folder: &Path, entry: &Entry, versions: &Versions) -> State {
+    match artifact::manifest(folder) {
+        Ok(Some(found)) if found.key == super::key(&entry.digest(versions)) => State::Fresh,
+        Ok(None) => State::Missing,
+        _ => State::Stale,
+    }
 }
 
 /// The exporter's words for an order: the entry's job, and where its artifact goes.

@@ -3,4 +3,4 @@
 mod failure_text;
 mod store;
 
-pub use store::{Record, append, path, read};
+pub use store::{Record, all, append, last, path, read};

@@ -138,11 +138,21 @@ pub fn append(record: &Record) -> io::Result<()> {
 
 /// The records of one run, in the order in which they ended; a torn line is left out.
 pub fn read(run: &str) -> io::Result<Vec<Record>> {
+    Ok(all()?.into_iter().filter(|record| record.run == run).collect())
+}
+
+/// The records of every run, in the order in which they ended; a torn line is left out.
+pub fn all() -> io::Result<Vec<Record>> {
     let text = match fs::read(path()) {
         Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(error),
     };
-    let records = text.lines().filter_map(|line| serde_json::from_str::<Record>(line).ok());
-    Ok(records.filter(|record| record.run == run).collect())
+    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+}
+
+/// The last outcome of a model's check on libtorch: mock results never count.
+pub fn last<'a>(records: &'a [Record], model: &str, check: Check) -> Option<&'a Record> {
+    let meant = |record: &&Record| record.model == model && record.check == check.name();
+    records.iter().rev().find(|record| meant(record) && record.status != "mock")
 }

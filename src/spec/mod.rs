@@ -83,6 +83,19 @@ pub fn parse(files: &[File], today: Date) -> Result<Spec, Vec<Problem>> {
     }
 }
 
+/// A YAML file that is no spec, under the same rules: its value.
+///
+/// # Errors
+/// Every problem of the file, sorted by place.
+pub fn value(path: &Path, bytes: &[u8]) -> Result<serde_json::Value, Vec<Problem>> {
+    let mut problems = Problems::default();
+    let root = tree::parse(path, bytes, &mut problems);
+    match root.and_then(|root| layer::json(&root, &mut problems)) {
+        Some(value) if problems.count() == 0 => Ok(value),
+        _ => Err(problems.sorted()),
+    }
+}
+
 /// Whether the file is not a family but the pins.
 fn is_versions(path: &Path) -> bool {
     path.file_name() == Some(OsStr::new(VERSIONS))

@@ -101,6 +101,7 @@ class Draft:
     dims: Json = field(default_factory=dict)
     omit: Json = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
+    templated: bool = False
 
     def to_json(self) -> Json:
         """What the spec would say, and why."""
@@ -114,7 +115,7 @@ class Draft:
             "reasons": [*found.reasons, *self.reasons],
         } | {
             name: getattr(self, name)
-            for name in ("config", "axes", "dims", "inputs", "without", "placeholders", "omit")
+            for name in ("config", "axes", "dims", "inputs", "without", "placeholders", "omit", "templated")
         }
 
 
@@ -180,6 +181,7 @@ def suggest(request: Json, data: Json) -> Draft:
         draft = Draft(found, family, base, data["tasks"][found.task])
     with _Stage("config"):
         _configure(draft)
+        draft = _templated(draft, request["template"])
     with _Stage("build"):
         eager = model.build(_job(draft, data, []))
     with _Stage("run"):
@@ -258,6 +260,16 @@ def _at(config: Any, path: tuple[str, ...]) -> Any:
         config = config[name] if isinstance(config, dict) else getattr(config, name, None)
     text = str(config)
     return text if len(text) <= 60 else f"{text[:60]}…"
+
+
+def _templated(draft: Draft, template: Json | None) -> Draft:
+    """The draft, or one like the template where that needs fewer words."""
+    if template is None or template["task"] != draft.found.task or draft.base.get("class"):
+        return draft
+    like = Draft(draft.found, draft.family, template, draft.contract, templated=True)
+    _configure(like)
+    fewer = len(list(paths(like.config))) < len(list(paths(draft.config)))
+    return like if fewer else draft
 
 
 def merged(base: Json, over: Json) -> Json:
