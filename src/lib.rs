@@ -11,6 +11,7 @@
 //! 5. [`report`] keeps every outcome.
 //!
 //! [`author`] goes the other way: from a name to an entry that runs. [`roster`] lists the names that must have one.
+//! [`schema`] tells editors what entries look like.
 
 pub mod artifact;
 pub mod author;
@@ -22,6 +23,7 @@ pub mod failure;
 pub mod model;
 pub mod report;
 pub mod roster;
+pub mod schema;
 pub mod spec;
 pub mod task;
 pub mod verdict;

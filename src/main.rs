@@ -35,6 +35,10 @@ enum Command {
     List(command::list::Arguments),
     /// Shows an entry after inheritance, with where each value comes from
     Show(command::show::Arguments),
+    /// Checks the spec as the build does, and against the source packages and the roster
+    Validate(command::validate::Arguments),
+    /// Writes the JSON Schema of the spec's files
+    Schema,
     /// Plants faults in models and shows which checks catch them
     Faults(command::faults::Arguments),
     /// Repeats a model's cases in Python: the exported program against the stored references
@@ -53,6 +57,8 @@ fn main() -> ExitCode {
         Command::Remove(arguments) => command::remove::run(&arguments),
         Command::List(arguments) => command::list::run(&arguments),
         Command::Show(arguments) => command::show::run(&arguments),
+        Command::Validate(arguments) => command::validate::run(&arguments),
+        Command::Schema => command::schema::run(),
         Command::Faults(arguments) => command::faults::run(&arguments),
         Command::Replay(arguments) => command::replay::run(&arguments),
     };

@@ -9,6 +9,7 @@ mod desk;
 pub mod draft;
 mod suggest;
 pub mod trial;
+pub mod validate;
 
 pub use desk::{Desk, DeskError};
 pub use draft::Draft;

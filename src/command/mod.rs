@@ -10,10 +10,12 @@ pub mod remove;
 pub mod replay;
 pub mod round;
 pub mod run;
+pub mod schema;
 pub mod select;
 pub mod setup;
 pub mod show;
 pub mod test;
+pub mod validate;
 
 use anyhow::{Result, bail};
 use comfy_table::{CellAlignment, Table, presets};

@@ -96,6 +96,16 @@ pub fn value(path: &Path, bytes: &[u8]) -> Result<serde_json::Value, Vec<Problem
     }
 }
 
+/// Keys of an item of `models`.
+pub fn model_keys() -> Vec<&'static str> {
+    family::MODEL_KEYS.into_iter().chain(layer::DEFAULTS_KEYS).collect()
+}
+
+/// Keys of `defaults`.
+pub fn defaults_keys() -> Vec<&'static str> {
+    layer::DEFAULTS_KEYS.to_vec()
+}
+
 /// Whether the file is not a family but the pins.
 fn is_versions(path: &Path) -> bool {
     path.file_name() == Some(OsStr::new(VERSIONS))

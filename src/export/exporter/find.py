@@ -150,10 +150,7 @@ def _main_input(model_type: str) -> str | None:
 def _checkpoint(
     class_name: str, model_type: str, hint: dict[str, str | None]
 ) -> tuple[str | None, str]:
-    """A hub id: the roster's for a named variant, else the one that the class or its config documents."""
-    alias = hint.get("alias_of") and hint.get("checkpoint")
-    if alias:
-        return alias, f"checkpoint {alias}: the roster's, for this variant"
+    """A hub id: the one that the class or its config documents, unless the roster, which corrects them, differs."""
     model_class = getattr(transformers, class_name)
     texts = {
         f"docstring of {model_class.config_class.__name__}": (
@@ -162,10 +159,15 @@ def _checkpoint(
         ),
         f"example of {class_name}.forward": (LOADED, model_class.forward.__doc__),
     }
-    for where, (pattern, text) in texts.items():
-        match = pattern.search(text or "")
-        if match:
-            return match[1], f"checkpoint {match[1]}: {where}"
-    if hint.get("checkpoint"):
-        return hint["checkpoint"], f"checkpoint {hint['checkpoint']}: the roster's"
+    documented = (
+        (match[1], where)
+        for where, (pattern, text) in texts.items()
+        if (match := pattern.search(text or ""))
+    )
+    said, where = next(documented, (None, None))
+    known = hint.get("checkpoint")
+    if known and known != said:
+        return known, f"checkpoint {known}: the roster's ({where or 'no docstring'} has {said})"
+    if said:
+        return said, f"checkpoint {said}: {where}"
     return None, f"no checkpoint: no docstring of {model_type} names one"

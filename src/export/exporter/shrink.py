@@ -131,6 +131,8 @@ def _small(name: str, value: Any, ids: _Ids) -> Any:
     if isinstance(value, list | tuple) and value and all(type(item) is int for item in value):
         if name == "depths":
             return [1] * len(value)
+        if name.endswith("heads"):
+            return [2] * len(value)
         return [_size(name, item) for item in value]
     return value
 

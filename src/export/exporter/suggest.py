@@ -72,7 +72,7 @@ OTHER_SIZES = [(6, 9), (12, 19)]
 PATHS = {
     "projection": ["text_config.projection_size", "text_embed_dim", "hidden_size", "text_config.hidden_size"],
     "hidden": ["embed_dim", "hidden_sizes", "dim"],
-    "channels": ["in_channels", "backbone_config.num_channels"],
+    "channels": ["in_channels", "vision_config.in_channels", "backbone_config.num_channels"],
     "mels": ["feature_size", "encoder_config.num_mel_bins", "input_feat_per_channel"],
 }
 # A size that only widens layers: where no parameter's shape depends on it, the class does not use it.
