@@ -281,3 +281,48 @@ pub fn device() -> Result<Option<(&'static dyn Engine, Device)>, Failure> {
 pub fn artifacts() -> std::path::PathBuf {
     artifact::root()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish(asked: &str) -> Wish {
+        Wish { asked: asked.to_owned(), ..Wish::default() }
+    }
+
+    fn of_type(model_type: &str) -> Draft {
+        Draft { model_type: model_type.to_owned(), ..Draft::default() }
+    }
+
+    #[test]
+    fn an_entry_is_named_as_wished_then_as_the_roster_then_with_hyphens() {
+        assert_eq!(entry_name(&wish("Qwen3VL"), &of_type("qwen3_vl")), "qwen3-vl");
+        assert_eq!(entry_name(&wish("my_llama"), &of_type("llama")), "my-llama");
+        let row = crate::roster::Row { name: "qwen2.5-vl".to_owned(), ..Default::default() };
+        let known = Wish { row: Some(row), ..wish("qwen25vl") };
+        assert_eq!(entry_name(&known, &of_type("qwen2_5_vl")), "qwen2.5-vl");
+        let named = Wish { name: Some("command_r".to_owned()), ..known };
+        assert_eq!(entry_name(&named, &of_type("cohere")), "command_r");
+    }
+
+    #[test]
+    fn an_entry_is_there_already_in_any_spelling() {
+        let spec = crate::spec::load(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+        for asked in ["gpt2", "GPT-2", "gpt_2"] {
+            assert!(
+                matches!(already(&spec, &wish(asked)), Some(Tried::Already { name, .. }) if name == "gpt2")
+            );
+        }
+        assert!(already(&spec, &wish("gpt3")).is_none());
+    }
+
+    #[test]
+    fn all_failed_checks_are_told_the_first_of_them_in_one_line() {
+        let failure = |message: &str| Failure::new(Stage::Compare, message);
+        let failures =
+            [(Check::Half, failure("far off")), (Check::Causal, failure("looks ahead").with("at 3"))];
+        let told = all(BTreeMap::from(failures));
+        assert_eq!(told.message, "causal: looks ahead");
+        assert_eq!(told.details, ["at 3", "half: far off"]);
+    }
+}

@@ -91,7 +91,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 /// A filter that no entry could ever meet is a mistake.
 fn known(arguments: &Arguments, spec: &Spec) -> Result<()> {
-    let values: [(&str, &Option<String>, fn(&Entry) -> &str); 4] = [
+    type Get = fn(&Entry) -> &str;
+    let values: [(&str, &Option<String>, Get); 4] = [
         ("family", &arguments.family, |entry| entry.family.as_str()),
         ("task", &arguments.task, |entry| entry.task.name),
         ("priority", &arguments.priority, |entry| entry.priority.name()),
