@@ -1,3 +1,6 @@
+# Commands that only read use the build that is there: with libtorch once `just setup` has run.
+built := if path_exists(".venv/torch") == "true" { "--features libtorch" } else { "" }
+
 # List the recipes.
 default:
     @just --list
@@ -47,8 +50,32 @@ validate *OPTIONS: setup
 schema:
     @cargo run --quiet -- schema
 
+# Count how much of the roster is proved by real runs; --json, --readme, --priority.
+coverage *OPTIONS:
+    @cargo run --quiet --features libtorch -- coverage {{ OPTIONS }}
+
+# Show the runs in the results store; --last for the checks of the last one, --json, FILES to merge.
+results *OPTIONS:
+    @cargo run --quiet {{ built }} -- results {{ OPTIONS }}
+
+# Show which model runs where (--format markdown|csv); --against OLD.jsonl for what got worse since.
+matrix *OPTIONS:
+    @cargo run --quiet {{ built }} -- matrix {{ OPTIONS }}
+
+# Write all that is known into one HTML file, target/conformance/report.html.
+report *OPTIONS:
+    @cargo run --quiet {{ built }} -- report {{ OPTIONS }}
+
+# Measure speed and memory on libtorch and in eager Python, in turns: just bench bert --device cpu.
+bench *FILTER: setup
+    @cargo run --quiet --features libtorch -- bench {{ FILTER }}
+
+# Say what is missing or stale on this machine and what to type about it.
+doctor:
+    @cargo run --quiet {{ built }} -- doctor
+
 # Time the generator on 100 to 100 000 synthetic entries.
-bench:
+bench-generator:
     cargo bench --bench generate
 
 # Plant faults in the models (or those FILTER means) and show which check catches them.

@@ -29,6 +29,8 @@ pub struct Manifest {
     pub module: String,
     /// The config's `model_type`: transformers' word for the architecture.
     pub model_type: Option<String>,
+    /// The same of it and of all models inside it: towers, backbones, decoders.
+    pub model_types: Vec<String>,
     pub checkpoint: Option<String>,
     /// `random`, or `checkpoint` for real weights.
     pub weights: String,
@@ -110,6 +112,12 @@ impl Artifact {
         Ok(Self { folder: folder.to_owned(), manifest, tensors })
     }
 
+    /// An artifact without files, for tests of checks.
+    #[cfg(test)]
+    pub(crate) fn in_memory(manifest: Manifest, tensors: BTreeMap<String, Tensor>) -> Self {
+        Self { folder: PathBuf::new(), manifest, tensors }
+    }
+
     /// Where the program of that element type is.
     pub fn program(&self, dtype: Dtype) -> PathBuf {
         self.folder.join(match dtype {
@@ -183,4 +191,78 @@ fn tensors(path: &Path) -> Result<BTreeMap<String, Tensor>, Failure> {
     let stored = SafeTensors::deserialize(&bytes).at(Stage::Load, path.display())?;
     let named = stored.tensors().into_iter().map(|(name, view)| Ok((name, Tensor::try_from(view)?)));
     named.collect::<Result<_, TensorError>>().at(Stage::Load, path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const CARD: Card = Card {
+        name: "toy",
+        family: "toys",
+        class: "Toy",
+        checkpoint: None,
+        digest: "0123456789abcdef",
+        inputs: &[],
+        outputs: &[],
+        axes: &[],
+        tolerance: &[],
+    };
+
+    /// An artifact of one file, made from the entry with that digest.
+    fn folder(digest: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let program = b"a program";
+        std::fs::write(folder.path().join("program.pt"), program).unwrap();
+        let cases = safetensors::serialize(Vec::<(String, safetensors::tensor::TensorView)>::new(), None);
+        std::fs::write(folder.path().join("cases.safetensors"), cases.unwrap()).unwrap();
+        let manifest = json!({
+            "key": export::key(digest), "model": "toy", "task": "t", "class": "Toy", "module": "toys",
+            "model_type": null, "model_types": [], "checkpoint": null, "weights": "random", "seed": 0, "versions": {}, "dims": {},
+            "inputs": [], "outputs": [], "layers": [], "cases": [], "parameters": {"count": 0, "tensors": {}},
+            "device_literals": 0, "seconds": 0.1, "generation": null,
+            "files": {"program.pt": format!("{:x}", Sha256::digest(program))},
+        });
+        std::fs::write(folder.path().join("manifest.json"), manifest.to_string()).unwrap();
+        folder
+    }
+
+    fn failure(folder: &Path) -> (Stage, String) {
+        let failure = Artifact::open(folder, &CARD).unwrap_err();
+        assert_eq!(failure.details, ["renew it: just export toy"]);
+        (failure.stage, failure.message.replace(&folder.display().to_string(), "artifacts/toy"))
+    }
+
+    #[test]
+    fn a_whole_artifact_of_this_entry_opens() {
+        assert!(Artifact::open(folder(CARD.digest).path(), &CARD).is_ok());
+    }
+
+    #[test]
+    fn a_truncated_program_fails_at_load() {
+        let folder = folder(CARD.digest);
+        std::fs::write(folder.path().join("program.pt"), "a pro").unwrap();
+        let text = "artifacts/toy/program.pt is damaged: its sha256 is not the manifest's (5 bytes)";
+        assert_eq!(failure(folder.path()), (Stage::Load, text.to_owned()));
+    }
+
+    #[test]
+    fn an_artifact_of_another_entry_is_stale() {
+        let text = "artifacts/toy is stale: the entry, a pin or the exporter changed since";
+        assert_eq!(failure(folder("fedcba9876543210").path()), (Stage::Export, text.to_owned()));
+    }
+
+    #[test]
+    fn no_artifact_fails_at_export() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(failure(folder.path()), (Stage::Export, "no artifact at artifacts/toy".to_owned()));
+    }
+
+    #[test]
+    fn a_broken_manifest_fails_at_load() {
+        let folder = folder(CARD.digest);
+        std::fs::write(folder.path().join("manifest.json"), "{").unwrap();
+        assert_eq!(failure(folder.path()).0, Stage::Load);
+    }
 }

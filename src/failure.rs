@@ -67,13 +67,32 @@ pub trait At<T> {
 
 impl<T, E: fmt::Display> At<T> for Result<T, E> {
     fn at(self, stage: Stage, doing: impl fmt::Display) -> Result<T, Failure> {
-        // libtorch appends a C++ stack; the first line says it all.
         self.map_err(|error| {
             let text = error.to_string();
-            let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+            // libtorch appends a C++ stack, which tells a reader of this message nothing.
+            let is_stack = |line: &&str| line.starts_with("Exception raised from");
+            let mut lines = text
+                .lines()
+                .map(str::trim)
+                .take_while(|line| !is_stack(line))
+                .filter(|line| !line.is_empty());
             let failure =
                 Failure::new(stage, format!("{doing}: {}", lines.next().unwrap_or("unknown error")));
             lines.take(12).fold(failure, |failure, line| failure.with(line))
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_of_libtorch_keeps_its_message_and_loses_its_stack() {
+        let error =
+            "expected 3 dims\n\n  in the model's code\nException raised from f at g.cpp:1\nframe #0: h";
+        let failure = Err::<(), _>(error).at(Stage::Run, "the program failed").unwrap_err();
+        assert_eq!(failure.message, "the program failed: expected 3 dims");
+        assert_eq!(failure.details, ["in the model's code"]);
     }
 }

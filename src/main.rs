@@ -39,6 +39,18 @@ enum Command {
     Validate(command::validate::Arguments),
     /// Writes the JSON Schema of the spec's files
     Schema,
+    /// Counts how much of the roster is proved by real runs
+    Coverage(command::coverage::Arguments),
+    /// Prints what the results store holds
+    Results(command::results::Arguments),
+    /// Prints which model runs where, or what changed since another result set
+    Matrix(command::matrix::Arguments),
+    /// Writes everything that is known into one HTML file
+    Report(command::report::Arguments),
+    /// Measures speed and memory on libtorch and in eager Python
+    Bench(command::bench::Arguments),
+    /// Says what is missing or stale on this machine and how to repair it
+    Doctor,
     /// Plants faults in models and shows which checks catch them
     Faults(command::faults::Arguments),
     /// Repeats a model's cases in Python: the exported program against the stored references
@@ -59,6 +71,12 @@ fn main() -> ExitCode {
         Command::Show(arguments) => command::show::run(&arguments),
         Command::Validate(arguments) => command::validate::run(&arguments),
         Command::Schema => command::schema::run(),
+        Command::Coverage(arguments) => command::coverage::run(&arguments),
+        Command::Results(arguments) => command::results::run(&arguments),
+        Command::Matrix(arguments) => command::matrix::run(&arguments),
+        Command::Report(arguments) => command::report::run(&arguments),
+        Command::Bench(arguments) => command::bench::run(&arguments),
+        Command::Doctor => command::doctor::run(),
         Command::Faults(arguments) => command::faults::run(&arguments),
         Command::Replay(arguments) => command::replay::run(&arguments),
     };

@@ -1,4 +1,4 @@
-//! The roster: every architecture that must have an entry.
+//! The roster: every architecture that must have an entry, and the denominator of every share that is reported.
 //!
 //! In: `spec/roster.tsv`. Out: its [`Row`]s, which are also a hint where a new entry is to be written: they know
 //! variants (`codellama`) whose code has another name.
@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// The roster's file, below the project's root.
 pub const FILE: &str = "spec/roster.tsv";
+/// The tiers, from the heart of the mission outwards.
+pub const TIERS: [&str; 5] = ["plan", "registry", "transformers", "parts", "elsewhere"];
 /// Its columns, in order.
 const COLUMNS: [&str; 11] = [
     "name",

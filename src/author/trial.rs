@@ -103,7 +103,7 @@ impl Trial<'_> {
         let added = |one: &Tried| matches!(one, Tried::Added(_)).then(|| name(one).to_owned());
         let names: Vec<String> = tried.iter().filter_map(added).collect();
         let entries = spec.entries.iter().filter(|entry| names.contains(&entry.name.to_string()));
-        let orders = entries.map(|entry| Order { entry, fault: None }).collect();
+        let orders = entries.map(Order::plain).collect();
         let plan = Plan { spec: &spec, orders, force: true, root: folder.path().to_owned() };
         let exported = export::export(&plan, self.progress)?;
         for one in tried.iter_mut() {
@@ -257,15 +257,11 @@ fn checks(
 
 /// Moves a good draft's artifact to where the next test looks for it.
 fn keep(drafts: &Path, artifacts: &Path, model: &str) -> Result<(), Failure> {
-    let target = artifact_folder(artifacts, model);
+    let target = artifacts.join(model);
     if target.exists() {
         std::fs::remove_dir_all(&target).at(Stage::Export, target.display())?;
     }
-    std::fs::rename(artifact_folder(drafts, model), &target).at(Stage::Export, target.display())
-}
-
-fn artifact_folder(root: &Path, model: &str) -> std::path::PathBuf {
-    export::folder(root, model, None)
+    std::fs::rename(drafts.join(model), &target).at(Stage::Export, target.display())
 }
 
 /// The best device for trials; none in a build without a real engine.

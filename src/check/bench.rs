@@ -152,12 +152,12 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// The rule's factor for a claim: the precision's own, or the entry's debt.
+    /// The rule's factor for a claim: everybody's, or the entry's debt.
     fn k(&self, claim: &Claim) -> f64 {
         let debt = self.card.tolerance.iter().find(|debt| {
             debt.check == claim.check && debt.output.as_ref().is_none_or(|output| output == claim.output)
         });
-        debt.map_or(rule::factor(claim.precision), |debt| debt.k)
+        debt.map_or(rule::K, |debt| debt.k)
     }
 
     /// Where the traced case first leaves its reference, layer by layer.

@@ -72,8 +72,10 @@ fn prompt(bench: &Bench, generation: &Generation, stops: &Stops) -> Result<Vec<T
     bench.artifact.manifest.inputs.iter().map(|name| start(name)).collect()
 }
 
-/// Appends a token to every row, a 1 to its mask and the next position to its positions.
+/// Appends a token to every row, a 1 to its mask and the next position to its positions; whatever else has
+/// steps along the tokens, such as what they are or which images they see, repeats its last step.
 fn grow(bench: &Bench, generation: &Generation, inputs: &mut [Tensor], next: &[i64]) {
+    let tokens = bench.input(generation.grows).and_then(|(_, port)| port.shape.get(1));
     for (port, input) in bench.card.inputs.iter().zip(inputs) {
         let name = Some(port.name.as_ref());
         let last = input.shape().get(1).copied().unwrap_or(0);
@@ -81,11 +83,17 @@ fn grow(bench: &Bench, generation: &Generation, inputs: &mut [Tensor], next: &[i
             _ if name == Some(generation.grows) => Box::new(|row, _| next[row]),
             Fill::Mask if name == generation.mask => Box::new(|_, _| 1),
             Fill::Positions if name == generation.positions => Box::new(|_, previous| previous + 1),
+            Fill::Mask | Fill::Tokens | Fill::Positions => continue,
+            _ if tokens.is_some() && port.shape.get(1) == tokens => Box::new(|_, previous| previous),
             _ => continue,
         };
         let before = input.clone();
         *input = input.padded(1, 0, 1, 0.0).map_int(|index, value| match index[1] == last {
-            true => append(index[0], before.int_at(&[index[0], last - 1]).unwrap_or(0)),
+            true => {
+                let mut previous = index.to_vec();
+                previous[1] = last - 1;
+                append(index[0], before.int_at(&previous).unwrap_or(0))
+            }
             false => value,
         });
     }

@@ -20,6 +20,8 @@ pub mod reloads;
 pub mod responsive;
 pub mod rule;
 mod session;
+#[cfg(test)]
+mod tests;
 
 pub use bench::{Bench, Findings, Measure};
 pub use session::{Session, Settings};
@@ -27,7 +29,7 @@ pub use session::{Session, Settings};
 use crate::engine::{Mock, Tensor};
 use crate::failure::{Failure, Stage};
 use crate::model::{Card, Model};
-use crate::report::{self, Record};
+use crate::report::{self, About, Record};
 use crate::spec::Check;
 use crate::task::{Contract, Task};
 use crate::verdict::{Outcome, Verdict};
@@ -116,13 +118,19 @@ pub fn generates<T: Task>(model: &Model<T>) -> Verdict {
 fn verdict(check: Check, card: &Card<'static>, contract: &Contract) -> Verdict {
     let started = Instant::now();
     let settings = Settings::of_process();
-    let (outcome, measures) = match settings {
-        Ok(Some(settings)) => on_engine(check, card, contract, settings),
+    let session =
+        settings.as_ref().map(|settings| settings.as_ref().map(|settings| Session::cached(card, settings)));
+    let (outcome, measures) = match &session {
+        Ok(Some(Ok(session))) => outcome(body(check)(&session.bench(card, contract))),
         Ok(None) => (mock(card), Vec::new()),
-        Err(failure) => (Outcome::Failed(failure.clone()), Vec::new()),
+        Ok(Some(Err(failure))) => outcome(Err(failure.clone())),
+        Err(failure) => outcome(Err((*failure).clone())),
     };
     let device = settings.as_ref().ok().and_then(Option::as_ref).map(|settings| settings.device);
-    let record = Record::new(card, contract, check, device, &outcome, &measures, started.elapsed());
+    let opened = session.as_ref().ok().and_then(Option::as_ref).and_then(|session| session.as_ref().ok());
+    let manifest = opened.map(|session| &session.artifact.manifest);
+    let about = About { card, contract, check, device, manifest };
+    let record = Record::new(&about, &outcome, &measures, started.elapsed());
     if let Outcome::Failed(_) = &outcome {
         eprintln!("{}", record.failure_text());
     }
@@ -132,13 +140,9 @@ fn verdict(check: Check, card: &Card<'static>, contract: &Contract) -> Verdict {
     Verdict(outcome)
 }
 
-fn on_engine(
-    check: Check,
-    card: &Card<'static>,
-    contract: &Contract,
-    settings: &'static Settings,
-) -> (Outcome, Vec<Measure>) {
-    match Session::cached(card, settings).and_then(|session| body(check)(&session.bench(card, contract))) {
+/// What a check's findings come to.
+pub fn outcome(findings: Findings) -> (Outcome, Vec<Measure>) {
+    match findings {
         Ok(measures) => (Outcome::Passed, measures),
         Err(failure) => (Outcome::Failed(failure), Vec::new()),
     }

@@ -15,6 +15,10 @@ pub fn check(bench: &Bench) -> Findings {
         alive(bench, port, output)?;
     }
     for (position, port) in bench.card.inputs.iter().enumerate() {
+        // No other values fit the other inputs.
+        if matches!(port.fill, Fill::Values { .. }) {
+            continue;
+        }
         let mut changed = inputs.clone();
         changed[position] = change(bench, port, &inputs, position);
         let after = bench.run(&changed)?.outputs;
@@ -55,30 +59,53 @@ fn change(bench: &Bench, port: &Input, inputs: &[Tensor], position: usize) -> Te
             let highest = largest(input);
             input.map_int(|_, value| highest - value)
         }
+        // Every other one: ids that are only compared with each other (XLNet's segments) would all stay as equal.
         Fill::Integers { low, high } => {
-            input.map_int(|_, value| (value - low + 1).rem_euclid(high - low) + low)
+            let next = |value: i64| (value - low + 1).rem_euclid(high - low) + low;
+            let every_other = |index: &[usize]| index.last().is_some_and(|last| last % 2 == 0);
+            input
+                .map_int(|index, value| if every_other(index) { next(value) } else { value })
+                .map_float(|value| next(value as i64) as f64)
         }
         Fill::Boxes => input.map_int(|_, value| value / 2),
         Fill::Ones => input.map_int(|_, value| 1 - value).map_float(|value| value - 0.5),
         Fill::Uniform => input.map_float(|value| 1.0 - value),
         Fill::Normal => input.map_float(|value| -value),
+        Fill::Kinds => step_on(input),
+        Fill::Values { .. } => input.clone(),
     }
 }
 
 /// Real first tokens move on by one row; with a single row the first two tokens change places.
 fn swap_tokens(tokens: &Tensor, mask: Option<&Tensor>) -> Tensor {
-    let rows = tokens.shape()[0];
-    let length = tokens.shape()[1];
-    let real = |row: usize, position: usize| mask.is_none_or(|mask| mask.int_at(&[row, position]) != Some(0));
-    let first = |row: usize| (0..length).find(|&position| real(row, position)).unwrap_or(0);
+    let (rows, length) = (tokens.shape()[0], tokens.shape().last().copied().unwrap_or(1));
+    let place = |line: &[usize], position: usize| [line, &[position]].concat();
+    let real = |place: &[usize]| mask.is_none_or(|mask| mask.int_at(place) != Some(0));
+    let first = |line: &[usize]| (0..length).find(|&position| real(&place(line, position))).unwrap_or(0);
     tokens.map_int(|index, token| {
-        let (row, position) = (index[0], index[1]);
+        let (line, position) = (&index[..index.len() - 1], index[index.len() - 1]);
         let from = match rows {
-            1 => [row, if position <= 1 { 1 - position } else { position }],
-            _ if position == first(row) => [(row + 1) % rows, first((row + 1) % rows)],
+            1 => place(line, if position <= 1 { 1 - position } else { position }),
+            _ if position == first(line) => {
+                let mut next = line.to_vec();
+                next[0] = (next[0] + 1) % rows;
+                place(&next, first(&next))
+            }
             _ => return token,
         };
         tokens.int_at(&from).unwrap_or(token)
+    })
+}
+
+/// Every value moves on by one position, the last to the first.
+fn step_on(kinds: &Tensor) -> Tensor {
+    let length = kinds.shape().last().copied().unwrap_or(1);
+    kinds.map_int(|index, value| {
+        let mut before = index.to_vec();
+        if let Some(position) = before.last_mut() {
+            *position = (*position + length - 1) % length;
+        }
+        kinds.int_at(&before).unwrap_or(value)
     })
 }
 

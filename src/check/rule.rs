@@ -9,22 +9,13 @@
 use crate::engine::Tensor;
 use crate::task::Dtype;
 
-/// Factor on eager's own error.
+/// Factor on eager's own error, in every precision: half programs repeat eager's half kernels, so they get no
+/// more room than float32 ones.
 pub const K: f64 = 2.0;
 /// Allowed error, as a share of the reference's root mean square, where eager is exact.
 pub const FLOOR: f64 = 1e-6;
 /// How many of the largest differences are kept.
 const WORST: usize = 3;
-
-/// Factor on eager's own error in that precision; each precision has one, declared here.
-///
-/// Half programs repeat eager's half kernels, so they get no more room than float32 ones.
-pub fn factor(dtype: Dtype) -> f64 {
-    match dtype {
-        Dtype::Bfloat16 | Dtype::Float16 => 2.0,
-        _ => K,
-    }
-}
 
 /// Largest rmse(e, r) that makes a yardstick, as a share of rms(r). Beyond it eager's own digits are gone, and
 /// the rule would pass anything: the model, its weights or its reference need another look.
@@ -67,9 +58,9 @@ pub struct Difference {
 }
 
 impl Agreement {
-    /// Whether the rule holds. Not-a-number never does.
+    /// Whether the rule holds. Not-a-number never does, nor an error beyond what numbers can hold.
     pub fn holds(&self) -> bool {
-        self.error <= self.limit
+        self.error <= self.limit && self.error.is_finite()
     }
 }
 

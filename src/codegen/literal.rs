@@ -13,6 +13,10 @@ pub fn input(input: &Input) -> TokenStream {
             let [low, high] = [low, high].map(Literal::i64_unsuffixed);
             quote!(Fill::Integers { low: #low, high: #high })
         }
+        Fill::Values { values } => {
+            let values = values.iter().map(|&value| Literal::i64_unsuffixed(value));
+            quote!(Fill::Values { values: &[#(#values),*] })
+        }
         plain => variant("Fill", &plain),
     };
     quote!(input(#name, #dtype, #shape, #fill))

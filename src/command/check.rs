@@ -11,7 +11,6 @@ use hf_conformance::engine::{self, Engine};
 use hf_conformance::model::Subject;
 use hf_conformance::report::{self, Record};
 use hf_conformance::spec::{Check, Entry, Spec};
-use hf_conformance::verdict::Outcome;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -65,12 +64,15 @@ fn one(
             Ok(session) => check::body(check)(&session.bench(&card, entry.task)),
             Err(failure) => Err(failure.clone()),
         };
-        let (outcome, measures) = match found {
-            Ok(measures) => (Outcome::Passed, measures),
-            Err(failure) => (Outcome::Failed(failure), Vec::new()),
+        let (outcome, measures) = check::outcome(found);
+        let about = report::About {
+            card: &card,
+            contract: entry.task,
+            check,
+            device: Some(round.device),
+            manifest: session.as_ref().ok().map(|session| &session.artifact.manifest),
         };
-        let took = started.elapsed();
-        let record = Record::new(&card, entry.task, check, Some(round.device), &outcome, &measures, took);
+        let record = Record::new(&about, &outcome, &measures, started.elapsed());
         report::append(&record)?;
     }
     Ok(())

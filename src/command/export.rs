@@ -33,7 +33,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 /// Exports what changed among `entries` under a progress bar; failures are printed as they come.
 pub fn artifacts(spec: &Spec, entries: &[&Entry], force: bool) -> Result<Vec<Exported>> {
-    let orders = entries.iter().map(|entry| Order { entry, fault: None }).collect();
+    carry_out(spec, entries.iter().map(|entry| Order::plain(entry)).collect(), force)
+}
+
+/// Carries out orders under a progress bar; failures are printed as they come.
+pub fn carry_out(spec: &Spec, orders: Vec<Order>, force: bool) -> Result<Vec<Exported>> {
     let plan = Plan { spec, orders, force, root: artifact::root() };
     let bar = Bar::default();
     let exported = export::export(&plan, &bar).map_err(|failure| failed(&failure))?;

@@ -10,7 +10,7 @@ use hf_conformance::artifact;
 use hf_conformance::check::faults::{Fault, Patient, Plant};
 use hf_conformance::check::{self, Session, faults};
 use hf_conformance::engine::{self, Device, Engine};
-use hf_conformance::export::{Order, Plan, export as carry_out, folder};
+use hf_conformance::export::{Order, Plan, export as carry_out};
 use hf_conformance::model::Subject;
 use hf_conformance::spec::{Check, Entry, Spec};
 use std::collections::{BTreeMap, BTreeSet};
@@ -80,7 +80,7 @@ fn plant_in_programs<'a>(spec: &Spec, entries: &[&'a Entry]) -> Result<BTreeMap<
     let mut orders = Vec::new();
     for &entry in entries {
         let in_program = faults::faults(entry).into_iter().filter(|fault| fault.plant == Plant::Program);
-        orders.extend(in_program.map(|fault| Order { entry, fault: Some(fault.name) }));
+        orders.extend(in_program.map(|fault| Order { fault: Some(fault.name), ..Order::plain(entry) }));
     }
     let plan = Plan { spec, orders, force: false, root: artifact::root() };
     let bar = export::Bar::quiet();
@@ -110,8 +110,8 @@ fn caught(
 ) -> BTreeSet<Check> {
     let subject = Subject::new(entry, &spec.versions);
     let card = subject.card();
-    let planted = (fault.plant == Plant::Program).then_some(fault.name.as_str());
-    let folder = folder(&artifact::root(), entry.name.as_str(), planted);
+    let planted = (fault.plant == Plant::Program).then(|| fault.name.clone());
+    let folder = Order { fault: planted, ..Order::plain(entry) }.folder(&artifact::root());
     let applicable = Check::ALL.into_iter().filter(|check| check.omitted(entry).is_none());
     match Patient::new(&folder, &card, fault, engine, device) {
         Err(_) => applicable.collect(),
@@ -208,7 +208,7 @@ fn sensitivity(
     for entry in entries {
         let subject = Subject::new(entry, &spec.versions);
         let card = subject.card();
-        let session = Session::open(&folder(&artifact::root(), card.name, None), &card, engine, device)
+        let session = Session::open(&Order::plain(entry).folder(&artifact::root()), &card, engine, device)
             .map_err(|failure| failed(&failure))?;
         let (name, element) = faults::weight(&session.artifact).map_err(|failure| failed(&failure))?;
         let size = session.program.weight(name, element).map_err(|failure| failed(&failure))?.abs();

@@ -6,9 +6,10 @@ use clap::Args;
 use comfy_table::{Table, presets};
 use hf_conformance::artifact;
 use hf_conformance::export::{self, State};
-use hf_conformance::report::{self, Record};
+use hf_conformance::report::{self, Record, last_by_check};
 use hf_conformance::spec::{Check, Entry, Spec};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 #[derive(Args)]
@@ -56,6 +57,9 @@ impl Status {
     }
 }
 
+/// The last result of each model and check.
+pub type Last<'a> = BTreeMap<(&'a str, &'a str), &'a Record>;
+
 /// One line of the list.
 #[derive(Serialize)]
 struct Line<'a> {
@@ -75,11 +79,12 @@ struct Line<'a> {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let spec = spec()?;
     known(arguments, &spec)?;
-    let records = report::all()?;
+    let records = report::read_since(0)?;
+    let last = last_by_check(&records);
     let lines: Vec<Line> = spec
         .entries
         .iter()
-        .map(|entry| line(&spec, entry, &records))
+        .map(|entry| line(&spec, entry, &last))
         .filter(|line| meant(arguments, line))
         .collect();
     match arguments.json {
@@ -110,7 +115,7 @@ fn known(arguments: &Arguments, spec: &Spec) -> Result<()> {
     Ok(())
 }
 
-fn line<'a>(spec: &Spec, entry: &'a Entry, records: &[Record]) -> Line<'a> {
+fn line<'a>(spec: &Spec, entry: &'a Entry, last: &Last) -> Line<'a> {
     Line {
         name: entry.name.as_str(),
         family: entry.family.as_str(),
@@ -120,7 +125,7 @@ fn line<'a>(spec: &Spec, entry: &'a Entry, records: &[Record]) -> Line<'a> {
         priority: entry.priority.name(),
         source: &entry.source,
         artifact: export::state(entry, &spec.versions, &artifact::root()),
-        status: status(entry, records),
+        status: status(entry, last),
         place: entry.place.to_string(),
     }
 }
@@ -135,14 +140,14 @@ fn meant(arguments: &Arguments, line: &Line) -> bool {
 }
 
 /// What the last results of the checks that are due come to.
-pub fn status(entry: &Entry, records: &[Record]) -> Status {
+pub fn status(entry: &Entry, last: &Last) -> Status {
     let due = Check::ALL.into_iter().filter(|check| check.omitted(entry).is_none());
-    let last: Vec<Option<&str>> = due
-        .map(|check| report::last(records, entry.name.as_str(), check).map(|r| r.status.as_str()))
+    let said: Vec<Option<&str>> = due
+        .map(|check| last.get(&(entry.name.as_str(), check.name())).map(|record| record.status.as_str()))
         .collect();
-    if last.contains(&Some("failed")) {
+    if said.contains(&Some("failed")) {
         Status::Failed
-    } else if last.iter().all(|status| *status == Some("passed")) {
+    } else if said.iter().all(|status| *status == Some("passed")) {
         Status::Passed
     } else {
         Status::NotRun

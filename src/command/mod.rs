@@ -2,18 +2,25 @@
 
 pub mod add;
 pub mod batch;
+pub mod bench;
 pub mod check;
+pub mod coverage;
+pub mod doctor;
 pub mod export;
 pub mod faults;
 pub mod list;
+pub mod matrix;
 pub mod remove;
 pub mod replay;
+pub mod report;
+pub mod results;
 pub mod round;
 pub mod run;
 pub mod schema;
 pub mod select;
 pub mod setup;
 pub mod show;
+pub mod stored;
 pub mod test;
 pub mod validate;
 
@@ -22,6 +29,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use hf_conformance::codegen;
 use hf_conformance::failure::Failure;
 use hf_conformance::spec::{self, Spec};
+use std::io::Write;
 use std::path::Path;
 
 /// The checked spec of the working directory's project.
@@ -47,6 +55,14 @@ pub fn table<const N: usize>(header: [&str; N]) -> Table {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// Prints a text that may be long; a reader that has seen enough of it (`| head`) is no error.
+pub fn show(text: impl std::fmt::Display) -> std::io::Result<()> {
+    match writeln!(std::io::stdout().lock(), "{text}") {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        outcome => outcome,
+    }
 }
 
 /// A failure as the end of a command: its stage, what is wrong and what helps.

@@ -7,11 +7,14 @@
 use super::{export, failed, select::select, table};
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use comfy_table::CellAlignment;
 use hf_conformance::engine::{self, Device};
-use hf_conformance::report::{self, Record};
+use hf_conformance::report::junit::{self, Planned};
+use hf_conformance::report::{self, Metric, Record, github};
 use hf_conformance::spec::{Check, Entry, Spec};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -43,6 +46,8 @@ pub struct Round<'a> {
     broken: BTreeSet<String>,
     strict: bool,
     started: Instant,
+    /// Where the results store ended before.
+    place: u64,
 }
 
 /// What every check of a round came to.
@@ -79,7 +84,17 @@ impl<'a> Round<'a> {
             .filter(|(entry, check)| check.omitted(entry).is_none())
             .collect();
         let run = format!("{}-{}", jiff::Timestamp::now().as_second(), std::process::id());
-        Ok(Self { run, device, planned, entries, checks, broken, strict: options.strict, started })
+        Ok(Self {
+            run,
+            device,
+            planned,
+            entries,
+            checks,
+            broken,
+            strict: options.strict,
+            started,
+            place: report::end(),
+        })
     }
 
     /// Whether every check of every model of the spec is due.
@@ -89,35 +104,59 @@ impl<'a> Round<'a> {
             && self.broken.is_empty()
     }
 
+    /// What the checks of this round have left so far.
+    pub fn records(&self) -> std::io::Result<Vec<Record>> {
+        let since = report::read_since(self.place)?;
+        Ok(since.into_iter().filter(|record| record.run == self.run).collect())
+    }
+
     /// A progress bar over the planned checks.
     pub fn bar(&self) -> ProgressBar {
-        let bar = ProgressBar::new(self.planned.len() as u64);
-        let template = "checking  {bar:30} {pos}/{len} [{elapsed}, {eta} left]";
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style);
-        }
-        bar.enable_steady_tick(Duration::from_millis(200));
-        bar
+        bar("checking", self.planned.len())
     }
 
     /// Prints every failure, what the process that ran the checks said if it broke off, a line per model and the
     /// closing line; failure is exit code 1.
     pub fn end(self, broke_off: Option<String>) -> Result<ExitCode> {
-        let records =
-            report::read(&self.run).with_context(|| format!("reading {}", report::path().display()))?;
-        for record in records.iter().filter(|record| record.status == "failed") {
-            println!("\n{}", record.failure_text());
-        }
+        let records = self.records().with_context(|| format!("reading {}", report::path().display()))?;
+        print_failures(&records);
+        self.tell_ci(&records)?;
         let tally = self.tally(&records);
         if let (Some(said), true) = (&broke_off, tally.failed == 0 || tally.lost > 0) {
             println!("\n{said}\n{} check(s) left no result", tally.lost);
         }
         println!("\n{}", self.summary(&records));
+        self.print_paid_debt(&records);
         let seconds = self.started.elapsed().as_secs_f64();
         println!("\n{} checks on {} models in {seconds:.1} s", self.planned.len(), self.entries.len());
         let failed = tally.failed + tally.lost;
         println!("{} passed, {failed} failed, {} skipped", tally.passed, tally.skipped);
         Ok(if failed == 0 && broke_off.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    /// Writes the JUnit report beside the results; in GitHub Actions, puts every failure beside its entry.
+    fn tell_ci(&self, records: &[Record]) -> Result<()> {
+        let due = |entry: &Entry| {
+            let own = self.planned.iter().filter(|(planned, _)| std::ptr::eq(*planned, entry));
+            own.map(|(_, check)| check.name()).collect()
+        };
+        let planned = self.entries.iter().map(|entry| Planned {
+            model: entry.name.as_str(),
+            family: entry.family.as_str(),
+            checks: due(entry),
+        });
+        let xml = junit::xml(&Vec::from_iter(planned), records, &self.broken)?;
+        let path = report::path().with_file_name("junit.xml");
+        std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+        std::fs::write(&path, xml).with_context(|| path.display().to_string())?;
+        if std::env::var_os("GITHUB_ACTIONS").is_some() {
+            for (record, _) in distinct_failures(records) {
+                if let Some(entry) = self.entries.iter().find(|entry| entry.name.as_str() == record.model) {
+                    println!("{}", github::annotation(record, &entry.place));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Counts outcomes; every planned check without one is lost, every model that was not exported is a failure.
@@ -139,9 +178,36 @@ impl<'a> Round<'a> {
         tally
     }
 
+    /// Looser tolerances that their outputs no longer need, with what to take out of the spec.
+    fn print_paid_debt(&self, records: &[Record]) {
+        for entry in &self.entries {
+            for debt in &entry.tolerance {
+                let own = records.iter().filter(|record| {
+                    record.model == entry.name.as_str() && record.check == debt.check.name()
+                });
+                let mut metrics = own
+                    .filter(|record| record.status == "passed")
+                    .flat_map(|record| &record.metrics)
+                    .filter(|metric| debt.output.is_none_or(|output| output == metric.output))
+                    .peekable();
+                if metrics.peek().is_some() && metrics.all(Metric::holds_without_debt) {
+                    let (check, k) = (debt.check.name(), debt.k);
+                    println!(
+                        "\n{} passes {check} without its looser tolerance; take out of {}:",
+                        entry.name, entry.place
+                    );
+                    println!("    tolerance:\n    - {{check: {check}, k: {k}, …}}");
+                }
+            }
+        }
+    }
+
     /// A line per model.
     fn summary(&self, records: &[Record]) -> String {
         let mut rows = table(["model", "passed", "failed", "left out", "seconds", "failed checks"]);
+        if let Some(words) = rows.column_mut(5) {
+            words.set_cell_alignment(CellAlignment::Left);
+        }
         for entry in &self.entries {
             let name = entry.name.as_str();
             let own: Vec<&Record> = records.iter().filter(|record| record.model == name).collect();
@@ -155,7 +221,7 @@ impl<'a> Round<'a> {
                 failed.push("export");
             }
             let left_out = self.checks.iter().filter(|check| check.omitted(entry).is_some()).count();
-            let seconds: f64 = own.iter().map(|record| record.seconds).sum();
+            let seconds = own.iter().fold(0.0, |sum, record| sum + record.seconds);
             rows.add_row([
                 name.to_owned(),
                 passed.to_string(),
@@ -167,6 +233,40 @@ impl<'a> Round<'a> {
         }
         rows.to_string()
     }
+}
+
+/// A progress bar with its time left; silent when standard error is not a terminal.
+pub fn bar(doing: &str, count: usize) -> ProgressBar {
+    let bar = ProgressBar::new(count as u64);
+    let template = format!("{doing:<9} {{bar:30}} {{pos}}/{{len}} [{{elapsed}}, {{eta}} left]");
+    if let Ok(style) = ProgressStyle::with_template(&template) {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+/// Every failure; one that stopped all checks of a model in the same way is told once.
+fn print_failures(records: &[Record]) {
+    for (record, others) in distinct_failures(records) {
+        println!("\n{}", record.failure_text());
+        if !others.is_empty() {
+            println!("  the same stopped: {}", others.join(", "));
+        }
+    }
+}
+
+/// The first of all failures that are alike but for their check, with the other checks.
+fn distinct_failures(records: &[Record]) -> Vec<(&Record, Vec<&str>)> {
+    let same = |a: &Record, b: &Record| a.model == b.model && a.stage == b.stage && a.reason == b.reason;
+    let mut distinct: Vec<(&Record, Vec<&str>)> = Vec::new();
+    for record in records.iter().filter(|record| record.status == "failed") {
+        match distinct.iter_mut().find(|(first, _)| same(first, record)) {
+            Some((_, others)) => others.push(&record.check),
+            None => distinct.push((record, Vec::new())),
+        }
+    }
+    distinct
 }
 
 fn checks(only: Option<&str>) -> Result<Vec<Check>> {

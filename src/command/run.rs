@@ -3,13 +3,15 @@
 use super::{export, failed, select::select, spec, table};
 use anyhow::{Result, bail};
 use clap::Args;
-use hf_conformance::artifact;
+use hf_conformance::artifact::{self, Manifest};
 use hf_conformance::check::bench::Returned;
 use hf_conformance::check::{Session, rule};
 use hf_conformance::engine::{self, Device, Tensor};
+use hf_conformance::export::{Order, Weights};
 use hf_conformance::failure::Failure;
 use hf_conformance::model::Subject;
 use hf_conformance::task::Dtype;
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,18 @@ pub struct Arguments {
     /// auto, cpu, cuda, cuda:N or mps
     #[arg(long, env = "HF_CONFORMANCE_DEVICE", default_value = "auto")]
     device: String,
+    /// Published weights instead of random ones: a hub id or a folder
+    #[arg(long, value_name = "CHECKPOINT")]
+    weights: Option<String>,
+    /// With --weights, the size of an axis that the checkpoint's config asks for, like image=224
+    #[arg(long, value_name = "AXIS=SIZE", value_parser = size, requires = "weights")]
+    size: Vec<(String, usize)>,
+}
+
+fn size(text: &str) -> Result<(String, usize), String> {
+    let (axis, size) = text.split_once('=').ok_or("must look like image=224")?;
+    let size = size.parse().map_err(|error| format!("{size} is no size: {error}"))?;
+    Ok((axis.to_owned(), size))
 }
 
 /// Exports the model if need be, runs it and prints how it agrees; disagreement is exit code 1.
@@ -35,14 +49,21 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         bail!("this build has no libtorch; use: just run {}", entry.name);
     };
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
-    if export::artifacts(&spec, &[entry], false)?.iter().any(|one| one.outcome.is_err()) {
+    if let Some((axis, _)) = arguments.size.iter().find(|(axis, _)| !entry.axes.contains_key(axis)) {
+        let axes: Vec<_> = entry.axes.keys().map(String::as_str).collect();
+        bail!("{} has no axis '{axis}'; there are: {}", entry.name, axes.join(", "));
+    }
+    let sizes: BTreeMap<_, _> = arguments.size.iter().cloned().collect();
+    let weights = arguments.weights.clone().map(|checkpoint| Weights { checkpoint, sizes });
+    let order = Order { weights, ..Order::plain(entry) };
+    let folder = order.folder(&artifact::root());
+    if export::carry_out(&spec, vec![order], false)?.iter().any(|one| one.outcome.is_err()) {
         return Ok(ExitCode::FAILURE);
     }
     let subject = Subject::new(entry, &spec.versions);
     let card = subject.card();
     let started = Instant::now();
-    let session = Session::open(&artifact::root().join(card.name), &card, engine, device)
-        .map_err(|failure| failed(&failure))?;
+    let session = Session::open(&folder, &card, engine, device).map_err(|failure| failed(&failure))?;
     let load = started.elapsed();
     let bench = session.bench(&card, entry.task);
     let inputs = bench.inputs("traced").map_err(|failure| failed(&failure))?;
@@ -65,6 +86,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         ("device", explained),
         ("class", format!("{}.{}", manifest.module, manifest.class)),
         ("exported with", versions.join(", ")),
+        ("weights", weights_of(manifest)),
         (
             "parameters",
             format!("{} in {} tensors", manifest.parameters.count, manifest.parameters.tensors.len()),
@@ -103,6 +125,14 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         println!("\nfind out more: just test {}{}", card.name, device_option(device));
     }
     Ok(if agrees { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// `random (seed 0)`, or the checkpoint's name.
+fn weights_of(manifest: &Manifest) -> String {
+    match (&*manifest.weights, &manifest.checkpoint) {
+        ("checkpoint", Some(checkpoint)) => checkpoint.clone(),
+        _ => format!("{} (seed {})", manifest.weights, manifest.seed),
+    }
 }
 
 fn milliseconds(time: Duration) -> String {

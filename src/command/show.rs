@@ -1,13 +1,17 @@
 //! `show`: an entry after inheritance, with where each value comes from.
 
-use super::{list::status, select::one, spec};
+use super::{
+    list::{Last, status},
+    select::one,
+    spec,
+};
 use anyhow::Result;
 use clap::Args;
 use comfy_table::{Table, presets};
 use hf_conformance::artifact;
 use hf_conformance::author::draft::flow;
 use hf_conformance::export;
-use hf_conformance::report::{self, Record};
+use hf_conformance::report::{self, last_by_check};
 use hf_conformance::spec::{self as files, Check, Entry, Origin, Spec};
 use std::path::Path;
 use std::process::ExitCode;
@@ -25,7 +29,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     println!("{} · {}\n", entry.name, entry.place);
     println!("{}\n", values(entry));
     println!("{}", made(&spec, entry));
-    println!("{}", results(entry, &report::all()?));
+    println!("{}", results(entry, &last_by_check(&report::read_since(0)?)));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -85,13 +89,13 @@ fn made(spec: &Spec, entry: &Entry) -> String {
 }
 
 /// The last result of every check that is due, and why the others are left out.
-fn results(entry: &Entry, records: &[Record]) -> String {
+fn results(entry: &Entry, last: &Last) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(["check", "last result", "when", "device", "why"]);
     for check in Check::ALL {
-        let last = report::last(records, entry.name.as_str(), check);
+        let record = last.get(&(entry.name.as_str(), check.name()));
         let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
-        table.add_row(match (check.omitted(entry), last) {
+        table.add_row(match (check.omitted(entry), record) {
             (Some(why), _) => [check.name().to_owned(), "left out".to_owned(), text(None), text(None), why],
             (None, None) => {
                 [check.name().to_owned(), "not run".to_owned(), text(None), text(None), text(None)]
@@ -105,5 +109,5 @@ fn results(entry: &Entry, records: &[Record]) -> String {
             ],
         });
     }
-    format!("results    {}\n\n{table}", status(entry, records).words())
+    format!("results    {}\n\n{table}", status(entry, last).words())
 }

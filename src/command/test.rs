@@ -3,7 +3,6 @@
 use super::round::{Options, Round};
 use super::spec;
 use anyhow::{Context, Result};
-use hf_conformance::report;
 use hf_conformance::spec::{Check, Entry};
 use std::io::Read;
 use std::process::{Command, ExitCode, Stdio};
@@ -40,7 +39,7 @@ fn suite(round: &Round, whole: bool) -> Result<Option<String>> {
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        bar.set_position(report::read(&round.run).map_or(0, |records| records.len() as u64));
+        bar.set_position(round.records().map_or(0, |records| records.len() as u64));
         std::thread::sleep(Duration::from_millis(200));
     };
     bar.finish_and_clear();

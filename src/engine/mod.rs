@@ -18,6 +18,7 @@ pub use torchscript::TorchScript;
 
 use crate::failure::{At, Failure, Stage};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// Something that runs exported programs.
 pub trait Engine: Sync {
@@ -38,6 +39,19 @@ pub trait Program: Send + Sync {
     /// # Errors
     /// Stage `move` for the tensors, stage `run` for the program itself.
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure>;
+
+    /// Runs the program `count` times on inputs that are brought to the device once, and says how long each run took;
+    /// outputs stay where they are, and a run ends when the device is done.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    fn time(&self, inputs: &[Tensor], count: usize) -> Result<Vec<Duration>, Failure> {
+        let timed = |_| {
+            let started = Instant::now();
+            self.run(inputs).map(|_| started.elapsed())
+        };
+        (0..count).map(timed).collect()
+    }
 
     /// Names and shapes of all parameters.
     fn parameters(&self) -> Result<Vec<(String, Vec<usize>)>, Failure>;
@@ -79,5 +93,16 @@ pub fn devices() -> Found {
     {
         let none = || "this build has no libtorch".to_owned();
         Found { cuda: Err(none()), mps: Err(none()) }
+    }
+}
+
+/// The name of a CUDA device, as its driver says it; none without a driver.
+pub fn gpu_name(index: usize) -> Option<String> {
+    #[cfg(feature = "libtorch")]
+    return torchscript::gpu_name(index);
+    #[cfg(not(feature = "libtorch"))]
+    {
+        let _ = index;
+        None
     }
 }

@@ -8,6 +8,7 @@ use crate::failure::{At, Failure, Stage};
 use crate::task::Dtype;
 use std::path::Path;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 use tch::{CModule, IValue, Kind};
 
 /// libtorch's TorchScript interpreter.
@@ -42,12 +43,20 @@ impl Engine for TorchScript {
 impl Program for Module {
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
         let _guard = tch::no_grad_guard();
-        let inputs = inputs
-            .iter()
-            .map(|input| Ok(IValue::Tensor(to_device(input, self.device)?)))
-            .collect::<Result<Vec<_>, Failure>>()?;
-        let output = self.module.forward_is(&inputs).at(Stage::Run, "the program failed")?;
+        let output = self.forward(&self.moved(inputs)?)?;
         flatten(output)?.iter().map(to_host).collect()
+    }
+
+    fn time(&self, inputs: &[Tensor], count: usize) -> Result<Vec<Duration>, Failure> {
+        let _guard = tch::no_grad_guard();
+        let inputs = self.moved(inputs)?;
+        let timed = |_| {
+            let started = Instant::now();
+            let output = self.forward(&inputs)?;
+            self.finish(&output)?;
+            Ok(started.elapsed())
+        };
+        (0..count).map(timed).collect()
     }
 
     fn parameters(&self) -> Result<Vec<(String, Vec<usize>)>, Failure> {
@@ -72,6 +81,34 @@ impl Program for Module {
 }
 
 impl Module {
+    /// Inputs on the module's device.
+    fn moved(&self, inputs: &[Tensor]) -> Result<Vec<IValue>, Failure> {
+        inputs.iter().map(|input| Ok(IValue::Tensor(to_device(input, self.device)?))).collect()
+    }
+
+    fn forward(&self, inputs: &[IValue]) -> Result<IValue, Failure> {
+        self.module.forward_is(inputs).at(Stage::Run, "the program failed")
+    }
+
+    /// Waits until the device has computed an output.
+    fn finish(&self, output: &IValue) -> Result<(), Failure> {
+        match self.device {
+            tch::Device::Cuda(index) => tch::Cuda::synchronize(index as i64),
+            // tch knows no synchronisation of MPS; reading one element waits for it.
+            tch::Device::Mps => {
+                if let Some(tensor) = first(output) {
+                    tensor
+                        .f_reshape([-1])
+                        .and_then(|flat| flat.f_slice(0, 0, 1, 1)?.f_to(tch::Device::Cpu))
+                        .map(drop)
+                        .at(Stage::Move, "an output to the host")?;
+                }
+            }
+            tch::Device::Cpu | tch::Device::Vulkan => {}
+        }
+        Ok(())
+    }
+
     /// A parameter, flat, sharing its memory.
     fn parameter(&self, name: &str) -> Result<tch::Tensor, tch::TchError> {
         let parameters = self.module.named_parameters()?;
@@ -132,6 +169,30 @@ fn load_cuda() -> &'static Result<(), String> {
         open("libcuda.so.1").map_err(|_| "no NVIDIA driver (libcuda.so.1)".to_owned())?;
         open("libtorch_cuda.so").map_err(|error| format!("this libtorch has no CUDA ({error})"))
     })
+}
+
+/// What the driver calls a CUDA device. tch does not say; the driver is open already when CUDA is in use.
+pub fn gpu_name(index: usize) -> Option<String> {
+    #[cfg(unix)]
+    {
+        use std::ffi::{CStr, c_char, c_int};
+        let mut name = [0 as c_char; 256];
+        // SAFETY: both functions have these signatures in every release of the CUDA driver API; the buffer's length
+        // is passed along, and the driver ends the name with a zero.
+        unsafe {
+            let driver = libloading::Library::new("libcuda.so.1").ok()?;
+            let init: libloading::Symbol<unsafe extern "C" fn(u32) -> c_int> = driver.get(b"cuInit").ok()?;
+            let get: libloading::Symbol<unsafe extern "C" fn(*mut c_char, c_int, c_int) -> c_int> =
+                driver.get(b"cuDeviceGetName").ok()?;
+            let found = init(0) == 0 && get(name.as_mut_ptr(), 255, c_int::try_from(index).ok()?) == 0;
+            found.then(|| CStr::from_ptr(name.as_ptr()).to_string_lossy().into_owned())
+        }
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = index;
+        None
+    }
 }
 
 /// Opens a shared library for the rest of the process.
@@ -210,6 +271,16 @@ fn to_host(tensor: &tch::Tensor) -> Result<Tensor, Failure> {
         }
     };
     tensor.at(Stage::Run, "an output")
+}
+
+/// The first tensor of a program's result.
+fn first(value: &IValue) -> Option<&tch::Tensor> {
+    match value {
+        IValue::Tensor(tensor) => Some(tensor),
+        IValue::TensorList(tensors) => tensors.first(),
+        IValue::Tuple(values) => values.iter().find_map(first),
+        _ => None,
+    }
 }
 
 /// The tensors of a program's result, in order: it returns one tensor or a flat tuple of them.

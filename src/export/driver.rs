@@ -28,6 +28,34 @@ pub struct Order<'a> {
     pub entry: &'a Entry,
     /// A fault to plant in the program; none but when the checks themselves are on trial.
     pub fault: Option<String>,
+    /// Published weights instead of random ones.
+    pub weights: Option<Weights>,
+}
+
+/// Weights that someone trained.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    /// A hub id or a folder, as `from_pretrained` takes it.
+    pub checkpoint: String,
+    /// Sizes of axes that the checkpoint's own config asks for, in place of the entry's.
+    pub sizes: BTreeMap<String, usize>,
+}
+
+impl<'a> Order<'a> {
+    /// The healthy entry with random weights.
+    pub fn plain(entry: &'a Entry) -> Self {
+        Self { entry, fault: None, weights: None }
+    }
+
+    /// Where its artifact goes below `root`; only a plain order's folder has the model's own name.
+    pub fn folder(&self, root: &Path) -> PathBuf {
+        let model = self.entry.name.as_str();
+        match (&self.fault, &self.weights) {
+            (Some(fault), _) => root.join(".faults").join(model).join(fault.replace(':', "-")),
+            (None, Some(_)) => root.join(".checkpoints").join(model),
+            (None, None) => root.join(model),
+        }
+    }
 }
 
 /// What became of one order.
@@ -78,17 +106,11 @@ pub fn export(plan: &Plan, progress: &dyn Progress) -> Result<Vec<Exported>, Fai
     Ok(exported)
 }
 
-/// Where an artifact goes below `root`; those with a fault have a folder of their own.
-pub fn folder(root: &Path, model: &str, fault: Option<&str>) -> PathBuf {
-    match fault {
-        None => root.join(model),
-        Some(fault) => root.join(".faults").join(model).join(fault.replace(':', "-")),
-    }
-}
-
+/// Whether the artifact of an order is made from the entry as it stands. What is in a checkpoint's folder is not
+/// known: those are always exported again.
 fn up_to_date(plan: &Plan, order: &Order) -> bool {
-    let folder = folder(&plan.root, order.entry.name.as_str(), order.fault.as_deref());
-    state_of(&folder, order.entry, &plan.spec.versions) == State::Fresh
+    let folder = order.folder(&plan.root);
+    order.weights.is_none() && state_of(&folder, order.entry, &plan.spec.versions) == State::Fresh
 }
 
 /// How an artifact stands to the entry it was made from.
@@ -115,7 +137,7 @@ impl State {
 
 /// The state of an entry's artifact below `root`.
 pub fn state(entry: &Entry, versions: &Versions, root: &Path) -> State {
-    state_of(&folder(root, entry.name.as_str(), None), entry, versions)
+    state_of(&Order::plain(entry).folder(root), entry, versions)
 }
 
 fn state_of(folder: &Path, entry: &Entry, versions: &Versions) -> State {
@@ -129,8 +151,20 @@ fn state_of(folder: &Path, entry: &Entry, versions: &Versions) -> State {
 /// The exporter's words for an order: the entry's job, and where its artifact goes.
 fn job(plan: &Plan, order: &Order) -> Result<Value, Failure> {
     let entry = order.entry;
-    let folder = folder(&plan.root, entry.name.as_str(), order.fault.as_deref());
-    let mut job = serde_json::to_value(entry.job()).at(Stage::Export, &entry.name)?;
+    let folder = order.folder(&plan.root);
+    let mut job = entry.job();
+    if let Some(weights) = &order.weights {
+        job.weights = "checkpoint";
+        job.checkpoint = Some(&weights.checkpoint);
+        for case in &mut job.cases {
+            case.sizes.extend(weights.sizes.clone());
+        }
+    }
+    let mut job = serde_json::to_value(job).at(Stage::Export, &entry.name)?;
+    // The exporter asks for the package of that name; only the spec knows sources by other names.
+    if let Some(source) = plan.spec.versions.sources.get(&entry.source) {
+        job["source"] = json!(source.package);
+    }
     job["key"] = json!(super::key(&entry.digest(&plan.spec.versions)));
     job["directory"] = json!(std::path::absolute(&folder).at(Stage::Export, folder.display())?);
     job["fault"] = json!(order.fault);

@@ -6,7 +6,7 @@ use crate::failure::{At, Failure, Stage};
 use crate::spec::Versions;
 use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// The exporter's package, unpacked, and the interpreter that runs it on one source's classes.
@@ -29,6 +29,21 @@ impl Python {
         Ok(Self { interpreter: environment.python().to_owned(), overlay, package })
     }
 
+    /// `python -m module`, to be started while this lives.
+    ///
+    /// # Errors
+    /// Stage `export`: a path that no `PYTHONPATH` can hold.
+    pub fn command(&self, module: &str) -> Result<Command, Failure> {
+        // The overlay, where there is one, before the exporter.
+        let folders = self.overlay.as_deref().into_iter().chain([self.package.path()]);
+        let path = std::env::join_paths(folders).at(Stage::Export, "PYTHONPATH")?;
+        let mut command = Command::new(&self.interpreter);
+        command.args(["-m", module]).env("PYTHONPATH", path);
+        // Nothing is written beside the sources.
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
+        Ok(command)
+    }
+
     /// Runs `python -m module` on a request; `heard` gets every line of its standard output.
     ///
     /// # Errors
@@ -39,13 +54,8 @@ impl Python {
         request: &Value,
         mut heard: impl FnMut(&str) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let path =
-            python_path(self.overlay.as_deref(), self.package.path()).at(Stage::Export, "PYTHONPATH")?;
-        let mut process = Command::new(&self.interpreter)
-            .args(["-m", module])
-            .env("PYTHONPATH", path)
-            // Nothing is fetched behind the user's back, and nothing is written beside the sources.
-            .env("PYTHONDONTWRITEBYTECODE", "1")
+        let mut process = self
+            .command(module)?
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -81,12 +91,4 @@ pub fn last_lines(failure: Failure, printed: &str) -> Failure {
     let lines: Vec<&str> = printed.lines().filter(|line| !line.trim().is_empty()).collect();
     let last = lines.len().saturating_sub(12);
     lines[last..].iter().fold(failure, |failure, line| failure.with(*line))
-}
-
-/// The overlay, where there is one, before the exporter.
-fn python_path(
-    overlay: Option<&Path>,
-    package: &Path,
-) -> Result<std::ffi::OsString, std::env::JoinPathsError> {
-    std::env::join_paths(overlay.into_iter().chain([package]))
 }

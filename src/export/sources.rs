@@ -4,56 +4,73 @@ use std::io;
 use std::path::Path;
 
 macro_rules! sources {
-    ($constant:ident: $($name:literal),* $(,)?) => {
-        /// File name below `exporter/` → text.
-        pub const $constant: &[(&str, &str)] = &[$(($name, include_str!(concat!("exporter/", $name)))),*];
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("exporter/", $name)))),*]
     };
 }
 
-// What artifacts are made with: a change here makes all of them stale.
-sources!(
-    SOURCES:
+/// File name below `exporter/` → text, of what decides what an artifact holds.
+pub const SOURCES: &[(&str, &str)] = sources!(
     "__init__.py",
     "__main__.py",
-    "adapters.py",
+    "adapters/__init__.py",
+    "adapters/common.py",
+    "adapters/decoder_only.py",
+    "adapters/encoder_decoder.py",
+    "adapters/encoder_only.py",
+    "adapters/multimodal.py",
+    "adapters/speech.py",
+    "adapters/vision.py",
     "artifact.py",
+    "calls.py",
     "contract.py",
     "errors.py",
     "export.py",
     "faults.py",
     "generation.py",
+    "grids.py",
     "inputs.py",
     "job.py",
     "model.py",
     "program.py",
+    "recurrence.py",
     "reference.py",
-    "replay.py",
     "runner.py",
 );
 
-// What helps to write the spec.
-sources!(TOOLS: "find.py", "shrink.py", "suggest.py", "validate.py");
+/// The same of what only uses artifacts: a change here makes none of them stale.
+const TOOLS: &[(&str, &str)] =
+    sources!("bench.py", "find.py", "inventory.py", "replay.py", "shrink.py", "suggest.py", "validate.py");
 
 /// Writes the package `exporter` into `folder`.
 pub fn unpack(folder: &Path) -> io::Result<()> {
-    let package = folder.join("exporter");
-    std::fs::create_dir_all(&package)?;
-    let mut files = SOURCES.iter().chain(TOOLS);
-    files.try_for_each(|(name, text)| std::fs::write(package.join(name), text))
+    SOURCES.iter().chain(TOOLS).try_for_each(|(name, text)| {
+        let path = folder.join("exporter").join(name);
+        path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+        std::fs::write(path, text)
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Paths of the Python files below `folder`, relative to `root`.
+    fn python_files(root: &Path, folder: &Path) -> Vec<String> {
+        let items = std::fs::read_dir(folder).unwrap().map(|item| item.unwrap().path());
+        items
+            .flat_map(|path| match path.extension().and_then(|extension| extension.to_str()) {
+                Some("py") => vec![path.strip_prefix(root).unwrap().to_string_lossy().replace('\\', "/")],
+                None if path.is_dir() && !path.ends_with("__pycache__") => python_files(root, &path),
+                _ => Vec::new(),
+            })
+            .collect()
+    }
+
     #[test]
     fn every_python_file_of_the_exporter_is_embedded() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/export/exporter");
-        let mut files: Vec<String> = std::fs::read_dir(folder)
-            .unwrap()
-            .map(|item| item.unwrap().file_name().into_string().unwrap())
-            .filter(|name| name.ends_with(".py"))
-            .collect();
+        let mut files = python_files(&folder, &folder);
         files.sort();
         let mut embedded: Vec<&str> = SOURCES.iter().chain(TOOLS).map(|(name, _)| *name).collect();
         embedded.sort_unstable();

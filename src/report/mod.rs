@@ -1,6 +1,17 @@
-//! What became of a run: the results store and the words for a failure.
+//! What became of runs: the results store, and everything that is told from it.
 
+pub mod compare;
+pub mod coverage;
 mod failure_text;
+pub mod github;
+pub mod junit;
+pub mod machine;
+pub mod matrix;
+pub mod page;
+mod record;
+pub mod runs;
+pub mod speed;
 mod store;
 
-pub use store::{Record, all, append, last, path, read};
+pub use record::{About, Metric, Record};
+pub use store::{Lines, append, append_to, end, last_by_check, lines, merged, path, read_since};

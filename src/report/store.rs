@@ -3,121 +3,13 @@
 //! In: outcomes, as tests finish. Out: `target/conformance/results.jsonl`. A line is appended in a single
 //! write, so that concurrent tests do not mix and a killed run loses nothing that was already written.
 
-use crate::check::Measure;
-use crate::engine::Device;
-use crate::failure::Stage;
-use crate::model::Card;
-use crate::spec::Check;
-use crate::task::Contract;
-use crate::verdict::Outcome;
-use serde::{Deserialize, Serialize};
+use super::Record;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::path::PathBuf;
-use std::time::Duration;
-
-/// One line of the store.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Record {
-    /// Identifies the run; `HF_CONFORMANCE_RUN`, or the process's own number.
-    pub run: String,
-    /// When the check ended, in UTC.
-    pub time: String,
-    pub model: String,
-    pub family: String,
-    pub task: String,
-    pub class: String,
-    pub check: String,
-    /// `cpu`, `cuda:0`, `mps`; none for the mock engine.
-    pub device: Option<String>,
-    /// `libtorch` or `mock`.
-    pub engine: String,
-    /// `passed`, `failed`, `skipped`, `not-run` or `mock`.
-    pub status: String,
-    /// Where it failed.
-    pub stage: Option<Stage>,
-    /// Why it failed, was skipped or was not run: one line.
-    pub reason: Option<String>,
-    /// Further lines on a failure.
-    #[serde(default)]
-    pub details: Vec<String>,
-    pub seconds: f64,
-    #[serde(default)]
-    pub metrics: Vec<Metric>,
-}
-
-/// How an output agreed with its reference.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Metric {
-    pub situation: String,
-    pub output: String,
-    pub error: f64,
-    pub eager_error: f64,
-    pub limit: f64,
-    pub max_abs: f64,
-    pub relative_l2: f64,
-    pub cosine: f64,
-}
-
-impl Record {
-    /// The line for one outcome.
-    pub fn new(
-        card: &Card,
-        contract: &Contract,
-        check: Check,
-        device: Option<Device>,
-        outcome: &Outcome,
-        measures: &[Measure],
-        took: Duration,
-    ) -> Self {
-        let (status, stage, reason, details) = match outcome {
-            Outcome::Passed => ("passed", None, None, Vec::new()),
-            Outcome::Mock => ("mock", None, None, Vec::new()),
-            Outcome::Failed(failure) => {
-                ("failed", Some(failure.stage), Some(failure.message.clone()), failure.details.clone())
-            }
-            Outcome::Skipped { reason } => ("skipped", None, Some(reason.clone()), Vec::new()),
-            Outcome::NotRun { reason } => ("not-run", None, Some(reason.clone()), Vec::new()),
-        };
-        Self {
-            run: run(),
-            time: jiff::Timestamp::now().to_string(),
-            model: card.name.to_owned(),
-            family: card.family.to_owned(),
-            task: contract.name.to_owned(),
-            class: card.class.to_owned(),
-            check: check.name().to_owned(),
-            device: device.map(|device| device.to_string()),
-            engine: crate::engine::real().map_or("mock", |engine| engine.name()).to_owned(),
-            status: status.to_owned(),
-            stage,
-            reason,
-            details,
-            seconds: took.as_secs_f64(),
-            metrics: measures.iter().map(Metric::from).collect(),
-        }
-    }
-}
-
-impl From<&Measure> for Metric {
-    fn from(measure: &Measure) -> Self {
-        let agreement = &measure.agreement;
-        Self {
-            situation: measure.situation.clone(),
-            output: measure.output.clone(),
-            error: agreement.error,
-            eager_error: agreement.eager_error,
-            limit: agreement.limit,
-            max_abs: agreement.max_abs,
-            relative_l2: agreement.relative_l2,
-            cosine: agreement.cosine,
-        }
-    }
-}
-
-fn run() -> String {
-    std::env::var("HF_CONFORMANCE_RUN").unwrap_or_else(|_| format!("process-{}", std::process::id()))
-}
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
 /// `HF_CONFORMANCE_RESULTS`, or `target/conformance/results.jsonl`.
 pub fn path() -> PathBuf {
@@ -126,33 +18,162 @@ pub fn path() -> PathBuf {
 }
 
 /// Adds a line to the store.
+///
+/// # Errors
+/// The file cannot be written.
 pub fn append(record: &Record) -> io::Result<()> {
-    let path = path();
+    append_to(&path(), record)
+}
+
+/// Adds a line to the file at `path`, in a single write.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn append_to<T: Serialize>(path: &Path, line_of: &T) -> io::Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    let mut line = serde_json::to_vec(record)?;
+    let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+    let mut line = Vec::new();
+    if is_torn(&mut file)? {
+        line.push(b'\n');
+    }
+    serde_json::to_writer(&mut line, line_of)?;
     line.push(b'\n');
-    OpenOptions::new().create(true).append(true).open(path)?.write_all(&line)
+    file.write_all(&line)
 }
 
-/// The records of one run, in the order in which they ended; a torn line is left out.
-pub fn read(run: &str) -> io::Result<Vec<Record>> {
-    Ok(all()?.into_iter().filter(|record| record.run == run).collect())
+/// Whether the last line has no end: a run was killed while it wrote.
+fn is_torn(file: &mut fs::File) -> io::Result<bool> {
+    if file.seek(SeekFrom::End(0))? == 0 {
+        return Ok(false);
+    }
+    let mut last = [0];
+    file.seek(SeekFrom::End(-1))?;
+    file.read_exact(&mut last)?;
+    Ok(last != *b"\n")
 }
 
-/// The records of every run, in the order in which they ended; a torn line is left out.
-pub fn all() -> io::Result<Vec<Record>> {
-    let text = match fs::read(path()) {
-        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+/// How long the store is, in bytes: a place to [`read_since`].
+pub fn end() -> u64 {
+    fs::metadata(path()).map_or(0, |file| file.len())
+}
+
+/// What a file of lines holds.
+#[derive(Clone, Debug)]
+pub struct Lines<T> {
+    /// Oldest first.
+    pub read: Vec<T>,
+    /// Lines that say nothing: torn, since a run was killed while it wrote, or of another version of this project.
+    pub unreadable: usize,
+}
+
+/// The records written behind a place in the store, oldest first; unreadable lines are left out.
+///
+/// # Errors
+/// The file is there and cannot be read.
+pub fn read_since(place: u64) -> io::Result<Vec<Record>> {
+    lines_since(&path(), place).map(|lines| lines.read)
+}
+
+/// Everything in the file at `path`; nothing when there is no such file.
+///
+/// # Errors
+/// The file is there and cannot be read.
+pub fn lines<T: DeserializeOwned>(path: &Path) -> io::Result<Lines<T>> {
+    lines_since(path, 0)
+}
+
+fn lines_since<T: DeserializeOwned>(path: &Path, place: u64) -> io::Result<Lines<T>> {
+    let mut bytes = Vec::new();
+    match fs::File::open(path) {
+        Ok(mut file) => {
+            file.seek(SeekFrom::Start(place))?;
+            file.read_to_end(&mut bytes)?;
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
-    };
-    Ok(text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect())
+    }
+    let mut lines = Lines { read: Vec::new(), unreadable: 0 };
+    for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        match serde_json::from_slice(line) {
+            Ok(read) => lines.read.push(read),
+            Err(_) => lines.unreadable += 1,
+        }
+    }
+    Ok(lines)
 }
 
-/// The last outcome of a model's check on libtorch: mock results never count.
-pub fn last<'a>(records: &'a [Record], model: &str, check: Check) -> Option<&'a Record> {
-    let meant = |record: &&Record| record.model == model && record.check == check.name();
-    records.iter().rev().find(|record| meant(record) && record.status != "mock")
+/// The records of several files, oldest first. The same run, model, check and device count once, with the last word
+/// on them: a file that was copied, or merged before, adds nothing.
+#[must_use]
+pub fn merged(records: impl IntoIterator<Item = Record>) -> Vec<Record> {
+    let key = |record: &Record| {
+        (record.run.clone(), record.model.clone(), record.check.clone(), record.device.clone())
+    };
+    let mut latest: BTreeMap<_, Record> = BTreeMap::new();
+    for record in records {
+        match latest.entry(key(&record)) {
+            std::collections::btree_map::Entry::Occupied(kept) if kept.get().time > record.time => {}
+            std::collections::btree_map::Entry::Occupied(mut kept) => drop(kept.insert(record)),
+            std::collections::btree_map::Entry::Vacant(free) => drop(free.insert(record)),
+        }
+    }
+    let mut records: Vec<Record> = latest.into_values().collect();
+    records.sort_by(|a, b| a.time.cmp(&b.time));
+    records
+}
+
+/// The last word on each model and check that a real engine spoke.
+pub fn last_by_check(records: &[Record]) -> BTreeMap<(&str, &str), &Record> {
+    let real = records.iter().filter(|record| record.is_real());
+    real.map(|record| ((record.model.as_str(), record.check.as_str()), record)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_torn_last_line_loses_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        // SAFETY: no other test reads this variable.
+        unsafe { std::env::set_var("HF_CONFORMANCE_RESULTS", folder.path().join("deep/results.jsonl")) };
+        let record = |check: &str| Record::sample("m", check);
+        append(&record("loads")).unwrap();
+        let place = end();
+        append(&record("half")).unwrap();
+        OpenOptions::new().append(true).open(path()).unwrap().write_all(b"{\"run\": \"1\", \"ti").unwrap();
+        let checks = |place| -> Vec<String> {
+            read_since(place).unwrap().into_iter().map(|record| record.check).collect()
+        };
+        assert_eq!(checks(0), ["loads", "half"]);
+        assert_eq!(checks(place), ["half"]);
+        append(&record("causal")).unwrap();
+        assert_eq!(checks(place), ["half", "causal"]);
+    }
+
+    #[test]
+    fn unreadable_lines_are_counted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("results.jsonl");
+        append_to(&path, &Record::sample("m", "loads")).unwrap();
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"run\": \"1\", \"ti").unwrap();
+        let lines = lines::<Record>(&path).unwrap();
+        assert_eq!((lines.read.len(), lines.unreadable), (1, 1));
+        assert_eq!(super::lines::<Record>(&folder.path().join("none")).unwrap().read.len(), 0);
+    }
+
+    #[test]
+    fn files_that_overlap_count_once_and_other_devices_count_too() {
+        let at = |time: &str, status: &str| Record {
+            time: time.to_owned(),
+            status: status.to_owned(),
+            ..Record::sample("m", "loads")
+        };
+        let gpu = Record { device: Some("cuda:0".to_owned()), ..at("3", "passed") };
+        let merged = merged([at("2", "failed"), gpu, at("1", "passed"), at("2", "failed")]);
+        let found: Vec<_> = merged.iter().map(|record| (&*record.time, &*record.status)).collect();
+        assert_eq!(found, [("2", "failed"), ("3", "passed")]);
+    }
 }

@@ -3,7 +3,7 @@
 //! In: an entry. Out: the checks to generate, and for every other one the reason why not.
 
 use super::entry::{Axis, Entry};
-use crate::task::{Dim, Fill};
+use crate::task::{Dim, Dtype, Fill};
 use serde::Serialize;
 
 /// A property that a generated module proves. What each one does is in `src/check/`, one file each.
@@ -62,6 +62,14 @@ impl Check {
     /// The check of that name.
     pub fn find(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|check| check.name() == name)
+    }
+
+    /// Element type of the program that the check runs.
+    pub fn dtype(self) -> Dtype {
+        match self {
+            Self::Half => Dtype::Bfloat16,
+            _ => Dtype::Float32,
+        }
     }
 
     /// Why the entry's task or its own words leave this check out; `None` when it applies.

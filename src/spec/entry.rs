@@ -16,6 +16,8 @@ use std::path::PathBuf;
 pub struct Spec {
     /// All entries, sorted by family, then by name.
     pub entries: Vec<Entry>,
+    /// Models that cannot be tested yet, in the order of their files.
+    pub missing: Vec<Missing>,
     /// `versions.yaml`.
     pub versions: Versions,
 }
@@ -85,6 +87,17 @@ pub struct Entry {
     pub tolerance: Vec<Debt>,
     /// Where the entry begins.
     pub place: Place,
+}
+
+/// A model that is wanted and cannot be tested yet. It counts as missing, and says why.
+#[derive(Clone, Debug)]
+pub struct Missing {
+    pub name: Name,
+    pub family: Name,
+    /// How far it came: `export`, `load`, `run` or `compare`.
+    pub stage: &'static str,
+    /// The exact error, and what was tried.
+    pub reason: String,
 }
 
 /// How much a model matters; the roster's word.

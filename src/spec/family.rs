@@ -1,10 +1,10 @@
-//! A family file: `family`, `defaults`, `models`.
+//! A family file: `family`, `defaults`, `models`, `missing`.
 //!
 //! In: the tree of a file. Out: a [`Family`], nothing inherited yet.
 
 use super::date::Date;
 use super::decode::At;
-use super::entry::Place;
+use super::entry::{Missing, Place};
 use super::layer::{DEFAULTS_KEYS, Layer, layer};
 use super::name::Name;
 use super::problem::{Problems, quoted};
@@ -20,6 +20,7 @@ pub(super) struct Family {
     pub name: Name,
     pub defaults: Layer,
     pub models: Vec<Model>,
+    pub missing: Vec<Absentee>,
 }
 
 /// An item of `models`.
@@ -34,6 +35,17 @@ pub(super) struct Model {
     pub layer: Layer,
 }
 
+/// An item of `missing`.
+#[derive(Debug)]
+pub(super) struct Absentee {
+    pub missing: Missing,
+    /// Where the name stands.
+    pub name_place: Place,
+}
+
+const STAGES: [(&str, &str); 4] =
+    [("export", "export"), ("load", "load"), ("run", "run"), ("compare", "compare")];
+
 impl Model {
     /// Where `like` stands, or the item that has none.
     pub fn like_place(&self) -> &Place {
@@ -44,12 +56,15 @@ impl Model {
 /// Reads a family file; `None` when it cannot be told which models it holds.
 pub(super) fn family(file: &Path, root: &Node, today: Date, problems: &mut Problems) -> Option<Family> {
     let what = file.file_name().unwrap_or_default().to_string_lossy();
-    let record = root.record(&what, &["family", "defaults", "models"], problems)?;
+    let record = root.record(&what, &["family", "defaults", "models", "missing"], problems)?;
     let name = record.need("family", problems).and_then(|node| family_name(file, node, problems));
     let defaults = record.get("defaults").map(|node| defaults(node, today, problems)).unwrap_or_default();
     let items = record.need("models", problems).and_then(|node| node.list("models", problems));
     let models = items?.iter().filter_map(|node| model(node, today, problems)).collect();
-    Some(Family { name: name?, defaults, models })
+    let name = name?;
+    let absent = record.get("missing").and_then(|node| node.list("missing", problems)).unwrap_or_default();
+    let missing = absent.iter().filter_map(|node| absentee(&name, node, problems)).collect();
+    Some(Family { name, defaults, models, missing })
 }
 
 /// The family's name, which is its file's.
@@ -87,4 +102,15 @@ fn model(node: &Node, today: Date, problems: &mut Problems) -> Option<Model> {
     let (name, name_node) = name?;
     let like = like.flatten().map(|(value, node)| At { place: node.place.clone(), value: value.to_owned() });
     Some(Model { name, name_place: name_node.place.clone(), place: node.place.clone(), like, layer })
+}
+
+/// `{name: jukebox, stage: export, reason: "…"}`
+fn absentee(family: &Name, node: &Node, problems: &mut Problems) -> Option<Absentee> {
+    let record = node.record("missing[]", &["name", "stage", "reason"], problems)?;
+    let name_node = record.need("name", problems);
+    let name = name_node.and_then(|node| name("name", node, problems));
+    let stage = record.need("stage", problems).and_then(|node| node.choice("stage", &STAGES, problems));
+    let reason = record.need("reason", problems).and_then(|node| node.text("reason", problems));
+    let missing = Missing { name: name?, family: family.clone(), stage: stage?, reason: reason?.to_owned() };
+    Some(Absentee { missing, name_place: name_node?.place.clone() })
 }

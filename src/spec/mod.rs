@@ -77,8 +77,9 @@ pub fn parse(files: &[File], today: Date) -> Result<Spec, Vec<Problem>> {
     let versions = read_versions(versions.first().copied(), &mut problems);
     let families: Vec<_> = families.into_iter().map(|file| read_family(file, today, &mut problems)).collect();
     let entries = resolve::resolve(&families, versions.as_ref(), &mut problems);
+    let missing = resolve::missing(&families, &mut problems);
     match versions {
-        Some(versions) if problems.count() == 0 => Ok(Spec { entries, versions }),
+        Some(versions) if problems.count() == 0 => Ok(Spec { entries, missing, versions }),
         _ => Err(problems.sorted()),
     }
 }

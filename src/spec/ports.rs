@@ -7,7 +7,7 @@ use super::problem::{Problems, one_of, quoted};
 use super::tree::{Field, Node, Value};
 use crate::task::{Dim, Dtype, Fill, Input, Output, Range, Shape};
 
-const FILLS: [(&str, Fill); 7] = [
+const FILLS: [(&str, Fill); 8] = [
     ("tokens", Fill::Tokens),
     ("mask", Fill::Mask),
     ("positions", Fill::Positions),
@@ -15,6 +15,7 @@ const FILLS: [(&str, Fill); 7] = [
     ("uniform", Fill::Uniform),
     ("boxes", Fill::Boxes),
     ("ones", Fill::Ones),
+    ("kinds", Fill::Kinds),
 ];
 
 const RANGES: [(&str, Range); 4] = [
@@ -81,16 +82,16 @@ fn dim(node: &Node, what: &str, problems: &mut Problems) -> Option<Dim> {
     }
 }
 
-/// A word, or `{integers: [low, high]}`.
+/// A word, `{integers: [low, high]}` or `{values: [first, second]}`.
 fn fill(node: &Node, what: &str, problems: &mut Problems) -> Option<Fill> {
+    const RECORDS: [&str; 2] = ["{integers: [low, high]}", "{values: [number, ...]}"];
     let what = format!("{what}.fill");
     match &node.value {
-        Value::Map(_) => integers(node, &what, problems),
+        Value::Map(_) => numbers(node, &what, problems),
         Value::Text(word) => {
             let found = FILLS.iter().find(|(name, _)| name == word).map(|(_, fill)| *fill);
             if found.is_none() {
-                let hint =
-                    one_of(word, FILLS.iter().map(|(name, _)| *name).chain(["{integers: [low, high]}"]));
+                let hint = one_of(word, FILLS.iter().map(|(name, _)| *name).chain(RECORDS));
                 problems.add(&node.place, format!("unknown `{what}` {}{hint}", quoted(word)));
             }
             found
@@ -99,14 +100,24 @@ fn fill(node: &Node, what: &str, problems: &mut Problems) -> Option<Fill> {
     }
 }
 
+/// A fill with numbers of its own.
+fn numbers(node: &Node, what: &str, problems: &mut Problems) -> Option<Fill> {
+    let record = node.record(what, &["integers", "values"], problems)?;
+    if let Some(node) = record.get("values") {
+        let what = format!("{what}.values");
+        let items = node.list(&what, problems)?.iter();
+        let values: Option<Vec<i64>> =
+            items.map(|item| item.integer(&what, i64::MIN..=i64::MAX, problems)).collect();
+        return values.map(|values| Fill::Values { values: values.leak() });
+    }
+    integers(record.need("integers", problems)?, &format!("{what}.integers"), problems)
+}
+
 fn integers(node: &Node, what: &str, problems: &mut Problems) -> Option<Fill> {
-    let record = node.record(what, &["integers"], problems)?;
-    let what = format!("{what}.integers");
-    let node = record.need("integers", problems)?;
-    let bounds = node.list(&what, problems)?;
+    let bounds = node.list(what, problems)?;
     if let [low, high] = bounds {
-        let low = low.integer(&what, i64::MIN..=i64::MAX, problems)?;
-        let high = high.integer(&what, i64::MIN..=i64::MAX, problems)?;
+        let low = low.integer(what, i64::MIN..=i64::MAX, problems)?;
+        let high = high.integer(what, i64::MIN..=i64::MAX, problems)?;
         if low < high {
             return Some(Fill::Integers { low, high });
         }
@@ -119,17 +130,20 @@ fn integers(node: &Node, what: &str, problems: &mut Problems) -> Option<Fill> {
 fn natural_dtype(fill: Fill) -> Dtype {
     match fill {
         Fill::Normal | Fill::Uniform | Fill::Ones => Dtype::Float32,
-        Fill::Tokens | Fill::Mask | Fill::Positions | Fill::Boxes | Fill::Integers { .. } => Dtype::Int64,
+        _ => Dtype::Int64,
     }
 }
 
 /// Why a fill cannot make such a tensor.
 fn misfit(fill: Fill, dtype: Dtype, shape: &Shape) -> Option<String> {
-    let whole = matches!(fill, Fill::Tokens | Fill::Positions | Fill::Integers { .. });
+    let whole = matches!(fill, Fill::Tokens | Fill::Positions | Fill::Values { .. });
     let real = matches!(fill, Fill::Normal | Fill::Uniform);
     match fill {
         Fill::Boxes if shape.last() != Some(&Dim::Size(4)) => {
             Some("the last dimension of boxes must be 4".to_owned())
+        }
+        Fill::Values { values } if shape.last() != Some(&Dim::Size(values.len())) => {
+            Some(format!("the last dimension of these values must be {}", values.len()))
         }
         _ if whole && dtype != Dtype::Int64 => Some(format!("this fill makes int64, not {}", dtype.name())),
         _ if real && !dtype.is_float() => Some(format!("this fill makes a float, not {}", dtype.name())),

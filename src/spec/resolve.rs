@@ -4,7 +4,7 @@
 
 use super::assemble;
 use super::decode::unknown;
-use super::entry::{Entry, Versions};
+use super::entry::{Entry, Missing, Place, Versions};
 use super::family::{Family, Model};
 use super::layers::Layers;
 use super::problem::{Problems, quoted};
@@ -43,6 +43,25 @@ pub(super) fn resolve(
         .collect();
     entries.sort_by(|a, b| (&a.family, &a.name).cmp(&(&b.family, &b.name)));
     entries
+}
+
+/// What the families miss; nothing can be missing and there.
+pub(super) fn missing(families: &[Option<Family>], problems: &mut Problems) -> Vec<Missing> {
+    let families = || families.iter().flatten();
+    let models: HashMap<&str, &Place> = families()
+        .flat_map(|family| &family.models)
+        .map(|model| (model.name.as_str(), &model.name_place))
+        .collect();
+    let mut missing = Vec::new();
+    for absentee in families().flat_map(|family| &family.missing) {
+        let name = absentee.missing.name.as_str();
+        if let Some(place) = models.get(name) {
+            let message = format!("{} is missing and there ({place})", quoted(name));
+            problems.add_between(&absentee.name_place, place, message);
+        }
+        missing.push(absentee.missing.clone());
+    }
+    missing
 }
 
 /// The models by name. Modules and results are named after models, so no two may meet, in any family.

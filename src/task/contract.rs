@@ -124,6 +124,11 @@ pub enum Fill {
     Integers { low: i64, high: i64 },
     /// Ones.
     Ones,
+    /// 0 for words, 1 where the first of the entry's placeholders stands, 2 for the second: token types of
+    /// models that see. The shape is that of the tokens.
+    Kinds,
+    /// These numbers along the last dimension, which has as many: sizes of images, which other inputs fit.
+    Values { values: &'static [i64] },
 }
 
 /// Which values an output may hold, beyond being finite.

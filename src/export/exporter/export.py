@@ -81,6 +81,7 @@ def _manifest(
         "class": type(eager).__name__,
         "module": type(eager).__module__,
         "model_type": eager.config.model_type,
+        "model_types": model.model_types(eager),
         "checkpoint": job.checkpoint,
         "weights": job.weights,
         "seed": job.seed,

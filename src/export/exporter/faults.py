@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from transformers import masking_utils
 
-from .adapters import replaced
+from .adapters.common import replaced
 from .errors import ExportError, nearest
 from .job import Job
 from .program import HEALTHY, Hooks, Program, Tensors, evaluate, first_tensor, trace

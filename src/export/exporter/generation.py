@@ -1,26 +1,41 @@
-"""Greedy decoding with the model's own cache.
+"""Greedy decoding by the library, with the model's own cache where it has one that works.
 
 In: a model and prompts. Out: the new tokens, and the ids that a loop over the program needs to repeat them.
 """
+
+from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import GenerationConfig, GenerationMixin
 
+from .calls import completed
 from .errors import ExportError, stage
 from .inputs import fill, padding_id
 from .job import Case, Job, Json
 from .model import Config, token_id
-from .program import Tensors
+from .program import Tensors, evaluate
 
 ROWS = 2
 # A token that first appears this late can be made the end of the text without making the test short.
 LATE = 11
+# Types whose cache does not repeat what the model computes without one; they are decoded without it.
+UNCACHED = frozenset(
+    {
+        # BltModel builds its cache from a `num_hidden_layers` that BltConfig has not.
+        "blt",
+        # CpmAntModel lets earlier tokens see later ones, and a cache does not.
+        "cpmant",
+        # RwkvSelfAttention adds a cached [batch, hidden] to a row of [batch, 1, hidden], and mixes the rows.
+        "rwkv",
+    }
+)
 
 
 def generate(model: nn.Module, job: Job, dims: dict[str, int]) -> tuple[Tensors, Json]:
     """The tensors of the case `generate`, and what the manifest says about it."""
-    decoder_only = not model.config.is_encoder_decoder
+    decoder_only = job.generation.grows != "decoder_input_ids"
     # A decoder goes on where the row ends, so its padding must stand before the prompt.
     padding = "left" if decoder_only and job.padding != "none" else job.padding
     prompts = fill(job, model.config, dims, _case(job), padding)
@@ -57,10 +72,11 @@ def _case(job: Job) -> Case:
 
 
 def _start(config: Config) -> int:
-    for name in ("decoder_start_token_id", "bos_token_id"):
-        value = getattr(config, name, None)
-        if value is not None:
-            return value
+    for owner in (config, getattr(config, "text_config", None)):
+        for name in ("decoder_start_token_id", "bos_token_id"):
+            value = getattr(owner, name, None)
+            if value is not None:
+                return value
     raise ExportError(
         f"generate: {type(config).__name__} has no decoder_start_token_id"
     )
@@ -68,11 +84,13 @@ def _start(config: Config) -> int:
 
 def _greedy(model: nn.Module, job: Job, prompts: Tensors, facts: Json) -> Tensor:
     """New tokens of the library's own greedy loop, past any `generate` that the class overrides."""
+    if not isinstance(model, GenerationMixin):
+        return _without_library(model, job, prompts, facts)
     config = GenerationConfig(
         do_sample=False,
         num_beams=1,
         max_new_tokens=job.new_tokens,
-        use_cache=True,
+        use_cache=model.config.model_type not in UNCACHED,
         eos_token_id=facts["eos"],
         pad_token_id=facts["pad"],
         decoder_start_token_id=facts["start"],
@@ -83,10 +101,85 @@ def _greedy(model: nn.Module, job: Job, prompts: Tensors, facts: Json) -> Tensor
         for name, value in prompts.items()
         if name != job.generation.positions
     }
+    loop = LOOPS.get(model.config.model_type, GenerationMixin.generate)
     with torch.no_grad():
-        tokens = GenerationMixin.generate(model, **given, generation_config=config)
+        given = completed(model, given)
+        tokens = loop(model, **given, generation_config=config)
     prompt = prompts.get(job.generation.grows)
     return tokens[:, 1 if prompt is None else prompt.shape[1] :]
+
+
+def _without_library(
+    model: nn.Module, job: Job, prompts: Tensors, facts: Json
+) -> Tensor:
+    """New tokens of classes that transformers 4 no longer lets generate: each step reads the whole row again."""
+    names, inputs = job.generation, dict(prompts)
+    if names.grows not in inputs:
+        inputs[names.grows] = torch.full((ROWS, 1), facts["start"])
+    grown: list[Tensor] = []
+    ended = torch.zeros(ROWS, dtype=torch.bool)
+    while len(grown) < facts["new_tokens"] and not ended.all():
+        outputs, _ = evaluate(model, job, inputs, [])
+        best = outputs[names.logits][:, -1].argmax(dim=-1)
+        grown.append(torch.where(ended, facts["pad"], best))
+        ended |= grown[-1] == (-1 if facts["eos"] is None else facts["eos"])
+        following = {names.grows: grown[-1][:, None]}
+        if names.mask:
+            following[names.mask] = torch.ones(ROWS, 1, dtype=torch.int64)
+        if names.positions:
+            following[names.positions] = inputs[names.positions][:, -1:] + 1
+        for name, values in following.items():
+            inputs[name] = torch.cat([inputs[name], values], dim=1)
+    return torch.stack(grown, dim=1)
+
+
+def _own(model: nn.Module, **given: Any) -> Tensor:
+    """The class's `generate`, which is the library's loop over its inner language model."""
+    return model.generate(**given)
+
+
+def _rag(model: nn.Module, generation_config: GenerationConfig, **given: Any) -> Tensor:
+    """RAG's own loop, which starts from documents; it does not translate `max_new_tokens`, and counts the start."""
+    generation_config.max_length = generation_config.max_new_tokens + 1
+    return model.generate(generation_config=generation_config, **given)
+
+
+def _blip(model: nn.Module, pixel_values: Tensor, **given: Any) -> Tensor:
+    """BLIP's `generate` without its first act, which is to change the prompt's first and last token.
+
+    Places are counted from the start of the row, as the class's forward counts them.
+    """
+    images = model.vision_model(pixel_values=pixel_values).last_hidden_state
+    tokens = given["input_ids"]
+    return GenerationMixin.generate(
+        model.text_decoder,
+        encoder_hidden_states=images,
+        position_ids=torch.arange(tokens.shape[1]).expand_as(tokens),
+        **given,
+    )
+
+
+def _uncached(
+    model: nn.Module, generation_config: GenerationConfig, **given: Any
+) -> Tensor:
+    """The library's loop without a cache.
+
+    GitModel.forward adds the cache's length to positions that the library already counts past it.
+    """
+    generation_config.use_cache = False
+    return GenerationMixin.generate(model, generation_config=generation_config, **given)
+
+
+# Model types whose classes are not made for the library's loop: what inside them is.
+LOOPS: dict[str, Callable[..., Tensor]] = {
+    "blip": _blip,
+    "blip-2": _own,
+    "git": _uncached,
+    "instructblip": _own,
+    "instructblipvideo": _own,
+    "kosmos-2": _own,
+    "rag": _rag,
+}
 
 
 def late_token(tokens: Tensor) -> int | None:

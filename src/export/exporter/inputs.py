@@ -77,6 +77,10 @@ class _Filler:
                 )
             case "ones":
                 return torch.ones(shape)
+            case "kinds":
+                return self._kinds(entry)
+            case "values":
+                return torch.tensor(entry.fill["values"]).expand(shape).clone()
         raise ExportError(f"input {entry.name!r} has an unknown fill {entry.kind!r}")
 
     def _shape(self, entry: Input) -> list[int]:
@@ -94,8 +98,9 @@ class _Filler:
         return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
 
     def _holds_placeholders(self, entry: Input) -> bool:
-        """Placeholders stand in the job's first token input."""
-        return entry.name == self.job.of_kind("tokens")[0].name
+        """Placeholders stand in `input_ids`, or in the first token input where there are none."""
+        names = [tokens.name for tokens in self.job.of_kind("tokens")]
+        return entry.name == ("input_ids" if "input_ids" in names else names[0])
 
     def _mask(self, entry: Input) -> Tensor:
         """Row 0 is unpadded, every further row has more zeros, never as many as to cut a placeholder."""
@@ -141,6 +146,26 @@ class _Filler:
         if self._holds_placeholders(entry):
             self._place(tokens, mask)
         return tokens
+
+    def _kinds(self, entry: Input) -> Tensor:
+        """Which placeholder stands where, counted from 1; 0 for words."""
+        tokens = next(
+            (
+                tokens
+                for tokens in self.job.of_kind("tokens")
+                if self._holds_placeholders(tokens) and tokens.shape == entry.shape
+            ),
+            None,
+        )
+        if tokens is None:
+            raise ExportError(
+                f"no tokens with placeholders have the shape of {entry.name!r}"
+            )
+        held = self._tokens(tokens)
+        kinds = torch.zeros_like(held)
+        for kind, (token, _) in enumerate(self.copies, 1):
+            kinds[held == token] = kind
+        return kinds
 
     def _place(self, tokens: Tensor, mask: Tensor) -> None:
         """Writes the placeholders right after each row's first real token."""

@@ -5,13 +5,18 @@ in eval mode, fp32, with weights that let every output vary, and the sizes that 
 symbols of the task.
 """
 
-import importlib
+import importlib.util
 import math
+import re
+from collections.abc import Container, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from transformers.pytorch_utils import Conv1D
 
@@ -22,14 +27,23 @@ Config = transformers.PretrainedConfig
 # Config attributes that choose the plain formula: no cache among the outputs, and experts multiplied in a way
 # that neither branches on data nor refuses fp64.
 PLAIN = {"use_cache": False, "_experts_implementation": "batched_mm"}
+# Attributes of OmDet-Turbo that keep embeddings of texts between calls, whatever the model is converted to.
+KEEPERS = frozenset({"language_cache_class", "language_cache_prompt"})
 # Standard deviation of embeddings, and of a linear layer's output for inputs near 1. With equal shares of
 # both, a model with tied embeddings repeats its last token for ever; layers must outweigh embeddings.
 EMBEDDING = 0.5
 GAIN = 1.5
-# Ids that models read from their config although config classes no longer declare them.
-GENERATION_IDS = frozenset(
+# Torch's own norms: their weight is a factor near 1, wherever `init_weights` starts it (EfficientNet near 0).
+NORMS = (_NormBase, nn.LayerNorm, nn.GroupNorm)
+# Attributes that models read from their config although config classes do not, or no longer, declare them.
+UNDECLARED = frozenset(
     name for name in vars(transformers.GenerationConfig()) if name.endswith("_token_id")
-)
+) | {
+    "global_head_dim",
+    "head_dim",
+    "num_key_value_heads",
+    "rope_theta",
+}
 
 
 def find_class(job: Job) -> type[nn.Module]:
@@ -57,6 +71,8 @@ def build(job: Job) -> nn.Module:
         for name, value in PLAIN.items():
             if hasattr(config, name):
                 setattr(config, name, value)
+    for name in KEEPERS & vars(model).keys():
+        getattr(model, name).put = lambda key, value: None
     return model.eval().requires_grad_(False)
 
 
@@ -111,24 +127,60 @@ def _random(model_class: Any, job: Job) -> nn.Module:
     config = _configure(model_class.config_class, job.config)
     config._attn_implementation = "eager"
     torch.manual_seed(job.seed)
-    model = model_class(config)
+    with _forgiving(model_class):
+        model = model_class(config)
     randomise(model, job.seed)
     return model
 
 
+@contextmanager
+def _forgiving(model_class: Any) -> Iterator[None]:
+    """Lets a module be whose initialisation reaches for a parameter that it has not (ViT-Hybrid's mask token).
+
+    Such a class can only be built by `from_pretrained`; what a module's own initialisation leaves, is randomised.
+    """
+    owner = next(base for base in model_class.__mro__ if "_init_weights" in vars(base))
+    original = owner._init_weights
+
+    def forgiving(self: nn.Module, module: nn.Module) -> None:
+        with suppress(AttributeError):
+            original(self, module)
+
+    owner._init_weights = forgiving
+    try:
+        yield
+    finally:
+        owner._init_weights = original
+
+
 def _configure(config_class: type[Config], overrides: Json) -> Config:
     """The config; a class that is made of two configs, and has no default of its own, must be given both."""
-    default = Config() if config_class.has_no_defaults_at_init else config_class()
+    if not config_class.has_no_defaults_at_init:
+        return config_class(**_checked(config_class(), overrides, vars(config_class)))
+    default = Config()
+    for name in getattr(config_class, "__dataclass_fields__", {}):
+        if not hasattr(default, name):
+            setattr(default, name, None)
     return config_class(**_checked(default, overrides))
 
 
-def _checked(default: Config, overrides: Json) -> Json:
+def _checked(default: Config, overrides: Json, declared: Container[str] = ()) -> Json:
     """The overrides, known attributes only, with sub-configs told their model type."""
+    # Some configs differ by layer and refuse to be asked for one value; a default is only looked at.
+    default.allow_global_per_layer_attribute_access = True
     kwargs = {}
     for name, value in overrides.items():
-        inner = _inner(getattr(default, name, None), value)
+        # Not read as attributes: one that differs from layer to layer (gemma4's head_dim) refuses that.
+        inner = _inner(vars(default).get(name), value)
         composed = inner is not None and type(default) is Config
-        if not (hasattr(default, name) or name in GENERATION_IDS or composed):
+        known = (
+            name in vars(default)
+            or name in default.attribute_map
+            or hasattr(type(default), name)
+            or name in declared
+            or name in UNDECLARED
+        )
+        if not (known or composed or _is_read(default, name)):
             hint = nearest(name, [*vars(default), *default.attribute_map])
             raise ExportError(f"{type(default).__name__} has no {name!r}{hint}")
         kwargs[name] = (
@@ -137,6 +189,28 @@ def _checked(default: Config, overrides: Json) -> Json:
             else {"model_type": inner.model_type} | _checked(inner, value)
         )
     return kwargs
+
+
+def _is_read(default: Config, name: str) -> bool:
+    """Whether the modeling code reads an attribute that its config class does not declare.
+
+    Hub configs carry such attributes (deberta-v2's `conv_kernel_size`); config classes keep what they are given.
+    Models made of another model (RetriBERT) read what that one reads.
+    """
+    read = re.compile(rf"""config(\.{name}\b|, ["']{name}["'])""")
+    path = type(default).__module__.replace(".configuration_", ".modeling_")
+    text = _source(path)
+    others = re.findall(r"^from (\.+[\w.]*modeling_\w+) import", text, re.MULTILINE)
+    package = path.rpartition(".")[0]
+    paths = [importlib.util.resolve_name(other, package) for other in others]
+    return any(read.search(found) for found in (text, *map(_source, paths)))
+
+
+def _source(path: str) -> str:
+    """The text of a module, empty where there is none."""
+    module = importlib.util.find_spec(path)
+    origin = module and module.origin
+    return Path(origin).read_text() if origin else ""
 
 
 def _inner(default: Any, value: Any) -> Config | None:
@@ -178,12 +252,19 @@ def randomise(model: nn.Module, seed: int) -> None:
             scale = _scale(owner, parameter)
             if scale is not None:
                 parameter.copy_(scale * normal(parameter))
+            elif isinstance(owner, NORMS) and parameter is owner.weight:
+                parameter.copy_(1 + 0.1 * normal(parameter))
             elif parameter.ndim < 2 or parameter.std(correction=0) == 0:
                 parameter.add_(0.1 * normal(parameter))
             else:
-                parameter.mul_(max(1.0, 0.1 / parameter.std().item()))
+                # SAM starts its matrix of frequencies a hundred times wider than checkpoints have it.
+                spread = parameter.std().item()
+                parameter.mul_(min(max(spread, 0.1), 1.0) / spread)
         for name, buffer in sorted(model.named_buffers()):
-            if name.endswith("running_mean"):
+            # Codebooks of audio codecs are buffers of zeros until they are trained.
+            if name.endswith(("embed", "embed_sum")) and buffer.ndim == 2:
+                buffer.copy_(EMBEDDING * normal(buffer))
+            elif name.endswith("running_mean"):
                 buffer.copy_(0.1 * normal(buffer))
             elif name.endswith("running_var"):
                 buffer.copy_(0.5 + torch.rand(buffer.shape, generator=generator))
@@ -202,3 +283,13 @@ def _scale(owner: nn.Module, parameter: Tensor) -> float | None:
     if isinstance(owner, _ConvNd):
         return 1 / math.sqrt(parameter[0].numel())
     return None
+
+
+def model_types(eager: nn.Module) -> list[str]:
+    """The architectures that run in a model: its own and those of the models inside it."""
+    inside = (
+        module
+        for module in eager.modules()
+        if isinstance(module, transformers.PreTrainedModel)
+    )
+    return sorted({module.config.model_type for module in inside})

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from .adapters import adapted
+from .calls import completed, forward_of, parameters_of
 from .errors import ExportError, stage
 from .job import Job
 
@@ -30,6 +31,17 @@ class Hooks:
 
 
 HEALTHY = Hooks()
+# Between a keyword of forward and the place inside it: `states__full__0` is `states={"full": (tensor, …)}`.
+NESTED = "__"
+# Model types whose outputs hold more than the task's: patches before or after the words, words that are never
+# written and have no finite score.
+VIEWS: dict[str, Callable[[nn.Module, Tensor, int], Tensor]] = {
+    "chameleon": lambda model, logits, _: logits[
+        ..., : min(model.model.vocabulary_mapping.image_tokens)
+    ],
+    "git": lambda _, logits, length: logits[:, -length:],
+    "layoutlmv3": lambda _, logits, length: logits[:, :length],
+}
 
 
 class Program(nn.Module):
@@ -55,8 +67,31 @@ def run(
 ) -> tuple[Tensors, Tensors]:
     """Calls the model; the task's outputs and, in order of execution, those of the named layers."""
     with _recorded(model, layers) as seen:
-        result = model(**inputs, **_switches(model))
-    return _promised(job, result), seen
+        result = forward_of(model)(
+            **nested(completed(model, inputs)), **_switches(model)
+        )
+    outputs = _promised(job, result)
+    view = VIEWS.get(model.config.model_type)
+    if view:
+        length = inputs["input_ids"].shape[1]
+        outputs = {name: view(model, value, length) for name, value in outputs.items()}
+    return outputs, seen
+
+
+def nested(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """The keywords of forward: inputs named `keyword__place` become mappings, or tuples where places are numbers."""
+    inner: dict[str, dict[str, Any]] = {}
+    for name, value in inputs.items():
+        if NESTED in name:
+            keyword, _, place = name.partition(NESTED)
+            inner.setdefault(keyword, {})[place] = value
+    plain = {name: value for name, value in inputs.items() if NESTED not in name}
+    return plain | {keyword: _container(held) for keyword, held in inner.items()}
+
+
+def _container(places: dict[str, Any]) -> Any:
+    held = nested(places)
+    return tuple(held.values()) if all(map(str.isdigit, held)) else held
 
 
 def evaluate(
@@ -78,9 +113,9 @@ def trace(program: Program, inputs: Tensors) -> torch.jit.ScriptModule:
 
 def check_inputs(model: nn.Module, job: Job) -> None:
     """Every input must be a keyword of forward: a catch-all `**kwargs` would swallow it in silence."""
-    takes = inspect.signature(model.forward).parameters
+    takes = parameters_of(model)
     for entry in job.inputs:
-        if entry.name not in takes:
+        if entry.name.split(NESTED)[0] not in takes:
             raise ExportError(
                 f"{job.class_name}.forward takes no {entry.name!r}; "
                 f"add `without: [{entry.name}]` to the entry"
@@ -94,7 +129,8 @@ def find_layers(model: nn.Module, job: Job, inputs: Tensors) -> list[str]:
             f"{path}.{child}".lstrip(".")
             for path, module in model.named_modules()
             if isinstance(module, container)
-            for child in module._modules
+            for child, inner in module._modules.items()
+            if inner is not None
         ]
         _, seen = evaluate(model, job, inputs, paths)
         if seen:
@@ -150,10 +186,18 @@ def _switches(model: nn.Module) -> dict[str, bool]:
 
 
 def _promised(job: Job, result: Any) -> Tensors:
-    names = list(result) if isinstance(result, Mapping) else [type(result).__name__]
+    """The task's outputs; what an output holds has its name and its key, `logits_0`, `text_output_pooler_output`."""
+    if isinstance(result, Tensor) and len(job.outputs) == 1:
+        # A bare tensor has no name of its own: it is what the entry calls its only output.
+        return {job.outputs[0].name: result}
+    given = dict(result) if isinstance(result, Mapping) else {type(result).__name__: 0}
+    for name, value in list(given.items()):
+        items = enumerate(value) if isinstance(value, tuple | list) else ()
+        items = value.items() if isinstance(value, Mapping) else items
+        given |= {f"{name}_{key}": item for key, item in items}
     for entry in job.outputs:
-        if entry.name not in names:
+        if entry.name not in given:
             raise ExportError(
-                f"task {job.task} promises {entry.name!r}, {job.class_name} returns {', '.join(names)}"
+                f"task {job.task} promises {entry.name!r}, {job.class_name} returns {', '.join(given)}"
             )
-    return {entry.name: result[entry.name] for entry in job.outputs}
+    return {entry.name: given[entry.name] for entry in job.outputs}

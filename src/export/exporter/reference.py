@@ -13,6 +13,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from . import contract
+from .adapters.common import forget
 from .job import Job
 from .program import Tensors, evaluate
 
@@ -62,8 +63,22 @@ def layer_names(job: Job, tensors: Tensors) -> list[str]:
 
 
 def converted(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """A copy of the model with that element type."""
-    return copy.deepcopy(model).to(dtype)
+    """A copy of the model with that element type, which keeps nothing of earlier runs.
+
+    Complex buffers stay complex, which `to` would cut to their real part. `train` drops what a class keeps for
+    evaluation (LeViT).
+    """
+    copied = copy.deepcopy(model)
+    complexes = {
+        name: buffer for name, buffer in copied.named_buffers() if buffer.is_complex()
+    }
+    copied.to(dtype).train().eval()
+    wide = torch.complex128 if dtype is torch.float64 else torch.complex64
+    for name, buffer in complexes.items():
+        owner, _, attribute = name.rpartition(".")
+        setattr(copied.get_submodule(owner), attribute, buffer.to(wide))
+    forget(copied)
+    return copied
 
 
 def cast(inputs: Tensors, dtype: torch.dtype) -> Tensors:

@@ -5,7 +5,6 @@ request, `{"name", "draft"}` or `{"name", "stage", "reason"}`. Each request is w
 or a time-out costs one name.
 """
 
-import inspect
 import json
 import math
 import os
@@ -20,6 +19,7 @@ import transformers
 from torch import nn
 
 from . import contract, generation, inputs, model, reference
+from .calls import parameters_of
 from .errors import ExportError, nearest, reason
 from .find import Found, find
 from .job import Case, Job, Json
@@ -315,7 +315,7 @@ def less(config: Json, path: tuple[str, ...]) -> Json:
 
 def _ports(draft: Draft, eager: nn.Module) -> None:
     """Drops inputs that the class does not take; takes the class's main input where the task has another."""
-    takes = inspect.signature(eager.forward).parameters
+    takes = parameters_of(eager)
     own = [port["name"] for port in _inputs(draft)]
     draft.without = [name for name in own if name not in takes]
     main = eager.main_input_name

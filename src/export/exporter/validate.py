@@ -7,14 +7,14 @@ In: `{"entries": [{"model", "class", "task", "config"}]}` on stdin. Out: a JSON 
 import json
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 import transformers
 
-from .errors import nearest
+from .errors import ExportError, nearest
 from .find import MAPPINGS, classes, tasks
 from .job import Json
-from .model import GENERATION_IDS, Config, _inner
+from .model import Config, _checked, _inner
 
 
 def main() -> None:
@@ -41,28 +41,34 @@ def faults(entry: Json) -> Iterator[tuple[str, str]]:
         better = classes(config_class.model_type, task)
         hint = f"; its class for {task} is {' or '.join(better)}" if better else ""
         yield "task", f"{name} is the auto model of {', '.join(sorted(own))}, not of {task}{hint}"
+    declared = vars(config_class)
     try:
-        default = Config() if config_class.has_no_defaults_at_init else config_class()
+        if config_class.has_no_defaults_at_init:
+            default, declared = Config(), getattr(config_class, "__dataclass_fields__", {})
+        else:
+            default = config_class()
     except Exception as error:
         yield "class", f"{config_class.__name__} cannot be made: {error}"
         return
-    yield from unknown(default, entry["config"], "config")
+    yield from unknown(default, entry["config"], "config", declared)
 
 
-def unknown(default: Config, config: Json, path: str) -> Iterator[tuple[str, str]]:
-    """Keys of a config that are no attributes of its class."""
+def unknown(default: Config, config: Json, path: str, declared: Container[str] = ()) -> Iterator[tuple[str, str]]:
+    """Keys of a config that its class does not know, as the exporter sees it."""
     for name, value in config.items():
         try:
-            inner = _inner(getattr(default, name, None), value)
+            inner = _inner(vars(default).get(name), value)
         except Exception as error:
             yield f"{path}.{name}.model_type", str(error).splitlines()[0]
             continue
-        composed = inner is not None and type(default) is Config
-        if not (hasattr(default, name) or name in GENERATION_IDS or composed):
-            hint = nearest(name, [*vars(default), *default.attribute_map])
-            yield f"{path}.{name}", f"{type(default).__name__} has no '{name}'{hint}"
-        elif inner is not None:
-            yield from unknown(inner, value, f"{path}.{name}")
+        shallow = value if inner is None else {"model_type": inner.model_type}
+        try:
+            _checked(default, {name: shallow}, declared)
+        except ExportError as error:
+            yield f"{path}.{name}", str(error)
+        else:
+            if inner is not None:
+                yield from unknown(inner, value, f"{path}.{name}")
 
 
 if __name__ == "__main__":

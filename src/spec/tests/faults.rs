@@ -175,6 +175,14 @@ const SPEC: &[(&str, Files)] = &[
         "an unreadable file hides no model that others are like",
         &[("a.yaml", b"family: a\nmodels: [{name: x, like: y}]\n"), ("b.yaml", b"family: [\n")],
     ),
+    (
+        "missing and there",
+        &[("text.yaml", b"family: text\ndefaults: {class: A, task: fill-mask, axes: {batch: [2, 3], sequence: [5, 7]}}\nmodels: [{name: a}]\nmissing: [{name: a, stage: export, reason: no}]\n")],
+    ),
+    (
+        "missing: an unknown stage, no reason",
+        &[("text.yaml", b"family: text\nmodels: []\nmissing: [{name: a, stage: exprt}]\n")],
+    ),
     ("versions: empty", &[("versions.yaml", b"")]),
     ("versions: no sources", &[("versions.yaml", b"python: {torch: 2.11.0}\n")]),
     ("versions: a number", &[("versions.yaml", b"python: {torch: 2.11}\nsources: {}\n")]),

@@ -1,0 +1,102 @@
+//! The Python side: one process that answers a request a line.
+//!
+//! In: a ready environment. Out: times and memory of eager models, as `exporter/bench.py` measures them.
+
+use super::{Pick, to_json};
+use crate::engine::Device;
+use crate::export;
+use crate::failure::{At, Failure, Stage};
+use crate::report::speed::Side;
+use crate::spec::{Entry, Versions};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+
+/// A running process; it ends when this is dropped.
+pub struct Python {
+    child: Child,
+    requests: Option<ChildStdin>,
+    replies: BufReader<ChildStdout>,
+    /// Holds the package while the process runs.
+    _python: export::Python,
+}
+
+impl Python {
+    /// Starts a process that finds the classes of `source`.
+    ///
+    /// # Errors
+    /// Stage `export`: no Python environment, or it does not start.
+    pub fn start(source: &str, versions: &Versions) -> Result<Self, Failure> {
+        let python = export::Python::ready(versions, source)?;
+        let mut child = python
+            .command("exporter.bench")?
+            .env("NVIDIA_TF32_OVERRIDE", "0")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            // Warnings of models: thousands of lines that say nothing about speed.
+            .stderr(Stdio::null())
+            .spawn()
+            .at(Stage::Export, "exporter.bench")?;
+        let (Some(requests), Some(replies)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(Failure::new(Stage::Export, "Python has no pipes"));
+        };
+        Ok(Self { child, requests: Some(requests), replies: BufReader::new(replies), _python: python })
+    }
+
+    /// Builds the entry's model and runs it once.
+    pub(super) fn load(&mut self, entry: &Entry, folder: &Path, device: Device) -> Result<Side, Failure> {
+        let mut job = serde_json::to_value(entry.job()).at(Stage::Export, &entry.name)?;
+        for (name, value) in [("key", json!("")), ("directory", json!("")), ("fault", Value::Null)] {
+            job[name] = value;
+        }
+        let folder = std::path::absolute(folder).at(Stage::Export, folder.display())?;
+        self.ask(&json!({"command": "load", "job": job, "folder": folder, "device": device.to_string()}))
+    }
+
+    /// Milliseconds of `count` forwards on the picked rows.
+    pub(super) fn time(&mut self, picks: &[Pick], count: usize) -> Result<Vec<f64>, Failure> {
+        let times: Times = self.ask(&json!({"command": "time", "select": to_json(picks), "count": count}))?;
+        Ok(times.seconds.into_iter().map(|seconds| seconds * 1e3).collect())
+    }
+
+    /// How far the process's memory rose since the model was loaded.
+    pub(super) fn peak(&mut self) -> Result<Option<f64>, Failure> {
+        self.ask(&json!({"command": "peak"})).map(|peak: Peak| peak.peak_mib)
+    }
+
+    fn ask<T: DeserializeOwned>(&mut self, request: &Value) -> Result<T, Failure> {
+        let doing = "asking Python";
+        if let Some(requests) = &mut self.requests {
+            writeln!(requests, "{request}").at(Stage::Run, doing)?;
+        }
+        let mut line = String::new();
+        if self.replies.read_line(&mut line).at(Stage::Run, doing)? == 0 {
+            return Err(Failure::new(Stage::Run, "the Python process is gone"));
+        }
+        let reply: Value = serde_json::from_str(&line).at(Stage::Run, doing)?;
+        match reply["error"].as_str() {
+            Some(error) => Err(Failure::new(Stage::Run, format!("eager Python: {error}"))),
+            None => serde_json::from_value(reply).at(Stage::Run, doing),
+        }
+    }
+}
+
+impl Drop for Python {
+    fn drop(&mut self) {
+        // The end of its input ends the process.
+        drop(self.requests.take());
+        let _ = self.child.wait();
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Times {
+    seconds: Vec<f64>,
+}
+
+#[derive(serde::Deserialize)]
+struct Peak {
+    peak_mib: Option<f64>,
+}

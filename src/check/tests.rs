@@ -1,0 +1,334 @@
+//! The checks on a toy model, without libtorch: green when it is healthy, red for the right reason when not.
+//!
+//! The toy is a causal language model written in a few lines of Rust. It looks back at unmasked tokens, by their
+//! ids and their distance; its references are the same sums in float64, rounded where eager would round.
+
+use super::{Bench, body};
+use crate::artifact::{Artifact, Manifest, Parameters, Stops};
+use crate::engine::{Device, Engine, Program, Tensor};
+use crate::failure::Failure;
+use crate::model::{Card, dynamic};
+use crate::report::{About, Record};
+use crate::spec::{Axis, Case, Check};
+use crate::task::{Dtype, Task, Text, TextGeneration};
+use crate::verdict::Outcome;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+const VOCABULARY: usize = 16;
+const AXES: &[(Text, Axis)] = &[dynamic("batch", 2, 3), dynamic("sequence", 6, 9)];
+const CARD: Card = Card {
+    name: "toy",
+    family: "toys",
+    class: "ToyForCausalLM",
+    checkpoint: None,
+    digest: "0123456789abcdef",
+    inputs: TextGeneration::CONTRACT.inputs,
+    outputs: TextGeneration::CONTRACT.outputs,
+    axes: AXES,
+    tolerance: &[],
+};
+
+/// What is wrong with a toy.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Fault {
+    Nothing,
+    Weight,
+    MaskIgnored,
+    FutureSeen,
+    TokensIgnored,
+    PositionsIgnored,
+    LengthBaked,
+    RowsMixed,
+    Noise,
+    Zero,
+    NotANumber,
+    Double,
+    SavedWrong,
+    HalfWrong,
+    OtherParameters,
+    OneOutputMissing,
+    Fails,
+}
+
+struct Toy {
+    fault: Fault,
+    dtype: Dtype,
+    scale: Mutex<f64>,
+    runs: Mutex<usize>,
+}
+
+struct ToyEngine(Fault);
+
+impl Toy {
+    fn new(fault: Fault) -> Self {
+        let scale = if fault == Fault::Weight { 1.001 } else { 1.0 };
+        Self { fault, dtype: Dtype::Float32, scale: Mutex::new(scale), runs: Mutex::new(0) }
+    }
+
+    /// Logits in float64, `[batch, sequence, vocabulary]`.
+    fn logits(&self, ids: &Tensor, mask: &Tensor, positions: &Tensor) -> Vec<f64> {
+        let (rows, length) = (ids.shape()[0], ids.shape()[1]);
+        let at = |tensor: &Tensor, row, position| tensor.int_at(&[row, position]).unwrap() as f64;
+        let scale = *self.scale.lock().unwrap();
+        let mut logits = Vec::new();
+        for row in 0..rows {
+            for t in 0..length {
+                for v in 0..VOCABULARY {
+                    let seen = if self.fault == Fault::FutureSeen { length } else { t + 1 };
+                    let sum: f64 = (0..seen)
+                        .filter(|&u| self.fault == Fault::MaskIgnored || at(mask, row, u) == 1.0)
+                        .map(|u| {
+                            let id = if self.fault == Fault::TokensIgnored { 3.0 } else { at(ids, row, u) };
+                            let distance = match self.fault {
+                                Fault::PositionsIgnored => 0.0,
+                                _ => at(positions, row, t) - at(positions, row, u),
+                            };
+                            ((id + 1.0) * (v as f64 + 1.0) * 0.37 + 0.3 * distance).sin()
+                        })
+                        .sum();
+                    logits.push(scale * sum);
+                }
+            }
+        }
+        logits
+    }
+}
+
+impl Program for Toy {
+    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
+        let [ids, mask, positions] = inputs else { unreachable!("the toy has three inputs") };
+        let (rows, length) = (ids.shape()[0], ids.shape()[1]);
+        let mut logits = self.logits(ids, mask, positions);
+        let mut runs = self.runs.lock().unwrap();
+        *runs += 1;
+        match self.fault {
+            Fault::Fails => {
+                return Err(Failure::new(crate::failure::Stage::Run, "the program failed: out of toys"));
+            }
+            Fault::OneOutputMissing => return Ok(Vec::new()),
+            Fault::Noise => logits[0] += 1e-7 * *runs as f64,
+            Fault::Zero => logits.fill(0.0),
+            Fault::NotANumber => logits[5] = f64::NAN,
+            Fault::HalfWrong if self.dtype == Dtype::Bfloat16 => {
+                logits.iter_mut().for_each(|value| *value *= 1.1)
+            }
+            Fault::LengthBaked if length > 6 => logits[6 * VOCABULARY..].fill(0.25),
+            Fault::RowsMixed => {
+                let mean = logits.iter().sum::<f64>() / logits.len() as f64;
+                logits.iter_mut().for_each(|value| *value += 1e-3 * mean);
+            }
+            _ => {}
+        }
+        let dtype = if self.fault == Fault::Double { Dtype::Float64 } else { self.dtype };
+        let logits = Tensor::float(dtype, &[rows, length, VOCABULARY], logits).unwrap().cast(dtype);
+        Ok(if self.dtype == Dtype::Float32 { vec![logits.clone(), logits] } else { vec![logits] })
+    }
+
+    fn parameters(&self) -> Result<Vec<(String, Vec<usize>)>, Failure> {
+        let name = if self.fault == Fault::OtherParameters { "model.other" } else { "model.layers.0.scale" };
+        Ok(vec![(name.to_owned(), vec![1, 1])])
+    }
+
+    fn save(&self, path: &Path) -> Result<(), Failure> {
+        let wrong = if self.fault == Fault::SavedWrong { 0.5 } else { 0.0 };
+        std::fs::write(path, (*self.scale.lock().unwrap() + wrong).to_string()).unwrap();
+        Ok(())
+    }
+
+    fn weight(&self, _: &str, _: usize) -> Result<f64, Failure> {
+        Ok(*self.scale.lock().unwrap())
+    }
+
+    fn nudge(&self, _: &str, _: usize, delta: f64) -> Result<(), Failure> {
+        *self.scale.lock().unwrap() += delta;
+        Ok(())
+    }
+}
+
+impl Engine for ToyEngine {
+    fn name(&self) -> &'static str {
+        "toy"
+    }
+
+    fn load(&self, path: &Path, _: Device) -> Result<Box<dyn Program>, Failure> {
+        let mut toy = Toy::new(self.0);
+        if path.ends_with("program.bfloat16.pt") {
+            toy.dtype = Dtype::Bfloat16;
+        } else {
+            toy.scale = Mutex::new(std::fs::read_to_string(path).unwrap().parse().unwrap());
+        }
+        Ok(Box::new(toy))
+    }
+}
+
+/// Ids, mask and positions of a case; the second row begins with padding.
+fn inputs(rows: usize, length: usize) -> Vec<Tensor> {
+    let padding = |row: usize| if row == 1 { 2 } else { 0 };
+    let int = |f: &dyn Fn(usize, usize) -> usize| {
+        let values = (0..rows * length).map(|i| f(i / length, i % length) as i64).collect();
+        Tensor::int(Dtype::Int64, &[rows, length], values).unwrap()
+    };
+    vec![
+        int(&|row, t| if t < padding(row) { 0 } else { (5 * row + 7 * t + 3) % 13 + 1 }),
+        int(&|row, t| usize::from(t >= padding(row))),
+        int(&|row, t| t.saturating_sub(padding(row))),
+    ]
+}
+
+/// What the exporter would have written for a healthy toy.
+fn artifact() -> Artifact {
+    let healthy = Toy::new(Fault::Nothing);
+    let mut tensors = BTreeMap::new();
+    let case = |name: &str, batch: usize, sequence: usize| Case {
+        name: name.to_owned(),
+        sizes: [("batch".to_owned(), batch), ("sequence".to_owned(), sequence)].into(),
+    };
+    let cases = vec![case("traced", 2, 6), case("batch", 3, 6), case("sequence", 2, 9)];
+    let names = ["input_ids", "attention_mask", "position_ids"];
+    for case in &cases {
+        let (rows, length) = (case.sizes["batch"], case.sizes["sequence"]);
+        let inputs = inputs(rows, length);
+        let logits = healthy.logits(&inputs[0], &inputs[1], &inputs[2]);
+        let exact = Tensor::float(Dtype::Float64, &[rows, length, VOCABULARY], logits).unwrap();
+        for dtype in [Dtype::Float64, Dtype::Float32, Dtype::Bfloat16] {
+            for output in ["logits", "layer/layers.0"] {
+                tensors.insert(format!("{}/{}/{output}", case.name, dtype.name()), exact.cast(dtype));
+            }
+        }
+        for (name, input) in names.iter().zip(inputs) {
+            tensors.insert(format!("{}/input/{name}", case.name), input);
+        }
+    }
+    for (name, input) in names.iter().zip(inputs(2, 6)) {
+        tensors.insert(format!("generate/input/{name}"), input);
+    }
+    let generated = Tensor::int(Dtype::Int64, &[2, 3], greedy(&healthy, 3)).unwrap();
+    tensors.insert("generate/tokens".to_owned(), generated);
+    let manifest = Manifest {
+        key: String::new(),
+        model: "toy".to_owned(),
+        task: "text-generation".to_owned(),
+        class: "ToyForCausalLM".to_owned(),
+        module: "toys".to_owned(),
+        model_type: None,
+        model_types: Vec::new(),
+        checkpoint: None,
+        weights: "random".to_owned(),
+        seed: 0,
+        versions: BTreeMap::new(),
+        dims: [("vocabulary".to_owned(), VOCABULARY)].into(),
+        inputs: names.map(str::to_owned).to_vec(),
+        outputs: vec!["logits".to_owned()],
+        layers: vec!["layers.0".to_owned()],
+        cases,
+        parameters: Parameters {
+            count: 1,
+            tensors: [("model.layers.0.scale".to_owned(), vec![1, 1])].into(),
+        },
+        device_literals: 0,
+        seconds: 0.0,
+        generation: Some(Stops { eos: None, pad: 0, start: None, new_tokens: 3 }),
+        files: BTreeMap::new(),
+    };
+    Artifact::in_memory(manifest, tensors)
+}
+
+/// Greedy decoding written a second time, in the plainest way: rows of new tokens, one after the other.
+fn greedy(toy: &Toy, steps: usize) -> Vec<i64> {
+    let start = inputs(2, 6);
+    let mut tokens = Vec::new();
+    for row in 0..2 {
+        let mut context = start.iter().map(|input| input.select(0, &[row])).collect::<Vec<_>>();
+        for _ in 0..steps {
+            let length = context[0].shape()[1];
+            let logits = toy.logits(&context[0], &context[1], &context[2]);
+            let last = &logits[(length - 1) * VOCABULARY..];
+            let best = (0..VOCABULARY).max_by(|&a, &b| last[a].total_cmp(&last[b])).unwrap() as i64;
+            let position = context[2].int_at(&[0, length - 1]).unwrap() + 1;
+            for (tensor, value) in context.iter_mut().zip([best, 1, position]) {
+                *tensor = tensor.padded(1, 0, 1, value as f64);
+            }
+            tokens.push(best);
+        }
+    }
+    tokens
+}
+
+/// The outcome of a check on a toy with that fault.
+fn outcome(fault: Fault, check: Check) -> Result<(), Failure> {
+    let (artifact, program, engine) = (artifact(), Toy::new(fault), ToyEngine(fault));
+    let contract = TextGeneration::CONTRACT;
+    let bench = Bench {
+        card: &CARD,
+        contract: &contract,
+        artifact: &artifact,
+        program: &program,
+        engine: &engine,
+        device: Device::Cpu,
+    };
+    body(check)(&bench).map(drop)
+}
+
+fn snapshot(name: &str, text: &str) {
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.bind(|| insta::assert_snapshot!(name, text));
+}
+
+#[test]
+fn a_healthy_model_passes_every_check() {
+    for check in Check::ALL {
+        assert_eq!(outcome(Fault::Nothing, check), Ok(()), "{}", check.name());
+    }
+}
+
+#[test]
+fn every_fault_turns_its_check_red_and_reads_well() {
+    let expected = [
+        (Fault::Weight, Check::MatchesReference),
+        (Fault::MaskIgnored, Check::PaddingInvariant),
+        (Fault::FutureSeen, Check::Causal),
+        (Fault::TokensIgnored, Check::Responsive),
+        (Fault::PositionsIgnored, Check::Responsive),
+        (Fault::LengthBaked, Check::Generalises),
+        (Fault::RowsMixed, Check::BatchInvariant),
+        (Fault::Noise, Check::Deterministic),
+        (Fault::Zero, Check::Responsive),
+        (Fault::NotANumber, Check::OutputContract),
+        (Fault::Double, Check::OutputContract),
+        (Fault::SavedWrong, Check::Reloads),
+        (Fault::HalfWrong, Check::Half),
+        (Fault::OtherParameters, Check::Loads),
+        (Fault::MaskIgnored, Check::Generates),
+        (Fault::OneOutputMissing, Check::MatchesReference),
+        (Fault::Fails, Check::MatchesReference),
+    ];
+    let mut texts = Vec::new();
+    for (fault, check) in expected {
+        let Err(failure) = outcome(fault, check) else { panic!("{} misses {fault:?}", check.name()) };
+        let outcome = Outcome::Failed(failure);
+        let contract = TextGeneration::CONTRACT;
+        let about =
+            About { card: &CARD, contract: &contract, check, device: Some(Device::Cpu), manifest: None };
+        let record = Record::new(&about, &outcome, &[], Duration::ZERO);
+        texts.push(format!("# {fault:?}\n{}", record.failure_text()));
+    }
+    snapshot("check_failures", &texts.join("\n\n"));
+}
+
+#[test]
+fn checks_other_than_those_that_see_a_fault_stay_green() {
+    let red = |fault: Fault| {
+        let checks = Check::ALL.into_iter().filter(|check| outcome(fault, *check).is_err());
+        checks.map(Check::name).collect::<Vec<_>>()
+    };
+    assert_eq!(red(Fault::SavedWrong), ["reloads"]);
+    assert_eq!(red(Fault::HalfWrong), ["half"]);
+    assert_eq!(red(Fault::OtherParameters), ["loads"]);
+    assert_eq!(red(Fault::Double), ["output_contract"]);
+}

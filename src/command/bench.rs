@@ -1,0 +1,164 @@
+//! `bench`: how fast models are on libtorch and in eager Python.
+
+use super::round::bar;
+use super::{export, failed, select::select, show, spec, table};
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use hf_conformance::artifact;
+use hf_conformance::bench::{Place, Python, measure};
+use hf_conformance::engine;
+use hf_conformance::model::Subject;
+use hf_conformance::report::speed::{self, Speed};
+use hf_conformance::report::{append_to, lines};
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Models, families or tasks; everything when left out
+    filter: Vec<String>,
+    /// auto, cpu, cuda, cuda:N or mps
+    #[arg(long, env = "HF_CONFORMANCE_DEVICE", default_value = "auto")]
+    device: String,
+}
+
+/// Measures one model after the other, keeps every result and ends with a table; a failure is exit code 1.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let spec = spec()?;
+    let entries = select(&spec, &arguments.filter)?;
+    let Some(engine) = engine::real() else { bail!("this build has no libtorch; use: just bench") };
+    let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
+    println!("device {explained}");
+    export::artifacts(&spec, &entries, false)?;
+    let run = format!("{}-{}", jiff::Timestamp::now().as_second(), std::process::id());
+    let place = Place { run: &run, engine, device };
+    let bar = bar("measuring", entries.len());
+    // Each package of classes has a process of its own.
+    let mut pythons: BTreeMap<&str, Python> = BTreeMap::new();
+    let (mut speeds, mut failures) = (Vec::new(), 0);
+    for entry in entries {
+        let subject = Subject::new(entry, &spec.versions);
+        let folder = artifact::root().join(entry.name.as_str());
+        let python = match pythons.remove(entry.source.as_str()) {
+            Some(python) => Ok(python),
+            None => Python::start(&entry.source, &spec.versions),
+        };
+        let measured = python.and_then(|mut python| {
+            let speed = measure(&subject, &folder, &place, &mut python)?;
+            // A process that failed is not asked again: what it still has to say is unknown.
+            pythons.insert(&entry.source, python);
+            Ok(speed)
+        });
+        match measured {
+            Ok(speed) => {
+                append_to(&speed::path(), &speed)?;
+                speeds.push(speed);
+            }
+            Err(failure) => {
+                failures += 1;
+                bar.suspend(|| println!("FAILED {} · stage {}: {failure}", entry.name, failure.stage));
+            }
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    show(rows(&speeds))?;
+    let csv = speed::path().with_extension("csv");
+    write_csv(&csv).with_context(|| csv.display().to_string())?;
+    println!(
+        "\n{} measured, {failures} failed; {} has everything measured so far",
+        speeds.len(),
+        csv.display()
+    );
+    Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn rows(speeds: &[Speed]) -> String {
+    let mut rows = table([
+        "model",
+        "load ms",
+        "first ms",
+        "rows",
+        "p50 ms",
+        "p95 ms",
+        "rows/s",
+        "Python p50 ms",
+        "ratio",
+        "± %",
+        "MiB",
+    ]);
+    for speed in speeds {
+        for (position, batch) in speed.batches.iter().enumerate() {
+            let once = |text: String| if position == 0 { text } else { String::new() };
+            rows.add_row([
+                once(speed.model.clone()),
+                once(format!("{:.1}", speed.rust.load_ms)),
+                once(format!("{:.1}", speed.rust.first_ms)),
+                batch.rows.to_string(),
+                format!("{:.3}", batch.rust.p50_ms),
+                format!("{:.3}", batch.rust.p95_ms),
+                format!("{:.0}", batch.throughput()),
+                format!("{:.3}", batch.python.p50_ms),
+                format!("{:.2}", batch.ratio()),
+                format!("{:.1}", 100.0 * batch.spread()),
+                once(speed.rust.peak_mib.map_or_else(String::new, |peak| format!("{peak:.0}"))),
+            ]);
+        }
+    }
+    format!("\n{rows}\n\nratio: libtorch's median latency over eager Python's; below 1 libtorch is faster")
+}
+
+/// The last word on every model and device, a line per batch size.
+fn write_csv(path: &std::path::Path) -> Result<()> {
+    let mut csv = csv::Writer::from_path(path)?;
+    csv.write_record([
+        "model",
+        "family",
+        "device",
+        "dtype",
+        "time",
+        "commit",
+        "load_ms",
+        "first_ms",
+        "peak_mib",
+        "rows",
+        "p50_ms",
+        "p95_ms",
+        "rows_per_second",
+        "python_load_ms",
+        "python_first_ms",
+        "python_peak_mib",
+        "python_p50_ms",
+        "python_p95_ms",
+        "ratio",
+        "spread",
+    ])?;
+    for speed in speed::latest(lines(&speed::path())?.read) {
+        for batch in &speed.batches {
+            let peak = |peak: Option<f64>| peak.map_or_else(String::new, |peak| peak.to_string());
+            csv.write_record([
+                speed.model.clone(),
+                speed.family.clone(),
+                speed.device.clone(),
+                speed.dtype.clone(),
+                speed.time.clone(),
+                speed.commit.clone().unwrap_or_default(),
+                speed.rust.load_ms.to_string(),
+                speed.rust.first_ms.to_string(),
+                peak(speed.rust.peak_mib),
+                batch.rows.to_string(),
+                batch.rust.p50_ms.to_string(),
+                batch.rust.p95_ms.to_string(),
+                batch.throughput().to_string(),
+                speed.python.load_ms.to_string(),
+                speed.python.first_ms.to_string(),
+                peak(speed.python.peak_mib),
+                batch.python.p50_ms.to_string(),
+                batch.python.p95_ms.to_string(),
+                batch.ratio().to_string(),
+                batch.spread().to_string(),
+            ])?;
+        }
+    }
+    Ok(csv.flush()?)
+}

@@ -1,0 +1,46 @@
+//! `report`: everything that is known, in one HTML file.
+
+use super::{spec, stored};
+use anyhow::{Context, Result};
+use clap::Args;
+use hf_conformance::artifact;
+use hf_conformance::report::coverage::coverage;
+use hf_conformance::report::page::{self, Report};
+use hf_conformance::report::{self, speed};
+use hf_conformance::roster;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Result files to merge; the store of this checkout when left out
+    files: Vec<PathBuf>,
+    /// Where to write it; beside the results store when left out
+    #[arg(long)]
+    output: Option<PathBuf>,
+}
+
+/// Writes the report and prints where it is.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let spec = spec()?;
+    let rows = roster::read(Path::new("."))?;
+    let history = stored::read(&arguments.files)?;
+    let records = stored::current(history.clone(), &spec);
+    let coverage = coverage(&rows, &spec, &records, &artifact::root(), None);
+    let speeds = speed::latest(report::lines(&speed::path())?.read);
+    let page = page::html(&Report {
+        spec: &spec,
+        coverage: &coverage,
+        records: &records,
+        history: &history,
+        speeds: &speeds,
+        time: &jiff::Timestamp::now().to_string(),
+    })?;
+    let path = arguments.output.clone().unwrap_or_else(|| report::path().with_file_name("report.html"));
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    std::fs::write(&path, page).with_context(|| path.display().to_string())?;
+    println!("{}", path.display());
+    Ok(ExitCode::SUCCESS)
+}

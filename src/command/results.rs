@@ -1,0 +1,79 @@
+//! `results`: what the results store holds.
+
+use super::{show, stored, table};
+use anyhow::Result;
+use clap::Args;
+use hf_conformance::report::Record;
+use hf_conformance::report::runs::{Run, runs};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Result files to merge; the store of this checkout when left out
+    files: Vec<PathBuf>,
+    /// Only the last run, a line per check
+    #[arg(long)]
+    last: bool,
+    /// Print the records, one JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints runs, the checks of the last one, or records.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let mut records = stored::read(&arguments.files)?;
+    let runs = runs(&records);
+    if arguments.last {
+        let last = runs.last().map(|run| run.run.clone());
+        records.retain(|record| Some(&record.run) == last.as_ref());
+    }
+    match (arguments.json, arguments.last) {
+        (true, _) => {
+            for record in &records {
+                show(serde_json::to_string(record)?)?;
+            }
+        }
+        (false, true) => show(checks(&records))?,
+        (false, false) if runs.is_empty() => println!("no results yet; make some: just test"),
+        (false, false) => show(history(&runs))?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn history(runs: &[Run]) -> String {
+    let header =
+        ["run", "time", "device", "commit", "torch", "models", "passed", "failed", "skipped", "seconds"];
+    let mut rows = table(header);
+    for run in runs {
+        rows.add_row([
+            run.run.clone(),
+            run.time.get(..19).unwrap_or(&run.time).to_owned(),
+            run.device.clone(),
+            run.commit.clone().unwrap_or_default(),
+            Vec::from_iter(run.torch.iter().cloned()).join(" "),
+            run.models.to_string(),
+            run.passed.to_string(),
+            run.failed.to_string(),
+            run.skipped.to_string(),
+            format!("{:.1}", run.seconds),
+        ]);
+    }
+    rows.to_string()
+}
+
+fn checks(records: &[Record]) -> String {
+    let mut rows = table(["model", "check", "device", "status", "stage", "error of allowed", "seconds"]);
+    for record in records {
+        rows.add_row([
+            record.model.clone(),
+            record.check.clone(),
+            record.device.clone().unwrap_or_default(),
+            record.status.clone(),
+            record.stage.map_or_else(String::new, |stage| stage.to_string()),
+            record.share().map_or_else(String::new, |share| format!("{share:.3}")),
+            format!("{:.2}", record.seconds),
+        ]);
+    }
+    rows.to_string()
+}

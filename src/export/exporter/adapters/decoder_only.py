@@ -1,0 +1,251 @@
+"""Patches for language models that read from left to right."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import recurrence
+from .common import Adapter, replaced
+
+
+def _bloom_gelu(model: nn.Module) -> AbstractContextManager[None]:
+    """BLOOM's GELU is an autograd function in Python, which TorchScript cannot save.
+
+    Its forward is a plain formula, a function of its own.
+    """
+    module = sys.modules[type(model).__module__]
+    return replaced(
+        module, "GeLUFunction", SimpleNamespace(apply=module.bloom_gelu_forward)
+    )
+
+
+def _selective_scan(model: nn.Module) -> AbstractContextManager[None]:
+    """Mamba's scan is a Python loop over the length."""
+    module = sys.modules[type(model).__module__]
+    return replaced(module, "mamba_selective_scan", recurrence.selective_scan)
+
+
+def _delta_rule(model: nn.Module) -> AbstractContextManager[None]:
+    """The gated delta rule is a Python loop over chunks of the row."""
+    module = sys.modules[type(model).__module__]
+    name = next(
+        name
+        for name in ("torch_chunk_gated_delta_rule", "chunk_kimi_delta_attention")
+        if hasattr(module, name)
+    )
+    return replaced(module, name, recurrence.delta_rule)
+
+
+@contextmanager
+def _mlstm(model: nn.Module) -> Iterator[None]:
+    """xLSTM's memory is a Python loop over chunks, then over the positions that are left."""
+    with ExitStack() as stack:
+        for module in model.modules():
+            if hasattr(module, "_inference_fn"):
+                stack.enter_context(replaced(module, "_inference_fn", recurrence.mlstm))
+        yield
+
+
+def _rwkv_attention(model: nn.Module) -> AbstractContextManager[None]:
+    """RWKV's attention is a Python loop over the length."""
+    module = sys.modules[type(model).__module__]
+    return replaced(module, "rwkv_linear_attention", recurrence.rwkv_attention)
+
+
+@contextmanager
+def _rglru(model: nn.Module) -> Iterator[None]:
+    """RecurrentGemma's recurrence is a Python loop over the length.
+
+    Its square root is an autograd function in Python, which TorchScript cannot save; only the gradient is special.
+    """
+    module = sys.modules[type(model).__module__]
+    with (
+        replaced(module.RecurrentGemmaRglru, "_rnn_scan", recurrence.rglru_scan),
+        replaced(module, "SqrtBoundDerivative", SimpleNamespace(apply=torch.sqrt)),
+    ):
+        yield
+
+
+@contextmanager
+def _experts_by_row(model: nn.Module) -> Iterator[None]:
+    """JetMoE splits the rows, sorted by expert, by a Python list of counts, which a trace bakes.
+
+    The counts stay a tensor, and every row is multiplied by the weight of its own expert.
+    """
+    module = sys.modules[type(model).__module__]
+
+    def forward(experts: nn.Module, rows: Tensor, counts: Tensor) -> Tensor:
+        ids = torch.arange(experts.num_experts, device=rows.device)
+        weights = experts.weight[torch.repeat_interleave(ids, counts)]
+        return torch.bmm(weights, rows.unsqueeze(-1)).squeeze(-1)
+
+    with (
+        replaced(torch.Tensor, "tolist", lambda counts: counts),
+        replaced(module.JetMoeParallelExperts, "forward", forward),
+    ):
+        yield
+
+
+def _experts_at_once(model: nn.Module) -> AbstractContextManager[None]:
+    """LongCat loops over the experts that some row chose, which a trace bakes.
+
+    Every row is multiplied by the weights of its own experts; the last experts return what they are given.
+    """
+    module = sys.modules[type(model).__module__]
+
+    def forward(
+        experts: nn.Module, rows: Tensor, ids: Tensor, shares: Tensor
+    ) -> Tensor:
+        last = experts.num_routed_experts - 1
+        given = rows[:, None].expand(-1, ids.shape[1], -1)
+        both = torch.matmul(experts.gate_up_proj[ids], given[..., None]).squeeze(-1)
+        gate, up = both.chunk(2, dim=-1)
+        down = experts.down_proj[ids.clamp(max=last)]
+        inner = (experts.act_fn(gate) * up)[..., None]
+        changed = torch.matmul(down, inner).squeeze(-1)
+        results = torch.where((ids > last)[..., None], given, changed)
+        return (results * shares[..., None]).sum(1).to(rows.dtype)
+
+    return replaced(module.LongcatFlashExperts, "forward", forward)
+
+
+def _lightning_attention(model: nn.Module) -> AbstractContextManager[None]:
+    """MiniMax's lightning attention is a Python loop over blocks of the row.
+
+    It is a recurrence over positions, cut into blocks for speed: one state for each pair of channels, which
+    fades by e^-slope a position. Upstream decodes by that recurrence.
+    """
+    module = sys.modules[type(model).__module__]
+
+    def forward(
+        attention: nn.Module,
+        hidden_states: Tensor,
+        position_embeddings: Any,
+        attention_mask: Tensor | None,
+        **_: Any,
+    ) -> tuple[Tensor, None]:
+        rows, length, _width = hidden_states.shape
+        joint = attention.act_fn(attention.qkv_proj(hidden_states))
+        joint = module.apply_mask_to_padding_states(joint, attention_mask)
+        heads = joint.reshape(rows, length, attention.num_attention_heads, -1)
+        query, key, value = heads.float().chunk(3, dim=-1)
+        update = key[..., :, None] * value[..., None, :]
+        decay = torch.exp(-attention.slope_rate.float()).expand_as(update[0, 0])
+        states = recurrence.linear(decay[None, None].expand_as(update), update)
+        mixed = torch.matmul(query[..., None, :], states).squeeze(-2)
+        mixed = attention.norm(mixed.flatten(2).to(hidden_states.dtype))
+        gate = torch.sigmoid(attention.output_gate(hidden_states))
+        return attention.out_proj(gate * mixed), None
+
+    return replaced(module.MiniMaxLightningAttention, "forward", forward)
+
+
+def _scatter_numbers(_model: nn.Module) -> AbstractContextManager[None]:
+    """Sparse attention scatters `False`; TorchScript's `scatter` takes numbers, and no truth values."""
+    original = torch.Tensor.scatter
+
+    def scatter(into: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
+        return original(into, dim, index, int(value) if value is False else value)
+
+    return replaced(torch.Tensor, "scatter", scatter)
+
+
+@contextmanager
+def _reformer(model: nn.Module) -> Iterator[None]:
+    """Reformer reads lengths and positions in Python, draws its hash anew, and has autograd functions in Python.
+
+    Rows are always padded to whole chunks (upstream: `_pad_to_mult_of_chunk_length`), any position can be asked for,
+    and the hash is the one that the config's seed draws.
+    """
+    module = sys.modules[type(model).__module__]
+    chunk = int(module._get_least_common_mult_chunk_len(model.config))
+    inner = module.ReformerModel.forward
+
+    def plain(function: Any) -> SimpleNamespace:
+        context = SimpleNamespace(save_for_backward=lambda *_: None)
+        return SimpleNamespace(apply=lambda *given: function.forward(context, *given))
+
+    def padded(
+        core: nn.Module, ids: Tensor, attention_mask: Tensor, **rest: Any
+    ) -> Any:
+        length = ids.shape[1]
+        extra = (0, -length % chunk)
+        ids = nn.functional.pad(ids, extra, value=core.config.pad_token_id)
+        mask = nn.functional.pad(attention_mask, extra)
+        result = inner(core, ids, attention_mask=mask, **rest)
+        result.last_hidden_state = result.last_hidden_state[:, :length]
+        return result
+
+    def axial(embeddings: nn.Module, position_ids: Tensor) -> Tensor:
+        shape = embeddings.axial_pos_shape
+        parts = [weight.expand(*shape, -1) for weight in embeddings.weights]
+        return torch.cat(parts, dim=-1).flatten(0, 1)[position_ids]
+
+    def order(_attention: Any, _length: Any, buckets: Tensor, _rounds: int) -> Any:
+        forth = module._stable_argsort(buckets, dim=-1)
+        return forth, forth.argsort(dim=-1)
+
+    hashing = next(m for m in model.modules() if isinstance(m, module.LSHSelfAttention))
+    shape = (hashing.num_attention_heads, hashing.attention_head_size)
+    shape += (hashing.num_hashes, hashing.num_buckets // 2)
+    torch.manual_seed(hashing.hash_seed)
+    drawn = torch.randn(shape, dtype=model.dtype)
+    with (
+        replaced(torch, "randn", lambda *_, **__: drawn),
+        replaced(module, "_ReversibleFunction", plain(module._ReversibleFunction)),
+        replaced(module, "ReverseSort", plain(module.ReverseSort)),
+        replaced(module.ReformerModel, "forward", padded),
+        replaced(module.AxialPositionEmbeddings, "forward", axial),
+        replaced(
+            module.LSHSelfAttention,
+            "_get_sorted_bucket_idx_and_undo_sorted_bucket_idx",
+            order,
+        ),
+    ):
+        yield
+
+
+def _prompt_mask(model: nn.Module) -> AbstractContextManager[None]:
+    """CPM-Ant counts positions by a Python list, which a trace bakes.
+
+    What is real (the prompt, and as many positions at the end as there are tokens) sees all that is real: the
+    model calls every position context, of one span.
+    """
+    core = model.cpmant
+
+    def mask(ids: Tensor, _span: Tensor, _context: Tensor, length: Tensor) -> Tensor:
+        left = torch.arange(ids.shape[1], device=ids.device).flip(0)[None]
+        prompt = left >= ids.shape[1] - core.prompt_length
+        real = prompt | (left < length[:, None])
+        return real[:, :, None] & real[:, None, :]
+
+    return replaced(core, "_prepare_attention_mask", mask)
+
+
+ADAPTERS: dict[str, list[Adapter]] = {
+    "axk2": [_scatter_numbers],
+    "bloom": [_bloom_gelu],
+    "cpmant": [_prompt_mask],
+    "deepseek_v32": [_scatter_numbers],
+    "falcon_mamba": [_selective_scan],
+    "glm_moe_dsa": [_scatter_numbers],
+    "hy_v4": [_scatter_numbers],
+    "jamba": [_selective_scan],
+    "jetmoe": [_experts_by_row],
+    "kimi_linear": [_delta_rule],
+    "longcat_flash": [_experts_at_once],
+    "mamba": [_selective_scan],
+    "minimax": [_lightning_attention],
+    "olmo_hybrid": [_delta_rule],
+    "qwen3_next": [_delta_rule],
+    "recurrent_gemma": [_rglru],
+    "reformer": [_reformer],
+    "rwkv": [_rwkv_attention],
+    "xlstm": [_mlstm],
+    "zamba": [_selective_scan],
+}

@@ -1,0 +1,324 @@
+"""Patches for encoders of text, and for models that transformers 5 has removed."""
+
+import math
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, autograd, nn
+
+from .common import Adapter, replaced
+
+
+@contextmanager
+def _xmod_every_adapter(model: nn.Module) -> Iterator[None]:
+    """X-MOD gives each language's adapter the rows of that language (`XmodOutput.lang_adapter`).
+
+    Written in place through a mask, a trace cannot repeat it for other rows. Adapters work row by row: all of them
+    on all rows, then each row's own, is the same.
+    """
+
+    def lang_adapter(
+        self: nn.Module, lang_ids: Tensor, hidden_states: Tensor
+    ) -> Tensor:
+        residual = hidden_states
+        if self.adapter_layer_norm is not None:
+            hidden_states = self.adapter_layer_norm(hidden_states)
+        elif self.adapter_reuse_layer_norm:
+            hidden_states = self.LayerNorm(hidden_states)
+        if self.ln_before_adapter:
+            residual = hidden_states
+        adapted = torch.zeros_like(hidden_states)
+        for index, adapter in enumerate(self.adapter_modules.values()):
+            mine = (lang_ids == index)[:, None, None]
+            adapted = torch.where(mine, adapter(hidden_states), adapted)
+        return adapted + residual
+
+    with replaced(
+        sys.modules[type(model).__module__].XmodOutput, "lang_adapter", lang_adapter
+    ):
+        yield
+
+
+def _functions_inlined(module: ModuleType) -> AbstractContextManager[None]:
+    """Autograd functions of a module as their plain forward: TorchScript cannot save a function in Python.
+
+    Their contexts only keep tensors for the way back.
+    """
+    context = SimpleNamespace(
+        save_for_backward=lambda *_: None, mark_non_differentiable=lambda *_: None
+    )
+    stack = ExitStack()
+    for name, value in list(vars(module).items()):
+        if isinstance(value, type) and issubclass(value, autograd.Function):
+            inlined = SimpleNamespace(apply=partial(value.forward, context))
+            stack.enter_context(replaced(module, name, inlined))
+    return stack
+
+
+def _own_functions_inlined(model: nn.Module) -> AbstractContextManager[None]:
+    """`_functions_inlined` for the module that defines the model (YOSO)."""
+    return _functions_inlined(sys.modules[type(model).__module__])
+
+
+def _attended(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float
+) -> Tensor:
+    """Attention with an additive bias, softmax in float32; heads stand before positions."""
+    scores = query @ key.transpose(-1, -2) * scale + bias
+    weights = torch.softmax(scores, dim=-1, dtype=torch.float32)
+    return weights.to(value.dtype) @ value
+
+
+def _heads(projected: Tensor, size: int) -> Tensor:
+    """`[batch, position, heads * size]` as `[batch, head, position, size]`."""
+    return projected.unflatten(-1, (-1, size)).transpose(1, 2)
+
+
+def _where_allowed(allowed: Tensor, like: Tensor) -> Tensor:
+    """Zero where attention is allowed, the lowest value elsewhere."""
+    lowest = torch.finfo(like.dtype).min
+    return torch.zeros_like(allowed, dtype=like.dtype).masked_fill(~allowed, lowest)
+
+
+def _positions(length_of: Tensor, dim: int = 1) -> tuple[Tensor, Tensor]:
+    """Positions of queries as a column, of keys as a row."""
+    positions = torch.arange(length_of.shape[dim], device=length_of.device)
+    return positions[:, None], positions[None, :]
+
+
+@contextmanager
+def _longformer_dense(model: nn.Module) -> Iterator[None]:
+    """Longformer (and LED's encoder, a copy) attends in overlapping chunks, to global positions by their list.
+
+    Both bake lengths and counts into a trace. The same keys are chosen by a mask: those in the window and the global
+    ones; global queries see every key through projections of their own.
+    """
+
+    def forward(
+        self: nn.Module,
+        hidden_states: Tensor,
+        attention_mask: Tensor,
+        is_index_masked: Tensor,
+        is_index_global_attn: Tensor,
+        **_: Any,
+    ) -> tuple[Tensor]:
+        def attended(prefix: str, allowed: Tensor) -> Tensor:
+            query, key, value = (
+                _heads(getattr(self, f"{name}{prefix}")(hidden_states), self.head_dim)
+                for name in ("query", "key", "value")
+            )
+            bias = _where_allowed(allowed, query)
+            return _attended(query, key, value, bias, self.head_dim**-0.5)
+
+        row, column = _positions(hidden_states)
+        near = (row - column).abs() <= self.one_sided_attn_window_size
+        local = (attention_mask == 0)[:, None, None, :]
+        everywhere = is_index_global_attn[:, None, None, :]
+        windowed = attended("", near & local | everywhere)
+        windowed = windowed.masked_fill(is_index_masked[:, None, :, None], 0)
+        unmasked = ~is_index_masked[:, None, None, :].expand(-1, -1, row.shape[0], -1)
+        overall = attended("_global", unmasked)
+        out = torch.where(is_index_global_attn[:, None, :, None], overall, windowed)
+        return (out.transpose(1, 2).flatten(2),)
+
+    module = sys.modules[type(model).__module__]
+    for name in ("LongformerSelfAttention", "LEDEncoderSelfAttention"):
+        if hasattr(module, name):
+            with replaced(getattr(module, name), "forward", forward):
+                yield
+
+
+@contextmanager
+def _big_bird_dense(model: nn.Module) -> Iterator[None]:
+    """BigBird attends block by block, with lists of random blocks made by numpy, all baked into a trace.
+
+    In eval mode its random blocks are all block 0, which the first and the last block's queries do not use
+    (`_bigbird_block_rand_mask_with_head`). So a query sees block 0, those beside it and the last one; block 0 counts
+    once more for each random block. Without blocks, there is no need to pad the row to whole ones.
+    """
+    module = sys.modules[type(model).__module__]
+
+    def forward(
+        self: nn.Module,
+        hidden_states: Tensor,
+        _band_mask: None,
+        from_mask: Tensor,
+        to_mask: Tensor,
+        *_: Any,
+        **__: Any,
+    ) -> tuple[Tensor, None]:
+        query, key, value = (
+            _heads(projection(hidden_states), self.attention_head_size)
+            for projection in (self.query, self.key, self.value)
+        )
+        row, column = (
+            positions.div(self.block_size, rounding_mode="floor")
+            for positions in _positions(hidden_states)
+        )
+        last = row[-1:]
+        outer = (row == 0) | (row == last)
+        seen = outer | (column == 0) | (column == last) | ((row - column).abs() <= 1)
+        often = ~outer & (column == 0)
+        bias = _where_allowed(seen, query).masked_fill(
+            often, math.log(1 + self.num_random_blocks)
+        )
+        bias = bias - 10000.0 * (1 - to_mask.to(query.dtype))
+        out = _attended(query, key, value, bias, self.attention_head_size**-0.5)
+        return (out * from_mask).transpose(1, 2).flatten(2), None
+
+    def unpadded(self: nn.Module, pad_token_id: int, **given: Any) -> tuple[Any, ...]:
+        names = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
+        return (0, *(given[name] for name in names), given["inputs_embeds"])
+
+    def masks(attention_mask: Tensor, _block_size: int) -> tuple[Any, ...]:
+        return (
+            None,
+            None,
+            attention_mask[:, None, :, None],
+            attention_mask[:, None, None, :],
+        )
+
+    with (
+        replaced(module.BigBirdBlockSparseAttention, "forward", forward),
+        replaced(module.BigBirdModel, "_pad_to_block_size", unpadded),
+        replaced(
+            module.BigBirdModel,
+            "create_masks_for_block_sparse_attn",
+            staticmethod(masks),
+        ),
+    ):
+        yield
+
+
+@contextmanager
+def _canine_dense(model: nn.Module) -> Iterator[None]:
+    """CANINE's first encoder attends within windows, cut by a Python loop that a trace bakes.
+
+    A mask says the same.
+    """
+    attention = sys.modules[type(model).__module__].CanineAttention
+    original = attention.forward
+
+    def forward(
+        self: nn.Module, hidden_states: Tensor, attention_mask: Tensor, **rest: Any
+    ) -> tuple[Tensor, ...]:
+        if not self.local:
+            return original(self, hidden_states, attention_mask, **rest)
+        row, column = (
+            positions.div(self.attend_from_chunk_width, rounding_mode="floor")
+            for positions in _positions(hidden_states)
+        )
+        # A window of padding alone still attends to itself, and to nothing else.
+        bias = _where_allowed(attention_mask > 0, hidden_states)
+        bias = bias.masked_fill(row != column, -math.inf)
+        attended = self.self(hidden_states, hidden_states, bias[:, None])
+        return (self.output(attended[0], hidden_states),)
+
+    with replaced(attention, "forward", forward):
+        yield
+
+
+@contextmanager
+def _tapas_by_rows(model: nn.Module) -> Iterator[None]:
+    """TAPAS reduces the cells of all tables of a batch in one row of numbers, whose size a trace bakes.
+
+    Table by table, the reduction is the same.
+    """
+    module = sys.modules[type(model).__module__]
+
+    def reduce(
+        values: Tensor, index: Any, function: str, _name: str
+    ) -> tuple[Any, Any]:
+        segments, rows = int(index.num_segments), values.shape[0]
+        empty = torch.zeros(rows, segments, dtype=torch.float, device=values.device)
+        reduced = empty.scatter_reduce(
+            1, index.indices.long(), values.float(), function, include_self=False
+        )
+        each = torch.arange(segments, device=values.device).expand(rows, -1)
+        return reduced.to(values.dtype), module.IndexMap(each, segments, batch_dims=1)
+
+    with replaced(module, "_segment_reduce", reduce):
+        yield
+
+
+def _trajectory_offsets(model: nn.Module) -> AbstractContextManager[None]:
+    """Trajectory Transformer repeats the offsets of a step for as many steps as numpy counts, which a trace bakes.
+
+    A position's offset follows from its place within the step.
+    """
+
+    def offset_tokens(self: nn.Module, trajectories: Tensor) -> Tensor:
+        _, position = _positions(trajectories)
+        moved = trajectories + position % self.transition_dim * self.vocab_size
+        return torch.where(trajectories == self.vocab_size, self.stop_token, moved)
+
+    return replaced(type(model), "offset_tokens", offset_tokens)
+
+
+@contextmanager
+def _gptsan_by_rows(model: nn.Module) -> Iterator[None]:
+    """GPTSAN adds positions row by row, and gives each expert its tokens by a mask: a trace bakes rows and counts.
+
+    Positions are added to the embeddings of all rows at once. All experts on all tokens, then each token's own, is
+    the same. In forward, `range` only counts rows.
+    """
+    module = sys.modules[type(model).__module__]
+    trunk, config = model.model, model.config
+    tables = [trunk.position_embeddings]
+    if config.num_ext_layers:
+        tables.append(trunk.extra_position_embeddings)
+    added: list[Tensor] = []
+
+    def count(_module: nn.Module, given: tuple[Any, ...]) -> None:
+        input_ids, attention_mask = given[:2]
+        _, place = _positions(input_ids)
+        place = place - (1 - attention_mask).argmin(dim=-1, keepdim=True)
+        place = place.clip(0, config.max_position_embeddings - 1)
+        added[:] = [table.weight[place] for table in tables]
+
+    def extend(
+        _module: nn.Module, _given: tuple[()], named: dict[str, Any]
+    ) -> tuple[tuple[()], dict[str, Any]]:
+        return (), named | {"hidden_states": named["hidden_states"] + added[1]}
+
+    def every_expert(self: nn.Module, hidden_states: Tensor) -> tuple[Tensor, Any]:
+        router_mask, router_probs, router_logits = self.router(hidden_states)
+        states = hidden_states
+        for index, expert in enumerate(self.experts.values()):
+            mine = router_mask[:, :, index, None].bool()
+            states = torch.where(mine, expert(hidden_states).to(states.dtype), states)
+        return router_probs * states, (router_logits, router_mask.argmax(dim=-1))
+
+    hooks = [
+        trunk.register_forward_pre_hook(count),
+        trunk.embed_tokens.register_forward_hook(
+            lambda _module, _given, embedded: embedded + added[0]
+        ),
+    ]
+    for block in trunk.blocks[config.num_switch_layers :][:1]:
+        hooks.append(block.register_forward_pre_hook(extend, with_kwargs=True))
+    module.range = lambda _rows: ()
+    try:
+        with replaced(module.GPTSanJapaneseSparseMLP, "forward", every_expert):
+            yield
+    finally:
+        del module.range
+        for hook in hooks:
+            hook.remove()
+
+
+ADAPTERS: dict[str, list[Adapter]] = {
+    "big_bird": [_big_bird_dense],
+    "canine": [_canine_dense],
+    "gptsan-japanese": [_gptsan_by_rows],
+    "longformer": [_longformer_dense],
+    "tapas": [_tapas_by_rows],
+    "trajectory_transformer": [_trajectory_offsets],
+    "xmod": [_xmod_every_adapter],
+    "yoso": [_own_functions_inlined],
+}

@@ -1,0 +1,314 @@
+"""Patches for models of images and videos."""
+
+import builtins
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .common import Adapter, replaced
+
+
+def _splits_by_sizes(_model: nn.Module) -> AbstractContextManager[None]:
+    """`Tensor.split` calls `int` on a traced size, which bakes it; pieces of that size keep it.
+
+    Only the number of pieces stays what it was in the traced run.
+    """
+    original = Tensor.split
+
+    def split(self: Tensor, split_size: Any, dim: int = 0) -> Any:
+        if not isinstance(split_size, Tensor):
+            return original(self, split_size, dim)
+        whole = self.shape[dim]
+        pieces = -(-builtins.int(whole) // builtins.int(split_size))
+        last = whole - split_size * (pieces - 1)
+        return original(self, [split_size] * (pieces - 1) + [last], dim)
+
+    return replaced(Tensor, "split", split)
+
+
+class _SizeKept(type):
+    """The type `int`, but for traced sizes, which stay tensors."""
+
+    def __call__(cls, value: Any = 0, *rest: Any) -> Any:
+        if isinstance(value, Tensor):
+            return value.to(torch.int64)
+        return builtins.int(value, *rest)
+
+    def __instancecheck__(cls, value: Any) -> bool:
+        return isinstance(value, builtins.int)
+
+
+class _Int(metaclass=_SizeKept):
+    pass
+
+
+@contextmanager
+def _sizes_kept(model: nn.Module) -> Iterator[None]:
+    """Code that calls `int` on a size makes it a constant of the trace.
+
+    In the model's own module `int` keeps sizes as tensors, as transformers' `torch_int` does where it is used.
+    """
+    names = vars(sys.modules[type(model).__module__])
+    names["int"] = _Int
+    try:
+        yield
+    finally:
+        del names["int"]
+
+
+def _tf_padding(model: nn.Module) -> AbstractContextManager[None]:
+    """MobileNet's padding in the manner of TensorFlow, by a formula instead of branches on the size.
+
+    `apply_tf_padding`: padded so that the strides cover the whole size, s * ceil(size / s) - s + kernel - size.
+    """
+
+    def pad(features: Tensor, conv: nn.Conv2d) -> Tensor:
+        padding: list[Any] = []
+        for axis in (1, 0):
+            size, stride = features.shape[axis - 2], conv.stride[axis]
+            whole = (size + stride - 1) // stride * stride
+            missing = torch.clamp(
+                torch.as_tensor(whole - size + conv.kernel_size[axis] - stride), min=0
+            )
+            before = missing // 2
+            padding += [
+                before * conv.dilation[axis],
+                (missing - before) * conv.dilation[axis],
+            ]
+        return nn.functional.pad(features, padding, "constant", 0.0)
+
+    return replaced(sys.modules[type(model).__module__], "apply_tf_padding", pad)
+
+
+@contextmanager
+def _biases_not_cached(model: nn.Module) -> Iterator[None]:
+    """LeViT looks up its attention biases once; a trace must hold the look-up, not what an earlier run found.
+
+    `LevitAttention.train` forgets what was looked up.
+    """
+    model.train().eval()
+    try:
+        yield
+    finally:
+        model.train().eval()
+
+
+def _pixtral_without_lists(model: nn.Module) -> AbstractContextManager[None]:
+    """Pixtral's vision tower makes lists with an item for each image, which bakes the number of images.
+
+    `PixtralVisionModel.forward` for images of one size: the same patches in the same order, the same positions for
+    every image, and a mask that lets a patch see its own image only.
+    """
+
+    def forward(pixel_values: Tensor, **_switches: Any) -> Any:
+        embeds = model.patch_conv(pixel_values)
+        images, _, height, width = embeds.shape
+        patches = embeds.flatten(2).transpose(1, 2).flatten(0, 1).unsqueeze(0)
+        patches = model.ln_pre(patches)
+        image = torch.arange(images).repeat_interleave(height * width)
+        apart = image[:, None] != image[None, :]
+        mask = torch.zeros_like(apart, dtype=patches.dtype)
+        mask = mask.masked_fill(apart, torch.finfo(patches.dtype).min)[None, None]
+        grid = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
+        positions = torch.stack([ids.flatten() for ids in grid], -1).repeat(images, 1)
+        return model.transformer(
+            patches,
+            attention_mask=mask,
+            position_embeddings=model.patch_positional_embedding(patches, positions),
+            position_ids=positions,
+        )
+
+    return replaced(model, "forward", forward)
+
+
+class _Choice:
+    """Runs all of several modules alike; what the one chosen by `index()` returned."""
+
+    def __init__(self, modules: list[nn.Module], index: Callable[[], Tensor]) -> None:
+        self.modules, self.index = modules, index
+
+    def __call__(self, *args: Any, **named: Any) -> Any:
+        return self._chosen([module(*args, **named) for module in self.modules])
+
+    def _chosen(self, returned: list[Any]) -> Any:
+        if isinstance(returned[0], tuple):
+            return tuple(
+                self._chosen(list(parts)) for parts in zip(*returned, strict=True)
+            )
+        return torch.stack(returned)[self.index()]
+
+
+@contextmanager
+def _both_domains(model: nn.Module) -> Iterator[None]:
+    """ZoeDepth lets a classifier choose between its heads for inside and outside, in Python.
+
+    `ZoeDepthMultipleMetricDepthEstimationHeads.forward` looks modules up by the domain's name; here each look-up
+    gives all of that kind, and the classifier's vote, a tensor, picks among what they return.
+    """
+    heads = model.metric_head
+    votes: list[Tensor] = []
+    chosen = (heads.seed_bin_regressors, heads.conditional_log_binomial)
+
+    def vote() -> Tensor:
+        return votes[-1].sum(dim=0).argmax()
+
+    original = nn.ModuleDict.__getitem__
+
+    def look_up(self: nn.ModuleDict, name: str) -> Any:
+        if any(self is one for one in chosen):
+            return _Choice(list(self.values()), vote)
+        if self is heads.attractors:
+            return [
+                _Choice(list(alike), vote) for alike in zip(*self.values(), strict=True)
+            ]
+        return original(self, name)
+
+    def note(_module: nn.Module, _inputs: Any, logits: Tensor) -> None:
+        votes.append(logits)
+
+    hook = heads.mlp_classifier.register_forward_hook(note)
+    try:
+        with replaced(nn.ModuleDict, "__getitem__", look_up):
+            yield
+    finally:
+        hook.remove()
+
+
+@torch.jit.script
+def _key_points(
+    scores: Tensor, threshold: float, border: int, most: int
+) -> tuple[Tensor, Tensor]:
+    """Key points (x, y) and scores of every image, as many as the richest has, zeros after the last.
+
+    `SuperPointInterestPointDecoder._extract_keypoints` for scores [images, height, width]; it takes the whole
+    height for an eighth of it.
+    """
+    found: list[Tensor] = []
+    values: list[Tensor] = []
+    longest = 0
+    for image in scores:
+        points = torch.nonzero(image > threshold)
+        bottom = image.shape[0] * 8 - border
+        right = image.shape[1] * 8 - border
+        inside = (
+            (points[:, 0] >= border)
+            & (points[:, 0] < bottom)
+            & (points[:, 1] >= border)
+            & (points[:, 1] < right)
+        )
+        points = points[inside]
+        value = image[points[:, 0], points[:, 1]]
+        if most >= 0 and most < len(points):
+            value, order = torch.topk(value, most, dim=0)
+            points = points[order]
+        found.append(points.flip(1).to(scores.dtype))
+        values.append(value)
+        longest = max(longest, len(points))
+    keypoints = torch.zeros(
+        [len(found), longest, 2], dtype=scores.dtype, device=scores.device
+    )
+    padded = torch.zeros(
+        [len(found), longest], dtype=scores.dtype, device=scores.device
+    )
+    for i, (points, value) in enumerate(zip(found, values)):
+        keypoints[i, : len(points)] = points
+        padded[i, : len(points)] = value
+    return keypoints, padded
+
+
+def _points_in_script(model: nn.Module) -> AbstractContextManager[None]:
+    """SuperPoint, alone or inside a matcher, goes over its images, and over the points of each, in Python.
+
+    `SuperPointForKeypointDetection.forward` with that loop in TorchScript, and descriptors of all images at once.
+    """
+    detector = getattr(model, "keypoint_detector", model)
+    module = sys.modules[type(detector).__module__]
+
+    def forward(pixel_values: Tensor, **_switches: Any) -> Any:
+        height, width = pixel_values.shape[-2:]
+        encoded = detector.encoder(pixel_values[:, :1])[0]
+        points, describing = detector.keypoint_decoder, detector.descriptor_decoder
+        keypoints, scores = _key_points(
+            points._get_pixel_scores(encoded),
+            points.keypoint_threshold,
+            points.border_removal_distance,
+            points.max_keypoints,
+        )
+        found = scores > 0
+        dense = describing.relu(describing.conv_descriptor_a(encoded))
+        dense = nn.functional.normalize(describing.conv_descriptor_b(dense), p=2, dim=1)
+        descriptors = describing._sample_descriptors(keypoints, dense, 8)
+        descriptors = descriptors.transpose(1, 2) * found.unsqueeze(-1)
+        return module.SuperPointKeypointDescriptionOutput(
+            keypoints=keypoints.float() / torch.tensor([width, height]),
+            scores=scores.float(),
+            descriptors=descriptors.float(),
+            mask=found.int(),
+        )
+
+    return replaced(detector, "forward", forward)
+
+
+@contextmanager
+def _patches_of_any_number(model: nn.Module) -> Iterator[None]:
+    """DepthPro counts its patches by `len`, puts them together in a loop, and takes `math.log2` of a size.
+
+    In its module `len` and `log2` keep sizes as tensors, and `merge_patches` lays all patches out, then drops the
+    rows and columns at which two of them overlap.
+    """
+    names = vars(sys.modules[type(model).__module__])
+
+    def length(values: Any) -> Any:
+        return values.shape[0] if isinstance(values, Tensor) else builtins.len(values)
+
+    def log2(value: Any) -> Any:
+        return torch.log2(value) if isinstance(value, Tensor) else math.log2(value)
+
+    def merge(patches: Tensor, batch_size: Any, padding: Any) -> Tensor:
+        count, hidden, side, _ = patches.shape
+        count = count // batch_size
+        across = (count**0.5).to(torch.int64)
+        if count < 4:
+            padding = 0
+        padding = min(builtins.int(side) // 4, builtins.int(padding))
+        grid = patches.reshape(count, batch_size, hidden, side, side)[: across**2]
+        grid = grid.reshape(across, across, batch_size, hidden, side, side)
+        whole = grid.permute(2, 3, 0, 4, 1, 5).reshape(
+            batch_size, hidden, across * side, across * side
+        )
+        line = torch.arange(across * side)
+        patch, place = line // side, line % side
+        doubled = ((patch > 0) & (place < padding)) | (
+            (patch < across - 1) & (place >= side - padding)
+        )
+        kept = line[~doubled]
+        return whole[:, :, kept][:, :, :, kept]
+
+    module = sys.modules[type(model).__module__]
+    names["len"] = length
+    try:
+        with (
+            replaced(module, "math", SimpleNamespace(log2=log2)),
+            replaced(module, "merge_patches", merge),
+        ):
+            yield
+    finally:
+        del names["len"]
+
+
+ADAPTERS: dict[str, list[Adapter]] = {
+    "depth_anything": [_sizes_kept],
+    "depth_pro": [_patches_of_any_number],
+    "levit": [_biases_not_cached],
+    "mobilenet_v1": [_tf_padding],
+    "mobilenet_v2": [_tf_padding],
+    "pixtral": [_pixtral_without_lists],
+    "superpoint": [_points_in_script],
+    "zoedepth": [_both_domains],
+}

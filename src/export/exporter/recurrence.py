@@ -1,0 +1,207 @@
+"""Recurrences whose length is not baked into a trace.
+
+In: what the functions of transformers take that they stand in for while a model is traced (`adapters`). Out:
+what those return. Upstream loops over `range(length)` in Python, which the tracer unrolls; a scripted loop stays
+a loop, and does the same arithmetic in the same order.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@torch.jit.script
+def linear(decay: Tensor, update: Tensor) -> Tensor:
+    """All states of `state = decay · state + update`, from zero, along the second dimension."""
+    state = torch.zeros_like(update[:, 0])
+    states: list[Tensor] = []
+    for step in range(update.size(1)):
+        state = decay[:, step] * state + update[:, step]
+        states.append(state)
+    return torch.stack(states, dim=1)
+
+
+@torch.jit.script
+def weighted_average(
+    decay: Tensor, first: Tensor, key: Tensor, value: Tensor
+) -> Tensor:
+    """RWKV's attention: an average of the values so far with weights e^key, which fade by e^decay a step.
+
+    Numerator and denominator are kept as multiples of e^highest, so that neither overflows.
+    """
+    numerator = torch.zeros_like(key[:, 0])
+    denominator = torch.zeros_like(key[:, 0])
+    highest = torch.zeros_like(key[:, 0]) - 1e38
+    averages: list[Tensor] = []
+    for step in range(key.size(1)):
+        new, content = key[:, step], value[:, step]
+        top = torch.maximum(highest, new + first)
+        old_share, new_share = torch.exp(highest - top), torch.exp(new + first - top)
+        averages.append(
+            (old_share * numerator + new_share * content)
+            / (old_share * denominator + new_share)
+        )
+        top = torch.maximum(highest + decay, new)
+        old_share, new_share = torch.exp(highest + decay - top), torch.exp(new - top)
+        numerator = old_share * numerator + new_share * content
+        denominator = old_share * denominator + new_share
+        highest = top
+    return torch.stack(averages, dim=1)
+
+
+@torch.jit.script
+def corrected_memory(
+    query: Tensor, key: Tensor, value: Tensor, decay: Tensor, rate: Tensor
+) -> Tensor:
+    """The delta rule: a memory of values by key, which fades, and of which every step corrects its own key.
+
+    All are [batch, length, heads, channels]; decay has one channel or those of the key, rate one.
+    """
+    memory = torch.zeros_like(key[:, 0, :, :, None] * value[:, 0, :, None])
+    read: list[Tensor] = []
+    for step in range(key.size(1)):
+        address = key[:, step, :, :, None]
+        memory = memory * decay[:, step, :, :, None]
+        known = (memory * address).sum(dim=-2)
+        change = (value[:, step] - known) * rate[:, step]
+        memory = memory + address * change[:, :, None]
+        read.append((memory * query[:, step, :, :, None]).sum(dim=-2))
+    return torch.stack(read, dim=1)
+
+
+@torch.jit.script
+def matrix_memory(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    forget: Tensor,
+    write: Tensor,
+    eps: float,
+) -> Tensor:
+    """xLSTM's mLSTM: a matrix memory with exponential gates, and the sum of its keys to normalise by.
+
+    Gates are logarithms, [batch, heads, length]; memory and norm are kept as multiples of e^highest.
+    """
+    memory = torch.zeros_like(key[:, :, 0, :, None] * value[:, :, 0, None])
+    norm = torch.zeros_like(key[:, :, 0])
+    highest = torch.zeros_like(forget[:, :, :1])
+    read: list[Tensor] = []
+    for step in range(key.size(2)):
+        kept, new = forget[:, :, step, None] + highest, write[:, :, step, None]
+        highest = torch.maximum(kept, new)
+        old_share, new_share = torch.exp(kept - highest), torch.exp(new - highest)
+        address, content = key[:, :, step], value[:, :, step]
+        memory = (
+            old_share[..., None] * memory
+            + new_share[..., None] * address[..., None] * content[:, :, None]
+        )
+        norm = old_share * norm + new_share * address
+        asked = query[:, :, step]
+        weight = (asked * norm).sum(dim=-1, keepdim=True).abs()
+        total = torch.maximum(weight, torch.exp(-highest)) + eps
+        read.append((asked[..., None] * memory).sum(dim=-2) / total)
+    return torch.stack(read, dim=2)
+
+
+def delta_rule(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    g: Tensor,
+    beta: Tensor,
+    use_qk_l2norm_in_kernel: bool = False,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """`torch_chunk_gated_delta_rule` (one decay a head) and `chunk_kimi_delta_attention`, without a cache.
+
+    Chunks are for speed; upstream's recurrent forms decode by the rule itself.
+    """
+    dtype = query.dtype
+    query, key, value, g, beta = (
+        given.float() for given in (query, key, value, g, beta)
+    )
+    if use_qk_l2norm_in_kernel:
+        query, key = (
+            given * torch.rsqrt((given * given).sum(-1, keepdim=True) + 1e-6)
+            for given in (query, key)
+        )
+    query = query * query.shape[-1] ** -0.5
+    decay = g.exp() if g.dim() == key.dim() else g.exp()[..., None]
+    return corrected_memory(query, key, value, decay, beta[..., None]).to(dtype), None
+
+
+def mlstm(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    igate: Tensor,
+    fgate: Tensor,
+    eps: float = 1e-6,
+    return_last_states: bool = True,
+    **_: Any,
+) -> Any:
+    """`wrap_chunkwise_arbitrary_sequence_length` of xLSTM, without a cache: its recurrent form for any length."""
+    given = (query * query.shape[-1] ** -0.5, key, value)
+    forget = functional.logsigmoid(fgate).float()
+    read = matrix_memory(
+        *(tensor.float() for tensor in given), forget, igate.float(), eps
+    ).to(query.dtype)
+    return (read, (None, None, None)) if return_last_states else read
+
+
+def selective_scan(
+    hidden_states: Tensor,
+    dt: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor | None = None,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+    delta_softplus: bool = False,
+    **_: Any,
+) -> Tensor:
+    """`mamba_selective_scan` of Mamba and its kin, without a cache."""
+    if delta_bias is not None:
+        dt = dt + delta_bias.to(dt.dtype)[..., None]
+    if delta_softplus:
+        dt = functional.softplus(dt)
+    # [batch, length, channels, states]
+    step = dt.transpose(1, 2)[..., None]
+    update = (step * B.transpose(1, 2)[:, :, None].float()) * hidden_states.transpose(
+        1, 2
+    )[..., None].float()
+    states = linear(torch.exp(A * step), update)
+    output = (
+        torch.matmul(states.to(hidden_states.dtype), C.transpose(1, 2)[..., None])
+        .squeeze(-1)
+        .transpose(1, 2)
+    )
+    if D is not None:
+        output = output + hidden_states * D[None, :, None]
+    return output if z is None else output * functional.silu(z)
+
+
+def rglru_scan(
+    _module: Any,
+    hidden_states: Tensor,
+    recurrent_gate: Tensor,
+    reset: Tensor,
+    recurrent_states: None = None,
+    acc_dtype: torch.dtype = torch.float32,
+) -> tuple[Tensor, None]:
+    """`RecurrentGemmaRglru._rnn_scan`, without a cache."""
+    states = linear(
+        (recurrent_gate * ~reset).type(acc_dtype), hidden_states.type(acc_dtype)
+    )
+    return states.type(hidden_states.dtype), None
+
+
+def rwkv_attention(
+    time_decay: Tensor, time_first: Tensor, key: Tensor, value: Tensor, **_: Any
+) -> tuple[Tensor, None]:
+    """`rwkv_linear_attention_cpu`, without a state."""
+    averages = weighted_average(-torch.exp(time_decay), time_first, key.float(), value)
+    return averages.to(key.dtype), None

@@ -1,0 +1,103 @@
+//! JUnit XML, which CI systems show.
+//!
+//! In: what was planned and the records it left. Out: a suite per model, a case per check. A check that left no record
+//! is an error, as is a model that could not be exported.
+
+use super::Record;
+use crate::failure::Stage;
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// A model and the checks that are due.
+#[derive(Clone, Debug)]
+pub struct Planned<'a> {
+    pub model: &'a str,
+    pub family: &'a str,
+    /// Empty where the model could not be exported.
+    pub checks: Vec<&'a str>,
+}
+
+/// The report of one run.
+///
+/// # Errors
+/// The XML cannot be written: never seen, since it goes to memory.
+pub fn xml(
+    planned: &[Planned],
+    records: &[Record],
+    broken: &BTreeSet<String>,
+) -> Result<String, quick_junit::SerializeError> {
+    let records: BTreeMap<(&str, &str), &Record> =
+        records.iter().map(|record| ((record.model.as_str(), record.check.as_str()), record)).collect();
+    let mut report = Report::new("hf-conformance");
+    for Planned { model, family, checks } in planned {
+        let mut suite = TestSuite::new(format!("{family}::{model}"));
+        if broken.contains(*model) {
+            suite.add_test_case(case(family, model, "export", error("the export failed")));
+        }
+        for check in checks {
+            let record = records.get(&(model, check));
+            let status = record.map_or_else(|| error("left no result"), |record| status(record));
+            let mut case = case(family, model, check, status);
+            case.set_time(Duration::from_secs_f64(record.map_or(0.0, |record| record.seconds)));
+            suite.add_test_case(case);
+        }
+        report.add_test_suite(suite);
+    }
+    report.to_string()
+}
+
+fn case(family: &str, model: &str, check: &str, status: TestCaseStatus) -> TestCase {
+    let mut case = TestCase::new(check, status);
+    case.set_classname(format!("{family}.{model}"));
+    case
+}
+
+fn status(record: &Record) -> TestCaseStatus {
+    let reason = record.reason.clone().unwrap_or_default();
+    match record.status.as_str() {
+        "passed" => TestCaseStatus::success(),
+        "failed" => {
+            let mut failed = TestCaseStatus::non_success(NonSuccessKind::Failure);
+            let stage = record.stage.as_ref().map(Stage::to_string).unwrap_or_default();
+            failed.set_type(stage).set_message(reason).set_description(record.failure_text());
+            failed
+        }
+        _ => {
+            let mut skipped = TestCaseStatus::skipped();
+            skipped.set_message(reason);
+            skipped
+        }
+    }
+}
+
+fn error(message: &str) -> TestCaseStatus {
+    let mut status = TestCaseStatus::non_success(NonSuccessKind::Error);
+    status.set_message(message);
+    status
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_planned_check_is_a_case() {
+        let failed = Record {
+            status: "failed".to_owned(),
+            stage: Some(Stage::Compare),
+            reason: Some("logits is off by 1 < 2".to_owned()),
+            ..Record::sample("bert", "causal")
+        };
+        let planned = [
+            Planned { model: "bert", family: "encoder-only", checks: vec!["loads", "causal", "half"] },
+            Planned { model: "t5", family: "encoder-decoder", checks: Vec::new() },
+        ];
+        let records = [Record::sample("bert", "loads"), failed];
+        let mut settings = insta::Settings::clone_current();
+        settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"));
+        settings.set_prepend_module_to_snapshot(false);
+        let xml = xml(&planned, &records, &["t5".to_owned()].into()).unwrap();
+        settings.bind(|| insta::assert_snapshot!("junit", xml));
+    }
+}

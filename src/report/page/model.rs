@@ -1,0 +1,156 @@
+//! The drawer of a model: all there is to know of it.
+
+use super::Report;
+use crate::codegen::module_text;
+use crate::report::{Record, speed::Speed};
+use crate::spec::{Check, Entry};
+use maud::{Markup, html};
+
+/// The drawer's address within the page.
+pub fn id(entry: &Entry) -> String {
+    format!("model-{}", entry.name)
+}
+
+/// Checks, measures, speed, commands, the resolved entry and the generated source.
+///
+/// `records` are the last words on its checks.
+pub fn drawer(report: &Report, entry: &Entry, records: &[&Record]) -> Markup {
+    let name = entry.name.as_str();
+    let title = format!("{}-title", id(entry));
+    html! {
+        dialog id=(id(entry)) aria-labelledby=(title) {
+            header {
+                h2 id=(title) { (name) }
+                form method="dialog" { button.close autofocus { "Close" } }
+            }
+            (facts(entry, records))
+            h3 { "Checks" }
+            (checks(entry, records))
+            h3 { "Outputs against eager Python" }
+            (measures(records))
+            @for record in records.iter().filter(|record| record.status == "failed") { pre tabindex="0" { (record.failure_text()) } }
+            (speeds(report.speeds.iter().filter(|speed| speed.model == name)))
+            h3 { "Again" }
+            pre tabindex="0" { "just run " (name) "\njust test " (name) "\njust replay " (name) "\njust bench " (name) }
+            details { summary { "The entry, resolved" } pre tabindex="0" { (resolved(entry)) } }
+            details { summary { "The generated module" } pre tabindex="0" { (module_text(entry, &report.spec.versions)) } }
+        }
+    }
+}
+
+fn facts(entry: &Entry, records: &[&Record]) -> Markup {
+    let last = records.iter().max_by(|a, b| a.time.cmp(&b.time));
+    let from = last.map(|record| &record.versions).into_iter().flatten();
+    let versions = Vec::from_iter(from.map(|(name, version)| format!("{name} {version}"))).join(", ");
+    let facts = [
+        ("class", entry.class.clone()),
+        ("architecture", last.and_then(|record| record.architecture.clone()).unwrap_or_default()),
+        ("family", entry.family.to_string()),
+        ("task", entry.task.name.to_owned()),
+        ("checkpoint", entry.checkpoint.clone().unwrap_or_default()),
+        ("weights", last.map(|record| record.weights.clone()).unwrap_or_default()),
+        ("exported with", versions),
+        ("last ran on", last.map(|record| record.host.processor.clone()).unwrap_or_default()),
+        ("spec", format!("{}:{}", entry.place.file.display(), entry.place.line)),
+    ];
+    html! {
+        dl { @for (name, value) in facts { @if !value.is_empty() { dt { (name) } dd { (value) } } } }
+    }
+}
+
+fn checks(entry: &Entry, records: &[&Record]) -> Markup {
+    html! {
+        div.scroll { table {
+            thead { tr { @for name in ["check", "device", "outcome", "seconds"] { th scope="col" { (name) } } } }
+            tbody {
+                @for check in Check::ALL {
+                    @let own = Vec::from_iter(records.iter().filter(|record| record.check == check.name()));
+                    @for record in &own {
+                        tr {
+                            th scope="row" { (check.name()) }
+                            td { (record.device.as_deref().unwrap_or("")) }
+                            td {
+                                span class=(format!("tag {}", record.status)) { (record.status) }
+                                @if let Some(reason) = &record.reason { " " (reason) }
+                            }
+                            td { (format!("{:.3}", record.seconds)) }
+                        }
+                    }
+                    @if own.is_empty() {
+                        tr {
+                            th scope="row" { (check.name()) }
+                            td {}
+                            td {
+                                @match check.omitted(entry) {
+                                    Some(reason) => { "left out: " (reason) },
+                                    None => span class="tag not-run" { "not run" },
+                                }
+                            }
+                            td {}
+                        }
+                    }
+                }
+            }
+        } }
+    }
+}
+
+fn measures(records: &[&Record]) -> Markup {
+    let any = records.iter().any(|record| !record.metrics.is_empty());
+    html! {
+        @if any {
+            div.scroll { table {
+                thead { tr {
+                    @for name in ["check", "situation", "output"] { th scope="col" { (name) } }
+                    @for name in ["error", "allowed", "share", "max abs", "relative L2"] { th.n scope="col" { (name) } }
+                } }
+                tbody {
+                    @for record in records {
+                        @for metric in &record.metrics {
+                            tr {
+                                th scope="row" { (record.check) } td { (metric.situation) } td { (metric.output) }
+                                @for figure in [metric.error, metric.limit] { td.n { (format!("{figure:.2e}")) } }
+                                td.n { (format!("{:.3}", metric.share())) }
+                                @for figure in [metric.max_abs, metric.relative_l2] { td.n { (format!("{figure:.2e}")) } }
+                            }
+                        }
+                    }
+                }
+            } }
+        } @else { p.soft { "No output was compared and found to agree." } }
+    }
+}
+
+fn speeds<'a>(speeds: impl Iterator<Item = &'a Speed>) -> Markup {
+    html! {
+        @for speed in speeds {
+            h3 { "Speed on " (speed.device) }
+            p.soft {
+                "Load " (format!("{:.1} ms", speed.rust.load_ms)) ", first forward " (format!("{:.1} ms", speed.rust.first_ms))
+                @if let Some(peak) = speed.rust.peak_mib { ", memory " (format!("{peak:.0} MiB")) }
+                "; Python: " (format!("{:.1} ms", speed.python.load_ms)) ", " (format!("{:.1} ms", speed.python.first_ms))
+            }
+            div.scroll { table {
+                thead { tr { @for name in ["rows", "p50 ms", "p95 ms", "rows/s", "Python p50 ms", "ratio"] { th.n scope="col" { (name) } } } }
+                tbody {
+                    @for batch in &speed.batches {
+                        tr {
+                            th.n scope="row" { (batch.rows) }
+                            td.n { (format!("{:.3}", batch.rust.p50_ms)) } td.n { (format!("{:.3}", batch.rust.p95_ms)) }
+                            td.n { (format!("{:.0}", batch.throughput())) } td.n { (format!("{:.3}", batch.python.p50_ms)) }
+                            td.n { (format!("{:.2}", batch.ratio())) }
+                        }
+                    }
+                }
+            } }
+        }
+    }
+}
+
+/// The entry with every default in its place: YAML, a key a line.
+fn resolved(entry: &Entry) -> String {
+    let job = serde_json::to_value(entry.job()).unwrap_or_default();
+    let fields = job.as_object().into_iter().flatten();
+    // JSON is YAML: what a key holds may stay as it is.
+    fields.map(|(key, value)| format!("{key}: {value}\n")).collect()
+}

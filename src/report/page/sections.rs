@@ -1,0 +1,193 @@
+//! The sections of the report that are lists and tables.
+
+use super::Report;
+use crate::report::coverage::{Counts, Coverage};
+use crate::report::runs::runs;
+use crate::report::{Record, matrix::latest};
+use crate::roster::TIERS;
+use maud::{Markup, html};
+use std::collections::BTreeMap;
+
+/// How many lines the list of slowest models has.
+const SLOWEST: usize = 10;
+/// How many runs the history shows.
+const RUNS: usize = 30;
+
+/// When, from which commit, on what.
+pub fn subtitle(report: &Report) -> Markup {
+    let last = report.records.last();
+    html! {
+        "Made " (minute(report.time))
+        @if let Some(record) = last {
+            @if let Some(commit) = &record.commit { " · last results from commit " code { (commit) } }
+            @for name in ["torch", "transformers"] {
+                @if let Some(version) = record.versions.get(name) { " · " (name) " " (version) }
+            }
+            @if !record.host.processor.is_empty() { " · " (record.host.processor) }
+        }
+    }
+}
+
+/// The figures that matter most.
+pub fn tiles(report: &Report) -> Markup {
+    let latest = latest(report.records);
+    let total = report.coverage.tiers.values().fold(Counts::default(), |sum, tier| sum.plus(&tier.counts));
+    let models = |wanted: &dyn Fn(&Record) -> bool| {
+        let models = latest.values().filter(|record| wanted(record)).map(|record| record.model.as_str());
+        models.collect::<std::collections::BTreeSet<_>>().len()
+    };
+    let failed = models(&|record| record.status == "failed");
+    let matched = models(&|record| record.check == "matches_reference" && record.status == "passed");
+    let passed = latest.values().filter(|record| record.status == "passed").count();
+    let tiles = [
+        (report.spec.entries.len().to_string(), "models in the spec", ""),
+        (matched.to_string(), "match eager Python", "good"),
+        (failed.to_string(), "have a failing check", if failed == 0 { "" } else { "bad" }),
+        (format!("{passed}/{}", latest.len()), "checks passed", ""),
+        (format!("{}/{}", total.matched, total.rows), "rows of the roster matched", ""),
+        (report.coverage.debt.len().to_string(), "looser tolerances", ""),
+    ];
+    html! {
+        ul.tiles aria-label="Summary" {
+            @for (figure, what, class) in tiles { li class=(class) { b { (figure) } span { (what) } } }
+        }
+    }
+}
+
+/// Bars by tier and family.
+pub fn coverage(coverage: &Coverage) -> Markup {
+    html! {
+        p.soft { "Rows of the roster: dark ran on libtorch and matched eager Python, light has an entry in the spec." }
+        @for tier in TIERS {
+            @if let Some(found) = coverage.tiers.get(tier) {
+                details open[tier == "plan"] {
+                    summary { (tier) ": " (found.counts.matched) " of " (found.counts.rows) " matched" }
+                    div.scroll {
+                        table {
+                            thead { tr {
+                                th scope="col" { "family" } th scope="col" { "share" }
+                                @for name in ["matched", "all checks", "exported", "entries", "rows"] { th.n scope="col" { (name) } }
+                            } }
+                            tbody {
+                                @for (family, priorities) in &found.families {
+                                    (family_row(family, priorities.values().fold(Counts::default(), |sum, one| sum.plus(one))))
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn family_row(family: &str, counts: Counts) -> Markup {
+    let Counts { rows, entries, exported, matched, all_checks, .. } = counts;
+    let share = |count: usize| format!("width:{:.1}%", 100.0 * count as f64 / rows.max(1) as f64);
+    html! {
+        tr {
+            th scope="row" { (family) }
+            td { div.bar aria-hidden="true" { i style=(share(entries)) {} i style=(share(matched)) {} } }
+            @for count in [matched, all_checks, exported, entries, rows] { td.n { (count) } }
+        }
+    }
+}
+
+/// Every failure in full.
+pub fn failures(report: &Report) -> Markup {
+    let latest = latest(report.records);
+    let failed: Vec<&&Record> = latest.values().filter(|record| record.status == "failed").collect();
+    html! {
+        @if failed.is_empty() {
+            p { @if latest.is_empty() { "Nothing ran yet; run: " code { "just test" } } @else { "Every check that ran passed." } }
+        }
+        @for alike in failed.chunk_by(|a, b| a.model == b.model && a.stage == b.stage && a.reason == b.reason) {
+            @let record = alike[0];
+            @let checks = Vec::from_iter(alike.iter().map(|record| record.check.as_str()));
+            details {
+                summary {
+                    (record.model) " · " (checks.join(", ")) " "
+                    span class="tag failed" { "stage " (record.stage.map_or_else(String::new, |stage| stage.to_string())) }
+                }
+                pre tabindex="0" { (record.failure_text()) }
+            }
+        }
+    }
+}
+
+/// What the spec owes.
+pub fn debt(coverage: &Coverage) -> Markup {
+    html! {
+        @if coverage.debt.is_empty() { p { "None: every output is held to twice eager Python's own rounding error." } }
+        @else {
+            div.scroll { table {
+                thead { tr { @for name in ["model", "check", "output", "factor", "reason", "until"] { th scope="col" { (name) } } } }
+                tbody {
+                    @for line in &coverage.debt {
+                        tr {
+                            th scope="row" { (line.model) } td { (line.check) }
+                            td { (line.output.as_deref().unwrap_or("all")) } td { (line.k) }
+                            td { (line.reason) } td { (line.end) }
+                        }
+                    }
+                }
+            } }
+        }
+    }
+}
+
+/// The models whose checks took longest.
+pub fn slowest(records: &[Record]) -> Markup {
+    let mut seconds: BTreeMap<&str, f64> = BTreeMap::new();
+    for record in latest(records).values() {
+        *seconds.entry(&record.model).or_default() += record.seconds;
+    }
+    let mut seconds = Vec::from_iter(seconds);
+    seconds.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let longest = seconds.first().map_or(1.0, |(_, seconds)| *seconds);
+    html! {
+        p.soft { "Seconds of all checks of a model, added up; loading is part of the first." }
+        div.scroll { table.narrow {
+            thead { tr { th scope="col" { "model" } th scope="col" { "share of the slowest" } th.n scope="col" { "seconds" } } }
+            tbody {
+                @for (model, seconds) in seconds.into_iter().take(SLOWEST) {
+                    tr { th scope="row" { (model) }
+                        td { div.bar aria-hidden="true" { i {} i style=(format!("width:{:.1}%", 100.0 * seconds / longest)) {} } }
+                        td.n { (format!("{seconds:.2}")) } }
+                }
+            }
+        } }
+    }
+}
+
+/// The latest runs, newest first.
+pub fn history(records: &[Record]) -> Markup {
+    let runs = runs(records);
+    html! {
+        @if runs.len() > RUNS { p.soft { "The last " (RUNS) " of " (runs.len()) " runs." } }
+        div.scroll { table {
+            thead { tr {
+                @for name in ["time (UTC)", "device", "commit", "torch"] { th scope="col" { (name) } }
+                th scope="col" { "passed of all" }
+                @for name in ["models", "passed", "failed", "skipped"] { th.n scope="col" { (name) } }
+            } }
+            tbody {
+                @for run in runs.iter().rev().take(RUNS) {
+                    @let all = (run.passed + run.failed + run.skipped).max(1);
+                    tr {
+                        th scope="row" { (minute(&run.time)) }
+                        td { (run.device) } td { code { (run.commit.as_deref().unwrap_or("")) } }
+                        td { (Vec::from_iter(run.torch.iter().map(String::as_str)).join(" ")) }
+                        td { div.bar aria-hidden="true" { i {} i style=(format!("width:{:.1}%", 100.0 * run.passed as f64 / all as f64)) {} } }
+                        td.n { (run.models) } td.n { (run.passed) } td.n { (run.failed) } td.n { (run.skipped) }
+                    }
+                }
+            }
+        } }
+    }
+}
+
+/// `2026-11-20 22:43` of a timestamp.
+fn minute(time: &str) -> String {
+    time.get(..16).unwrap_or(time).replace('T', " ")
+}

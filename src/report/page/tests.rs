@@ -1,0 +1,64 @@
+//! The page as a whole; how it looks and moves is seen in a browser.
+
+use super::*;
+use crate::report::coverage::coverage;
+use crate::spec::{self, Date};
+use std::path::Path;
+
+fn spec() -> Spec {
+    let versions =
+        "python: {transformers: 1.0.0}\nsources: {transformers: {package: transformers, version: 1.0.0}}";
+    let family = "family: text\n\
+        defaults: {class: A, task: fill-mask, axes: {batch: [2, 3], sequence: [4, 5]}}\n\
+        models: [{name: bert}, {name: <b>}]\n";
+    let family = family.replace("<b>", "roberta");
+    let file = |name: &str, text: &str| (Path::new("spec").join(name), text.as_bytes().to_vec());
+    spec::parse(&[file("text.yaml", &family), file("versions.yaml", versions)], Date::today()).unwrap()
+}
+
+fn page(records: &[Record]) -> String {
+    let spec = spec();
+    let coverage = coverage(&[], &spec, records, Path::new("no-artifacts"), None);
+    let report = Report {
+        spec: &spec,
+        coverage: &coverage,
+        records,
+        history: records,
+        speeds: &[],
+        time: "2026-11-20T22:43:00Z",
+    };
+    html(&report).unwrap()
+}
+
+#[test]
+fn the_page_fetches_nothing() {
+    let page = page(&[Record::sample("bert", "loads")]);
+    for outside in ["http://", "https://", "src=", "@import", "url("] {
+        let found =
+            page.replace("http://www.w3.org/2000/svg", "").replace("http://www.w3.org/1999/xlink", "");
+        assert!(!found.contains(outside), "{outside}");
+    }
+}
+
+#[test]
+fn every_model_has_a_row_and_a_drawer_and_every_failure_its_reason() {
+    let failed = Record {
+        status: "failed".to_owned(),
+        reason: Some("logits < 1 & off".to_owned()),
+        ..Record::sample("bert", "causal")
+    };
+    let page = page(&[failed]);
+    for name in ["bert", "roberta"] {
+        assert!(page.contains(&format!("data-drawer=\"model-{name}\"")), "{name}");
+        assert!(page.contains(&format!("<dialog id=\"model-{name}\"")), "{name}");
+    }
+    assert!(page.contains("logits &lt; 1 &amp; off"));
+    assert!(page.contains("just test bert --check causal --device cpu"));
+}
+
+#[test]
+fn without_results_the_page_says_what_to_type() {
+    let page = page(&[]);
+    assert!(page.contains("Nothing ran yet; run: <code>just test</code>"));
+    assert!(page.contains("No speed was measured yet; run: <code>just bench</code>"));
+}

@@ -1,0 +1,187 @@
+//! One outcome of one check on one model, as the results store keeps it.
+//!
+//! In: an outcome, its measures and the manifest of the artifact that was used. Out: [`Record`]. What does not change
+//! while a process runs (host, commit) is found out once per process, so that no test waits for it.
+
+use super::machine::{self, Host};
+use crate::artifact::Manifest;
+use crate::check::{Measure, rule};
+use crate::engine::Device;
+use crate::failure::Stage;
+use crate::model::Card;
+use crate::spec::Check;
+use crate::task::Contract;
+use crate::verdict::Outcome;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// One line of the store.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Record {
+    /// Identifies the run; `HF_CONFORMANCE_RUN`, or the process's own number.
+    pub run: String,
+    /// When the check ended, in UTC.
+    pub time: String,
+    pub model: String,
+    pub family: String,
+    pub task: String,
+    pub class: String,
+    /// transformers' `model_type`, as the artifact says; none where there is no artifact.
+    #[serde(default)]
+    pub architecture: Option<String>,
+    pub check: String,
+    /// Digest of the entry: an outcome of an older entry proves nothing about this one.
+    pub entry: String,
+    /// `cpu`, `cuda:0`, `mps`; none for the mock engine.
+    pub device: Option<String>,
+    /// `libtorch` or `mock`.
+    pub engine: String,
+    /// Element type of the program: `float32`, `bfloat16`.
+    #[serde(default)]
+    pub dtype: String,
+    /// `random`, or `checkpoint`.
+    #[serde(default)]
+    pub weights: String,
+    /// `passed`, `failed`, `skipped`, `not-run` or `mock`.
+    pub status: String,
+    /// Where it failed.
+    pub stage: Option<Stage>,
+    /// Why it failed, was skipped or was not run: one line.
+    pub reason: Option<String>,
+    /// Further lines on a failure.
+    #[serde(default)]
+    pub details: Vec<String>,
+    pub seconds: f64,
+    #[serde(default)]
+    pub metrics: Vec<Metric>,
+    /// What the artifact was exported with: Python, torch and the class's package.
+    #[serde(default)]
+    pub versions: BTreeMap<String, String>,
+    #[serde(default)]
+    pub host: Host,
+    /// The project's commit, `-dirty` where the working tree differs from it.
+    #[serde(default)]
+    pub commit: Option<String>,
+}
+
+/// What an outcome is about.
+#[derive(Clone, Copy)]
+pub struct About<'a> {
+    pub card: &'a Card<'a>,
+    pub contract: &'a Contract,
+    pub check: Check,
+    /// None for the mock engine.
+    pub device: Option<Device>,
+    /// Of the artifact that was used; none where it could not be opened.
+    pub manifest: Option<&'a Manifest>,
+}
+
+/// How an output agreed with its reference.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Metric {
+    pub situation: String,
+    pub output: String,
+    pub error: f64,
+    pub eager_error: f64,
+    pub limit: f64,
+    /// rms of the reference.
+    pub scale: f64,
+    pub max_abs: f64,
+    pub relative_l2: f64,
+    pub cosine: f64,
+}
+
+impl Metric {
+    /// The error as a share of what is allowed: 1 is the last that passes. Nothing allowed and nothing off is 0.
+    pub fn share(&self) -> f64 {
+        if self.error == 0.0 { 0.0 } else { self.error / self.limit }
+    }
+
+    /// Whether the rule would hold with the factor that every precision has by itself.
+    pub fn holds_without_debt(&self) -> bool {
+        self.error <= rule::K * self.eager_error + rule::FLOOR * self.scale
+    }
+}
+
+impl Record {
+    /// The line for one outcome, found by measures that took so long.
+    pub fn new(about: &About, outcome: &Outcome, measures: &[Measure], took: Duration) -> Self {
+        let About { card, contract, check, device, manifest } = *about;
+        let (status, stage, reason, details) = match outcome {
+            Outcome::Passed => ("passed", None, None, Vec::new()),
+            Outcome::Mock => ("mock", None, None, Vec::new()),
+            Outcome::Failed(failure) => {
+                ("failed", Some(failure.stage), Some(failure.message.clone()), failure.details.clone())
+            }
+            Outcome::Skipped { reason } => ("skipped", None, Some(reason.clone()), Vec::new()),
+            Outcome::NotRun { reason } => ("not-run", None, Some(reason.clone()), Vec::new()),
+        };
+        Self {
+            run: run(),
+            time: jiff::Timestamp::now().to_string(),
+            model: card.name.to_owned(),
+            family: card.family.to_owned(),
+            task: contract.name.to_owned(),
+            class: card.class.to_owned(),
+            architecture: manifest.and_then(|manifest| manifest.model_type.clone()),
+            check: check.name().to_owned(),
+            entry: card.digest.to_owned(),
+            device: device.map(|device| device.to_string()),
+            engine: crate::engine::real().map_or("mock", |engine| engine.name()).to_owned(),
+            dtype: check.dtype().name().to_owned(),
+            weights: manifest.map(|manifest| manifest.weights.clone()).unwrap_or_default(),
+            status: status.to_owned(),
+            stage,
+            reason,
+            details,
+            seconds: took.as_secs_f64(),
+            metrics: measures.iter().map(Metric::from).collect(),
+            versions: manifest.map(|manifest| manifest.versions.clone()).unwrap_or_default(),
+            host: Host::of(device),
+            commit: machine::commit().map(str::to_owned),
+        }
+    }
+
+    /// The largest share of the allowed error that any output took; none where nothing was compared.
+    pub fn share(&self) -> Option<f64> {
+        self.metrics.iter().map(Metric::share).reduce(|a, b| if a.is_nan() || a > b { a } else { b })
+    }
+
+    /// Whether a model ran: the mock engine proves nothing.
+    pub fn is_real(&self) -> bool {
+        self.engine != "mock"
+    }
+
+    /// A record for tests: passed, on the CPU.
+    #[cfg(test)]
+    pub(crate) fn sample(model: &str, check: &str) -> Self {
+        serde_json::from_value(serde_json::json!({
+            "run": "1", "time": "", "model": model, "family": "text", "task": "fill-mask", "class": "A",
+            "check": check, "entry": "0", "device": "cpu", "engine": "libtorch", "dtype": "float32",
+            "status": "passed", "stage": null, "reason": null, "seconds": 0.0,
+        }))
+        .unwrap()
+    }
+}
+
+impl From<&Measure> for Metric {
+    fn from(measure: &Measure) -> Self {
+        let agreement = &measure.agreement;
+        Self {
+            situation: measure.situation.clone(),
+            output: measure.output.clone(),
+            error: agreement.error,
+            eager_error: agreement.eager_error,
+            limit: agreement.limit,
+            scale: agreement.scale,
+            max_abs: agreement.max_abs,
+            relative_l2: agreement.relative_l2,
+            cosine: agreement.cosine,
+        }
+    }
+}
+
+fn run() -> String {
+    std::env::var("HF_CONFORMANCE_RUN").unwrap_or_else(|_| format!("process-{}", std::process::id()))
+}
