@@ -8,7 +8,7 @@
 //!    with inputs and eager outputs beside it.
 //! 4. The test target (`src/suite.rs`) mounts `generated/`; each test puts a [`model`] to a [`check`], which
 //!    runs it on an [`engine`] and ends in a [`verdict`] or a [`failure`] that names its stage.
-//! 5. [`report`] keeps every outcome and tells of them; [`bench`] measures speed, [`doctor`] the machine.
+//! 5. [`report`] keeps every outcome and tells of them; [`mod@bench`] measures speed, [`doctor`] the machine.
 //!
 //! [`author`] goes the other way: from a name to an entry that runs. [`roster`] lists the names that must have one.
 //! [`schema`] tells editors what entries look like.

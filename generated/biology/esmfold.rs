@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "biology",
     class: "EsmForProteinFolding",
     checkpoint: Some("facebook/esmfold_v1"),
-    digest: "d63c74f235576788",
+    digest: "a80483fc71ced0dc",
     inputs: &[
         input(
             "input_ids",

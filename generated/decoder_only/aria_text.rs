@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "AriaTextForCausalLM",
     checkpoint: Some("rhymes-ai/Aria"),
-    digest: "ae27b9048d246f1c",
+    digest: "5cf037de65dea9f0",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

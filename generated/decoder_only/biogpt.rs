@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "BioGptForCausalLM",
     checkpoint: Some("microsoft/biogpt"),
-    digest: "d1d1438d7954a219",
+    digest: "4bcefba3ad3d1c8e",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "BloomForCausalLM",
     checkpoint: Some("bigscience/bloom-560m"),
-    digest: "1d3d8ff9bca83e0a",
+    digest: "103ca002595bdec3",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "BloomForCausalLM",
     checkpoint: Some("bigscience/bloomz-560m"),
-    digest: "bd6567393f4db1ab",
+    digest: "bdbcf6c3770e3ce1",
     inputs: &[
         input(
             "input_ids",

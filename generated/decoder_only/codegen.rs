@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "CodeGenForCausalLM",
     checkpoint: Some("Salesforce/codegen-2B-mono"),
-    digest: "647b1c86c453e91f",
+    digest: "80f240c256110e02",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

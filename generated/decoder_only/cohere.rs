@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "CohereForCausalLM",
     checkpoint: Some("CohereForAI/c4ai-command-r-plus"),
-    digest: "2c9b2f5700c10e82",
+    digest: "981de488419039bf",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "CohereCompassForCausalLM",
     checkpoint: Some("CohereLabs/North-Micro-Vision-Instruct"),
-    digest: "756703826df21b19",
+    digest: "3ead6cdf7373f67f",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GPT2LMHeadModel",
     checkpoint: Some("TsinghuaAI/CPM-Generate"),
-    digest: "4b773cbbc17df77c",
+    digest: "e10d41afcc78a0af",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "CpmAntForCausalLM",
     checkpoint: Some("openbmb/cpm-ant-10b"),
-    digest: "515ea8060898af32",
+    digest: "9ca382de957f5102",
     inputs: &[
         input(
             "input_ids",

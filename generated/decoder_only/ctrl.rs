@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "CTRLLMHeadModel",
     checkpoint: Some("Salesforce/ctrl"),
-    digest: "c2e351f3bc63adea",
+    digest: "80a7b32872adfc43",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "DbrxForCausalLM",
     checkpoint: Some("transformers-community/dbrx-instruct"),
-    digest: "bb43354621ea0f71",
+    digest: "096e5cbe248fb61b",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

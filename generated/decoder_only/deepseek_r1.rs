@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "DeepseekV3ForCausalLM",
     checkpoint: Some("deepseek-ai/DeepSeek-R1"),
-    digest: "0df3556faf71805f",
+    digest: "1bac6f364ec327d2",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Qwen2ForCausalLM",
     checkpoint: Some("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"),
-    digest: "2163b57323e69db0",
+    digest: "5b88957f31b5002a",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "DogeForCausalLM",
     checkpoint: Some("SmallDoge/Doge-320M"),
-    digest: "0091d3690f0c2fda",
+    digest: "21069fe06ed069f7",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "FalconMambaForCausalLM",
     checkpoint: Some("tiiuae/falcon-mamba-7b"),
-    digest: "becb76acf008ae84",
+    digest: "7145ca0677ca8bc3",
     inputs: &[
         input(
             "input_ids",

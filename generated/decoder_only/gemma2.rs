@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Gemma2ForCausalLM",
     checkpoint: Some("google/gemma-2-9b"),
-    digest: "c5873929af6ce585",
+    digest: "b8636b17b7ca3c7c",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Gemma3ForConditionalGeneration",
     checkpoint: Some("google/gemma-3-4b-it"),
-    digest: "c7e1f4ac5b3fe2a5",
+    digest: "b801e645ff368ab2",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Gemma3ForCausalLM",
     checkpoint: Some("google/gemma-3-1b-it"),
-    digest: "33896d7c58ab7e49",
+    digest: "abb45fdcfceef0c3",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

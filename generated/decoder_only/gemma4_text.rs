@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Gemma4ForCausalLM",
     checkpoint: Some("google/gemma-4-e2b-it"),
-    digest: "cb2c6687c9339f2f",
+    digest: "9a584bf4f7713b85",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

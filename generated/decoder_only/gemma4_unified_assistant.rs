@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "Gemma4UnifiedAssistantForCausalLM",
     checkpoint: None,
-    digest: "fc890bfd329eb614",
+    digest: "b3631f6a8069ab5d",
     inputs: &[
         input(
             "attention_mask",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GlmForCausalLM",
     checkpoint: Some("THUDM/glm-4-9b-chat-hf"),
-    digest: "501062ab3188f6d8",
+    digest: "f9abbcc919b52ff0",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

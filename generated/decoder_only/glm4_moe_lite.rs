@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Glm4MoeLiteForCausalLM",
     checkpoint: Some("zai-org/GLM-4.7-Flash"),
-    digest: "e9f244e17b1ce00b",
+    digest: "a84ce9cdc26b339e",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "Glm4vTextModel",
     checkpoint: Some("zai-org/GLM-4.1V-9B-Thinking"),
-    digest: "9de1be8b5d2221f4",
+    digest: "f36f9051997bba8b",
     inputs: &[
         input(
             "input_ids",

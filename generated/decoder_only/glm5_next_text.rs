@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "Glm5NextTextModel",
     checkpoint: Some("zai-org/GLM-5.3-Flash"),
-    digest: "2163df337a79b2b6",
+    digest: "1a5ce75a7b0108a3",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: FeatureExtraction::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "GlmImageTextModel",
     checkpoint: Some("zai-org/GLM-Image"),
-    digest: "688b64562224ecc1",
+    digest: "3a2b546b3c81c71b",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "GlmOcrTextModel",
     checkpoint: Some("zai-org/GLM-OCR"),
-    digest: "f816564c1147c1bb",
+    digest: "fd2a3015924decc8",
     inputs: &[
         input(
             "input_ids",

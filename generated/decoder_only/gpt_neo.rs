@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GPTNeoForCausalLM",
     checkpoint: Some("EleutherAI/gpt-neo-1.3B"),
-    digest: "82746e66236d2d90",
+    digest: "aa6a0528a9093eed",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GPTNeoXJapaneseForCausalLM",
     checkpoint: Some("abeja/gpt-neox-japanese-2.7b"),
-    digest: "afa32a34a0d50254",
+    digest: "bbb43fabdc247f66",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

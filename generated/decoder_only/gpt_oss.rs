@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GptOssForCausalLM",
     checkpoint: Some("openai/gpt-oss-20b"),
-    digest: "23799f985efe6437",
+    digest: "fd43102572bc4ce3",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

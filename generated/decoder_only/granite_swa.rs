@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GraniteSWAForCausalLM",
     checkpoint: Some("ibm-granite/granite-swash-2b"),
-    digest: "1395dbbb8230572d",
+    digest: "3bc9c7c7ef7040db",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GraniteMoeForCausalLM",
     checkpoint: Some("ibm/PowerMoE-3b"),
-    digest: "debeb562d5c4841b",
+    digest: "5f8326d2e786b618",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

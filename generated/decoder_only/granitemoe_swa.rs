@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GraniteMoeSWAForCausalLM",
     checkpoint: Some("ibm-granite/granite-swash-3b-a600m"),
-    digest: "e0998353374441e0",
+    digest: "ca928382df159cf1",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

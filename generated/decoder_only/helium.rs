@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "HeliumForCausalLM",
     checkpoint: Some("kyutai/helium-1-preview-2b"),
-    digest: "ed840447a77514d6",
+    digest: "e72f482e2256e58b",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

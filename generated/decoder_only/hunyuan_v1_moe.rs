@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "HunYuanMoEV1ForCausalLM",
     checkpoint: Some("tencent/Hunyuan-A13B-Instruct"),
-    digest: "1ec7fa4b75f5c629",
+    digest: "e68cd9a9a8190adf",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

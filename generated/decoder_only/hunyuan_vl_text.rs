@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "HunYuanVLTextModel",
     checkpoint: Some("tencent/HunyuanOCR"),
-    digest: "6da5ad5c8d4624f9",
+    digest: "7038920596ee7eb8",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "HYV3ForCausalLM",
     checkpoint: Some("tencent/Hy3-preview"),
-    digest: "107942a35783444f",
+    digest: "733e76c027b29d11",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

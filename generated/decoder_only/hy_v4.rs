@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "HYV4ForCausalLM",
     checkpoint: Some("tencent/Hy4-preview"),
-    digest: "a0dcd6a3f246dbea",
+    digest: "cdfb3caa589da92f",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "HyperCLOVAXForCausalLM",
     checkpoint: Some("naver-hyperclovax/HyperCLOVAX-SEED-Think-14B"),
-    digest: "0df833ef9efb2f0b",
+    digest: "931ae12d405450d9",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "InklingForCausalLM",
     checkpoint: Some("thinkingmachines/Inkling"),
-    digest: "9bce9b48c56f2ea9",
+    digest: "c916caa5c74b42df",
     inputs: &[
         input(
             "input_ids",

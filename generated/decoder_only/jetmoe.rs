@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "JetMoeForCausalLM",
     checkpoint: Some("jetmoe/jetmoe-8b"),
-    digest: "0befa768efe547c3",
+    digest: "efd665112af0375e",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "KimiLinearForCausalLM",
     checkpoint: Some("moonshotai/Kimi-Linear-48B-A3B-Instruct"),
-    digest: "6c0dae7fd67c50b2",
+    digest: "27ca653ff6cfd09c",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "LagunaForCausalLM",
     checkpoint: Some("poolside/laguna-XS.2"),
-    digest: "4650065aa12e908b",
+    digest: "fc97e4e264601554",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

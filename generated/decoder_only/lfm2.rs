@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Lfm2ForCausalLM",
     checkpoint: Some("LiquidAI/LFM2-1.2B"),
-    digest: "f392bd0167044100",
+    digest: "4cdad6410350b90f",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

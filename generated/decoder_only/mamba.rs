@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "MambaForCausalLM",
     checkpoint: Some("state-spaces/mamba-130m-hf"),
-    digest: "b9a6fbd00b2ecc74",
+    digest: "3fbb30e39edcf140",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Mamba2ForCausalLM",
     checkpoint: Some("mistralai/Mamba-Codestral-7B-v0.1"),
-    digest: "ef68e1daada14337",
+    digest: "6d8001778ecf5088",
     inputs: &[
         input(
             "input_ids",

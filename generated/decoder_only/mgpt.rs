@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GPT2LMHeadModel",
     checkpoint: Some("ai-forever/mGPT"),
-    digest: "14164362c831ebc0",
+    digest: "1cf808a5684b33a4",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

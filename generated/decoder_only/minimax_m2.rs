@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "MiniMaxM2ForCausalLM",
     checkpoint: Some("MiniMaxAI/MiniMax-M2"),
-    digest: "2d2214d25d7b706d",
+    digest: "a06b0c9c65616e8a",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "MiniMaxM3VLForCausalLM",
     checkpoint: Some("MiniMaxAI/MiniMax-M3"),
-    digest: "5c0a6906ab9e41ed",
+    digest: "f4a731e926c7996e",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 13, 19)],

@@ -152,6 +152,7 @@ mod qwen3_moe;
 mod qwen3_next;
 mod qwen3_vl_moe_text;
 mod qwen3_vl_text;
+mod qwen4_exp_text;
 mod recurrent_gemma;
 mod reformer;
 mod rwkv;

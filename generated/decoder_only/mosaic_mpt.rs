@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "MptForCausalLM",
     checkpoint: Some("mosaicml/mpt-7b-instruct"),
-    digest: "69a3fe5cbfac8998",
+    digest: "aefbc799c8d51135",
     inputs: &[
         input(
             "input_ids",

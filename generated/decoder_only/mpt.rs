@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "MptForCausalLM",
     checkpoint: Some("mosaicml/mpt-7b"),
-    digest: "f4e8458994762deb",
+    digest: "593afb6c6f8985ec",
     inputs: &[
         input(
             "input_ids",

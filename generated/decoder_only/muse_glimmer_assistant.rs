@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "MuseGlimmerAssistantModel",
     checkpoint: Some("meta-models/Muse-Glimmer-30B-assistant"),
-    digest: "07ad198da1c379ae",
+    digest: "13aa5d7b3627b039",
     inputs: &[
         input(
             "attention_mask",

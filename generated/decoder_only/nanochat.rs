@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "NanoChatForCausalLM",
     checkpoint: Some("karpathy/nanochat-d32"),
-    digest: "03a9c3f861fb0958",
+    digest: "40cb2eb40cd29691",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

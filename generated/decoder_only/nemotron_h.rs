@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "NemotronHForCausalLM",
     checkpoint: Some("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16"),
-    digest: "f9fc474ea1c0c2b6",
+    digest: "069b925d3da2f17b",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Olmo3ForCausalLM",
     checkpoint: Some("allenai/Olmo-3-7B-Instruct"),
-    digest: "3ebba632d8a3647c",
+    digest: "9d02b7b0c1ce6a59",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "OlmoHybridForCausalLM",
     checkpoint: Some("allenai/Olmo-Hybrid-7B"),
-    digest: "6b818adac5e02add",
+    digest: "a138a5c4f591d3d4",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

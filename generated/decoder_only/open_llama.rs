@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "OpenLlamaForCausalLM",
     checkpoint: Some("s-JoL/Open-Llama-V1"),
-    digest: "101c2e0b7983ea85",
+    digest: "38596877fa13c282",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "OpenAIGPTLMHeadModel",
     checkpoint: Some("openai-community/openai-gpt"),
-    digest: "90c7cb0fd1b97474",
+    digest: "88617403be48da64",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

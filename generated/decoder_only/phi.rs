@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "PhiForCausalLM",
     checkpoint: Some("microsoft/phi-1"),
-    digest: "bc43aca2040cf49a",
+    digest: "320c597a9cbcdf1e",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

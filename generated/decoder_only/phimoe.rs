@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "PhimoeForCausalLM",
     checkpoint: Some("microsoft/Phi-3.5-MoE-instruct"),
-    digest: "27b8d9c6c84d098b",
+    digest: "d290626e79afdb0f",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

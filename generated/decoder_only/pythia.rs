@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GPTNeoXForCausalLM",
     checkpoint: Some("EleutherAI/pythia-70m"),
-    digest: "e8be34611cefbf7e",
+    digest: "6a6baeb6487c15bf",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Qwen2ForCausalLM",
     checkpoint: Some("Qwen/Qwen2-7B"),
-    digest: "45145a7d6090bce7",
+    digest: "b52bd4970d8112ba",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "Qwen2_5_VLTextModel",
     checkpoint: Some("Qwen/Qwen2.5-VL-7B-Instruct"),
-    digest: "5c423424bdd6c734",
+    digest: "b4d7e7a4ec231206",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "Qwen2VLTextModel",
     checkpoint: Some("Qwen/Qwen2-VL-7B-Instruct"),
-    digest: "8064b794c771688d",
+    digest: "b8c85a62f1f93b06",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Qwen3ForCausalLM",
     checkpoint: Some("Qwen/Qwen3-8B"),
-    digest: "381d8bef2f0d33ab",
+    digest: "3a1cf12b5fc361f5",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

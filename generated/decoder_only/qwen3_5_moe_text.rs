@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Qwen3_5MoeForCausalLM",
     checkpoint: Some("Qwen/Qwen3.5-35B-A3B"),
-    digest: "05704e6c08d5be37",
+    digest: "b66e6fb17b6c89a5",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Qwen3_5ForCausalLM",
     checkpoint: Some("Qwen/Qwen3.5-27B"),
-    digest: "cf4ff4007820af3f",
+    digest: "445086719f59453c",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

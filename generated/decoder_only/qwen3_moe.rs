@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Qwen3MoeForCausalLM",
     checkpoint: Some("Qwen/Qwen3-30B-A3B-Base"),
-    digest: "8eb2c6f3f7adb719",
+    digest: "91175764a66ba3af",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

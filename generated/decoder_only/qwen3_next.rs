@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Qwen3NextForCausalLM",
     checkpoint: Some("Qwen/Qwen3-Next-80B-A3B-Instruct"),
-    digest: "5aad8e85dd44e37a",
+    digest: "15e638ff4cebd9ef",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

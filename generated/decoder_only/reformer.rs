@@ -10,7 +10,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "ReformerModelWithLMHead",
     checkpoint: Some("google/reformer-crime-and-punishment"),
-    digest: "a70267d1cfa8c740",
+    digest: "9e034aaffa8c45e4",
     inputs: &[
         input(
             "input_ids",

@@ -8,7 +8,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "RwkvForCausalLM",
     checkpoint: Some("RWKV/rwkv-4-169m-pile"),
-    digest: "df99fac8fed35ea2",
+    digest: "69bf85c1646854b4",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GPTBigCodeForCausalLM",
     checkpoint: Some("bigcode/gpt_bigcode-santacoder"),
-    digest: "9a04711b09da3801",
+    digest: "39679664ec05c4d3",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "SmolLM3ForCausalLM",
     checkpoint: Some("HuggingFaceTB/SmolLM3-3B"),
-    digest: "e8703805fc74537b",
+    digest: "c7f6f4251864242b",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "VaultGemmaForCausalLM",
     checkpoint: Some("google/vaultgemma-1b"),
-    digest: "9850ebaa1ce7877e",
+    digest: "75d70643f74fa2d0",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -8,7 +8,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "xLSTMForCausalLM",
     checkpoint: Some("NX-AI/xLSTM-7b"),
-    digest: "482c5e2a8484d7fc",
+    digest: "4760871b7f29e2f1",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "YoutuForCausalLM",
     checkpoint: Some("tencent/Youtu-LLM-2B"),
-    digest: "560f620e5e5b3689",
+    digest: "29a5d7c5aa62b12d",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "ZambaForCausalLM",
     checkpoint: Some("Zyphra/Zamba-7B-v1"),
-    digest: "4b527395732d0ded",
+    digest: "c5bb4180dd6c937a",
     inputs: &[
         input(
             "input_ids",

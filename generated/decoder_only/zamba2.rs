@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Zamba2ForCausalLM",
     checkpoint: Some("Zyphra/Zamba2-2.7B"),
-    digest: "b0b0aec1b8c62769",
+    digest: "30d6376a704bd364",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "ZayaForCausalLM",
     checkpoint: Some("Zyphra/ZAYA1-8B"),
-    digest: "ba3695975084f237",
+    digest: "99e92a2e86b39436",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "BartForConditionalGeneration",
     checkpoint: Some("facebook/bart-base"),
-    digest: "f67b9f8f668a0cdf",
+    digest: "a7124d2699066125",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

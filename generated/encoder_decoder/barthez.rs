@@ -7,7 +7,7 @@ static MODEL: Model<Summarization> = Model::new(Card {
     family: "encoder-decoder",
     class: "MBartForConditionalGeneration",
     checkpoint: Some("moussaKam/barthez"),
-    digest: "96e89d28ab9eb4d5",
+    digest: "580ef6dfa1ca3726",
     inputs: Summarization::CONTRACT.inputs,
     outputs: Summarization::CONTRACT.outputs,
     axes: &[

@@ -8,7 +8,7 @@ static MODEL: Model<Summarization> = Model::new(Card {
     family: "encoder-decoder",
     class: "BigBirdPegasusForConditionalGeneration",
     checkpoint: Some("google/bigbird-pegasus-large-arxiv"),
-    digest: "e887a920c7ca5483",
+    digest: "c96458caa98a0869",
     inputs: Summarization::CONTRACT.inputs,
     outputs: Summarization::CONTRACT.outputs,
     axes: &[

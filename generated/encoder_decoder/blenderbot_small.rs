@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "BlenderbotSmallForConditionalGeneration",
     checkpoint: Some("facebook/blenderbot_small-90M"),
-    digest: "4f433005469c60b9",
+    digest: "dca076eb812ce1aa",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

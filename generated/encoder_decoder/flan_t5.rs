@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "T5ForConditionalGeneration",
     checkpoint: Some("google/flan-t5-small"),
-    digest: "a491e71c5ed2007b",
+    digest: "fc7d0fbdb0303adb",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

@@ -11,7 +11,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "GPTSanJapaneseForConditionalGeneration",
     checkpoint: Some("Tanrei/GPTSAN-japanese"),
-    digest: "ce3106b07a65049e",
+    digest: "e2161fde074babb8",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(Card {
     family: "encoder-decoder",
     class: "MarianMTModel",
     checkpoint: Some("Helsinki-NLP/opus-mt-en-de"),
-    digest: "d9dda372052012a8",
+    digest: "78397af949169010",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

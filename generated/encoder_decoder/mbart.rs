@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(Card {
     family: "encoder-decoder",
     class: "MBartForConditionalGeneration",
     checkpoint: Some("facebook/mbart-large-cc25"),
-    digest: "3d0014c5ab2a6703",
+    digest: "0f51ea06ffdd3d31",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

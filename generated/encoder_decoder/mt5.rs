@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "MT5ForConditionalGeneration",
     checkpoint: Some("google/mt5-small"),
-    digest: "e278959ac39cce6d",
+    digest: "59abb2b5cc1dd00a",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

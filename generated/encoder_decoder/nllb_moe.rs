@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(Card {
     family: "encoder-decoder",
     class: "NllbMoeForConditionalGeneration",
     checkpoint: Some("facebook/nllb-moe-54b"),
-    digest: "70d9b606f86e22a4",
+    digest: "d8efe543fd3ad8a0",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(Card {
     family: "encoder-decoder",
     class: "MarianMTModel",
     checkpoint: Some("Helsinki-NLP/opus-mt-fr-en"),
-    digest: "0fdb54fd88b636ae",
+    digest: "f70f9c4969dfa7dd",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

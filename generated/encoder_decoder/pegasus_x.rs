@@ -7,7 +7,7 @@ static MODEL: Model<Summarization> = Model::new(Card {
     family: "encoder-decoder",
     class: "PegasusXForConditionalGeneration",
     checkpoint: Some("google/pegasus-x-large"),
-    digest: "84e9e77f8dcf9f21",
+    digest: "077a876c92d1b26f",
     inputs: Summarization::CONTRACT.inputs,
     outputs: Summarization::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "PLBartForConditionalGeneration",
     checkpoint: Some("uclanlp/plbart-base"),
-    digest: "8df501c913cb7f0c",
+    digest: "3ff903ebd70d8787",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

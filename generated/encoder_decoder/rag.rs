@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "RagTokenForGeneration",
     checkpoint: Some("facebook/rag-token-nq"),
-    digest: "000097e1bc4627ef",
+    digest: "c108d71c7610deeb",
     inputs: &[
         input(
             "decoder_input_ids",

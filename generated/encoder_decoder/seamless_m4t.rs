@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(Card {
     family: "encoder-decoder",
     class: "SeamlessM4TForTextToText",
     checkpoint: Some("facebook/hf-seamless-m4t-medium"),
-    digest: "cb4711644770cd29",
+    digest: "b31cf421f4f2e60c",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

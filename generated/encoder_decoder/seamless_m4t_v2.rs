@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(Card {
     family: "encoder-decoder",
     class: "SeamlessM4Tv2ForTextToText",
     checkpoint: Some("facebook/seamless-m4t-v2-large"),
-    digest: "cbe159215a76f924",
+    digest: "cc1a123af9de5b3d",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "SwitchTransformersForConditionalGeneration",
     checkpoint: Some("google/switch-base-8"),
-    digest: "e54ca91fcaaf5b2c",
+    digest: "b33f5ea2e071d83f",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "T5ForConditionalGeneration",
     checkpoint: Some("google-t5/t5-small"),
-    digest: "d804f35c94da63fa",
+    digest: "940a15c882241e99",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "AlbertForMaskedLM",
     checkpoint: Some("albert/albert-base-v2"),
-    digest: "0e39b42f16090272",
+    digest: "dffa0781326449d9",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "BertForMaskedLM",
     checkpoint: Some("google-bert/bert-base-uncased"),
-    digest: "7b324aaabb8f4aa9",
+    digest: "0a452c51894af130",
     inputs: &[
         input(
             "input_ids",

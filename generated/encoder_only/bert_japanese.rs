@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "BertForMaskedLM",
     checkpoint: Some("tohoku-nlp/bert-base-japanese"),
-    digest: "ebeb993d490183fe",
+    digest: "9b799c0d0991510a",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "BigBirdForMaskedLM",
     checkpoint: Some("google/bigbird-roberta-base"),
-    digest: "94c080351d0fafb9",
+    digest: "cdf070edde35f039",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "BrosModel",
     checkpoint: Some("jinho8345/bros-base-uncased"),
-    digest: "8b5d1bea4426a563",
+    digest: "f10d14bf25bd714f",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "CamembertForMaskedLM",
     checkpoint: Some("almanach/camembert-base"),
-    digest: "bbdee109f0cf3f2c",
+    digest: "19f1267e435891ca",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

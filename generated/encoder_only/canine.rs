@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "CanineModel",
     checkpoint: Some("google/canine-s"),
-    digest: "67b04ca8730b7179",
+    digest: "0234a59ff3d1947b",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "CLIPTextModel",
     checkpoint: Some("openai/clip-vit-base-patch32"),
-    digest: "cae95df942b81b30",
+    digest: "f0c491be4530de3c",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "ConvBertForMaskedLM",
     checkpoint: Some("YituTech/conv-bert-base"),
-    digest: "63e8b49aa9a52ce6",
+    digest: "7fef939f00d23768",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "DebertaForMaskedLM",
     checkpoint: Some("microsoft/deberta-base"),
-    digest: "31feff579be1e4bd",
+    digest: "98056b514aae5774",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

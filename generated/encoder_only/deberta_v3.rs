@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "DebertaV2ForMaskedLM",
     checkpoint: Some("microsoft/deberta-v3-small"),
-    digest: "aa59e47f875b6654",
+    digest: "14cbc8141dab9f1a",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "DPRQuestionEncoder",
     checkpoint: Some("facebook/dpr-question_encoder-single-nq-base"),
-    digest: "8246c2bde86d5a15",
+    digest: "a48a401e69743917",
     inputs: &[
         input(
             "input_ids",

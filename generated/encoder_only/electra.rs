@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "ElectraForMaskedLM",
     checkpoint: Some("google/electra-base-generator"),
-    digest: "9714a4753a6cc47a",
+    digest: "37dc87e0950a22b4",
     inputs: &[
         input(
             "input_ids",

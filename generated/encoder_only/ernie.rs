@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "ErnieForMaskedLM",
     checkpoint: Some("nghuyong/ernie-3.0-base-zh"),
-    digest: "e00d90367be6ba57",
+    digest: "6db11733e1db924f",
     inputs: &[
         input(
             "input_ids",

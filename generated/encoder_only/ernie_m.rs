@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "ErnieMModel",
     checkpoint: Some("susnato/ernie-m-base_pytorch"),
-    digest: "b43257f4f556d1de",
+    digest: "30b99fd744315c2c",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "FlaubertWithLMHeadModel",
     checkpoint: Some("flaubert/flaubert_base_uncased"),
-    digest: "9bdf957994f9ef0c",
+    digest: "8f0286a07fdefca8",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -11,7 +11,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "FNetForMaskedLM",
     checkpoint: Some("google/fnet-base"),
-    digest: "eb08f477578ded5d",
+    digest: "84528b72aecdf31c",
     inputs: &[
         input(
             "input_ids",

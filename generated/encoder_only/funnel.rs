@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "FunnelForMaskedLM",
     checkpoint: Some("funnel-transformer/small"),
-    digest: "9f884dfc3e4d9453",
+    digest: "002a8097819465e8",
     inputs: &[
         input(
             "input_ids",

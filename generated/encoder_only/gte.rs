@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "BertModel",
     checkpoint: Some("thenlper/gte-small"),
-    digest: "ac321b7c09f31ee2",
+    digest: "28c3743d30003dd3",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "BertForMaskedLM",
     checkpoint: Some("allegro/herbert-base-cased"),
-    digest: "d93631ed8583e65e",
+    digest: "ac513d145c283438",
     inputs: &[
         input(
             "input_ids",

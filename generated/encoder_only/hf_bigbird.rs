@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "BigBirdForMaskedLM",
     checkpoint: Some("google/bigbird-roberta-base"),
-    digest: "e9eee7b3667dcb66",
+    digest: "6a446a86b33461b2",
     inputs: &[
         input(
             "input_ids",

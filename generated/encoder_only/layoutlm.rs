@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "LayoutLMForMaskedLM",
     checkpoint: Some("microsoft/layoutlm-base-uncased"),
-    digest: "e52d047476ed2594",
+    digest: "37746d7333d4752e",
     inputs: &[
         input(
             "input_ids",

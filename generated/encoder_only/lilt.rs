@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "LiltModel",
     checkpoint: Some("SCUT-DLVCLab/lilt-roberta-en-base"),
-    digest: "a87366b3488fe5cc",
+    digest: "be34888a2c1ccead",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "LukeForMaskedLM",
     checkpoint: Some("studio-ousia/luke-base"),
-    digest: "08b57a04e696809f",
+    digest: "4068e5a3bf923381",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "MarkupLMModel",
     checkpoint: Some("microsoft/markuplm-base"),
-    digest: "f0f8dfc5147e63b1",
+    digest: "d048073d7c647b6a",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "MegaForMaskedLM",
     checkpoint: Some("mnaylor/mega-base-wikitext"),
-    digest: "b835a4940ecdf15a",
+    digest: "7f6196b98968c6e6",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "MobileBertForMaskedLM",
     checkpoint: Some("google/mobilebert-uncased"),
-    digest: "2c4a97935633b233",
+    digest: "078456375a25017f",
     inputs: &[
         input(
             "input_ids",

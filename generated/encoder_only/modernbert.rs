@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "ModernBertForMaskedLM",
     checkpoint: Some("answerdotai/ModernBERT-base"),
-    digest: "4ed922656d163c92",
+    digest: "9963120c270ad358",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "MPNetForMaskedLM",
     checkpoint: Some("microsoft/mpnet-base"),
-    digest: "a4a516755160b85f",
+    digest: "c109512ab2154527",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "NezhaForMaskedLM",
     checkpoint: Some("sijunhe/nezha-cn-base"),
-    digest: "ac51514dca475ed0",
+    digest: "fa4b8f7b32eab89a",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "NomicBertForMaskedLM",
     checkpoint: Some("nomic-ai/nomic-embed-text-v1.5"),
-    digest: "459ac218f2d494fd",
+    digest: "5cec782d385327b2",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "NystromformerForMaskedLM",
     checkpoint: Some("uw-madison/nystromformer-512"),
-    digest: "b0a37c48eb6262ab",
+    digest: "f3c6b57ddbe10d7a",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "BertForMaskedLM",
     checkpoint: Some("Rostlab/prot_bert"),
-    digest: "64fcc5f246c76be5",
+    digest: "84e3b69810d8b1b3",
     inputs: &[
         input(
             "input_ids",

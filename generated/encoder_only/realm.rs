@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "RealmKnowledgeAugEncoder",
     checkpoint: Some("google/realm-cc-news-pretrained-encoder"),
-    digest: "66ba3fc84b2d3760",
+    digest: "8a5bf8d53462d8b1",
     inputs: &[
         input(
             "input_ids",

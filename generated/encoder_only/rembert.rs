@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "RemBertForMaskedLM",
     checkpoint: Some("google/rembert"),
-    digest: "3a48a8fde3f55fc4",
+    digest: "72eb2fce7bde3179",
     inputs: &[
         input(
             "input_ids",

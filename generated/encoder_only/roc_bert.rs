@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "RoCBertForMaskedLM",
     checkpoint: Some("weiweishi/roc-bert-base-zh"),
-    digest: "4ef20d94f29853de",
+    digest: "9be74ddeb3f3ea75",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "RoFormerForMaskedLM",
     checkpoint: Some("junnyu/roformer_chinese_base"),
-    digest: "e01608cf9b322d90",
+    digest: "0fc7584c2b42fcf9",
     inputs: &[
         input(
             "input_ids",

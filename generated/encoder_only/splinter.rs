@@ -9,7 +9,7 @@ static MODEL: Model<QuestionAnswering> = Model::new(Card {
     family: "encoder-only",
     class: "SplinterForQuestionAnswering",
     checkpoint: Some("tau/splinter-base"),
-    digest: "5db46efe3859a94f",
+    digest: "5dbad7e6f8480adb",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "SqueezeBertForMaskedLM",
     checkpoint: Some("squeezebert/squeezebert-uncased"),
-    digest: "a61f10f12486f253",
+    digest: "41283082e17eb11f",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<TableQuestionAnswering> = Model::new(Card {
     family: "encoder-only",
     class: "TapasForQuestionAnswering",
     checkpoint: Some("google/tapas-base-finetuned-wtq"),
-    digest: "a7fe7b3e0f49227b",
+    digest: "bfeb2cebe5eed523",
     inputs: &[
         input(
             "input_ids",

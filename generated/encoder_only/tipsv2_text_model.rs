@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "Tipsv2TextModel",
     checkpoint: Some("google/tipsv2-b14"),
-    digest: "9a944cf6573e4606",
+    digest: "eb6f1b3671faef8f",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

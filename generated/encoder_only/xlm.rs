@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "XLMWithLMHeadModel",
     checkpoint: Some("FacebookAI/xlm-mlm-en-2048"),
-    digest: "0a11ecd8eedae6b3",
+    digest: "ef8ee02d41329bfe",
     inputs: &[
         input(
             "input_ids",

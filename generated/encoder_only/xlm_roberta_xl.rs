@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "XLMRobertaXLForMaskedLM",
     checkpoint: Some("facebook/xlm-roberta-xl"),
-    digest: "21be4612137c1a2d",
+    digest: "ca0f390871946109",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -10,7 +10,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "encoder-only",
     class: "XLNetLMHeadModel",
     checkpoint: Some("xlnet/xlnet-base-cased"),
-    digest: "c2e2fc83401412f4",
+    digest: "f131bf3f03d49381",
     inputs: &[
         input(
             "input_ids",

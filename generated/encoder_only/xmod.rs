@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "XmodForMaskedLM",
     checkpoint: Some("facebook/xmod-base"),
-    digest: "ed12fcb10744b825",
+    digest: "1743dcec73f4a666",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "YosoForMaskedLM",
     checkpoint: Some("uw-madison/yoso-4096"),
-    digest: "c4a55cc66c464f2a",
+    digest: "226463050c35a5e4",
     inputs: &[
         input(
             "input_ids",

@@ -11,7 +11,7 @@ static MODEL: Model<GraphMl> = Model::new(Card {
     family: "graph",
     class: "GraphormerForGraphClassification",
     checkpoint: Some("clefourrier/graphormer-base-pcqm4mv2"),
-    digest: "39f09926c910da48",
+    digest: "a9e301c957b2c058",
     inputs: &[
         input(
             "input_nodes",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "AriaForConditionalGeneration",
     checkpoint: Some("rhymes-ai/Aria"),
-    digest: "8f806192fc202e54",
+    digest: "a42d5d36391c95e0",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "multimodal",
     class: "AudioFlamingo3ForConditionalGeneration",
     checkpoint: Some("nvidia/audio-flamingo-3-hf"),
-    digest: "a1b2ad7a79623a67",
+    digest: "ab2739b86a42c4a9",
     inputs: &[
         input(
             "input_ids",

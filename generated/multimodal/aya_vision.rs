@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "AyaVisionForConditionalGeneration",
     checkpoint: Some("CohereForAI/aya-vision-8b"),
-    digest: "2febd5be760ca1f8",
+    digest: "c878475f58a20815",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

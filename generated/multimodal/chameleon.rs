@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "ChameleonForConditionalGeneration",
     checkpoint: Some("facebook/chameleon-7b"),
-    digest: "1c55291a42efdb7e",
+    digest: "33afac9b7e14451e",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

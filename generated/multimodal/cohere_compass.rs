@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "CohereCompassForConditionalGeneration",
     checkpoint: Some("CohereLabs/North-Micro-Vision-Instruct"),
-    digest: "50836b57053bbcaf",
+    digest: "77cd1956375c9f56",
     inputs: &[
         input(
             "input_ids",

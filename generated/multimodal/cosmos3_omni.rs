@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Cosmos3OmniForConditionalGeneration",
     checkpoint: Some("nvidia/Cosmos3-Nano"),
-    digest: "3341177cbb7a9e36",
+    digest: "32abd744fffe41c2",
     inputs: &[
         input(
             "input_ids",

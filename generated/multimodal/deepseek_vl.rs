@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "DeepseekVLForConditionalGeneration",
     checkpoint: Some("deepseek-community/deepseek-vl-1.3b-chat"),
-    digest: "f5fccadb208707e3",
+    digest: "5aaad853fb14c0de",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "DeepseekVLHybridForConditionalGeneration",
     checkpoint: Some("deepseek-community/deepseek-vl-7b-chat"),
-    digest: "50fc57c199e4eed1",
+    digest: "8b3bbf3e8834e9fc",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Ernie4_5_VLMoeForConditionalGeneration",
     checkpoint: Some("baidu/ERNIE-4.5-VL-28B-A3B-PT"),
-    digest: "79b083650cf3ac67",
+    digest: "0a60ee787a92d3d5",
     inputs: &[
         input(
             "input_ids",

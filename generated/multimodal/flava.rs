@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "multimodal",
     class: "FlavaModel",
     checkpoint: Some("facebook/flava-full"),
-    digest: "73818700d5818f46",
+    digest: "f88063791e5e43de",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "multimodal",
     class: "Florence2ForConditionalGeneration",
     checkpoint: Some("florence-community/Florence-2-base"),
-    digest: "c5943b8776409ddc",
+    digest: "ee5113313d8beb72",
     inputs: &[
         input(
             "pixel_values",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "FuyuForCausalLM",
     checkpoint: Some("adept/fuyu-8b"),
-    digest: "11c5fc39e428ce63",
+    digest: "1c67097081f4e9ca",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "GitForCausalLM",
     checkpoint: Some("microsoft/git-base"),
-    digest: "9fb4837487eb03f6",
+    digest: "cc8f730a4d12821a",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

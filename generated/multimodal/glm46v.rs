@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Glm46VForConditionalGeneration",
     checkpoint: None,
-    digest: "6de345bb33fda302",
+    digest: "790a34e32ce083e9",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Glm4vMoeForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-4.5V"),
-    digest: "490116a8a5922753",
+    digest: "15a523403d473cde",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Glm5NextForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-5.3-Flash"),
-    digest: "41eb6f64d40b2181",
+    digest: "880f604c2a8ed676",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "GlmOcrForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-OCR"),
-    digest: "ac1ad3de3af75bb5",
+    digest: "2955bb7eebeb4450",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Glm46VForConditionalGeneration",
     checkpoint: None,
-    digest: "3d491b18d544b262",
+    digest: "52167acde7e0c3b9",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
     family: "multimodal",
     class: "GroupViTModel",
     checkpoint: Some("nvidia/groupvit-gcc-yfcc"),
-    digest: "d146862b03fc3743",
+    digest: "c03bf144071a8ed0",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "IdeficsForVisionText2Text",
     checkpoint: Some("HuggingFaceM4/idefics-9b"),
-    digest: "404f7ec8d6f2cf88",
+    digest: "b7d3868492f18532",
     inputs: &[
         input(
             "input_ids",

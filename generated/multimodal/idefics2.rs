@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Idefics2ForConditionalGeneration",
     checkpoint: Some("HuggingFaceM4/idefics2-8b"),
-    digest: "a792d4f1eaa27072",
+    digest: "0d9e1b47846f974c",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Idefics3ForConditionalGeneration",
     checkpoint: Some("HuggingFaceM4/Idefics3-8B-Llama3"),
-    digest: "a62cfcf8f74b6165",
+    digest: "ccc342aa2912a921",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "InstructBlipVideoForConditionalGeneration",
     checkpoint: Some("Salesforce/instructblip-vicuna-7b"),
-    digest: "0bf78ca8ec321166",
+    digest: "e2e4dc6912709ac9",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "InternVLForConditionalGeneration",
     checkpoint: Some("OpenGVLab/InternVL3-1B-hf"),
-    digest: "e329895ed73f196e",
+    digest: "0f19bc520b316dfd",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Kosmos2ForConditionalGeneration",
     checkpoint: Some("microsoft/kosmos-2-patch14-224"),
-    digest: "2a7d7c18b9cd1415",
+    digest: "c71e87b09ddd53e5",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<DocumentQuestionAnswering> = Model::new(Card {
     family: "multimodal",
     class: "LayoutLMv3ForQuestionAnswering",
     checkpoint: Some("microsoft/layoutlmv3-base"),
-    digest: "9933e7f47e8d90b2",
+    digest: "a2206296cc4f0882",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Llama4ForConditionalGeneration",
     checkpoint: Some("meta-llama/Llama-4-Scout-17B-16E"),
-    digest: "fd17aa6edb7750c6",
+    digest: "905f2b0f59bd48f2",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "LlavaForConditionalGeneration",
     checkpoint: Some("llava-hf/llava-1.5-7b-hf"),
-    digest: "824e5ae4c8c78225",
+    digest: "407518b5d919ed8b",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "LlavaNextForConditionalGeneration",
     checkpoint: Some("llava-hf/llava-v1.6-mistral-7b-hf"),
-    digest: "4dfd134c5242b9c9",
+    digest: "d717f1c905c813bc",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "LlavaNextVideoForConditionalGeneration",
     checkpoint: Some("llava-hf/LLaVA-NeXT-Video-7B-hf"),
-    digest: "208bf9ef9665a9db",
+    digest: "47c0b7f9d2150b1b",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "LlavaOnevisionForConditionalGeneration",
     checkpoint: Some("llava-hf/llava-onevision-qwen2-7b-ov-hf"),
-    digest: "cc9da133c7c4e68f",
+    digest: "2f734f6cfa7ddcbb",
     inputs: &[
         input(
             "input_ids",

@@ -8,7 +8,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "MiniMaxM3SparseForConditionalGeneration",
     checkpoint: Some("MiniMaxAI/MiniMax-M3"),
-    digest: "e2360d39d1c59948",
+    digest: "45388cfb2d890d4f",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "multimodal",
     class: "MusicFlamingoForConditionalGeneration",
     checkpoint: Some("nvidia/music-flamingo-2601-hf"),
-    digest: "77c8f28f18e78801",
+    digest: "a64ebd6f68b32d90",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Ovis2ForConditionalGeneration",
     checkpoint: Some("thisisiron/Ovis2-1B-hf"),
-    digest: "f2eb2ba5dcafb4b7",
+    digest: "3319bf66c83255fe",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

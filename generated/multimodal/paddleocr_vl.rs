@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "PaddleOCRVLForConditionalGeneration",
     checkpoint: Some("PaddlePaddle/PaddleOCR-VL"),
-    digest: "63a4439386cb2af4",
+    digest: "6ea975c52acb8772",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "PaliGemmaForConditionalGeneration",
     checkpoint: Some("google/paligemma-3b-pt-224"),
-    digest: "1aea76d47399ab2b",
+    digest: "a281522663dce811",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<Robotics> = Model::new(Card {
     family: "multimodal",
     class: "PI0ForConditionalGeneration",
     checkpoint: Some("lerobot/pi0_base"),
-    digest: "b14074daf91a29c1",
+    digest: "668d649deb6c39c5",
     inputs: &[
         input(
             "input_ids",

@@ -8,7 +8,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "multimodal",
     class: "PPFormulaNetForConditionalGeneration",
     checkpoint: Some("PaddlePaddle/PP-FormulaNet_plus-L_safetensors"),
-    digest: "ca776914248f0bd3",
+    digest: "2eae82d8d6ae35bd",
     inputs: ImageToText::CONTRACT.inputs,
     outputs: ImageToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "QianfanOCRForConditionalGeneration",
     checkpoint: Some("baidu/Qianfan-OCR"),
-    digest: "e8d09bf7e5b18688",
+    digest: "4b6e17395117640e",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

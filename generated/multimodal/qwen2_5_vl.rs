@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Qwen2_5_VLForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen2.5-VL-7B-Instruct"),
-    digest: "992f1c716c6a71ff",
+    digest: "c30a7b04fd9ddfe3",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Qwen2VLForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen2-VL-7B-Instruct"),
-    digest: "c68ae09d48d1a0c9",
+    digest: "225b628d8a3da49c",
     inputs: &[
         input(
             "input_ids",

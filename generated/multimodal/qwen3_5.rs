@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Qwen3_5ForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3.5-27B"),
-    digest: "9ed34830f75d68a3",
+    digest: "1228b2541ed7494e",
     inputs: &[
         input(
             "input_ids",

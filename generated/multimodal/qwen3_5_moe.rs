@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Qwen3_5MoeForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3.5-35B-A3B"),
-    digest: "98ae2a7a403dd0d7",
+    digest: "abdd7f10bb36591e",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Qwen3VLForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3-VL-4B-Instruct"),
-    digest: "fee318b4235a0a42",
+    digest: "9f5625022e0a7860",
     inputs: &[
         input(
             "input_ids",

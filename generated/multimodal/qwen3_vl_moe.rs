@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Qwen3VLMoeForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3-VL-30B-A3B-Instruct"),
-    digest: "b6834ce86ec869e0",
+    digest: "5504e6a108b1422c",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "multimodal",
     class: "ShieldGemma2ForImageClassification",
     checkpoint: Some("google/shieldgemma-2-4b-it"),
-    digest: "dd6b76ab4bc2d159",
+    digest: "f03b5748ccfc764f",
     inputs: &[
         input(
             "pixel_values",

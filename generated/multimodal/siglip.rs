@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "multimodal",
     class: "SiglipForImageClassification",
     checkpoint: Some("google/siglip-base-patch16-224"),
-    digest: "8a43255b176ae4bf",
+    digest: "05018ea50e7adcdd",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

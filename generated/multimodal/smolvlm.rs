@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "SmolVLMForConditionalGeneration",
     checkpoint: Some("HuggingFaceTB/SmolVLM2-2.2B-Instruct"),
-    digest: "0520b6841c91066e",
+    digest: "d4fa0b4f8926b0ca",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Step3p7ForConditionalGeneration",
     checkpoint: Some("stepfun-ai/Step-3.7-Flash"),
-    digest: "ac3c5c49a3f6dc7c",
+    digest: "675b44500821fa77",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

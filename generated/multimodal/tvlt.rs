@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "multimodal",
     class: "TvltModel",
     checkpoint: Some("ZinengTang/tvlt-base"),
-    digest: "c382336e2a0efb04",
+    digest: "0ee9a094db64189f",
     inputs: &[
         input(
             "pixel_values",

@@ -9,7 +9,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "multimodal",
     class: "UdopForConditionalGeneration",
     checkpoint: Some("microsoft/udop-large"),
-    digest: "387d301f21f8a256",
+    digest: "12fc7e62e7820cd5",
     inputs: &[
         input(
             "pixel_values",

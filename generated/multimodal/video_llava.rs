@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "VideoLlavaForConditionalGeneration",
     checkpoint: Some("LanguageBind/Video-LLaVA-7B-hf"),
-    digest: "6db0fad89a200dac",
+    digest: "dd5243f01bc234cd",
     inputs: &[
         input(
             "input_ids",

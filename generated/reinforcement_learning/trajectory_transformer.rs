@@ -11,7 +11,7 @@ static MODEL: Model<ReinforcementLearning> = Model::new(Card {
     family: "reinforcement-learning",
     class: "TrajectoryTransformerModel",
     checkpoint: Some("CarlCochet/trajectory-transformer-halfcheetah-medium-v2"),
-    digest: "fbc08a5d782e9d1e",
+    digest: "59d2736ab425302f",
     inputs: &[
         input(
             "trajectories",

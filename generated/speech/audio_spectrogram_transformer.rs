@@ -10,7 +10,7 @@ static MODEL: Model<AudioClassification> = Model::new(Card {
     family: "speech",
     class: "ASTForAudioClassification",
     checkpoint: Some("MIT/ast-finetuned-audioset-10-10-0.4593"),
-    digest: "690dc239726fd9e0",
+    digest: "a963858e2c91eb8e",
     inputs: &[
         input(
             "input_values",

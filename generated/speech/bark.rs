@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "speech",
     class: "BarkSemanticModel",
     checkpoint: Some("suno/bark-small"),
-    digest: "8f2de865ab8fa183",
+    digest: "d429c0f69ac87316",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "BarkFineModel",
     checkpoint: Some("suno/bark-small"),
-    digest: "d9e66b966b30df25",
+    digest: "5d8b3fcb2af07551",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "CanaryForConditionalGeneration",
     checkpoint: Some("nvidia/canary-1b-v2"),
-    digest: "955c4632e8d1239b",
+    digest: "d96eea5e92068dc2",
     inputs: &[
         input(
             "input_features",

@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotAudioClassification> = Model::new(Card {
     family: "speech",
     class: "ClapModel",
     checkpoint: Some("laion/clap-htsat-fused"),
-    digest: "df93acadbba54b87",
+    digest: "a317fddc2dc71e9a",
     inputs: &[
         input(
             "input_ids",

@@ -11,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "ClvpModelForConditionalGeneration",
     checkpoint: Some("susnato/clvp_dev"),
-    digest: "21d4ec19900cce89",
+    digest: "70563e49ed69ce29",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "CohereAsrForConditionalGeneration",
     checkpoint: Some("CohereLabs/cohere-transcribe-03-2026"),
-    digest: "39fabee6eb990558",
+    digest: "c008763475702998",
     inputs: &[
         input(
             "input_features",

@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(Card {
     family: "speech",
     class: "CsmForConditionalGeneration",
     checkpoint: Some("sesame/csm-1b"),
-    digest: "cfd9422868494873",
+    digest: "67cc01c569194577",
     inputs: &[
         input(
             "input_ids",

@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "DacModel",
     checkpoint: Some("descript/dac_16khz"),
-    digest: "0979647f05874020",
+    digest: "d4351d515667a848",
     inputs: &[
         input(
             "input_values",

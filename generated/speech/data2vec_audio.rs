@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Data2VecAudioForCTC",
     checkpoint: Some("facebook/data2vec-audio-base-960h"),
-    digest: "1525f057c8b9652a",
+    digest: "c1fb9f4b6d56e940",
     inputs: &[
         input(
             "input_values",

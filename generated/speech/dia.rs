@@ -9,7 +9,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "speech",
     class: "DiaForConditionalGeneration",
     checkpoint: Some("nari-labs/Dia-1.6B"),
-    digest: "c89430311a9aabe1",
+    digest: "9f9f6f8ed6c1b37e",
     inputs: &[
         input(
             "input_ids",

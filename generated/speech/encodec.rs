@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "EncodecModel",
     checkpoint: Some("facebook/encodec_24khz"),
-    digest: "2f6231571ea91e02",
+    digest: "fbe60d40879efaff",
     inputs: &[
         input(
             "input_values",

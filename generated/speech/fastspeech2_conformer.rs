@@ -12,7 +12,7 @@ static MODEL: Model<TextToAudio> = Model::new(Card {
     family: "speech",
     class: "FastSpeech2ConformerModel",
     checkpoint: Some("espnet/fastspeech2_conformer"),
-    digest: "76e2f15afb656799",
+    digest: "07a9c1aa990eaed8",
     inputs: TextToAudio::CONTRACT.inputs,
     outputs: &[
         output(

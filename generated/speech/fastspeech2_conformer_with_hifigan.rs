@@ -12,7 +12,7 @@ static MODEL: Model<TextToAudio> = Model::new(Card {
     family: "speech",
     class: "FastSpeech2ConformerWithHifiGan",
     checkpoint: Some("espnet/fastspeech2_conformer_with_hifigan"),
-    digest: "ce92570be6081c43",
+    digest: "bb569e677fdd78d0",
     inputs: TextToAudio::CONTRACT.inputs,
     outputs: &[
         output(

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "speech",
     class: "GlmAsrForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-ASR-Nano-2512"),
-    digest: "bbe581602f678e0b",
+    digest: "6effc8d01e7e16fa",
     inputs: AudioTextToText::CONTRACT.inputs,
     outputs: AudioTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "speech",
     class: "GraniteSpeechForConditionalGeneration",
     checkpoint: Some("ibm-granite/granite-speech-3.3-2b"),
-    digest: "471f2abda9579b89",
+    digest: "b4cd2039b1c01b06",
     inputs: &[
         input(
             "input_ids",

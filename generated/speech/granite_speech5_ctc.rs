@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "GraniteSpeech5ForCTC",
     checkpoint: Some("ibm-granite/granite-speech-5.0-470m-turboctc"),
-    digest: "552434a2c7b2a448",
+    digest: "024bdf17146e5a6e",
     inputs: &[
         input(
             "input_features",

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "speech",
     class: "GraniteSpeechPlusForConditionalGeneration",
     checkpoint: Some("ibm-granite/granite-speech-4.1-2b-plus"),
-    digest: "cfecab8e7c728c4a",
+    digest: "e816dd9246712603",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(Card {
     family: "speech",
     class: "HiggsAudioV2ForConditionalGeneration",
     checkpoint: Some("bosonai/higgs-audio-v2-generation-3B-base"),
-    digest: "c4eff58032171260",
+    digest: "6adfaf1961f5c7e5",
     inputs: &[
         input(
             "input_ids",

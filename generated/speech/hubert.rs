@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "HubertForCTC",
     checkpoint: Some("facebook/hubert-large-ls960-ft"),
-    digest: "4ec3e38cdac1fd45",
+    digest: "634a675d31ba6239",
     inputs: &[
         input(
             "input_values",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "LasrForCTC",
     checkpoint: Some("google/medasr"),
-    digest: "6d26bc3d3b06d6c4",
+    digest: "886d78037c163fdd",
     inputs: &[
         input(
             "input_features",

@@ -11,7 +11,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "MCTCTForCTC",
     checkpoint: Some("speechbrain/m-ctc-t-large"),
-    digest: "b4a5b21d321c1751",
+    digest: "419bba02b7cebb44",
     inputs: &[
         input(
             "input_features",

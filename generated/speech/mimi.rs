@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "MimiModel",
     checkpoint: Some("kyutai/mimi"),
-    digest: "44e05af13426ab47",
+    digest: "c51673673d08d9e8",
     inputs: &[
         input(
             "input_values",

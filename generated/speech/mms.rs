@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Wav2Vec2ForCTC",
     checkpoint: Some("facebook/mms-1b-all"),
-    digest: "f28b715cb9952d9a",
+    digest: "c734ab8146848acc",
     inputs: &[
         input(
             "input_values",

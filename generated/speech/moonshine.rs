@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "MoonshineForConditionalGeneration",
     checkpoint: Some("UsefulSensors/moonshine-tiny"),
-    digest: "38250417bbdf8fdc",
+    digest: "5fbc0f78a4a416d6",
     inputs: &[
         input(
             "decoder_input_ids",

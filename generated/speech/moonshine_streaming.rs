@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "MoonshineStreamingForConditionalGeneration",
     checkpoint: Some("UsefulSensors/moonshine-streaming-tiny"),
-    digest: "b24f3c9661347458",
+    digest: "8c45fb3e7a09c3d5",
     inputs: &[
         input(
             "decoder_input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "MoshiForConditionalGeneration",
     checkpoint: Some("kyutai/moshiko-pytorch-bf16"),
-    digest: "50c57da8178ae8b6",
+    digest: "fd6edaa481996ddb",
     inputs: &[
         input(
             "input_ids",

@@ -8,7 +8,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "speech",
     class: "MusicgenForConditionalGeneration",
     checkpoint: Some("facebook/musicgen-small"),
-    digest: "6108ddf72beae0e7",
+    digest: "5e6247e755a93377",
     inputs: &[
         input(
             "input_ids",

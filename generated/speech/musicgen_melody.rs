@@ -9,7 +9,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "speech",
     class: "MusicgenMelodyForConditionalGeneration",
     checkpoint: Some("facebook/musicgen-melody"),
-    digest: "431499cb6acb2214",
+    digest: "9cad9b5e48bc270f",
     inputs: &[
         input(
             "input_ids",

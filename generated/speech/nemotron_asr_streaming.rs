@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "NemotronAsrStreamingForRNNT",
     checkpoint: Some("nvidia/nemotron-speech-streaming-en-0.6b"),
-    digest: "833050a9a553a2ea",
+    digest: "df6b21af39142c29",
     inputs: &[
         input(
             "input_features",

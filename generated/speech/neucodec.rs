@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "NeuCodecModel",
     checkpoint: Some("neuphonic/neucodec"),
-    digest: "ee63ca944f812f89",
+    digest: "a11c993c673fda1d",
     inputs: &[
         input(
             "input_values",

@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "ParakeetForTDT",
     checkpoint: Some("nvidia/parakeet-tdt-0.6b-v3"),
-    digest: "89bada9424a8ff55",
+    digest: "f4b14b3ed61f7b0b",
     inputs: &[
         input(
             "input_features",

@@ -10,7 +10,7 @@ static MODEL: Model<ZeroShotAudioClassification> = Model::new(Card {
     family: "speech",
     class: "PeAudioModel",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "8424774bffef010d",
+    digest: "892bd935c9edcb8e",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Pop2PianoForConditionalGeneration",
     checkpoint: Some("sweetcocoa/pop2piano"),
-    digest: "c5356969f9250011",
+    digest: "4ece686e3723cceb",
     inputs: &[
         input(
             "decoder_input_ids",

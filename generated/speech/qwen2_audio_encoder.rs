@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "Qwen2AudioEncoder",
     checkpoint: Some("Qwen/Qwen2-Audio-7B"),
-    digest: "681e9141f02e4b69",
+    digest: "6304d98e29ac04be",
     inputs: &[
         input(
             "input_features",

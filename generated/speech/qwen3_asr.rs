@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "speech",
     class: "Qwen3ASRForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3-ASR-1.7B-hf"),
-    digest: "43b10a9115d2215b",
+    digest: "66c513dca4671ca3",
     inputs: AudioTextToText::CONTRACT.inputs,
     outputs: AudioTextToText::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "SEWForCTC",
     checkpoint: Some("asapp/sew-tiny-100k"),
-    digest: "f6244e19186502ce",
+    digest: "33ced60b0699827b",
     inputs: &[
         input(
             "input_values",

@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "SEWDForCTC",
     checkpoint: Some("asapp/sew-d-tiny-100k"),
-    digest: "c907326c97f3750b",
+    digest: "7bb8f86a08235d9a",
     inputs: &[
         input(
             "input_values",

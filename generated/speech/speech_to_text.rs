@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Speech2TextForConditionalGeneration",
     checkpoint: Some("facebook/s2t-small-librispeech-asr"),
-    digest: "3e2a8093c126992f",
+    digest: "d73c35bf44111c4e",
     inputs: &[
         input(
             "input_features",

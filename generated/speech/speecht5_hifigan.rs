@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "SpeechT5HifiGan",
     checkpoint: Some("microsoft/speecht5_hifigan"),
-    digest: "a33c1bff69927ce9",
+    digest: "11de258ced2f5f30",
     inputs: &[
         input(
             "spectrogram",

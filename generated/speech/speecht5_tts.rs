@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(Card {
     family: "speech",
     class: "SpeechT5ForTextToSpeech",
     checkpoint: Some("microsoft/speecht5_tts"),
-    digest: "4687accd7e27b68f",
+    digest: "e220121da37031cf",
     inputs: &[
         input(
             "input_ids",

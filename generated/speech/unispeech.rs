@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "UniSpeechForCTC",
     checkpoint: Some("microsoft/unispeech-large-1500h-cv"),
-    digest: "7ad81c1a57525d30",
+    digest: "ff149d25974af343",
     inputs: &[
         input(
             "input_values",

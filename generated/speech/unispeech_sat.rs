@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "UniSpeechSatForCTC",
     checkpoint: Some("microsoft/unispeech-sat-base-100h-libri-ft"),
-    digest: "0aa87ab4daedea9a",
+    digest: "5864af5a9fbfc5fd",
     inputs: &[
         input(
             "input_values",

@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(Card {
     family: "speech",
     class: "VibeVoiceForConditionalGeneration",
     checkpoint: Some("vibevoice/VibeVoice-1.5B-hf"),
-    digest: "c27ca08eaeac23f3",
+    digest: "053c8d5c287a6f13",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "VibeVoiceAcousticTokenizerModel",
     checkpoint: Some("microsoft/VibeVoice-1.5B"),
-    digest: "2a18ffadfd86d691",
+    digest: "6b199b99d2570b38",
     inputs: &[
         input(
             "input_values",

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "speech",
     class: "VibeVoiceAsrForConditionalGeneration",
     checkpoint: Some("microsoft/VibeVoice-ASR-HF"),
-    digest: "14411c046432e3f8",
+    digest: "1a8b3ab6a8112e08",
     inputs: &[
         input(
             "input_ids",

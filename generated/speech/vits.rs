@@ -10,7 +10,7 @@ static MODEL: Model<TextToAudio> = Model::new(Card {
     family: "speech",
     class: "VitsModel",
     checkpoint: Some("facebook/mms-tts-eng"),
-    digest: "9ff551938accc03e",
+    digest: "0ad2952037fba2a3",
     inputs: TextToAudio::CONTRACT.inputs,
     outputs: TextToAudio::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

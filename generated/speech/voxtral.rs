@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "speech",
     class: "VoxtralForConditionalGeneration",
     checkpoint: Some("mistralai/Voxtral-Mini-3B-2507"),
-    digest: "8a294f57e51ba287",
+    digest: "4a41bf35f38fdd3d",
     inputs: AudioTextToText::CONTRACT.inputs,
     outputs: AudioTextToText::CONTRACT.outputs,
     axes: &[

@@ -9,7 +9,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "speech",
     class: "VoxtralRealtimeForConditionalGeneration",
     checkpoint: Some("mistralai/Voxtral-Mini-4B-Realtime-2602"),
-    digest: "9fb9c65bea7d47e8",
+    digest: "6589b2875c515ad4",
     inputs: AudioTextToText::CONTRACT.inputs,
     outputs: AudioTextToText::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Wav2Vec2ForCTC",
     checkpoint: Some("facebook/wav2vec2-base-960h"),
-    digest: "cecc8b3ee565a27a",
+    digest: "8b83caef518c1594",
     inputs: &[
         input(
             "input_values",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Wav2Vec2BertForCTC",
     checkpoint: Some("facebook/w2v-bert-2.0"),
-    digest: "afdd073678bef01d",
+    digest: "1597007cb238c9d0",
     inputs: &[
         input(
             "input_features",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Wav2Vec2ForCTC",
     checkpoint: Some("facebook/wav2vec2-lv-60-espeak-cv-ft"),
-    digest: "4144fcf7c57d33a7",
+    digest: "cc00bcba1450b6f9",
     inputs: &[
         input(
             "input_values",

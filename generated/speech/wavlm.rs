@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "WavLMForCTC",
     checkpoint: Some("microsoft/wavlm-base"),
-    digest: "1a2a20d811a56141",
+    digest: "c493051438d6be37",
     inputs: &[
         input(
             "input_values",

@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "WhisperForConditionalGeneration",
     checkpoint: Some("openai/whisper-tiny"),
-    digest: "9acd5e8c34f74d69",
+    digest: "e0ef00a6beee2673",
     inputs: AutomaticSpeechRecognition::CONTRACT.inputs,
     outputs: AutomaticSpeechRecognition::CONTRACT.outputs,
     axes: &[

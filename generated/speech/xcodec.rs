@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "XcodecModel",
     checkpoint: Some("hf-audio/xcodec-hubert-librispeech"),
-    digest: "6d292014875cd1d3",
+    digest: "ba3ce3ff438c6bc9",
     inputs: &[
         input(
             "input_values",

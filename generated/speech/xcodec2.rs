@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "Xcodec2Model",
     checkpoint: Some("HKUSTAudio/xcodec2-hf"),
-    digest: "9817c119631712f0",
+    digest: "b33a88fc66ef54e4",
     inputs: &[
         input(
             "input_values",

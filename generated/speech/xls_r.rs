@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Wav2Vec2ForCTC",
     checkpoint: Some("facebook/wav2vec2-xls-r-300m"),
-    digest: "3708148c3a41b114",
+    digest: "465e1295e9b71604",
     inputs: &[
         input(
             "input_values",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Wav2Vec2ForCTC",
     checkpoint: Some("facebook/wav2vec2-large-xlsr-53"),
-    digest: "8e8eca2d1466d2e1",
+    digest: "a754a1b3c5f5d124",
     inputs: &[
         input(
             "input_values",

@@ -12,7 +12,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(Card {
     family: "time-series",
     class: "AutoformerForPrediction",
     checkpoint: Some("huggingface/autoformer-tourism-monthly"),
-    digest: "4b88dea56d1f11e3",
+    digest: "e540c653611cd33d",
     inputs: &[
         input(
             "past_values",

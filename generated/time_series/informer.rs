@@ -10,7 +10,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(Card {
     family: "time-series",
     class: "InformerForPrediction",
     checkpoint: Some("huggingface/informer-tourism-monthly"),
-    digest: "31142b186928f07f",
+    digest: "3195935794a0f94d",
     inputs: &[
         input(
             "past_values",

@@ -10,7 +10,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(Card {
     family: "time-series",
     class: "PatchTSTForPrediction",
     checkpoint: Some("ibm-granite/granite-timeseries-patchtst"),
-    digest: "bdaaea24c9541c36",
+    digest: "026b276f0a3f5f39",
     inputs: TimeSeriesForecasting::CONTRACT.inputs,
     outputs: TimeSeriesForecasting::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3)],

@@ -10,7 +10,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(Card {
     family: "time-series",
     class: "TimeSeriesTransformerForPrediction",
     checkpoint: Some("huggingface/time-series-transformer-tourism-monthly"),
-    digest: "a05f2a6a6909a784",
+    digest: "b96295365055a97e",
     inputs: &[
         input(
             "past_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "CLIPVisionModel",
     checkpoint: Some("openai/clip-vit-base-patch32"),
-    digest: "de778ae1416481d1",
+    digest: "eedcfcd3258f7732",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

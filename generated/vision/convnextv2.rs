@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "ConvNextV2ForImageClassification",
     checkpoint: Some("facebook/convnextv2-tiny-1k-224"),
-    digest: "a145d22bf7c18edf",
+    digest: "07af97fab621847b",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

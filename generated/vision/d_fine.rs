@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "DFineForObjectDetection",
     checkpoint: Some("ustc-community/dfine-xlarge-coco"),
-    digest: "6ab05417b74d0d5d",
+    digest: "c0517fad80e1e2c1",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: &[
         output(

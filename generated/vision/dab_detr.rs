@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "DabDetrForObjectDetection",
     checkpoint: Some("IDEA-Research/dab-detr-resnet-50"),
-    digest: "f54b25d9278f9d3e",
+    digest: "fe2080ef28599e54",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "DeformableDetrForObjectDetection",
     checkpoint: Some("SenseTime/deformable-detr"),
-    digest: "33ca958857e22490",
+    digest: "c3eb34b568989713",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "Deimv2ForObjectDetection",
     checkpoint: Some("Intellindust/DEIMv2_HGNetv2_N_COCO"),
-    digest: "ee088dd583c5d942",
+    digest: "a4894b94c9a18080",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: &[
         output(

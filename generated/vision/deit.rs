@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "DeiTForImageClassificationWithTeacher",
     checkpoint: Some("facebook/deit-base-distilled-patch16-224"),
-    digest: "a7a860f7451cf08c",
+    digest: "db276dc053c0a2f7",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(Card {
     family: "vision",
     class: "DepthProForDepthEstimation",
     checkpoint: Some("apple/DepthPro-hf"),
-    digest: "4d0c14dc38879418",
+    digest: "00a3e7b4343ec655",
     inputs: DepthEstimation::CONTRACT.inputs,
     outputs: &[
         output(
@@ -21,7 +21,7 @@ static MODEL: Model<DepthEstimation> = Model::new(Card {
         ),
         output("field_of_view", Dtype::Float32, &[named("batch")], Range::Finite),
     ],
-    axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],
+    axes: &[dynamic("batch", 2, 3), dynamic("image", 96, 64)],
     tolerance: &[],
 });
 

@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "DetrForObjectDetection",
     checkpoint: Some("facebook/detr-resnet-50"),
-    digest: "b9cbd7a1f3197e9d",
+    digest: "c6900ef250b3b5ec",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "ViTForImageClassification",
     checkpoint: Some("facebook/dino-vits16"),
-    digest: "91f17228cdbbed2b",
+    digest: "3075979d9f9b0c92",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "Dinov2ForImageClassification",
     checkpoint: Some("facebook/dinov2-base-imagenet1k-1-layer"),
-    digest: "fe283e18f5cf4ca2",
+    digest: "1ca0c8fc29b1d2ed",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 32, 48)],

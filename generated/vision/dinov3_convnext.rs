@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "DINOv3ConvNextModel",
     checkpoint: Some("facebook/dinov3-convnext-tiny-pretrain-lvd1689m"),
-    digest: "a4ff20e2cf2b1322",
+    digest: "42185a7b916f70b0",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "DINOv3ViTModel",
     checkpoint: Some("facebook/dinov3-vits16-pretrain-lvd1689m"),
-    digest: "548c2f83ce941c69",
+    digest: "3cb0716ddf02121e",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "DonutSwinForImageClassification",
     checkpoint: Some("naver-clova-ix/donut-base"),
-    digest: "6264b7c73bf75d30",
+    digest: "fab354630b7e0093",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 76, 64)],

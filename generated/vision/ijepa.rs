@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "IJepaForImageClassification",
     checkpoint: Some("facebook/ijepa_vith14_1k"),
-    digest: "3e90f72627eb6046",
+    digest: "338116d70242e08a",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "ImageGPTForImageClassification",
     checkpoint: Some("openai/imagegpt-small"),
-    digest: "0c1b7ea369fca7a6",
+    digest: "276bf976cad581b8",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "LevitForImageClassification",
     checkpoint: Some("facebook/levit-128S"),
-    digest: "2dbbc0813c5991cc",
+    digest: "15e52b586d938f79",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

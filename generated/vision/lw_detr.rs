@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "LwDetrForObjectDetection",
     checkpoint: Some("AnnaZhang/lwdetr_small_60e_coco"),
-    digest: "48d1187f7ba489f9",
+    digest: "19fbeff062b0f33e",
     inputs: &[
         input(
             "pixel_values",

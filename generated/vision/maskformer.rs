@@ -11,7 +11,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "MaskFormerForInstanceSegmentation",
     checkpoint: Some("facebook/maskformer-swin-base-ade"),
-    digest: "9f16d81de3089160",
+    digest: "83c3c40b6ec6bbdc",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

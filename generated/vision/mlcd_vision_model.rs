@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "MLCDVisionModel",
     checkpoint: Some("DeepGlint-AI/mlcd-vit-bigG-patch14-336"),
-    digest: "78f6394392376f14",
+    digest: "72ad04593c0d6f17",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -77,6 +77,7 @@ mod rt_detr_resnet;
 mod rt_detr_v2;
 mod sam;
 mod sam2;
+mod sam3_tracker;
 mod sam_hq;
 mod sapiens2;
 mod segformer;

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "OneFormerForUniversalSegmentation",
     checkpoint: Some("shi-labs/oneformer_ade20k_swin_tiny"),
-    digest: "8d3749238434e43a",
+    digest: "f1f829f26edf9f7f",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "PerceiverForImageClassificationLearned",
     checkpoint: Some("deepmind/vision-perceiver-learned"),
-    digest: "c5f0a392c38f9e97",
+    digest: "d2c18c48e94f2d0a",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "PixioModel",
     checkpoint: Some("facebook/pixio-huge"),
-    digest: "8b1fc9a8769412c6",
+    digest: "26a1cbe8365e5f84",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "PixtralVisionModel",
     checkpoint: Some("mistral-community/pixtral-12b"),
-    digest: "7bb1e183a9def2fe",
+    digest: "875cf7bbf1b6d3c6",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

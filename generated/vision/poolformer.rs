@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "PoolFormerForImageClassification",
     checkpoint: Some("sail/poolformer_s12"),
-    digest: "7d39b1c98acc4db7",
+    digest: "a72ca396abf95096",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

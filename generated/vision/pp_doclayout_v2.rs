@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "PPDocLayoutV2ForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-DocLayoutV2_safetensors"),
-    digest: "1179b745498697db",
+    digest: "b49f9ed7191b874f",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: &[
         output(

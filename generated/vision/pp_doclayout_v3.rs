@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "PPDocLayoutV3ForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-DocLayoutV3_safetensors"),
-    digest: "62d727c1c4cccdfd",
+    digest: "6ba4dd42d35903be",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "PPOCRV5MobileDetForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-OCRv5_mobile_det_safetensors"),
-    digest: "719c37d888b2b35d",
+    digest: "cfb42b3b130724fb",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "vision",
     class: "PPOCRV5MobileRecForTextRecognition",
     checkpoint: Some("PaddlePaddle/PP-OCRv5_mobile_rec_safetensors"),
-    digest: "735142d2494127ce",
+    digest: "4bfcb32137d92831",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "PPOCRV5ServerDetForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-OCRv5_server_det_safetensors"),
-    digest: "cf12d64e418a9f8a",
+    digest: "bf08dc9be216b944",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "vision",
     class: "PPOCRV5ServerRecForTextRecognition",
     checkpoint: Some("PaddlePaddle/PP-OCRv5_server_rec_safetensors"),
-    digest: "b2c15ab8aaaaf823",
+    digest: "be8a028bb60ec92f",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "PPOCRV6MediumDetForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-OCRv6_medium_det_safetensors"),
-    digest: "c6e561e2d431f080",
+    digest: "f61ea4b52de6b454",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

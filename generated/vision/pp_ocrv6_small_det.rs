@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "PPOCRV6SmallDetForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-OCRv6_small_det_safetensors"),
-    digest: "5ae1abd0a5272444",
+    digest: "b99a22bffaa007ec",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "vision",
     class: "PPOCRV6TinyRecForTextRecognition",
     checkpoint: Some("PaddlePaddle/PP-OCRv6_tiny_rec_safetensors"),
-    digest: "18d2571f553573ae",
+    digest: "f9eafa5972e3627f",
     inputs: &[
         input(
             "pixel_values",

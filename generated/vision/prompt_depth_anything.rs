@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(Card {
     family: "vision",
     class: "PromptDepthAnythingForDepthEstimation",
     checkpoint: Some("depth-anything/prompt-depth-anything-vits-hf"),
-    digest: "1982c79d29a8be9b",
+    digest: "80e66287be9941f5",
     inputs: &[
         input(
             "pixel_values",

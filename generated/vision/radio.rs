@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "RadioModel",
     checkpoint: Some("nvidia/C-RADIOv4-H"),
-    digest: "e5e5e34f89d0c83b",
+    digest: "4dfec1a27e444346",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "RfDetrForObjectDetection",
     checkpoint: Some("Roboflow/rf-detr-base"),
-    digest: "85a1dc14212a4c73",
+    digest: "e9d4501e31639198",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "RTDetrForObjectDetection",
     checkpoint: Some("PekingU/rtdetr_r50vd"),
-    digest: "99e158bfd5e72cf8",
+    digest: "052b9dada73b1d08",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: ObjectDetection::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

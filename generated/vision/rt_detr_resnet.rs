@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "RTDetrResNetBackbone",
     checkpoint: Some("PekingU/rtdetr_r50vd"),
-    digest: "0aae7a94c0245ec6",
+    digest: "cd27327292ca861e",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(Card {
     family: "vision",
     class: "SamModel",
     checkpoint: Some("facebook/sam-vit-base"),
-    digest: "3b8fbc0f5097e752",
+    digest: "fed989fddc0aef78",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(Card {
     family: "vision",
     class: "Sam2Model",
     checkpoint: Some("facebook/sam2.1-hiera-tiny"),
-    digest: "ac052be4aba8eaa1",
+    digest: "93ce7c1a586a2abd",
     inputs: &[
         input(
             "pixel_values",

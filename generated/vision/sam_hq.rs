@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(Card {
     family: "vision",
     class: "SamHQModel",
     checkpoint: Some("syscv-community/sam-hq-vit-base"),
-    digest: "19481b83a99fb2e6",
+    digest: "e1be8578f844f64f",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "SegGptForImageSegmentation",
     checkpoint: Some("BAAI/seggpt-vit-large"),
-    digest: "363efb1ab52c817b",
+    digest: "271b56110c9177d5",
     inputs: &[
         input(
             "pixel_values",

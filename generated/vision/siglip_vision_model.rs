@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "SiglipVisionModel",
     checkpoint: Some("google/siglip-base-patch16-224"),
-    digest: "0e9875500168493f",
+    digest: "7fe378806c76594d",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<KeypointDetection> = Model::new(Card {
     family: "vision",
     class: "SuperPointForKeypointDetection",
     checkpoint: Some("magic-leap-community/superpoint"),
-    digest: "a56c3f58e3e9c799",
+    digest: "0670bc2aa8f86f2c",
     inputs: KeypointDetection::CONTRACT.inputs,
     outputs: &[
         output(

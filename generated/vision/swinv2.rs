@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "Swinv2ForImageClassification",
     checkpoint: Some("microsoft/swinv2-tiny-patch4-window8-256"),
-    digest: "3633434a40f1e79b",
+    digest: "30d244d792314ced",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 76, 64)],

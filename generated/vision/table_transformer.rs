@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "TableTransformerForObjectDetection",
     checkpoint: Some("microsoft/table-transformer-detection"),
-    digest: "2e0516e39316ab98",
+    digest: "325b19fbd3b6f9e4",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "TimmBackbone",
     checkpoint: Some("timm/resnet50.a1_in1k"),
-    digest: "e837b1de196379c4",
+    digest: "66ad7ae316a9273d",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "UperNetForSemanticSegmentation",
     checkpoint: Some("openmmlab/upernet-convnext-tiny"),
-    digest: "3bab9e02954f1d66",
+    digest: "a036336600e9b964",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: ImageSegmentation::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

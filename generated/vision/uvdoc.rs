@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "UVDocModel",
     checkpoint: Some("PaddlePaddle/UVDoc_safetensors"),
-    digest: "8e0465df08aa4176",
+    digest: "4e85c89b9df21b55",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

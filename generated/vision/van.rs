@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "VanForImageClassification",
     checkpoint: Some("Visual-Attention-Network/van-base"),
-    digest: "26614d6ec388e81b",
+    digest: "c1033609448f9531",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<VideoClassification> = Model::new(Card {
     family: "vision",
     class: "VideoMAEForVideoClassification",
     checkpoint: Some("MCG-NJU/videomae-base-finetuned-kinetics"),
-    digest: "66e50bded03786c3",
+    digest: "896b3bc368441bd1",
     inputs: VideoClassification::CONTRACT.inputs,
     outputs: VideoClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "ViTForImageClassification",
     checkpoint: Some("google/vit-base-patch16-224"),
-    digest: "8fac0795d3e3fbb0",
+    digest: "083105f67b3ade40",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

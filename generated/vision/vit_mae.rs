@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "ViTMAEModel",
     checkpoint: Some("facebook/vit-mae-base"),
-    digest: "ba775ea6056dc4dd",
+    digest: "c121b7feaf87b8c3",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "ViTMSNForImageClassification",
     checkpoint: Some("facebook/vit-msn-small"),
-    digest: "891bf66d3aa8d9c4",
+    digest: "a8bda5b5e21be1aa",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

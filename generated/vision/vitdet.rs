@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "VitDetModel",
     checkpoint: None,
-    digest: "23cd45c721725a49",
+    digest: "fdb9c22a5c9bfd59",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

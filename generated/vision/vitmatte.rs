@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "VitMatteForImageMatting",
     checkpoint: Some("hustvl/vitmatte-small-composition-1k"),
-    digest: "ec5d2dfe3e741b67",
+    digest: "143463ad31607468",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

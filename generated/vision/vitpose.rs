@@ -10,7 +10,7 @@ static MODEL: Model<KeypointDetection> = Model::new(Card {
     family: "vision",
     class: "VitPoseForPoseEstimation",
     checkpoint: Some("usyd-community/vitpose-base-simple"),
-    digest: "0fc4163733b4e05b",
+    digest: "a912fe89d2baed0c",
     inputs: KeypointDetection::CONTRACT.inputs,
     outputs: KeypointDetection::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "YolosForObjectDetection",
     checkpoint: Some("hustvl/yolos-tiny"),
-    digest: "caaaba144ddabee3",
+    digest: "78e28aadaaf98724",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: ObjectDetection::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 32, 48)],

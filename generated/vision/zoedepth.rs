@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(Card {
     family: "vision",
     class: "ZoeDepthForDepthEstimation",
     checkpoint: Some("Intel/zoedepth-nyu-kitti"),
-    digest: "f002b2f7e34a82c7",
+    digest: "0a0d5173267ce78d",
     inputs: DepthEstimation::CONTRACT.inputs,
     outputs: &[
         output(

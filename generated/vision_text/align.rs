@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
     family: "vision-text",
     class: "AlignModel",
     checkpoint: Some("kakaobrain/align-base"),
-    digest: "503aed77e24ff960",
+    digest: "0fb5eb6b07aa1b73",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

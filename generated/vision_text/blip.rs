@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "vision-text",
     class: "BlipForConditionalGeneration",
     checkpoint: Some("Salesforce/blip-image-captioning-base"),
-    digest: "b73ce61928fd9ae5",
+    digest: "0f4dee350198e8a1",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "vision-text",
     class: "BridgeTowerModel",
     checkpoint: Some("BridgeTower/bridgetower-base"),
-    digest: "dd11b7dec5c23975",
+    digest: "305368a433c48fa8",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
     family: "vision-text",
     class: "ChineseCLIPModel",
     checkpoint: Some("OFA-Sys/chinese-clip-vit-base-patch16"),
-    digest: "af3b74b627eccce6",
+    digest: "5c5efe7e91248de0",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
     family: "vision-text",
     class: "CLIPModel",
     checkpoint: Some("openai/clip-vit-base-patch32"),
-    digest: "0cdce1b596e4b705",
+    digest: "c0d17faaa83a1481",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

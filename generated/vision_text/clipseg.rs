@@ -9,7 +9,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision-text",
     class: "CLIPSegForImageSegmentation",
     checkpoint: Some("CIDAS/clipseg-rd64-refined"),
-    digest: "77c0f89fd4663cca",
+    digest: "288e1caeb213c447",
     inputs: &[
         input(
             "pixel_values",

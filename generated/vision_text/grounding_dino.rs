@@ -11,7 +11,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(Card {
     family: "vision-text",
     class: "GroundingDinoForObjectDetection",
     checkpoint: Some("IDEA-Research/grounding-dino-tiny"),
-    digest: "b1d59b0a5d1b1f04",
+    digest: "94e5fa94f923e965",
     inputs: &[
         input(
             "input_ids",

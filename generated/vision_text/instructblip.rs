@@ -7,7 +7,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "vision-text",
     class: "InstructBlipForConditionalGeneration",
     checkpoint: Some("Salesforce/instructblip-flan-t5-xl"),
-    digest: "f6736b42b6305600",
+    digest: "8766d542388c339e",
     inputs: &[
         input(
             "pixel_values",

@@ -9,7 +9,7 @@ static MODEL: Model<VisualQuestionAnswering> = Model::new(Card {
     family: "vision-text",
     class: "LxmertForQuestionAnswering",
     checkpoint: Some("unc-nlp/lxmert-base-uncased"),
-    digest: "c104b8f52cab5a52",
+    digest: "9cd0ed5bbe011488",
     inputs: &[
         input(
             "input_ids",

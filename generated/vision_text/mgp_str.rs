@@ -10,7 +10,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "vision-text",
     class: "MgpstrForSceneTextRecognition",
     checkpoint: Some("alibaba-damo/mgp-str-base"),
-    digest: "08cd3866d8c7a53b",
+    digest: "294886c8cccf831b",
     inputs: &[
         input(
             "pixel_values",

@@ -11,7 +11,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(Card {
     family: "vision-text",
     class: "OmDetTurboForObjectDetection",
     checkpoint: Some("omlab/omdet-turbo-swin-tiny-hf"),
-    digest: "52d27453a0126013",
+    digest: "e874d47942edd513",
     inputs: &[
         input(
             "pixel_values",

@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(Card {
     family: "vision-text",
     class: "Owlv2ForObjectDetection",
     checkpoint: Some("google/owlv2-base-patch16-ensemble"),
-    digest: "ad8a2501e1b915df",
+    digest: "950cb4d964312e14",
     inputs: &[
         input(
             "input_ids",

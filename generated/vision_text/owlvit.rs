@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(Card {
     family: "vision-text",
     class: "OwlViTForObjectDetection",
     checkpoint: Some("google/owlvit-base-patch32"),
-    digest: "985879cda3d96b07",
+    digest: "8e481f1d749aa6fb",
     inputs: &[
         input(
             "input_ids",

@@ -8,7 +8,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "vision-text",
     class: "VisionEncoderDecoderModel",
     checkpoint: Some("microsoft/trocr-base-handwritten"),
-    digest: "d1c62c738bf18304",
+    digest: "168ff854000e0769",
     inputs: ImageToText::CONTRACT.inputs,
     outputs: ImageToText::CONTRACT.outputs,
     axes: &[

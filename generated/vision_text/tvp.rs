@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "vision-text",
     class: "TvpModel",
     checkpoint: Some("Intel/tvp-base"),
-    digest: "7c2a315b51ccdd80",
+    digest: "7544b70bc7ff79fc",
     inputs: &[
         input(
             "input_ids",

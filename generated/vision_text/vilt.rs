@@ -9,7 +9,7 @@ static MODEL: Model<VisualQuestionAnswering> = Model::new(Card {
     family: "vision-text",
     class: "ViltForQuestionAnswering",
     checkpoint: Some("dandelin/vilt-b32-finetuned-vqa"),
-    digest: "b0c871009d767f23",
+    digest: "27a1978508a34b26",
     inputs: VisualQuestionAnswering::CONTRACT.inputs,
     outputs: VisualQuestionAnswering::CONTRACT.outputs,
     axes: &[

@@ -8,7 +8,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "vision-text",
     class: "VisionEncoderDecoderModel",
     checkpoint: Some("nlpconnect/vit-gpt2-image-captioning"),
-    digest: "e956becb9a6d11f8",
+    digest: "2ed12a9e0608101b",
     inputs: ImageToText::CONTRACT.inputs,
     outputs: ImageToText::CONTRACT.outputs,
     axes: &[

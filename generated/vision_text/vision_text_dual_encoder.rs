@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
     family: "vision-text",
     class: "VisionTextDualEncoderModel",
     checkpoint: Some("clip-italian/clip-italian"),
-    digest: "068208c436182443",
+    digest: "a90aa885fe7af5f1",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

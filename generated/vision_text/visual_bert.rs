@@ -9,7 +9,7 @@ static MODEL: Model<VisualQuestionAnswering> = Model::new(Card {
     family: "vision-text",
     class: "VisualBertForQuestionAnswering",
     checkpoint: Some("uclanlp/visualbert-vqa"),
-    digest: "ba8af13f09722868",
+    digest: "209decef30f6b67f",
     inputs: &[
         input(
             "input_ids",

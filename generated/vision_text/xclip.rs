@@ -9,7 +9,7 @@ static MODEL: Model<VideoClassification> = Model::new(Card {
     family: "vision-text",
     class: "XCLIPModel",
     checkpoint: Some("microsoft/xclip-base-patch32"),
-    digest: "ed49ea768e7b8e31",
+    digest: "f5d04a29a381f5a7",
     inputs: &[
         input(
             "pixel_values",

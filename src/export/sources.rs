@@ -21,6 +21,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "adapters/multimodal.py",
     "adapters/speech.py",
     "adapters/vision.py",
+    "adapters/vision_text.py",
     "artifact.py",
     "calls.py",
     "contract.py",

@@ -5,6 +5,7 @@
 
 use super::Record;
 use crate::failure::Stage;
+use crate::spec::Check;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,11 +19,15 @@ pub struct Column {
 }
 
 impl Column {
-    /// The column of a record.
+    /// The column of a record; records from before they named their element type have their check's.
     pub fn of(record: &Record) -> Self {
+        let dtype = match record.dtype.as_str() {
+            "" => Check::find(&record.check).map_or("", |check| check.dtype().name()),
+            named => named,
+        };
         Self {
             device: record.device.clone().unwrap_or_default(),
-            dtype: record.dtype.clone(),
+            dtype: dtype.to_owned(),
             engine: record.engine.clone(),
         }
     }

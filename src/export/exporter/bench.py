@@ -100,7 +100,7 @@ def main() -> None:
         request = json.loads(line)
         try:
             reply = commands[request["command"]](request)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  whatever it is, the other side is told
             reply = {"error": reason(error)}
         print(json.dumps(reply), file=replies, flush=True)
 

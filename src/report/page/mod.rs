@@ -102,7 +102,7 @@ fn plots(report: &Report) -> Result<Markup, PlotError> {
         .map(|(record, metric)| Point {
             allowed: metric.limit,
             error: metric.error,
-            half: record.dtype != "float32" && !record.dtype.is_empty(),
+            half: super::matrix::Column::of(record).dtype != "float32",
         })
         .collect();
     let ratios: Vec<f64> = report.speeds.iter().filter_map(Speed::ratio).collect();

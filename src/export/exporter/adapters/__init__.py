@@ -17,6 +17,7 @@ from . import (
     multimodal,
     speech,
     vision,
+    vision_text,
 )
 from .common import COMMON, Adapter
 
@@ -27,6 +28,7 @@ FAMILIES = (
     multimodal,
     speech,
     vision,
+    vision_text,
 )
 ADAPTERS: dict[str, list[Adapter]] = {
     model_type: adapters

@@ -1,5 +1,6 @@
 """What every model is traced under, and what adapters are made of."""
 
+import builtins
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
@@ -30,6 +31,16 @@ def replaced(owner: object, name: str, value: Any) -> Iterator[None]:
             setattr(owner, name, original)
         else:
             delattr(owner, name)
+
+
+@contextmanager
+def shadowed(module: object, name: str, value: Any) -> Iterator[None]:
+    """A built-in name with another meaning in one module while the block runs."""
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        delattr(module, name)
 
 
 def forget(model: nn.Module) -> None:
@@ -69,6 +80,24 @@ def _lists_of_sizes(_model: nn.Module) -> Iterator[None]:
         replaced(torch, "as_tensor", stacking(torch.as_tensor)),
     ):
         yield
+
+
+def _splits_by_sizes(_model: nn.Module) -> AbstractContextManager[None]:
+    """`Tensor.split` calls `int` on a traced size, which bakes it; pieces of that size keep it.
+
+    Only the number of pieces stays what it was in the traced run.
+    """
+    original = Tensor.split
+
+    def split(self: Tensor, split_size: Any, dim: int = 0) -> Any:
+        if not isinstance(split_size, Tensor):
+            return original(self, split_size, dim)
+        whole = self.shape[dim]
+        pieces = -(-builtins.int(whole) // builtins.int(split_size))
+        last = whole - split_size * (pieces - 1)
+        return original(self, [split_size] * (pieces - 1) + [last], dim)
+
+    return replaced(Tensor, "split", split)
 
 
 def _holds_tensor(data: Any) -> bool:
@@ -157,7 +186,7 @@ def _choosing_frequencies(module: nn.Module) -> Callable[..., Any]:
     return forward
 
 
-COMMON: list[Adapter] = [_nothing_kept, _lists_of_sizes, _long_rope]
+COMMON: list[Adapter] = [_nothing_kept, _lists_of_sizes, _splits_by_sizes, _long_rope]
 if hasattr(masking_utils, "_vmap_for_bhqkv"):
     COMMON.append(_masks_by_broadcasting)
 if hasattr(masking_utils, "_vmap_expansion_sdpa"):

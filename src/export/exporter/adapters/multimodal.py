@@ -1,15 +1,12 @@
-"""Patches for models of images and texts."""
+"""Patches for language models that see or hear."""
 
-import builtins
 import inspect
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from functools import partial
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any
 
-import numpy
 import torch
 from torch import Tensor, nn
 
@@ -18,295 +15,8 @@ from .common import Adapter, replaced
 
 
 @contextmanager
-def shadowed(module: object, name: str, value: Any) -> Iterator[None]:
-    """A built-in name with another meaning in one module while the block runs."""
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        delattr(module, name)
-
-
-@contextmanager
-def _images_as_one(model: nn.Module) -> Iterator[None]:
-    """LLaVA makes a Python list of the projected images, and concatenates it again.
-
-    A trace bakes its length. One "image" that holds all patches in the same order makes a list of one.
-    """
-    hook = model.model.multi_modal_projector.register_forward_hook(
-        lambda _module, _inputs, projected: projected.flatten(0, 1).unsqueeze(0)
-    )
-    try:
-        yield
-    finally:
-        hook.remove()
-
-
-def _bridgetower_masks(model: nn.Module) -> AbstractContextManager[None]:
-    """BridgeTowerModel.forward uses a mask made for image patches as queries with words as queries.
-
-    Eager drops that mask, as it hides nothing; a trace keeps masks. One row of it serves any queries.
-    """
-    module = sys.modules[type(model).__module__]
-    build = module.create_bidirectional_mask
-
-    def one_row(inputs_embeds: Tensor, **given: Any) -> Tensor | None:
-        return build(inputs_embeds=inputs_embeds[:, :1], **given)
-
-    return replaced(module, "create_bidirectional_mask", one_row)
-
-
-@contextmanager
-def _square_root_in_tensors(model: nn.Module) -> Iterator[None]:
-    """CLIPSegDecoder.forward finds the side of the square of patches by `int(math.sqrt(patches))`.
-
-    A trace bakes that number; the names in its module then mean the same on tensors. The square is perfect.
-    """
-    module = sys.modules[type(model).__module__]
-    root = SimpleNamespace(sqrt=lambda number: number**0.5)
-    with (
-        replaced(module, "math", root),
-        shadowed(module, "int", lambda value: value.to(torch.int64)),
-    ):
-        yield
-
-
-def _vilt_patches_in_order(model: nn.Module) -> AbstractContextManager[None]:
-    """ViltEmbeddings.visual_embed draws the order of patches at random and works in lists over rows.
-
-    Attention does not see their order, and the mask hides whatever is not of the image: all patches in
-    their order are the same set. Positions are interpolated, with corners aligned, to each row's own size.
-    """
-
-    def weights(sizes: Tensor, length: Tensor, learned: int) -> Tensor:
-        """Bilinear weights [rows, length, learned] from a learned grid to that many real patches of a row."""
-        step = (learned - 1) / (sizes - 1).clamp(min=1)
-        place = torch.arange(length, device=sizes.device) * step[:, None]
-        distance = place[..., None] - torch.arange(learned, device=sizes.device)
-        return (1 - distance.abs()).clamp(min=0)
-
-    def visual_embed(
-        self: nn.Module, pixel_values: Tensor, pixel_mask: Tensor, **_: Any
-    ) -> tuple[Tensor, Tensor, None]:
-        x = self.patch_embeddings(pixel_values)
-        mask = nn.functional.interpolate(
-            pixel_mask[:, None].float(), size=(x.shape[2], x.shape[3])
-        )[:, 0].long()
-        side = self.config.image_size // self.config.patch_size
-        learned = self.position_embeddings[0, 1:].unflatten(0, (side, side))
-        rows = weights(mask.sum(1)[:, 0], x.shape[2], side).to(learned)
-        columns = weights(mask.sum(2)[:, 0], x.shape[3], side).to(learned)
-        positions = torch.einsum("bhp,bwq,pqc->bhwc", rows, columns, learned)
-        x = x.permute(0, 2, 3, 1) + positions * mask[..., None].to(learned)
-        first = self.cls_token + self.position_embeddings[:, :1]
-        x = torch.cat((first.expand(x.shape[0], -1, -1), x.flatten(1, 2)), 1)
-        return x, nn.functional.pad(mask.flatten(1), (1, 0), value=1), None
-
-    return replaced(type(model.vilt.embeddings), "visual_embed", visual_embed)
-
-
-class _ByNumber(dict):
-    """A dictionary of numbers that also knows traced sizes."""
-
-    def __contains__(self, key: object) -> bool:
-        return super().__contains__(int(key))
-
-    def __getitem__(self, key: Any) -> Any:
-        return super().__getitem__(int(key))
-
-    def get(self, key: Any, default: Any = None) -> Any:
-        return super().get(int(key), default)
-
-
-def _aria_queries(model: nn.Module) -> AbstractContextManager[None]:
-    """AriaProjector looks up by the number of patches how many queries read them; a traced number is a tensor."""
-    projector = model.model.multi_modal_projector
-    queries = _ByNumber(projector.patch_to_query_dict)
-    return replaced(projector, "patch_to_query_dict", queries)
-
-
-def _idefics_embedding(model: nn.Module) -> AbstractContextManager[None]:
-    """IdeficsDecoupledEmbedding writes the added words' vectors into a tensor at places found by a search.
-
-    Those places are indices of known length in a trace's assignment; a choice between two look-ups is none.
-    """
-
-    def forward(self: nn.Module, input_ids: Tensor) -> Tensor:
-        added = input_ids >= self.num_embeddings
-        return torch.where(
-            added[..., None],
-            self.additional_embedding((input_ids - self.num_embeddings).clamp(min=0)),
-            nn.functional.embedding(input_ids.masked_fill(added, 0), self.weight),
-        )
-
-    return replaced(type(model.model.embed_tokens), "forward", forward)
-
-
-def _udop_patches_in_order(model: nn.Module) -> AbstractContextManager[None]:
-    """UDOP adds to each word the patch under its box and appends the other patches, in lists over rows.
-
-    Sorted by whether a word took them, patches stand in the same order: those left, then zeros.
-    """
-    module = sys.modules[type(model).__module__]
-
-    def combine(
-        patches: Tensor,
-        words: Tensor,
-        bbox: Tensor,
-        visual_bbox: Tensor | None,
-        attention_mask: Tensor,
-        side: int,
-        _max_len: int,
-        image_size: int,
-        patch_size: int,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        middle = (bbox[..., :2] + bbox[..., 2:]) / 2.0
-        column, row = (middle * side).floor().long().clip(0, side - 1).unbind(-1)
-        under = row * side + column
-        taken = patches.gather(1, under[..., None].expand(-1, -1, patches.shape[-1]))
-        bbox = bbox.to(torch.float64)
-        empty = (bbox.mean(-1) == 0.0) | (bbox.mean(-1) == 1.0)
-        words = words + taken.masked_fill(empty[..., None], 0.0)
-        left = torch.ones_like(patches[..., 0], dtype=torch.int64).scatter(1, under, 0)
-        left, order = left.sort(dim=1, descending=True, stable=True)
-        boxes = module.get_visual_bbox(image_size, patch_size).to(bbox)
-        if visual_bbox is None:
-            visual_bbox = boxes.expand(patches.shape[0], -1, -1)
-
-        def sorted_by_use(values: Tensor) -> Tensor:
-            index = order[..., None].expand(-1, -1, values.shape[-1])
-            return values.gather(1, index) * left[..., None].to(values)
-
-        return (
-            torch.cat([words, sorted_by_use(patches)], 1),
-            torch.cat([bbox, sorted_by_use(visual_bbox)], 1),
-            torch.cat([attention_mask, left.to(attention_mask)], 1),
-        )
-
-    return replaced(module, "combine_image_text_embeddings", combine)
-
-
-@contextmanager
-def _omdet_texts_as_tensors(model: nn.Module) -> Iterator[None]:
-    """OmDet-Turbo looks texts up in a cache one by one and groups them by image, in lists.
-
-    Here all are embedded. Tasks are not cut to the longest one: a mask hides what follows them. Sizes that
-    go through `len` and `int` are baked; in the class's module both keep them.
-    """
-
-    def get_language_embedding(
-        self: nn.Module,
-        classes_input_ids: Tensor,
-        classes_attention_mask: Tensor,
-        tasks_input_ids: Tensor,
-        tasks_attention_mask: Tensor,
-        classes_structure: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        embed = self.language_backbone
-        classes = embed(classes_input_ids, encode_type="class")
-        starts = classes_structure.cumsum(0) - classes_structure
-        place = torch.arange(classes.shape[0])[:, None]
-        there = (place < classes_structure)[: classes_structure.max()]
-        index = (starts + place)[: classes_structure.max()] * there
-        grouped = classes[index] * there[..., None]
-        tasks = embed.model(tasks_input_ids)[0]
-        return grouped, tasks.transpose(0, 1), tasks_attention_mask
-
-    def length(items: Any) -> int:
-        return items.shape[0] if isinstance(items, Tensor) else builtins.len(items)
-
-    module = sys.modules[type(model).__module__]
-    with (
-        replaced(type(model), "get_language_embedding", get_language_embedding),
-        shadowed(module, "len", length),
-        shadowed(
-            module,
-            "int",
-            lambda size: size if isinstance(size, Tensor) else builtins.int(size),
-        ),
-    ):
-        yield
-
-
-@contextmanager
-def _images_of_one_size(model: nn.Module) -> Iterator[None]:
-    """LLaVA-NeXT cuts images into tiles and packs them one by one, in lists that a trace bakes.
-
-    Images of one size are packed alike: as channels of a single image they go through the class's own code.
-    Videos are split into a list and concatenated again: all go as one.
-    """
-    owner = type(model.model)
-    own_images, own_packing = owner.get_image_features, owner.pack_image_features
-
-    def as_channels(_m: nn.Module, _i: Any, projected: Tensor, tiles: int) -> Tensor:
-        images = projected.unflatten(0, (-1, tiles)).permute(1, 2, 0, 3)
-        return images.flatten(2)
-
-    def get_image_features(
-        self: nn.Module, pixel_values: Tensor, image_sizes: Tensor, **given: Any
-    ) -> Any:
-        hook = self.multi_modal_projector.register_forward_hook(
-            partial(as_channels, tiles=pixel_values.shape[1])
-        )
-        size = [tuple(image_sizes[0].numpy().tolist())]
-        try:
-            return own_images(self, pixel_values.flatten(0, 1), size, **given)
-        finally:
-            hook.remove()
-
-    def pack_image_features(
-        self: nn.Module,
-        image_features: Any,
-        *args: Any,
-        image_newline: Tensor,
-        **given: Any,
-    ) -> Any:
-        images = image_features[0].shape[-1] // image_newline.shape[0]
-        newlines = image_newline.repeat(images)
-        packed, _ = own_packing(
-            self, image_features, *args, image_newline=newlines, **given
-        )
-        apart = packed[0].unflatten(-1, (-1, image_newline.shape[0]))
-        return [apart.transpose(0, 1).flatten(0, 1)], None
-
-    def as_frames(_m: nn.Module, _i: Any, projected: Tensor, frames: int) -> Tensor:
-        return projected.reshape(frames, -1, projected.shape[-1])
-
-    def get_video_features(self: nn.Module, pixel_values: Tensor, **given: Any) -> Any:
-        hook = self.multi_modal_projector.register_forward_hook(
-            partial(as_frames, frames=pixel_values.shape[1])
-        )
-        try:
-            return own_videos(self, pixel_values, **given)
-        finally:
-            hook.remove()
-
-    def unpad_image(image: Tensor, size: tuple[int, int]) -> Tensor:
-        rows, columns = map(int, image.shape[1:])
-        places = numpy.arange(rows * columns).reshape(1, rows, columns)
-        kept = own_unpadding(places, size)
-        top, left = divmod(int(kept[0, 0, 0]), columns)
-        _, height, width = kept.shape
-        return image[:, top : top + height, left : left + width]
-
-    module = sys.modules[type(model).__module__]
-    own_unpadding = module.unpad_image
-    own_videos = getattr(owner, "get_video_features", None)
-    with (
-        replaced(module, "unpad_image", unpad_image),
-        replaced(owner, "get_image_features", get_image_features),
-        replaced(owner, "pack_image_features", pack_image_features),
-        replaced(owner, "get_video_features", get_video_features)
-        if own_videos and "llava_next_video" in model.config.model_type
-        else nullcontext(),
-    ):
-        yield
-
-
-@contextmanager
 def _grids_as_tensors(model: nn.Module) -> Iterator[None]:
-    """Qwen2-VL and its kin compute positions and segments of attention in Python, image by image."""
-    module = sys.modules[type(model).__module__]
+    """Qwen2-VL and its kin, and split the features of all images into a list, to concatenate it again."""
 
     def get_image_features(
         self: nn.Module, pixel_values: Tensor, image_grid_thw: Tensor, **given: Any
@@ -318,66 +28,393 @@ def _grids_as_tensors(model: nn.Module) -> Iterator[None]:
         features.pooler_output = (features.pooler_output,)
         return features
 
+    with (
+        _patches_as_tensors(model),
+        replaced(type(model.model), "get_image_features", get_image_features),
+    ):
+        yield
+
+
+def _queries_by_number(model: nn.Module) -> AbstractContextManager[None]:
+    """Aria looks up how many queries a count of patches gets; while tracing, counts are tensors, which no key equals.
+
+    Its images have one size.
+    """
+
+    class ByNumber(dict):
+        def __contains__(self, count: Any) -> bool:
+            return super().__contains__(int(count))
+
+        def __getitem__(self, count: Any) -> Any:
+            return super().__getitem__(int(count))
+
+    projector = model.model.multi_modal_projector
+    return replaced(
+        projector, "patch_to_query_dict", ByNumber(projector.patch_to_query_dict)
+    )
+
+
+def _pictures_in_one(model: nn.Module) -> AbstractContextManager[None]:
+    """DeepSeek-OCR-2 and Step-3.7 list the features of every image, and concatenate the list; a trace bakes its length.
+
+    One item holds all images in the same order, each followed by the separator where there is one. Local views
+    (`pixel_values_local`) are not taken.
+    """
+    inner = model.model
+    tower = getattr(inner, "vision_tower", None) or inner.vision_model
+
+    def features(pixel_values: Tensor, *_: Any, **__: Any) -> SimpleNamespace:
+        seen = inner.multi_modal_projector(tower(pixel_values).last_hidden_state)
+        if hasattr(inner, "view_separator"):
+            ends = inner.view_separator.expand(seen.shape[0], 1, -1)
+            seen = torch.cat([seen, ends.to(seen)], dim=1)
+        return SimpleNamespace(pooler_output=[seen.flatten(0, 1)])
+
+    return replaced(inner, "get_image_features", features)
+
+
+def _every_stacked_expert(model: nn.Module) -> AbstractContextManager[None]:
+    """DeepSeek-OCR-2 loops over the experts that some token has chosen, and has no other implementation.
+
+    A trace bakes which experts those were. All of them on all tokens, weighted, give the same sum.
+    """
+    kind = next(
+        type(m) for m in model.modules() if type(m).__name__.endswith("TextExperts")
+    )
+
+    def forward(
+        experts: Any, states: Tensor, chosen: Tensor, weights: Tensor
+    ) -> Tensor:
+        hot = nn.functional.one_hot(chosen, num_classes=experts.num_experts)
+        shares = (hot * weights[..., None]).sum(1).to(states.dtype)
+        gate, up = torch.einsum("th,eoh->eto", states, experts.gate_up_proj).chunk(
+            2, -1
+        )
+        made = torch.einsum(
+            "eto,eho->eth", experts.act_fn(gate) * up, experts.down_proj
+        )
+        return (made * shares.t()[..., None]).sum(0)
+
+    return replaced(kind, "forward", forward)
+
+
+def _cameras_by_mask(model: nn.Module) -> AbstractContextManager[None]:
+    """pi0 loops over the rows to leave cameras out that the mask hides; indexing by the mask takes the same ones."""
+    inner = model.model
+
+    def embed_prefix(ids: Tensor, pictures: Tensor, mask: Tensor, *_: Any) -> Tensor:
+        features = inner.vlm.get_image_features(pictures.flatten(0, 1)).pooler_output
+        seen = features.unflatten(0, (-1, mask.shape[1]))[mask]
+        image = ids == inner.config.vlm_config.image_token_id
+        words = inner.vlm.get_input_embeddings()(ids.masked_fill(image, 0))
+        return words.masked_scatter(image[..., None], seen.to(words.dtype))
+
+    return replaced(inner, "embed_prefix", embed_prefix)
+
+
+@contextmanager
+def _patches_as_tensors(model: nn.Module) -> Iterator[None]:
+    """Positions of patches, windows and segments of attention are computed in Python, image by image."""
     attentions = [
         part
         for part in model.modules()
         if "cu_seqlens" in inspect.signature(part.forward).parameters
         and not hasattr(part, "attn")
-        and hasattr(part, "qkv")
+        and (hasattr(part, "qkv") or hasattr(part, "q_proj"))
     ]
+    # Some classes see with the eyes of another's module.
+    modules = {sys.modules[type(part).__module__] for part in model.modules()}
+    with ExitStack() as stack:
+        for module in modules:
+            if hasattr(module, "get_vision_position_ids"):
+                stack.enter_context(
+                    replaced(module, "get_vision_position_ids", grids.patch_positions)
+                )
+            if hasattr(module, "get_vision_window_index"):
+                stack.enter_context(
+                    replaced(module, "get_vision_window_index", grids.window_order)
+                )
+            if hasattr(module, "eager_attention_forward"):
+                eager = grids.masked(module.eager_attention_forward)
+                stack.enter_context(replaced(module, "eager_attention_forward", eager))
+        if hasattr(model.model, "get_rope_index"):
+            stack.enter_context(
+                replaced(type(model.model), "get_rope_index", grids.token_positions)
+            )
+        stack.enter_context(grids.in_one_segment(attentions))
+        yield
+
+
+@contextmanager
+def _kimi_pictures(model: nn.Module) -> Iterator[None]:
+    """Kimi K2.5 lists the places of patches image by image. A picture has one frame: no time, no mean over frames."""
+    module = sys.modules[type(model).__module__]
+
+    def get_image_features(
+        self: nn.Module, pixel_values: Tensor, image_grid_thw: Tensor, **_: Any
+    ) -> Any:
+        seen = self.vision_tower(pixel_values, grid_thw=image_grid_thw)
+        seen.pooler_output = (self.mm_projector(seen.pooler_output).squeeze(1),)
+        return seen
+
+    def frames(grid: Tensor, **_: Any) -> Tensor:
+        return torch.zeros(grid.prod(-1).sum(), dtype=torch.int64)
+
+    def blocks(grid: Tensor, rows: int, columns: int, **_: Any) -> Tensor:
+        return grids.merged_order(grid, rows).view(-1, 1, rows * columns)
+
     with (
-        replaced(module, "get_vision_position_ids", grids.patch_positions),
-        replaced(
-            module,
-            "eager_attention_forward",
-            grids.masked(module.eager_attention_forward),
-        ),
-        replaced(type(model.model), "get_rope_index", grids.token_positions),
+        _patches_as_tensors(model),
         replaced(type(model.model), "get_image_features", get_image_features),
-        replaced(module, "get_vision_window_index", grids.window_index)
-        if hasattr(module, "get_vision_window_index")
-        else nullcontext(),
-        grids.in_one_segment(attentions),
+        replaced(module, "get_vision_frame_index", frames),
+        replaced(module, "get_vision_temporal_merge_index", blocks),
     ):
         yield
 
 
 @contextmanager
-def _images_of_one_shape(model: nn.Module) -> Iterator[None]:
-    """SigLIP 2 resizes its position embeddings image by image; those of one shape share them."""
-    owner = type(model.vision_model.embeddings)
-    original = owner.resize_positional_embeddings
+def _muse_pictures(model: nn.Module) -> Iterator[None]:
+    """Muse Glimmer lists the places of patches image by image, and splits the features to concatenate them again."""
+    module = sys.modules[type(model).__module__]
 
-    def resize(positions: Tensor, spatial_shapes: Tensor, max_length: int) -> Tensor:
-        height, width = spatial_shapes[0].numpy().tolist()
-        resized = original(
-            positions, spatial_shapes[:1].new_tensor([[height, width]]), height * width
-        )
-        rest = resized[:, :1].expand(-1, max_length - height * width, -1)
-        return torch.cat([resized, rest], 1).expand(spatial_shapes.shape[0], -1, -1)
+    def get_image_features(
+        self: nn.Module, pixel_values: Tensor, image_grid_thw: Tensor, **_: Any
+    ) -> Any:
+        seen = self.vision_tower(pixel_values=pixel_values, grid_thw=image_grid_thw)
+        features = self.vision_projection(self.vision_adapter(seen.last_hidden_state))
+        seen.pooler_output = (self.perception_emb_norm(features),)
+        return seen
 
-    owner.resize_positional_embeddings = staticmethod(resize)
-    try:
+    def blocks(grid: Tensor, merge: int, **_: Any) -> Tensor:
+        return grids.merged_order(grid, merge)
+
+    with (
+        _patches_as_tensors(model),
+        replaced(type(model.model), "get_image_features", get_image_features),
+        replaced(module, "get_vision_pixel_shuffle_index", blocks),
+    ):
         yield
-    finally:
-        owner.resize_positional_embeddings = staticmethod(original)
+
+
+@contextmanager
+def _pictures_on_top_of_each_other(model: nn.Module) -> Iterator[None]:
+    """Pixtral inside Mistral 3 and LightOnOCR takes images one by one, in lists that a trace bakes.
+
+    Images of one size, one below the other, are one image to the class's own code; rows of patches count
+    from the top of their own image, and attention keeps to it.
+    """
+    tower = next(m for m in model.modules() if type(m).__name__ == "PixtralVisionModel")
+    pixtral, owner = sys.modules[type(tower).__module__], type(model.model)
+    own = owner.get_image_features
+
+    def get_image_features(
+        self: nn.Module, pixel_values: Tensor, image_sizes: Tensor, **given: Any
+    ) -> Any:
+        height, width = image_sizes[0].unbind()
+        rows, columns = height // tower.patch_size, width // tower.patch_size
+        count = torch.ones_like(image_sizes[:, 0]).sum()
+        size = torch.stack([height * count, width])[None]
+        tall = pixel_values.transpose(0, 1).flatten(1, 2)[None]
+
+        def within(_m: nn.Module, args: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+            row, column = args[1].unbind(-1)
+            return args[0], torch.stack([row % rows, column], -1)
+
+        def apart(_sizes: Any, patches: Tensor) -> Tensor:
+            image = torch.arange(patches.shape[1]) // (rows * columns)
+            lowest = torch.finfo(patches.dtype).min
+            other = image[:, None] != image
+            return torch.zeros_like(other, dtype=patches.dtype).masked_fill(
+                other, lowest
+            )[None, None]
+
+        hook = tower.patch_positional_embedding.register_forward_pre_hook(within)
+        try:
+            with (
+                replaced(pixtral, "generate_block_attention_mask", apart),
+                replaced(Tensor, "tolist", lambda numbers: list(numbers.unbind())),
+            ):
+                return own(self, tall, size, **given)
+        finally:
+            hook.remove()
+
+    with replaced(owner, "get_image_features", get_image_features):
+        yield
+
+
+def _tokens_by_block(model: nn.Module) -> AbstractContextManager[None]:
+    """Qwen4's indexer chooses, row by row and query by query in Python, the blocks of earlier tokens that it sees.
+
+    Blocks are made of real tokens in their order, so they are the same for all queries: only how many of them
+    are complete differs. What comes after the last complete one is always seen.
+    """
+    kind = next(
+        type(m) for m in model.modules() if type(m).__name__.endswith("QSAIndexer")
+    )
+    rotate = sys.modules[kind.__module__].apply_rotary_pos_emb
+
+    def forward(
+        self: Any, states: Tensor, angles: Any, attention_mask: Tensor, _cache: None
+    ) -> Tensor:
+        cos, sin = angles
+        ratio, width = self.compress_ratio, self.index_head_dim
+        queries, keys = self.index_qk_proj(states).split(
+            [self.index_n_heads * width, self.index_kv_heads * width], -1
+        )
+        queries = self.q_layernorm(queries.unflatten(-1, (-1, width)))
+        queries = rotate(queries, cos=cos, sin=sin, unsqueeze_dim=2)
+        seen = (attention_mask == 0)[:, 0]
+        real = seen[:, -1]
+        order = torch.argsort((~real).long(), dim=-1, stable=True)
+        blocks = keys.shape[1] // ratio
+        order = order[:, : blocks * ratio].unflatten(-1, (-1, ratio))
+        rows = torch.arange(keys.shape[0])[:, None]
+        pooled = keys[rows[..., None], order].float().mean(2).to(keys.dtype)
+        starts = order[..., 0]
+        pooled = rotate(
+            self.k_layernorm(pooled)[:, :, None],
+            cos=cos[rows, starts],
+            sin=sin[rows, starts],
+            unsqueeze_dim=2,
+        )[:, :, 0]
+        scores = torch.einsum("bshd,bkd->bskh", queries.float(), pooled.float())
+        scores = torch.relu(scores).sum(-1) / width**0.5
+        complete = seen.sum(-1, keepdim=True) // ratio
+        ready = torch.arange(blocks) < complete
+        best = (
+            scores.masked_fill(~ready, float("-inf"))
+            .topk(min(self.block_topk, blocks))
+            .indices
+        )
+        chosen = torch.zeros_like(scores).scatter(-1, best, 1.0).bool() & ready
+        block = ((real.cumsum(-1) - 1).clamp(min=0) // ratio)[:, None].expand_as(seen)
+        kept = chosen.gather(-1, block.clamp(max=blocks - 1)) | (block >= complete)
+        lowest = torch.finfo(attention_mask.dtype).min
+        hidden = ~(kept & seen)
+        return torch.zeros_like(hidden, dtype=attention_mask.dtype).masked_fill(
+            hidden, lowest
+        )[:, None]
+
+    return replaced(kind, "forward", forward)
+
+
+@contextmanager
+def _pictures_of_one_shape(model: nn.Module) -> Iterator[None]:
+    """LFM2-VL resizes positions and projects patches image by image, in lists that a trace bakes.
+
+    Images of one shape, without padding, are all resized and projected alike.
+    """
+    owner = type(model.model)
+    resizer = next(
+        m for m in model.modules() if hasattr(m, "resize_positional_embeddings")
+    )
+    own = resizer.resize_positional_embeddings
+
+    def resize(table: Tensor, shapes: Tensor, max_length: Any) -> Tensor:
+        return own(table, shapes[:1], max_length).expand(shapes.shape[0], -1, -1)
+
+    def get_image_features(
+        self: nn.Module,
+        pixel_values: Tensor,
+        spatial_shapes: Tensor,
+        pixel_attention_mask: Tensor,
+        **_: Any,
+    ) -> Any:
+        seen = self.vision_tower(
+            pixel_values=pixel_values,
+            spatial_shapes=spatial_shapes,
+            pixel_attention_mask=pixel_attention_mask,
+            return_dict=True,
+        )
+        patches = seen.last_hidden_state.unflatten(1, tuple(spatial_shapes[0].tolist()))
+        seen.pooler_output = [self.multi_modal_projector(patches).flatten(0, 2)]
+        return seen
+
+    with (
+        replaced(owner, "get_image_features", get_image_features),
+        replaced(resizer, "resize_positional_embeddings", resize),
+    ):
+        yield
+
+
+@contextmanager
+def _ernie_pictures(model: nn.Module) -> Iterator[None]:
+    """Ernie 4.5 VL pairs every second frame with the one after it, in lists; a picture's one frame with itself."""
+
+    def get_image_features(
+        self: nn.Module, pixel_values: Tensor, image_grid_thw: Tensor, **_: Any
+    ) -> Any:
+        seen = self.vision_tower(pixel_values, image_grid_thw, return_dict=True)
+        seen.pooler_output = (
+            self.resampler_model(seen.last_hidden_state, image_grid_thw),
+        )
+        return seen
+
+    def with_itself(_self: nn.Module, states: Tensor, _grid: Tensor) -> Tensor:
+        return torch.cat([states, states], -1)
+
+    with (
+        _patches_as_tensors(model),
+        replaced(type(model.model), "get_image_features", get_image_features),
+        replaced(type(model.model.resampler_model), "_temporal_slicing", with_itself),
+    ):
+        yield
+
+
+@contextmanager
+def _paddle_pictures(model: nn.Module) -> Iterator[None]:
+    """PaddleOCR-VL merges patches image by image, in a list that a trace bakes; one gathering takes them all."""
+
+    def get_image_features(
+        self: nn.Module, pixel_values: Tensor, image_grid_thw: Tensor, **_: Any
+    ) -> Any:
+        seen = self.visual(
+            pixel_values=pixel_values[None], grid_thw=image_grid_thw, return_dict=True
+        )
+        seen.pooler_output = (self.projector(seen.last_hidden_state, image_grid_thw),)
+        return seen
+
+    def project(self: Any, patches: Tensor, grid: Tensor) -> Tensor:
+        rows, columns = self.merge_kernel_size
+        ordered = self.pre_norm(patches)[grids.merged_order(grid, rows)]
+        merged = ordered.reshape(-1, rows * columns * patches.shape[-1])
+        return self.linear_2(self.act(self.linear_1(merged)))
+
+    with (
+        _patches_as_tensors(model),
+        replaced(type(model.model), "get_image_features", get_image_features),
+        replaced(type(model.model.projector), "forward", project),
+    ):
+        yield
 
 
 ADAPTERS: dict[str, list[Adapter]] = {
-    "aria": [_aria_queries],
-    "bridgetower": [_bridgetower_masks],
-    "clipseg": [_square_root_in_tensors],
-    "idefics": [_idefics_embedding],
-    "llava": [_images_as_one],
-    "llava_next": [_images_of_one_size],
-    "llava_next_video": [_images_of_one_size],
-    "llava_onevision": [_images_of_one_size],
-    "omdet-turbo": [_omdet_texts_as_tensors],
+    "aria": [_queries_by_number],
+    "cohere_compass": [_grids_as_tensors],
+    "cosmos3_omni": [_grids_as_tensors],
+    "deepseek_ocr2": [_every_stacked_expert, _pictures_in_one],
+    "ernie4_5_vl_moe": [_ernie_pictures],
+    "exaone4_5": [_grids_as_tensors],
+    "glm46v": [_grids_as_tensors],
+    "glm4v": [_grids_as_tensors],
+    "glm4v_moe": [_grids_as_tensors],
+    "glm5_next": [_grids_as_tensors],
+    "glm_ocr": [_grids_as_tensors],
+    "kimi_k25": [_kimi_pictures],
+    "lfm2_vl": [_pictures_of_one_shape],
+    "lighton_ocr": [_pictures_on_top_of_each_other],
+    "minimax_m3_vl": [_patches_as_tensors],
+    "mistral3": [_pictures_on_top_of_each_other],
+    "muse_glimmer": [_muse_pictures],
+    "paddleocr_vl": [_paddle_pictures],
+    "pi0": [_cameras_by_mask],
     "qwen2_5_vl": [_grids_as_tensors],
     "qwen2_vl": [_grids_as_tensors],
+    "qwen3_5": [_grids_as_tensors],
+    "qwen3_5_moe": [_grids_as_tensors],
     "qwen3_vl": [_grids_as_tensors],
     "qwen3_vl_moe": [_grids_as_tensors],
-    "siglip2": [_images_of_one_shape],
-    "udop": [_udop_patches_in_order],
-    "vilt": [_vilt_patches_in_order],
+    "qwen4_exp": [_grids_as_tensors, _tokens_by_block],
+    "qwen4_exp_text": [_tokens_by_block],
+    "step3p7": [_pictures_in_one],
 }

@@ -14,24 +14,6 @@ from torch import Tensor, nn
 from .common import Adapter, replaced
 
 
-def _splits_by_sizes(_model: nn.Module) -> AbstractContextManager[None]:
-    """`Tensor.split` calls `int` on a traced size, which bakes it; pieces of that size keep it.
-
-    Only the number of pieces stays what it was in the traced run.
-    """
-    original = Tensor.split
-
-    def split(self: Tensor, split_size: Any, dim: int = 0) -> Any:
-        if not isinstance(split_size, Tensor):
-            return original(self, split_size, dim)
-        whole = self.shape[dim]
-        pieces = -(-builtins.int(whole) // builtins.int(split_size))
-        last = whole - split_size * (pieces - 1)
-        return original(self, [split_size] * (pieces - 1) + [last], dim)
-
-    return replaced(Tensor, "split", split)
-
-
 class _SizeKept(type):
     """The type `int`, but for traced sizes, which stay tensors."""
 
