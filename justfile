@@ -22,6 +22,34 @@ test *FILTER: setup
     cargo test --quiet --features libtorch --lib --bins
     @cargo run --quiet --features libtorch -- test {{ FILTER }}
 
+# Add an entry for an architecture, found, made small, tried: just add qwen3-vl [--dry-run --task --like --family --source].
+add NAME *OPTIONS: setup
+    @cargo run --quiet --features libtorch -- add {{ NAME }} {{ OPTIONS }}
+
+# Remove an entry, its generated module and its artifact.
+remove NAME:
+    @cargo run --quiet -- remove {{ NAME }}
+
+# Add every entry that a batch FILE (JSON or YAML) names, and write a Markdown report.
+batch FILE *OPTIONS: setup
+    @cargo run --quiet --features libtorch -- batch {{ FILE }} {{ OPTIONS }}
+
+# List the entries: just list --family vision --status failed, or --json.
+list *OPTIONS:
+    @cargo run --quiet -- list {{ OPTIONS }}
+
+# Show MODEL's entry after inheritance, where each value comes from, its artifact and last results.
+show MODEL:
+    @cargo run --quiet -- show {{ MODEL }}
+
+# Check the spec as the build does, and against the source packages and the roster.
+validate *OPTIONS: setup
+    @cargo run --quiet -- validate {{ OPTIONS }}
+
+# Write spec/schema.json, with which editors complete and underline the spec.
+schema:
+    @cargo run --quiet -- schema
+
 # Count how much of the roster is proved by real runs; --json, --readme, --priority.
 coverage *OPTIONS:
     @cargo run --quiet --features libtorch -- coverage {{ OPTIONS }}
@@ -45,6 +73,10 @@ bench *FILTER: setup
 # Say what is missing or stale on this machine and what to type about it.
 doctor:
     @cargo run --quiet {{ built }} -- doctor
+
+# Time the generator on 100 to 100 000 synthetic entries.
+bench-generator:
+    cargo bench --bench generate
 
 # Plant faults in one model of each family (or those FILTER means) and show which check catches them.
 faults *FILTER="bert gpt2 t5 vit clip whisper llava": setup

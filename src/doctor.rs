@@ -187,10 +187,10 @@ fn free(subject: &str, bytes: u64) -> Finding {
 fn cache(spec: &Spec, root: &Path) -> Vec<Finding> {
     let (mut fresh, mut stale, mut missing) = (0, Vec::new(), 0);
     for entry in &spec.entries {
-        match artifact::manifest(&root.join(entry.name.as_str())) {
-            Ok(Some(manifest)) if manifest.key == export::key(&entry.digest(&spec.versions)) => fresh += 1,
-            Ok(None) => missing += 1,
-            Ok(Some(_)) | Err(_) => stale.push(entry.name.to_string()),
+        match export::state(entry, &spec.versions, root) {
+            export::State::Fresh => fresh += 1,
+            export::State::Missing => missing += 1,
+            export::State::Stale => stale.push(entry.name.to_string()),
         }
     }
     let said = format!(

@@ -9,8 +9,12 @@
 //! 4. The test target (`src/suite.rs`) mounts `generated/`; each test puts a [`model`] to a [`check`], which
 //!    runs it on an [`engine`] and ends in a [`verdict`] or a [`failure`] that names its stage.
 //! 5. [`report`] keeps every outcome and tells of them; [`mod@bench`] measures speed, [`doctor`] the machine.
+//!
+//! [`author`] goes the other way: from a name to an entry that runs. [`roster`] lists the names that must have one.
+//! [`schema`] tells editors what entries look like.
 
 pub mod artifact;
+pub mod author;
 pub mod bench;
 pub mod check;
 pub mod codegen;
@@ -20,6 +24,8 @@ pub mod export;
 pub mod failure;
 pub mod model;
 pub mod report;
+pub mod roster;
+pub mod schema;
 pub mod spec;
 pub mod task;
 pub mod verdict;

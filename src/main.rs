@@ -25,6 +25,20 @@ enum Command {
     Test(command::round::Options),
     /// Runs the same checks straight from the spec, without compiling generated modules
     Check(command::round::Options),
+    /// Adds an entry for an architecture: finds its class, makes it small, tries it
+    Add(command::add::Arguments),
+    /// Adds the entries that a batch file names
+    Batch(command::batch::Arguments),
+    /// Removes an entry, its generated module and its artifact
+    Remove(command::remove::Arguments),
+    /// Lists the entries, filtered
+    List(command::list::Arguments),
+    /// Shows an entry after inheritance, with where each value comes from
+    Show(command::show::Arguments),
+    /// Checks the spec as the build does, and against the source packages and the roster
+    Validate(command::validate::Arguments),
+    /// Writes the JSON Schema of the spec's files
+    Schema,
     /// Counts how much of the roster is proved by real runs
     Coverage(command::coverage::Arguments),
     /// Prints what the results store holds
@@ -50,6 +64,13 @@ fn main() -> ExitCode {
         Command::Run(arguments) => command::run::run(&arguments),
         Command::Test(options) => command::test::run(&options),
         Command::Check(options) => command::check::run(&options),
+        Command::Add(arguments) => command::add::run(&arguments),
+        Command::Batch(arguments) => command::batch::run(&arguments),
+        Command::Remove(arguments) => command::remove::run(&arguments),
+        Command::List(arguments) => command::list::run(&arguments),
+        Command::Show(arguments) => command::show::run(&arguments),
+        Command::Validate(arguments) => command::validate::run(&arguments),
+        Command::Schema => command::schema::run(),
         Command::Coverage(arguments) => command::coverage::run(&arguments),
         Command::Results(arguments) => command::results::run(&arguments),
         Command::Matrix(arguments) => command::matrix::run(&arguments),

@@ -4,8 +4,7 @@
 
 use super::{Pick, to_json};
 use crate::engine::Device;
-use crate::export::environment::Environment;
-use crate::export::{python_path, unpack};
+use crate::export;
 use crate::failure::{At, Failure, Stage};
 use crate::report::speed::Side;
 use crate::spec::{Entry, Versions};
@@ -13,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
 
 /// A running process; it ends when this is dropped.
 pub struct Python {
@@ -21,7 +20,7 @@ pub struct Python {
     requests: Option<ChildStdin>,
     replies: BufReader<ChildStdout>,
     /// Holds the package while the process runs.
-    _package: tempfile::TempDir,
+    _python: export::Python,
 }
 
 impl Python {
@@ -30,26 +29,20 @@ impl Python {
     /// # Errors
     /// Stage `export`: no Python environment, or it does not start.
     pub fn start(source: &str, versions: &Versions) -> Result<Self, Failure> {
-        let environment = Environment::ready(versions).at(Stage::Export, "the Python environment")?;
-        let package = tempfile::tempdir().at(Stage::Export, "a temporary folder")?;
-        unpack(package.path()).at(Stage::Export, "unpacking the exporter")?;
-        let overlay = environment.overlay(source, versions).at(Stage::Export, source)?;
-        let path = python_path(overlay.as_deref(), package.path()).at(Stage::Export, "PYTHONPATH")?;
-        let mut child = Command::new(environment.python())
-            .args(["-m", "exporter.bench"])
-            .env("PYTHONPATH", path)
-            .env("PYTHONDONTWRITEBYTECODE", "1")
+        let python = export::Python::ready(versions, source)?;
+        let mut child = python
+            .command("exporter.bench")?
             .env("NVIDIA_TF32_OVERRIDE", "0")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             // Warnings of models: thousands of lines that say nothing about speed.
             .stderr(Stdio::null())
             .spawn()
-            .at(Stage::Export, environment.python().display())?;
+            .at(Stage::Export, "exporter.bench")?;
         let (Some(requests), Some(replies)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Failure::new(Stage::Export, "Python has no pipes"));
         };
-        Ok(Self { child, requests: Some(requests), replies: BufReader::new(replies), _package: package })
+        Ok(Self { child, requests: Some(requests), replies: BufReader::new(replies), _python: python })
     }
 
     /// Builds the entry's model and runs it once.

@@ -5,12 +5,13 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use hf_conformance::artifact;
-use hf_conformance::export::{environment::Environment, unpack};
+use hf_conformance::export::Python;
 use hf_conformance::report::coverage::{Counts, Coverage, Tier, coverage};
-use hf_conformance::report::{read_since, roster, roster::TIERS};
+use hf_conformance::report::read_since;
+use hf_conformance::roster::{self, TIERS};
 use hf_conformance::spec::Versions;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 const BEGIN: &str = "<!-- coverage: written by `just coverage --readme` -->";
 const END: &str = "<!-- end of coverage -->";
@@ -33,7 +34,7 @@ pub struct Arguments {
 /// Prints or writes the coverage. Never a failure by itself: gaps are facts.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let spec = spec()?;
-    let rows = roster::read(Path::new(".")).context("spec/roster.tsv")?;
+    let rows = roster::read(Path::new("."))?;
     let types = model_types(&spec.versions);
     let coverage = coverage(&rows, &spec, &read_since(0)?, &artifact::root(), types.as_deref());
     if arguments.json {
@@ -48,12 +49,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 /// The model types of the installed transformers; none without a Python environment.
 fn model_types(versions: &Versions) -> Option<Vec<String>> {
-    let environment = Environment::ready(versions).ok()?;
-    let package = tempfile::tempdir().ok()?;
-    unpack(package.path()).ok()?;
-    let mut python = Command::new(environment.python());
-    python.args(["-m", "exporter.inventory"]).env("PYTHONPATH", package.path());
-    serde_json::from_slice(&python.output().ok()?.stdout).ok()
+    let python = Python::ready(versions, "transformers").ok()?;
+    let said = python.command("exporter.inventory").ok()?.output().ok()?;
+    serde_json::from_slice(&said.stdout).ok()
 }
 
 fn print(coverage: &Coverage, by_priority: bool) {

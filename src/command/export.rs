@@ -70,6 +70,8 @@ impl Bar {
 impl Progress for Bar {
     fn begin(&self, count: usize) {
         let bar = self.bar.get_or_init(|| ProgressBar::new(count as u64));
+        bar.reset();
+        bar.set_length(count as u64);
         let template = "exporting {bar:30} {pos}/{len} [{elapsed}, {eta} left] {msg}";
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);

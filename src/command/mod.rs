@@ -1,24 +1,32 @@
 //! One file per command: its arguments, what it does, what it prints.
 
+pub mod add;
+pub mod batch;
 pub mod bench;
 pub mod check;
 pub mod coverage;
 pub mod doctor;
 pub mod export;
 pub mod faults;
+pub mod list;
 pub mod matrix;
+pub mod remove;
 pub mod replay;
 pub mod report;
 pub mod results;
 pub mod round;
 pub mod run;
+pub mod schema;
 pub mod select;
 pub mod setup;
+pub mod show;
 pub mod stored;
 pub mod test;
+pub mod validate;
 
 use anyhow::{Result, bail};
 use comfy_table::{CellAlignment, Table, presets};
+use hf_conformance::codegen;
 use hf_conformance::failure::Failure;
 use hf_conformance::spec::{self, Spec};
 use std::io::Write;
@@ -32,6 +40,11 @@ pub fn spec() -> Result<Spec> {
         }
         bail!("the spec has {} problem(s), listed above", problems.len())
     })
+}
+
+/// Brings `generated/` in step with the spec, as the next build would.
+pub fn regenerate(spec: &Spec) -> Result<()> {
+    Ok(codegen::sync(&codegen::plan(spec), Path::new("generated"))?)
 }
 
 /// A table without lines; all columns but the first are aligned to the right.

@@ -6,7 +6,8 @@ use clap::Args;
 use hf_conformance::artifact;
 use hf_conformance::report::coverage::coverage;
 use hf_conformance::report::page::{self, Report};
-use hf_conformance::report::{self, roster, speed};
+use hf_conformance::report::{self, speed};
+use hf_conformance::roster;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -22,7 +23,7 @@ pub struct Arguments {
 /// Writes the report and prints where it is.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let spec = spec()?;
-    let rows = roster::read(Path::new(".")).context("spec/roster.tsv")?;
+    let rows = roster::read(Path::new("."))?;
     let history = stored::read(&arguments.files)?;
     let records = stored::current(history.clone(), &spec);
     let coverage = coverage(&rows, &spec, &records, &artifact::root(), None);

@@ -14,16 +14,31 @@ pub fn select<'a>(spec: &'a Spec, filters: &[String]) -> Result<Vec<&'a Entry>> 
     }
     for filter in filters {
         if meant(spec, filter).next().is_none() {
-            let near = |entry: &&Entry| (strsim::jaro_winkler(entry.name.as_str(), filter) * 1e6) as u64;
-            let nearest = spec.entries.iter().max_by_key(near);
-            let hint = nearest.map(|entry| format!("; nearest: {}", entry.name)).unwrap_or_default();
-            bail!("no model, family or task matches '{filter}'{hint}");
+            bail!("no model, family or task matches '{filter}'{}", nearest(spec, filter));
         }
     }
     let is_meant = |entry: &&Entry| {
         filters.iter().any(|filter| meant(spec, filter).any(|meant| std::ptr::eq(meant, *entry)))
     };
     Ok(spec.entries.iter().filter(is_meant).collect())
+}
+
+/// The entry of exactly that name.
+///
+/// # Errors
+/// No such entry, with the nearest name.
+pub fn one<'a>(spec: &'a Spec, name: &str) -> Result<&'a Entry> {
+    match spec.entries.iter().find(|entry| entry.name.as_str() == name) {
+        Some(entry) => Ok(entry),
+        None => bail!("there is no entry '{name}'{}", nearest(spec, name)),
+    }
+}
+
+/// `; nearest: bert (spec/encoder-only.yaml:16:5)`, or nothing in an empty spec.
+pub fn nearest(spec: &Spec, name: &str) -> String {
+    let near = |entry: &&Entry| (strsim::jaro_winkler(entry.name.as_str(), name) * 1e6) as u64;
+    let nearest = spec.entries.iter().max_by_key(near);
+    nearest.map(|entry| format!("; nearest: {} ({})", entry.name, entry.place)).unwrap_or_default()
 }
 
 fn meant<'a>(spec: &'a Spec, filter: &'a str) -> impl Iterator<Item = &'a Entry> {

@@ -1,16 +1,13 @@
 //! Runs the exporter: one Python process per source package, which forks one process per model.
 
-use super::environment::Environment;
-use super::sources;
+use super::python::{Python, last_lines};
 use crate::artifact;
 use crate::failure::{At, Failure, Stage};
-use crate::spec::{Entry, Spec};
-use serde::Deserialize;
+use crate::spec::{Entry, Spec, Versions};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 /// Time one model may take.
 const TIMEOUT_SECONDS: u32 = 120;
@@ -98,14 +95,13 @@ pub fn export(plan: &Plan, progress: &dyn Progress) -> Result<Vec<Exported>, Fai
     if due.is_empty() {
         return Ok(exported);
     }
-    let environment = Environment::ready(&plan.spec.versions).at(Stage::Export, "the Python environment")?;
     progress.begin(due.len());
     let mut sources: BTreeMap<&str, Vec<&Order>> = BTreeMap::new();
     for order in due {
         sources.entry(&order.entry.source).or_default().push(order);
     }
     for (source, orders) in sources {
-        exported.extend(export_from(plan, source, &orders, &environment, progress)?);
+        exported.extend(export_from(plan, source, &orders, progress)?);
     }
     Ok(exported)
 }
@@ -113,9 +109,43 @@ pub fn export(plan: &Plan, progress: &dyn Progress) -> Result<Vec<Exported>, Fai
 /// Whether the artifact of an order is made from the entry as it stands. What is in a checkpoint's folder is not
 /// known: those are always exported again.
 fn up_to_date(plan: &Plan, order: &Order) -> bool {
-    let expected = super::key(&order.entry.digest(&plan.spec.versions));
-    let found = artifact::manifest(&order.folder(&plan.root));
-    order.weights.is_none() && found.is_ok_and(|found| found.is_some_and(|found| found.key == expected))
+    let folder = order.folder(&plan.root);
+    order.weights.is_none() && state_of(&folder, order.entry, &plan.spec.versions) == State::Fresh
+}
+
+/// How an artifact stands to the entry it was made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Made from the entry, the pins and the exporter as they are now.
+    Fresh,
+    /// Made from others: the next test exports it again.
+    Stale,
+    Missing,
+}
+
+impl State {
+    /// As people read it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Fresh => "up to date",
+            Self::Stale => "stale",
+            Self::Missing => "missing",
+        }
+    }
+}
+
+/// The state of an entry's artifact below `root`.
+pub fn state(entry: &Entry, versions: &Versions, root: &Path) -> State {
+    state_of(&Order::plain(entry).folder(root), entry, versions)
+}
+
+fn state_of(folder: &Path, entry: &Entry, versions: &Versions) -> State {
+    match artifact::manifest(folder) {
+        Ok(Some(found)) if found.key == super::key(&entry.digest(versions)) => State::Fresh,
+        Ok(None) => State::Missing,
+        _ => State::Stale,
+    }
 }
 
 /// The exporter's words for an order: the entry's job, and where its artifact goes.
@@ -155,54 +185,23 @@ fn export_from(
     plan: &Plan,
     source: &str,
     orders: &[&Order],
-    environment: &Environment,
     progress: &dyn Progress,
 ) -> Result<Vec<Exported>, Failure> {
-    let package = tempfile::tempdir().at(Stage::Export, "a temporary folder")?;
-    sources::unpack(package.path()).at(Stage::Export, "unpacking the exporter")?;
+    let python = Python::ready(&plan.spec.versions, source)?;
     std::fs::create_dir_all(&plan.root).at(Stage::Export, plan.root.display())?;
-    let overlay = environment.overlay(source, &plan.spec.versions).at(Stage::Export, source)?;
     let request = json!({
         "workers": std::thread::available_parallelism().map_or(1, usize::from),
         "timeout_seconds": TIMEOUT_SECONDS,
         "jobs": orders.iter().map(|order| job(plan, order)).collect::<Result<Vec<_>, _>>()?,
     });
-    let mut exporter = Command::new(environment.python())
-        .args(["-m", "exporter"])
-        .env("PYTHONPATH", python_path(overlay.as_deref(), package.path()).at(Stage::Export, "PYTHONPATH")?)
-        // Nothing is fetched behind the user's back, and nothing is written beside the sources.
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .at(Stage::Export, environment.python().display())?;
-    let stderr = exporter.stderr.take().map(|mut stderr| {
-        std::thread::spawn(move || {
-            let mut text = Vec::new();
-            let _ = stderr.read_to_end(&mut text);
-            String::from_utf8_lossy(&text).into_owned()
-        })
-    });
-    if let Some(mut stdin) = exporter.stdin.take() {
-        // A dead exporter is reported below, with its own last words.
-        let _ = stdin.write_all(request.to_string().as_bytes());
-    }
     let mut exported = Vec::new();
-    if let Some(stdout) = exporter.stdout.take() {
-        for line in BufReader::new(stdout).lines() {
-            let line = line.at(Stage::Export, "reading the exporter's events")?;
-            let event = serde_json::from_str(&line).at(Stage::Export, format!("exporter said '{line}'"))?;
-            exported.extend(heard(event, progress));
-        }
-    }
-    let status = exporter.wait().at(Stage::Export, "waiting for the exporter")?;
-    if !status.success() || exported.len() < orders.len() {
-        let said = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
-        return Err(last_lines(
-            Failure::new(Stage::Export, format!("the exporter broke off ({status})")),
-            &said,
-        ));
+    python.converse("exporter", &request, |line| {
+        let event = serde_json::from_str(line).at(Stage::Export, format!("exporter said '{line}'"))?;
+        exported.extend(heard(event, progress));
+        Ok(())
+    })?;
+    if exported.len() < orders.len() {
+        return Err(Failure::new(Stage::Export, "the exporter ended before all models were tried"));
     }
     Ok(exported)
 }
@@ -223,19 +222,4 @@ fn heard(event: Event, progress: &dyn Progress) -> Option<Exported> {
     };
     progress.finished(&exported);
     Some(exported)
-}
-
-/// The end of what a process printed, as details.
-fn last_lines(failure: Failure, printed: &str) -> Failure {
-    let lines: Vec<&str> = printed.lines().filter(|line| !line.trim().is_empty()).collect();
-    let last = lines.len().saturating_sub(12);
-    lines[last..].iter().fold(failure, |failure, line| failure.with(*line))
-}
-
-/// The overlay, where there is one, before the exporter.
-pub fn python_path(
-    overlay: Option<&Path>,
-    package: &Path,
-) -> Result<std::ffi::OsString, std::env::JoinPathsError> {
-    std::env::join_paths(overlay.into_iter().chain([package]))
 }

@@ -5,9 +5,11 @@
 
 mod driver;
 pub mod environment;
+mod python;
 mod sources;
 
-pub use driver::{Exported, Order, Plan, Progress, Weights, export, python_path};
+pub use driver::{Exported, Order, Plan, Progress, State, Weights, export, state};
+pub use python::Python;
 pub use sources::unpack;
 
 use sha2::{Digest, Sha256};

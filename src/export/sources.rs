@@ -40,7 +40,8 @@ pub const SOURCES: &[(&str, &str)] = sources!(
 );
 
 /// The same of what only uses artifacts: a change here makes none of them stale.
-const TOOLS: &[(&str, &str)] = sources!("bench.py", "inventory.py", "replay.py");
+const TOOLS: &[(&str, &str)] =
+    sources!("bench.py", "find.py", "inventory.py", "replay.py", "shrink.py", "suggest.py", "validate.py");
 
 /// Writes the package `exporter` into `folder`.
 pub fn unpack(folder: &Path) -> io::Result<()> {

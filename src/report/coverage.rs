@@ -4,11 +4,11 @@
 //! reason for every row that is not proved. A model counts as matched only when its current entry ran on libtorch
 //! and its outputs agreed with eager Python; mock results and results of older entries count for nothing.
 
-use super::Record;
-use super::roster::{Row, plain};
+use super::{Record, last_by_check};
 use crate::artifact;
-use crate::export;
+use crate::export::{self, State};
 use crate::failure::Stage;
+use crate::roster::{Row, plain};
 use crate::spec::{Check, Entry, Missing, Spec};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -115,7 +115,7 @@ pub fn coverage(
     artifacts: &Path,
     model_types: Option<&[String]>,
 ) -> Coverage {
-    let latest = latest(records);
+    let latest = last_by_check(records);
     let entries: BTreeMap<String, &Entry> =
         spec.entries.iter().map(|entry| (plain(entry.name.as_str()), entry)).collect();
     let missing: BTreeMap<String, &Missing> =
@@ -144,12 +144,6 @@ pub fn coverage(
     }
 }
 
-/// The last word on each model and check that a real engine spoke.
-fn latest(records: &[Record]) -> BTreeMap<(&str, &str), &Record> {
-    let real = records.iter().filter(|record| record.engine != "mock");
-    real.map(|record| ((record.model.as_str(), record.check.as_str()), record)).collect()
-}
-
 fn standing(
     entry: &Entry,
     spec: &Spec,
@@ -157,8 +151,7 @@ fn standing(
     artifacts: &Path,
 ) -> Standing {
     let digest = entry.digest(&spec.versions);
-    let manifest = artifact::manifest(&artifacts.join(entry.name.as_str())).ok().flatten();
-    let exported = manifest.is_some_and(|manifest| manifest.key == export::key(&digest));
+    let exported = export::state(entry, &spec.versions, artifacts) == State::Fresh;
     let record = |check: Check| {
         let found = latest.get(&(entry.name.as_str(), check.name())).copied();
         found.filter(|record| record.entry == digest)
@@ -256,7 +249,7 @@ mod tests {
             tier: "plan".to_owned(),
             category: "text".to_owned(),
             priority: "high".to_owned(),
-            model_type: String::new(),
+            ..Row::default()
         };
         vec![row("XLM RoBERTa"), row("nezha"), row("bert")]
     }

@@ -9,10 +9,9 @@ pub mod machine;
 pub mod matrix;
 pub mod page;
 mod record;
-pub mod roster;
 pub mod runs;
 pub mod speed;
 mod store;
 
 pub use record::{About, Metric, Record};
-pub use store::{Lines, append, append_to, end, lines, merged, path, read_since};
+pub use store::{Lines, append, append_to, end, last_by_check, lines, merged, path, read_since};

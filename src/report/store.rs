@@ -124,6 +124,12 @@ pub fn merged(records: impl IntoIterator<Item = Record>) -> Vec<Record> {
     records
 }
 
+/// The last word on each model and check that a real engine spoke.
+pub fn last_by_check(records: &[Record]) -> BTreeMap<(&str, &str), &Record> {
+    let real = records.iter().filter(|record| record.is_real());
+    real.map(|record| ((record.model.as_str(), record.check.as_str()), record)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -111,6 +111,18 @@ pub enum Priority {
     Low,
 }
 
+impl Priority {
+    /// The word of the spec.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::High => "high",
+            Self::Medium => "medium",
+            Self::Low => "low",
+        }
+    }
+}
+
 /// Where the exporter puts padding in a mask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -119,6 +131,17 @@ pub enum Padding {
     Right,
     /// Every position is real.
     None,
+}
+
+impl Padding {
+    /// The word of the spec.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Left => "left",
+            Self::Right => "right",
+            Self::None => "none",
+        }
+    }
 }
 
 /// The size of one axis of a call.

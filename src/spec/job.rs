@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
 /// Tokens that the exporter generates for the `generates` check.
-const NEW_TOKENS: usize = 16;
+pub const NEW_TOKENS: usize = 16;
 /// Element types of the extra programs for the `half` check.
 const HALF: &[&str] = &["bfloat16"];
 

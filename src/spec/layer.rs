@@ -193,7 +193,8 @@ fn object(fields: &[Field], problems: &mut Problems) -> Map<String, serde_json::
     fields.iter().filter_map(|field| Some((field.key.clone(), json(&field.node, problems)?))).collect()
 }
 
-fn json(node: &Node, problems: &mut Problems) -> Option<serde_json::Value> {
+/// A value of the config as JSON; `None` (noted) when JSON has no such value.
+pub(super) fn json(node: &Node, problems: &mut Problems) -> Option<serde_json::Value> {
     Some(match &node.value {
         Value::Null => serde_json::Value::Null,
         Value::Bool(value) => (*value).into(),

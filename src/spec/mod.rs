@@ -7,11 +7,14 @@
 //! This module and `task` are also compiled into the build script, so they use nothing else of the crate.
 
 mod assemble;
+mod base;
 mod checks;
 mod date;
 mod debt;
 mod decode;
+mod edit;
 mod entry;
+mod explain;
 mod family;
 mod files;
 mod job;
@@ -28,10 +31,13 @@ mod sizes;
 mod tree;
 mod versions;
 
+pub use base::{Base, bases};
 pub use checks::Check;
 pub use date::Date;
+pub use edit::{EditError, insert, remove};
 pub use entry::*;
-pub use job::Job;
+pub use explain::{Origin, explain};
+pub use job::{Job, NEW_TOKENS};
 pub use name::{Name, NameError};
 pub use problem::Problem;
 
@@ -47,17 +53,26 @@ const VERSIONS: &str = "versions.yaml";
 /// # Errors
 /// Every problem found, sorted by place; a file that cannot be read is one of them.
 pub fn load(root: &Path) -> Result<Spec, Vec<Problem>> {
-    let files = files::read(root).map_err(|problem| vec![problem])?;
-    parse(&files, Date::today())
+    parse(&read(root)?, Date::today())
+}
+
+/// A spec file: its path, relative to the project's root, and its bytes.
+pub type File = (PathBuf, Vec<u8>);
+
+/// The files of the spec below the project's root, sorted by name.
+///
+/// # Errors
+/// The first file that cannot be read.
+pub fn read(root: &Path) -> Result<Vec<File>, Vec<Problem>> {
+    files::read(root).map_err(|problem| vec![problem])
 }
 
 /// Checks the files of a spec, given as paths (which messages repeat) and contents.
 ///
 /// # Errors
 /// Every problem found, sorted by place.
-pub fn parse(files: &[(PathBuf, Vec<u8>)], today: Date) -> Result<Spec, Vec<Problem>> {
+pub fn parse(files: &[File], today: Date) -> Result<Spec, Vec<Problem>> {
     let mut problems = Problems::default();
-    let is_versions = |path: &Path| path.file_name() == Some(OsStr::new(VERSIONS));
     let (versions, families): (Vec<_>, Vec<_>) = files.iter().partition(|(path, _)| is_versions(path));
     let versions = read_versions(versions.first().copied(), &mut problems);
     let families: Vec<_> = families.into_iter().map(|file| read_family(file, today, &mut problems)).collect();
@@ -69,7 +84,35 @@ pub fn parse(files: &[(PathBuf, Vec<u8>)], today: Date) -> Result<Spec, Vec<Prob
     }
 }
 
-fn read_versions(file: Option<&(PathBuf, Vec<u8>)>, problems: &mut Problems) -> Option<Versions> {
+/// A YAML file that is no spec, under the same rules: its value.
+///
+/// # Errors
+/// Every problem of the file, sorted by place.
+pub fn value(path: &Path, bytes: &[u8]) -> Result<serde_json::Value, Vec<Problem>> {
+    let mut problems = Problems::default();
+    let root = tree::parse(path, bytes, &mut problems);
+    match root.and_then(|root| layer::json(&root, &mut problems)) {
+        Some(value) if problems.count() == 0 => Ok(value),
+        _ => Err(problems.sorted()),
+    }
+}
+
+/// Keys of an item of `models`.
+pub fn model_keys() -> Vec<&'static str> {
+    family::MODEL_KEYS.into_iter().chain(layer::DEFAULTS_KEYS).collect()
+}
+
+/// Keys of `defaults`.
+pub fn defaults_keys() -> Vec<&'static str> {
+    layer::DEFAULTS_KEYS.to_vec()
+}
+
+/// Whether the file is not a family but the pins.
+fn is_versions(path: &Path) -> bool {
+    path.file_name() == Some(OsStr::new(VERSIONS))
+}
+
+fn read_versions(file: Option<&File>, problems: &mut Problems) -> Option<Versions> {
     let Some((path, bytes)) = file else {
         problems.add(&Place::start(&Path::new(files::FOLDER).join(VERSIONS)), "there is no such file");
         return None;
@@ -78,11 +121,7 @@ fn read_versions(file: Option<&(PathBuf, Vec<u8>)>, problems: &mut Problems) -> 
     versions::versions(&root, problems)
 }
 
-fn read_family(
-    (path, bytes): &(PathBuf, Vec<u8>),
-    today: Date,
-    problems: &mut Problems,
-) -> Option<family::Family> {
+fn read_family((path, bytes): &File, today: Date, problems: &mut Problems) -> Option<family::Family> {
     let root = tree::parse(path, bytes, problems)?;
     family::family(path, &root, today, problems)
 }

@@ -2,9 +2,9 @@
 
 use super::Report;
 use crate::report::coverage::{Counts, Coverage};
-use crate::report::roster::TIERS;
 use crate::report::runs::runs;
 use crate::report::{Record, matrix::latest};
+use crate::roster::TIERS;
 use maud::{Markup, html};
 use std::collections::BTreeMap;
 

@@ -1,0 +1,171 @@
+//! The spec's files on the desk: edited in memory, checked as a whole, written one by one.
+
+use crate::spec::{self, Base, Date, EditError, File, Problem, Spec};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+/// The spec's files as they stand and as they shall be.
+#[derive(Clone, Debug)]
+pub struct Desk {
+    root: PathBuf,
+    files: Vec<File>,
+    today: Date,
+}
+
+/// Why an edit was not made. Nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum DeskError {
+    #[error(transparent)]
+    Edit(#[from] EditError),
+    #[error("no family is called '{0}'; there are: {1}")]
+    Family(String, String),
+    #[error("{}", lines(.0))]
+    Spec(Vec<Problem>),
+    #[error("{}: {error}", path.display())]
+    Io { path: PathBuf, error: io::Error },
+}
+
+fn lines(problems: &[Problem]) -> String {
+    Vec::from_iter(problems.iter().map(ToString::to_string)).join("\n")
+}
+
+impl Desk {
+    /// The files below the project's root.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn open(root: &Path) -> Result<Self, DeskError> {
+        let files = spec::read(root).map_err(DeskError::Spec)?;
+        Ok(Self { root: root.to_owned(), files, today: Date::today() })
+    }
+
+    /// The files, as edited.
+    pub fn files(&self) -> &[File] {
+        &self.files
+    }
+
+    /// The checked spec, as edited.
+    ///
+    /// # Errors
+    /// Every problem of the spec.
+    pub fn spec(&self) -> Result<Spec, DeskError> {
+        spec::parse(&self.files, self.today).map_err(DeskError::Spec)
+    }
+
+    /// What a new entry of each family would inherit.
+    pub fn bases(&self) -> BTreeMap<String, Base> {
+        spec::bases(&self.files, self.today)
+    }
+
+    /// Puts an entry's lines at their sorted place; the spec is checked with them, or left as it was.
+    ///
+    /// # Errors
+    /// No such family; a file that cannot be edited; an entry that the spec refuses.
+    pub fn insert(&mut self, family: &str, name: &str, entry: &[String]) -> Result<Spec, DeskError> {
+        self.edit(family, |path, bytes| spec::insert(path, bytes, name, entry))
+    }
+
+    /// Takes an entry out; the spec is checked without it, or left as it was.
+    ///
+    /// # Errors
+    /// As [`Desk::insert`]; also when another entry is like the one taken out.
+    pub fn remove(&mut self, family: &str, name: &str) -> Result<Spec, DeskError> {
+        self.edit(family, |path, bytes| spec::remove(path, bytes, name))
+    }
+
+    fn edit(
+        &mut self,
+        family: &str,
+        change: impl FnOnce(&Path, &[u8]) -> Result<String, EditError>,
+    ) -> Result<Spec, DeskError> {
+        let path = Path::new("spec").join(family).with_extension("yaml");
+        let Some(index) = self.files.iter().position(|(known, _)| *known == path) else {
+            let families = Vec::from_iter(self.bases().into_keys()).join(", ");
+            return Err(DeskError::Family(family.to_owned(), families));
+        };
+        let text = change(&path, &self.files[index].1)?;
+        let before = std::mem::replace(&mut self.files[index].1, text.into_bytes());
+        self.spec().inspect_err(|_| self.files[index].1 = before)
+    }
+
+    /// Writes the files that were edited, each whole or not at all.
+    ///
+    /// # Errors
+    /// The first file that cannot be written.
+    pub fn write(&self) -> Result<(), DeskError> {
+        for (path, bytes) in &self.files {
+            let path = self.root.join(path);
+            if fs::read(&path).is_ok_and(|old| old == *bytes) {
+                continue;
+            }
+            let io = |error| DeskError::Io { path: path.clone(), error };
+            let folder = path.parent().expect("a spec file is in a folder");
+            let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
+            file.write_all(bytes).map_err(io)?;
+            if let Ok(old) = fs::metadata(&path) {
+                file.as_file().set_permissions(old.permissions()).map_err(io)?;
+            }
+            file.persist(&path).map_err(|error| io(error.error))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VERSIONS: &str = "python: {t: 1.0.0}\nsources: {transformers: {package: t, version: 1.0.0}}\n";
+    const TEXT: &str = "family: text\ndefaults: {task: fill-mask, axes: {batch: [2, 3], sequence: [5, 7]}}\nmodels:\n  \
+                        - {name: b, class: B}\n";
+
+    fn desk() -> (tempfile::TempDir, Desk) {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir(root.path().join("spec")).unwrap();
+        fs::write(root.path().join("spec/versions.yaml"), VERSIONS).unwrap();
+        fs::write(root.path().join("spec/text.yaml"), TEXT).unwrap();
+        let desk = Desk::open(root.path()).unwrap();
+        (root, desk)
+    }
+
+    fn entry(line: &str) -> Vec<String> {
+        vec![line.to_owned()]
+    }
+
+    #[test]
+    fn an_entry_that_was_added_is_in_the_spec_and_in_the_file() {
+        let (root, mut desk) = desk();
+        let spec = desk.insert("text", "a", &entry("- {name: a, class: A}")).unwrap();
+        assert_eq!(spec.entries[0].name.as_str(), "a");
+        desk.write().unwrap();
+        assert!(fs::read_to_string(root.path().join("spec/text.yaml")).unwrap().contains("name: a,"));
+        desk.remove("text", "a").unwrap();
+        desk.write().unwrap();
+        assert_eq!(fs::read_to_string(root.path().join("spec/text.yaml")).unwrap(), TEXT);
+    }
+
+    #[test]
+    fn an_entry_that_the_spec_refuses_leaves_no_trace() {
+        let (_root, mut desk) = desk();
+        let error = desk.insert("text", "a", &entry("- {name: a, class: A, sed: 1}")).unwrap_err();
+        assert_eq!(error.to_string(), "spec/text.yaml:4:25: unknown key 'sed', did you mean 'seed'?");
+        assert_eq!(desk.files()[0].1, TEXT.as_bytes());
+    }
+
+    #[test]
+    fn an_entry_that_others_are_like_stays() {
+        let (_root, mut desk) = desk();
+        desk.insert("text", "a", &entry("- {name: a, like: b}")).unwrap();
+        assert!(desk.remove("text", "b").unwrap_err().to_string().contains("`like` names no model: 'b'"));
+        assert!(desk.spec().is_ok());
+    }
+
+    #[test]
+    fn an_unknown_family_names_those_there_are() {
+        let (_root, mut desk) = desk();
+        let error = desk.insert("txt", "a", &entry("- {name: a}")).unwrap_err();
+        assert_eq!(error.to_string(), "no family is called 'txt'; there are: text");
+    }
+}

@@ -1,0 +1,324 @@
+//! Drafts on trial: the ordinary spec, export and checks, before a file is written.
+
+use super::suggest::{Answer, Wish, suggest};
+use super::{Desk, Draft};
+use crate::artifact;
+use crate::check::{self, Session};
+use crate::engine::{self, Device, Engine};
+use crate::export::{self, Exported, Order, Plan, Progress};
+use crate::failure::{At, Failure, Stage};
+use crate::model::Subject;
+use crate::roster::plain;
+use crate::spec::{Base, Check, Entry, Place, Spec};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The source of classes unless a wish names another.
+const SOURCE: &str = "transformers";
+
+/// How drafts are tried.
+pub struct Trial<'a> {
+    /// Where checks run; without one a draft is proved by its export alone.
+    pub engine: Option<(&'static dyn Engine, Device)>,
+    /// The folder of artifacts, to which those of good drafts go.
+    pub artifacts: &'a Path,
+    pub progress: &'a dyn Progress,
+}
+
+/// What became of a wish.
+#[derive(Debug)]
+pub enum Tried {
+    /// There is such an entry.
+    Already {
+        name: String,
+        place: Place,
+    },
+    Added(Box<Added>),
+    /// The stage at which it ended (`find`, `config`, `build`, `run`, `spec`, `export`, `check`), and why.
+    Refused {
+        stage: String,
+        reason: String,
+        details: Vec<String>,
+    },
+}
+
+/// An entry that is on the desk, and what speaks for it.
+#[derive(Debug)]
+pub struct Added {
+    pub name: String,
+    pub draft: Draft,
+    /// The entry's YAML.
+    pub lines: Vec<String>,
+    /// Checks that passed; none were run where there is no engine.
+    pub passed: Vec<Check>,
+    base: Base,
+}
+
+fn refused(stage: &str, reason: impl ToString) -> Tried {
+    Tried::Refused { stage: stage.to_owned(), reason: reason.to_string(), details: Vec::new() }
+}
+
+impl Trial<'_> {
+    /// Puts an entry on the desk for every wish that can be met; the desk holds no other trace of the rest.
+    ///
+    /// # Errors
+    /// Only what stops all of them: a spec with problems, no Python environment, a disk that cannot be written.
+    pub fn run(&self, desk: &mut Desk, wishes: &[Wish]) -> Result<Vec<Tried>, Failure> {
+        let spec = desk.spec().at(Stage::Spec, "before anything is added")?;
+        let mut tried = self.drafts(desk, &spec, wishes)?;
+        self.export(desk, &mut tried)?;
+        Ok(tried)
+    }
+
+    fn drafts(&self, desk: &mut Desk, spec: &Spec, wishes: &[Wish]) -> Result<Vec<Tried>, Failure> {
+        let bases = desk.bases();
+        let mut tried: Vec<Option<Tried>> = wishes.iter().map(|wish| already(spec, wish)).collect();
+        let mut sources: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+        for (index, wish) in wishes.iter().enumerate().filter(|(index, _)| tried[*index].is_none()) {
+            sources.entry(wish.source.as_deref().unwrap_or(SOURCE)).or_default().push(index);
+        }
+        self.progress.begin(sources.values().map(Vec::len).sum());
+        for (source, indices) in sources {
+            let due: Vec<&Wish> = indices.iter().map(|index| &wishes[*index]).collect();
+            suggest(spec, &bases, source, &due, |number, answer| {
+                let wish = due[number];
+                self.progress.started(&wish.asked);
+                tried[indices[number]] = Some(match answer {
+                    Answer::Refused { stage, reason } => refused(&stage, reason),
+                    Answer::Draft { draft } => place(desk, spec, &bases, wish, *draft),
+                });
+                let (model, outcome) = (wish.asked.clone(), Ok(None));
+                self.progress.finished(&Exported { model, fault: None, outcome });
+            })?;
+        }
+        Ok(tried.into_iter().map(|one| one.unwrap_or_else(|| refused("find", "no answer"))).collect())
+    }
+
+    /// Exports what is on the desk and puts it to its checks; whoever fails is taken off the desk.
+    fn export(&self, desk: &mut Desk, tried: &mut [Tried]) -> Result<(), Failure> {
+        let spec = desk.spec().at(Stage::Spec, "with the drafts")?;
+        std::fs::create_dir_all(self.artifacts).at(Stage::Export, self.artifacts.display())?;
+        let folder = tempfile::Builder::new().prefix(".drafts-").tempdir_in(self.artifacts);
+        let folder = folder.at(Stage::Export, self.artifacts.display())?;
+        let added = |one: &Tried| matches!(one, Tried::Added(_)).then(|| name(one).to_owned());
+        let names: Vec<String> = tried.iter().filter_map(added).collect();
+        let entries = spec.entries.iter().filter(|entry| names.contains(&entry.name.to_string()));
+        let orders = entries.map(Order::plain).collect();
+        let plan = Plan { spec: &spec, orders, force: true, root: folder.path().to_owned() };
+        let exported = export::export(&plan, self.progress)?;
+        for one in tried.iter_mut() {
+            let Tried::Added(added) = one else { continue };
+            let outcome = exported.iter().find(|exported| exported.model == added.name);
+            let failed = match outcome.map(|exported| &exported.outcome) {
+                Some(Ok(_)) => self.check(desk, folder.path(), added).err(),
+                Some(Err(failure)) => Some(("export", failure.clone())),
+                None => Some(("export", Failure::new(Stage::Export, "the exporter said nothing of it"))),
+            };
+            match failed {
+                None => keep(folder.path(), self.artifacts, &added.name)?,
+                Some((stage, failure)) => {
+                    let (family, name) = (added.draft.family.clone(), added.name.clone());
+                    desk.remove(&family, &name).at(Stage::Spec, name)?;
+                    let Failure { message, details, .. } = failure;
+                    *one = Tried::Refused { stage: stage.to_owned(), reason: message, details };
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the checks. A trace that holds at its own sizes only leaves out what runs it at others, and says so.
+    fn check(
+        &self,
+        desk: &mut Desk,
+        folder: &Path,
+        added: &mut Added,
+    ) -> Result<(), (&'static str, Failure)> {
+        let Some((engine, device)) = self.engine else { return Ok(()) };
+        let spec = desk.spec().at(Stage::Spec, &added.name).map_err(|failure| ("spec", failure))?;
+        let entry = spec.entries.iter().find(|entry| entry.name.as_str() == added.name);
+        let entry = entry.expect("the draft is on the desk");
+        let failures = checks(&spec, entry, &folder.join(&added.name), engine, device);
+        added.passed = applicable(entry).filter(|check| !failures.contains_key(check)).collect();
+        if failures.is_empty() {
+            return Ok(());
+        }
+        let baked =
+            failures.get(&Check::Generalises).filter(|_| failures.keys().all(|c| RESIZED.contains(c)));
+        match baked {
+            Some(why) => leave_out(desk, added, &failures, &why.message).map_err(|failure| ("spec", failure)),
+            None => Err(("check", all(failures))),
+        }
+    }
+}
+
+/// Checks that run a program at sizes other than the traced ones.
+const RESIZED: [Check; 4] =
+    [Check::OutputContract, Check::Generalises, Check::PaddingInvariant, Check::Generates];
+
+/// Puts the draft on the desk anew, without the checks that its trace cannot pass.
+fn leave_out(
+    desk: &mut Desk,
+    added: &mut Added,
+    failures: &BTreeMap<Check, Failure>,
+    why: &str,
+) -> Result<(), Failure> {
+    let reason = format!("the trace holds at its own sizes only; {}", why.lines().next().unwrap_or_default());
+    for check in failures.keys() {
+        added.draft.reasons.push(format!("check {} is left out: {reason}", check.name()));
+        added.draft.omit.insert(check.name().to_owned(), reason.clone());
+    }
+    added.lines = added.draft.lines(&added.name, &added.base);
+    let family = &added.draft.family;
+    desk.remove(family, &added.name).at(Stage::Spec, &added.name)?;
+    desk.insert(family, &added.name, &added.lines).at(Stage::Spec, &added.name).map(drop)
+}
+
+/// All failed checks as one failure: the first in one line, what the others say below.
+fn all(failures: BTreeMap<Check, Failure>) -> Failure {
+    let mut failures = failures.into_iter();
+    let (check, first) = failures.next().expect("some check failed");
+    let others = failures.map(|(check, failure)| format!("{}: {}", check.name(), failure.message));
+    let details = first.details.into_iter().take(4).chain(others).collect();
+    Failure { stage: first.stage, message: format!("{}: {}", check.name(), first.message), details }
+}
+
+fn name(tried: &Tried) -> &str {
+    match tried {
+        Tried::Already { name, .. } => name,
+        Tried::Added(added) => &added.name,
+        Tried::Refused { .. } => "",
+    }
+}
+
+/// The entry of that name, in any spelling.
+fn already(spec: &Spec, wish: &Wish) -> Option<Tried> {
+    let asked = plain(wish.name.as_ref().unwrap_or(&wish.asked));
+    let entry = spec.entries.iter().find(|entry| plain(entry.name.as_str()) == asked)?;
+    Some(Tried::Already { name: entry.name.to_string(), place: entry.place.clone() })
+}
+
+/// Puts a draft on the desk.
+fn place(
+    desk: &mut Desk,
+    spec: &Spec,
+    bases: &BTreeMap<String, Base>,
+    wish: &Wish,
+    mut draft: Draft,
+) -> Tried {
+    let name = entry_name(wish, &draft);
+    draft.priority = wish.row.as_ref().map(|row| row.priority.clone());
+    draft.source = wish.source.clone();
+    let like = if draft.templated { &wish.template } else { &wish.like };
+    let like = spec.entries.iter().find(|entry| like.as_deref() == Some(entry.name.as_str()));
+    draft.like = like.map(|entry| entry.name.to_string());
+    let base = like.map(Base::of).or_else(|| bases.get(&draft.family).cloned());
+    let Some(base) = base else { return refused("spec", format!("no family is called '{}'", draft.family)) };
+    let lines = draft.lines(&name, &base);
+    match desk.insert(&draft.family, &name, &lines) {
+        Ok(_) => Tried::Added(Box::new(Added { name, draft, lines, passed: Vec::new(), base })),
+        Err(error) => refused("spec", error),
+    }
+}
+
+/// The name as it was wished for; else as the roster, else as transformers spells it, with hyphens.
+fn entry_name(wish: &Wish, draft: &Draft) -> String {
+    let row = wish.row.as_ref().map(|row| row.name.clone());
+    let hyphened = || {
+        let same = plain(&wish.asked) == plain(&draft.model_type);
+        if same { &draft.model_type } else { &wish.asked }.replace('_', "-")
+    };
+    wish.name.clone().or(row).unwrap_or_else(hyphened)
+}
+
+fn applicable(entry: &Entry) -> impl Iterator<Item = Check> {
+    Check::ALL.into_iter().filter(|check| check.omitted(entry).is_none())
+}
+
+/// The checks that the entry fails.
+fn checks(
+    spec: &Spec,
+    entry: &Entry,
+    folder: &Path,
+    engine: &'static dyn Engine,
+    device: Device,
+) -> BTreeMap<Check, Failure> {
+    let subject = Subject::new(entry, &spec.versions);
+    let card = subject.card();
+    match Session::open(folder, &card, engine, device) {
+        Err(failure) => BTreeMap::from([(Check::Loads, failure)]),
+        Ok(session) => {
+            let bench = session.bench(&card, entry.task);
+            let failure = |check: Check| Some((check, check::body(check)(&bench).err()?));
+            applicable(entry).filter_map(failure).collect()
+        }
+    }
+}
+
+/// Moves a good draft's artifact to where the next test looks for it.
+fn keep(drafts: &Path, artifacts: &Path, model: &str) -> Result<(), Failure> {
+    let target = artifacts.join(model);
+    if target.exists() {
+        std::fs::remove_dir_all(&target).at(Stage::Export, target.display())?;
+    }
+    std::fs::rename(drafts.join(model), &target).at(Stage::Export, target.display())
+}
+
+/// The best device for trials; none in a build without a real engine.
+///
+/// # Errors
+/// Stage `move`.
+pub fn device() -> Result<Option<(&'static dyn Engine, Device)>, Failure> {
+    let Some(engine) = engine::real() else { return Ok(None) };
+    Ok(Some((engine, engine::choose("auto")?.0)))
+}
+
+/// The folder of the project's artifacts.
+pub fn artifacts() -> std::path::PathBuf {
+    artifact::root()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wish(asked: &str) -> Wish {
+        Wish { asked: asked.to_owned(), ..Wish::default() }
+    }
+
+    fn of_type(model_type: &str) -> Draft {
+        Draft { model_type: model_type.to_owned(), ..Draft::default() }
+    }
+
+    #[test]
+    fn an_entry_is_named_as_wished_then_as_the_roster_then_with_hyphens() {
+        assert_eq!(entry_name(&wish("Qwen3VL"), &of_type("qwen3_vl")), "qwen3-vl");
+        assert_eq!(entry_name(&wish("my_llama"), &of_type("llama")), "my-llama");
+        let row = crate::roster::Row { name: "qwen2.5-vl".to_owned(), ..Default::default() };
+        let known = Wish { row: Some(row), ..wish("qwen25vl") };
+        assert_eq!(entry_name(&known, &of_type("qwen2_5_vl")), "qwen2.5-vl");
+        let named = Wish { name: Some("command_r".to_owned()), ..known };
+        assert_eq!(entry_name(&named, &of_type("cohere")), "command_r");
+    }
+
+    #[test]
+    fn an_entry_is_there_already_in_any_spelling() {
+        let spec = crate::spec::load(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+        for asked in ["gpt2", "GPT-2", "gpt_2"] {
+            assert!(
+                matches!(already(&spec, &wish(asked)), Some(Tried::Already { name, .. }) if name == "gpt2")
+            );
+        }
+        assert!(already(&spec, &wish("gpt3")).is_none());
+    }
+
+    #[test]
+    fn all_failed_checks_are_told_the_first_of_them_in_one_line() {
+        let failure = |message: &str| Failure::new(Stage::Compare, message);
+        let failures =
+            [(Check::Half, failure("far off")), (Check::Causal, failure("looks ahead").with("at 3"))];
+        let told = all(BTreeMap::from(failures));
+        assert_eq!(told.message, "causal: looks ahead");
+        assert_eq!(told.details, ["at 3", "half: far off"]);
+    }
+}

@@ -1,0 +1,111 @@
+//! `add`: an entry for an architecture, found, tried and written by the machine.
+
+use super::{export::Bar, failed, regenerate, select::nearest};
+use anyhow::{Result, bail};
+use clap::Args;
+use hf_conformance::author::{Added, Desk, Tried, Wish, trial};
+use hf_conformance::roster::{self, Row};
+use hf_conformance::spec::Spec;
+use std::path::Path;
+use std::process::ExitCode;
+
+#[derive(Args)]
+pub struct Arguments {
+    /// The architecture, in any spelling: qwen3-vl, qwen3_vl, Qwen3VL
+    name: String,
+    /// Says what would be written, and writes nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The task; the roster's, or the first for which the architecture has a class, when left out
+    #[arg(long)]
+    task: Option<String>,
+    /// The entry to inherit from
+    #[arg(long)]
+    like: Option<String>,
+    /// The family whose file gets the entry
+    #[arg(long)]
+    family: Option<String>,
+    /// A source of spec/versions.yaml
+    #[arg(long)]
+    source: Option<String>,
+}
+
+/// Adds the entry and says what was chosen and why; exit code 1 when it cannot be added.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let mut desk = Desk::open(Path::new("."))?;
+    let spec = desk.spec()?;
+    let wish = wish(arguments, &spec)?;
+    let bar = Bar::quiet();
+    let artifacts = trial::artifacts();
+    let trial = trial::Trial {
+        engine: trial::device().map_err(|failure| failed(&failure))?,
+        artifacts: &artifacts,
+        progress: &bar,
+    };
+    let tried = trial.run(&mut desk, &[wish]).map_err(|failure| failed(&failure))?;
+    bar.end();
+    for one in &tried {
+        match one {
+            Tried::Already { name, place } => println!("{name} is there already: {place}"),
+            Tried::Added(added) => print(added, trial.engine.is_some()),
+            Tried::Refused { stage, reason, details } => {
+                eprintln!("error: '{}' cannot be added: stage {stage}: {reason}", arguments.name);
+                details.iter().for_each(|detail| eprintln!("  | {detail}"));
+                eprintln!("  an entry to copy{}", nearest(&spec, &arguments.name));
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+    }
+    if let (false, [Tried::Added(added)]) = (arguments.dry_run, &tried[..]) {
+        desk.write()?;
+        regenerate(&desk.spec()?)?;
+        println!("\nadded to spec/{}.yaml; next: just test {}", added.draft.family, added.name);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The wish that the arguments and the roster's row make.
+fn wish(arguments: &Arguments, spec: &Spec) -> Result<Wish> {
+    let rows = roster::read(Path::new("."))?;
+    let row = roster::find(&rows, &arguments.name).cloned();
+    if let Some(like) = &arguments.like
+        && !spec.entries.iter().any(|entry| entry.name.as_str() == like)
+    {
+        bail!("--like: there is no entry '{like}'");
+    }
+    let family = arguments.family.clone().or_else(|| home(arguments, spec, row.as_ref()));
+    Ok(Wish {
+        asked: arguments.name.clone(),
+        task: arguments.task.clone(),
+        like: arguments.like.clone(),
+        source: arguments.source.clone(),
+        family,
+        row,
+        ..Wish::default()
+    })
+}
+
+/// The family of the entry to be like; else the roster's, where it has a file and the task is the roster's too.
+fn home(arguments: &Arguments, spec: &Spec, row: Option<&Row>) -> Option<String> {
+    let of = |like: &String| spec.entries.iter().find(|entry| entry.name.as_str() == like);
+    let liked = arguments.like.as_ref().and_then(of).map(|entry| entry.family.to_string());
+    let row = row.filter(|_| arguments.task.is_none()).map(|row| row.category.clone());
+    let known = |family: &String| spec.entries.iter().any(|entry| entry.family.as_str() == family);
+    liked.or(row.filter(known))
+}
+
+/// What was chosen and why, and what it was put to.
+fn print(added: &Added, checked: bool) {
+    for reason in &added.draft.reasons {
+        println!("  {reason}");
+    }
+    println!("\nspec/{}.yaml", added.draft.family);
+    for line in &added.lines {
+        println!("  {line}");
+    }
+    let names: Vec<_> = added.passed.iter().map(|check| check.name()).collect();
+    match checked {
+        true => println!("\nbuilt, ran, traced; passed {}: {}", names.len(), names.join(", ")),
+        false => println!("\nbuilt, ran, traced; checks not run: this build has no libtorch"),
+    }
+}

@@ -1,0 +1,127 @@
+//! `batch`: many entries from one file.
+
+use super::{export::Bar, failed, regenerate, table};
+use anyhow::{Context, Result};
+use clap::Args;
+use hf_conformance::author::{Added, Desk, Trial, Tried, Wish, batch, trial};
+use hf_conformance::roster;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+/// How many wishes are worked on before the spec is written: what a broken run loses at most.
+const CHUNK: usize = 16;
+
+#[derive(Args)]
+pub struct Arguments {
+    /// JSON or YAML: family → list of {name, template, task, original_name}
+    file: PathBuf,
+    /// Says what would be written, and writes nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// Where the Markdown report goes; target/conformance/<file>.md when left out
+    #[arg(long)]
+    report: Option<PathBuf>,
+}
+
+/// Adds what is not there; exit code 1 when any wish could not be met.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let wishes = batch::read(&arguments.file, &roster::read(Path::new("."))?)?;
+    let mut desk = Desk::open(Path::new("."))?;
+    let (bar, artifacts) = (Bar::quiet(), trial::artifacts());
+    let engine = trial::device().map_err(|failure| failed(&failure))?;
+    let trial = Trial { engine, artifacts: &artifacts, progress: &bar };
+    let mut tried = Vec::new();
+    for chunk in wishes.chunks(CHUNK) {
+        tried.extend(trial.run(&mut desk, chunk).map_err(|failure| failed(&failure))?);
+        if !arguments.dry_run {
+            desk.write()?;
+        }
+    }
+    bar.end();
+    if !arguments.dry_run {
+        regenerate(&desk.spec()?)?;
+    }
+    println!("{}", summary(&wishes, &tried));
+    let report = report_path(arguments);
+    write(&report, &markdown(&arguments.file, &wishes, &tried))?;
+    let count = |is: fn(&Tried) -> bool| tried.iter().filter(|one| is(one)).count();
+    let failures = count(|one| matches!(one, Tried::Refused { .. }));
+    println!(
+        "\n{} added, {} there already, {failures} failed; report: {}",
+        count(|one| matches!(one, Tried::Added(_))),
+        count(|one| matches!(one, Tried::Already { .. })),
+        report.display()
+    );
+    Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn report_path(arguments: &Arguments) -> PathBuf {
+    arguments.report.clone().unwrap_or_else(|| {
+        let name = arguments.file.file_stem().unwrap_or_default().to_string_lossy();
+        Path::new("target/conformance").join(format!("batch-{name}.md"))
+    })
+}
+
+fn write(path: &Path, text: &str) -> Result<()> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    }
+    std::fs::write(path, text).with_context(|| path.display().to_string())
+}
+
+/// A line per wish.
+fn summary(wishes: &[Wish], tried: &[Tried]) -> comfy_table::Table {
+    let mut rows = table(["model", "outcome", "what and why"]);
+    for column in rows.column_iter_mut() {
+        column.set_cell_alignment(comfy_table::CellAlignment::Left);
+    }
+    for (wish, one) in wishes.iter().zip(tried) {
+        let (outcome, why) = outcome(one);
+        rows.add_row([wish.asked.clone(), outcome.to_owned(), why]);
+    }
+    rows
+}
+
+/// One word, and what to know about it.
+fn outcome(tried: &Tried) -> (&'static str, String) {
+    match tried {
+        Tried::Already { place, .. } => ("there", place.to_string()),
+        Tried::Added(added) => ("added", described(added)),
+        Tried::Refused { stage, reason, .. } => ("FAILED", format!("stage {stage}: {reason}")),
+    }
+}
+
+fn described(added: &Added) -> String {
+    let draft = &added.draft;
+    let like = draft.like.as_ref().map(|like| format!(", like {like}")).unwrap_or_default();
+    let omitted = Vec::from_iter(draft.omit.keys().map(String::as_str)).join(", ");
+    let omitted = if omitted.is_empty() { omitted } else { format!(", without {omitted}") };
+    format!("{} for {}{like}, {} checks passed{omitted}", draft.class, draft.task, added.passed.len())
+}
+
+/// The report: counts, a table, and for every model what was chosen or why it failed.
+fn markdown(file: &Path, wishes: &[Wish], tried: &[Tried]) -> String {
+    let mut text =
+        format!("# Batch {}\n\n| model | outcome | what and why |\n|---|---|---|\n", file.display());
+    for (wish, one) in wishes.iter().zip(tried) {
+        let (outcome, why) = outcome(one);
+        let _ = writeln!(text, "| {} | {outcome} | {} |", wish.asked, why.replace('|', "\\|"));
+    }
+    for (wish, one) in wishes.iter().zip(tried) {
+        let lines = match one {
+            Tried::Already { .. } => continue,
+            Tried::Added(added) => {
+                let reasons: String =
+                    added.draft.reasons.iter().map(|reason| format!("- {reason}\n")).collect();
+                format!("{reasons}\n```yaml\n{}\n```\n", added.lines.join("\n"))
+            }
+            Tried::Refused { stage, reason, details } => {
+                let details: String = details.iter().map(|detail| format!("    {detail}\n")).collect();
+                format!("Stage {stage}: {reason}\n\n{details}")
+            }
+        };
+        let _ = write!(text, "\n## {}\n\n{lines}", wish.asked);
+    }
+    text
+}

@@ -1,0 +1,113 @@
+//! `show`: an entry after inheritance, with where each value comes from.
+
+use super::{
+    list::{Last, status},
+    select::one,
+    spec,
+};
+use anyhow::Result;
+use clap::Args;
+use comfy_table::{Table, presets};
+use hf_conformance::artifact;
+use hf_conformance::author::draft::flow;
+use hf_conformance::export;
+use hf_conformance::report::{self, last_by_check};
+use hf_conformance::spec::{self as files, Check, Entry, Origin, Spec};
+use std::path::Path;
+use std::process::ExitCode;
+
+#[derive(Args)]
+pub struct Arguments {
+    /// The model's name in the spec
+    model: String,
+}
+
+/// Prints the entry, its generated file, its artifact and its last results.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let spec = spec()?;
+    let entry = one(&spec, &arguments.model)?;
+    println!("{} · {}\n", entry.name, entry.place);
+    println!("{}\n", values(entry));
+    println!("{}", made(&spec, entry));
+    println!("{}", results(entry, &last_by_check(&report::read_since(0)?)));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Key, place, value; what no layer says has the place `default`.
+fn values(entry: &Entry) -> Table {
+    let spec_files = files::read(Path::new(".")).unwrap_or_default();
+    let mut rows: Vec<[String; 3]> = files::explain(&spec_files, entry.name.as_str())
+        .into_iter()
+        .filter(|origin| counts(entry, origin))
+        .map(|origin| [origin.key, origin.place.to_string(), flow(&origin.value)])
+        .collect();
+    let defaults = [
+        ("priority", entry.priority.name().to_owned()),
+        ("source", entry.source.clone()),
+        ("seed", entry.seed.to_string()),
+        ("padding", entry.padding.name().to_owned()),
+        ("inputs", ports(entry.inputs.iter().map(|port| (&port.name, port.shape)))),
+        ("outputs", ports(entry.outputs.iter().map(|port| (&port.name, port.shape)))),
+    ];
+    for (key, value) in defaults {
+        let place = if matches!(key, "inputs" | "outputs") { "task" } else { "default" };
+        if !rows.iter().any(|row| row[0] == key) {
+            rows.push([key.to_owned(), place.to_owned(), value]);
+        }
+    }
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(["key", "from", "value"]).add_rows(rows);
+    table
+}
+
+/// Whether the value reaches the entry: axes, sizes and omissions that do not fit it are left aside.
+fn counts(entry: &Entry, origin: &Origin) -> bool {
+    match origin.key.split_once('.') {
+        Some(("axes", name)) => entry.axes.contains_key(name),
+        Some(("dims", name)) => entry.dims.contains_key(name),
+        Some(("omit", name)) => entry.omit.keys().any(|check| check.name() == name),
+        _ => true,
+    }
+}
+
+fn ports<'a>(
+    ports: impl Iterator<Item = (&'a hf_conformance::task::Text, hf_conformance::task::Shape)>,
+) -> String {
+    let one = |(name, shape): (&hf_conformance::task::Text, hf_conformance::task::Shape)| {
+        format!("{name} [{}]", Vec::from_iter(shape.iter().map(ToString::to_string)).join(", "))
+    };
+    Vec::from_iter(ports.map(one)).join("; ")
+}
+
+/// The generated file and the artifact.
+fn made(spec: &Spec, entry: &Entry) -> String {
+    let generated = format!("generated/{}/{}.rs", entry.family.module(), entry.name.module());
+    let there = if Path::new(&generated).exists() { "" } else { " (missing: cargo build)" };
+    let folder = artifact::root().join(entry.name.as_str());
+    let state = export::state(entry, &spec.versions, &artifact::root()).words();
+    format!("generated  {generated}{there}\nartifact   {} · {state}", folder.display())
+}
+
+/// The last result of every check that is due, and why the others are left out.
+fn results(entry: &Entry, last: &Last) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_header(["check", "last result", "when", "device", "why"]);
+    for check in Check::ALL {
+        let record = last.get(&(entry.name.as_str(), check.name()));
+        let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+        table.add_row(match (check.omitted(entry), record) {
+            (Some(why), _) => [check.name().to_owned(), "left out".to_owned(), text(None), text(None), why],
+            (None, None) => {
+                [check.name().to_owned(), "not run".to_owned(), text(None), text(None), text(None)]
+            }
+            (None, Some(record)) => [
+                check.name().to_owned(),
+                record.status.clone(),
+                record.time.chars().take(19).collect(),
+                text(record.device.as_deref()),
+                text(record.reason.as_deref()),
+            ],
+        });
+    }
+    format!("results    {}\n\n{table}", status(entry, last).words())
+}

@@ -1,0 +1,173 @@
+"""What transformers itself knows about an architecture.
+
+In: a name in any spelling, perhaps a task. Out: its model type, a class with its task, a checkpoint, each with
+where it was found.
+"""
+
+import re
+from dataclasses import dataclass
+
+import transformers
+from transformers.models.auto import modeling_auto
+
+from .errors import ExportError, nearest
+
+# Task -> the auto-model mappings that hold its classes. The first task in which an architecture has a class is
+# the one it is known for: a model of images and text is also a language model, BERT also has a causal head.
+MAPPINGS: dict[str, tuple[str, ...]] = {
+    "zero-shot-object-detection": ("ZERO_SHOT_OBJECT_DETECTION",),
+    "zero-shot-image-classification": ("ZERO_SHOT_IMAGE_CLASSIFICATION",),
+    "automatic-speech-recognition": ("SPEECH_SEQ_2_SEQ", "CTC"),
+    "image-text-to-text": ("IMAGE_TEXT_TO_TEXT",),
+    "text-to-audio": ("TEXT_TO_WAVEFORM", "TEXT_TO_SPECTROGRAM"),
+    "text2text-generation": ("SEQ_TO_SEQ_CAUSAL_LM",),
+    "fill-mask": ("MASKED_LM",),
+    "text-generation": ("CAUSAL_LM",),
+    "object-detection": ("OBJECT_DETECTION",),
+    "image-segmentation": (
+        "UNIVERSAL_SEGMENTATION",
+        "SEMANTIC_SEGMENTATION",
+        "INSTANCE_SEGMENTATION",
+        "IMAGE_SEGMENTATION",
+    ),
+    "depth-estimation": ("DEPTH_ESTIMATION",),
+    "keypoint-detection": ("KEYPOINT_DETECTION",),
+    "keypoint-matching": ("KEYPOINT_MATCHING",),
+    "image-to-image": ("IMAGE_TO_IMAGE",),
+    "mask-generation": ("MASK_GENERATION",),
+    "image-classification": ("IMAGE_CLASSIFICATION",),
+    "video-classification": ("VIDEO_CLASSIFICATION",),
+    "audio-classification": ("AUDIO_CLASSIFICATION",),
+    "document-question-answering": ("DOCUMENT_QUESTION_ANSWERING",),
+    "visual-question-answering": ("VISUAL_QUESTION_ANSWERING",),
+    "table-question-answering": ("TABLE_QUESTION_ANSWERING",),
+    "time-series-forecasting": ("TIME_SERIES_PREDICTION",),
+    "visual-document-retrieval": ("RETRIEVAL",),
+    "question-answering": ("QUESTION_ANSWERING",),
+    "text-classification": ("SEQUENCE_CLASSIFICATION",),
+    "token-classification": ("TOKEN_CLASSIFICATION",),
+    "image-feature-extraction": (),
+    "feature-extraction": (),
+}
+HUB = re.compile(r"huggingface\.co/(?!papers/|docs/|datasets/|spaces/)([\w.-]+/[\w.-]+)")
+LOADED = re.compile(r"from_pretrained\(\s*['\"]([\w.-]+/[\w.-]+)['\"]")
+
+
+@dataclass(frozen=True)
+class Found:
+    """An architecture, the class to run and how they were found."""
+
+    model_type: str
+    task: str
+    class_name: str
+    checkpoint: str | None
+    reasons: tuple[str, ...]
+
+
+def plain(name: str) -> str:
+    """A name without what spellings differ in: `qwen3-vl`, `qwen3_vl` and `Qwen3VL` are one."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def model_type(name: str) -> str | None:
+    """The model type of that name, in any spelling."""
+    spelt = {plain(known): known for known in transformers.CONFIG_MAPPING}
+    return spelt.get(plain(name))
+
+
+def find(name: str, task: str | None, hint: dict[str, str | None]) -> Found:
+    """The class to run; `hint` is the roster's row, which knows named variants that have no code of their own."""
+    found = model_type(name)
+    reasons = [f"model type {found}: transformers {transformers.__version__} has it"]
+    if found is None:
+        found = model_type(hint.get("model_type") or "")
+        reasons = [f"model type {found}: the roster says whose code {name} runs"]
+    if found is None:
+        hints = nearest(name, transformers.CONFIG_MAPPING)
+        raise ExportError(
+            f"transformers {transformers.__version__} has no model type {name!r}{hints}"
+        )
+    if task is None and hint.get("model_type") == found:
+        task = hint.get("task")
+        if task in MAPPINGS and classes(found, task):
+            reasons.append(f"task {task}: the roster says so")
+        else:
+            task = None
+    if task is None:
+        task = next((task for task in MAPPINGS if classes(found, task)), None)
+        reasons.append(f"task {task}: the first for which {found} has a class")
+    if task is None:
+        raise ExportError(f"{found} has no class for any task")
+    names = classes(found, task)
+    if not names:
+        others = [other for other in MAPPINGS if classes(found, other)]
+        raise ExportError(
+            f"{found} has no class for task {task}; it has one for {', '.join(others) or 'none'}"
+        )
+    hinted = hint.get("class")
+    chosen = hinted if hinted in names else names[0]
+    reasons.append(f"class {chosen}: the auto model of {task}")
+    checkpoint, why = _checkpoint(chosen, found, hint)
+    return Found(found, task, chosen, checkpoint, (*reasons, why))
+
+
+def classes(model_type: str, task: str) -> list[str]:
+    """The architecture's classes for a task, the usual one first; base models serve feature extraction."""
+    if task in ("feature-extraction", "image-feature-extraction"):
+        image = _main_input(model_type) == "pixel_values"
+        mappings = [""] if image == (task == "image-feature-extraction") else []
+    else:
+        mappings = [f"FOR_{name}_" for name in MAPPINGS.get(task, ())]
+    found = []
+    for mapping in mappings:
+        names = _mapping(mapping).get(model_type)
+        found += [names] if isinstance(names, str) else list(names or ())
+    return found
+
+
+def tasks(class_name: str) -> set[str]:
+    """The tasks in whose mappings the class is."""
+    return {
+        task
+        for task, mappings in MAPPINGS.items()
+        for mapping in mappings
+        for names in _mapping(f"FOR_{mapping}_").values()
+        if class_name == names or (not isinstance(names, str) and class_name in names)
+    }
+
+
+def _mapping(name: str) -> dict[str, str | tuple[str, ...]]:
+    """An auto-model mapping; empty where this transformers has none of that name."""
+    return getattr(modeling_auto, f"MODEL_{name}MAPPING_NAMES", {})
+
+
+def _main_input(model_type: str) -> str | None:
+    names = modeling_auto.MODEL_MAPPING_NAMES.get(model_type)
+    name = names if isinstance(names, str) else next(iter(names or ()), None)
+    return getattr(getattr(transformers, name or "", None), "main_input_name", None)
+
+
+def _checkpoint(
+    class_name: str, model_type: str, hint: dict[str, str | None]
+) -> tuple[str | None, str]:
+    """A hub id: the one that the class or its config documents, unless the roster, which corrects them, differs."""
+    model_class = getattr(transformers, class_name)
+    texts = {
+        f"docstring of {model_class.config_class.__name__}": (
+            HUB,
+            model_class.config_class.__doc__,
+        ),
+        f"example of {class_name}.forward": (LOADED, model_class.forward.__doc__),
+    }
+    documented = (
+        (match[1], where)
+        for where, (pattern, text) in texts.items()
+        if (match := pattern.search(text or ""))
+    )
+    said, where = next(documented, (None, None))
+    known = hint.get("checkpoint")
+    if known and known != said:
+        return known, f"checkpoint {known}: the roster's ({where or 'no docstring'} has {said})"
+    if said:
+        return said, f"checkpoint {said}: {where}"
+    return None, f"no checkpoint: no docstring of {model_type} names one"

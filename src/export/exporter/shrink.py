@@ -1,0 +1,181 @@
+"""A tiny config from a class's default one.
+
+In: the default config, and what the spec already says. Out: overrides that make the model small and keep its
+kind: its layer types, grouped heads, experts, its parts and their order.
+"""
+
+import re
+from typing import Any
+
+from .job import Json
+from .model import Config, _inner
+
+HIDDEN, LAYERS, HEADS, GROUPS, WIDE, VOCABULARY = 32, 2, 4, 2, 64, 128
+IMAGE, PATCH = 32, 8
+# The first rule that an attribute's name matches decides its size; names are the common ones, which
+# `attribute_map` translates. A rule only ever makes a number smaller.
+RULES: list[tuple[re.Pattern[str], int]] = [
+    (re.compile(pattern), size)
+    for pattern, size in [
+        (r"vocab_size", VOCABULARY),
+        (r"^(num_hidden_layers|num_layers|n_layers?|depth)$", LAYERS),
+        (r"(encoder|decoder)_(num_)?(hidden_)?layers$|num_.*_layers$", LAYERS),
+        (r"^(num_key_value_heads|num_kv_heads|n_kv_heads?|multi_query_group_num)$", GROUPS),
+        (r"(linear|mamba|ssm)_.*num.*heads$", HEADS),
+        (r"heads?$", HEADS),
+        (r"head_dim$|^d_kv$|^kv_channels$|head_size$", HIDDEN // HEADS),
+        (r"lora_rank$|^(q|kv)_rank$", HIDDEN // 2),
+        (r"time_step_rank|dt_rank", LAYERS),
+        (r"state_size$|^d_state$", HIDDEN // HEADS),
+        (r"experts_per_tok|(^|_)top_?k$|num_selected_experts", 2),
+        (r"shared_experts$|n_groups?$|topk_group|first_k_dense_replace", 1),
+        (r"experts$", 4),
+        (r"intermediate_size|ffn_dim|(^|_)d_ff$|n_inner|ffn_hidden|feed_?forward|mlp_dim", WIDE),
+        (r"max_source_positions", 20),
+        (r"num_conv_pos_embeddings", 16),
+        (r"position|n_ctx|max_.*(length|len)$|seq_length", WIDE),
+        (r"sliding_window|attention_window|local_attention|window_size", HIDDEN // HEADS),
+        (r"image_size|input_size|img_size", IMAGE),
+        (r"(^|_)patch_size$", PATCH),
+        (r"mel_bins|feature_size", 16),
+        (r"queries$|num_latents", 12),
+        (r"hidden_size|d_model|embed_dim|embedding_size|n_embd|(_|^)dims?$|_size$|channels|width$|hidden", HIDDEN),
+    ]
+]
+SPECIAL = re.compile(r"_token_(id|ids|index)$")
+USUAL = {"pad": 0, "bos": 1, "eos": 2, "decoder_start": 3, "sep": 2, "cls": 1, "unk": 3}
+# Sizes that say how often something is done, not how wide it is.
+KEPT = re.compile(r"kernel|stride|dilation|num_channels|in_channels|chunk|batch|type_vocab|spatial_merge|feat_extract_layers")
+
+
+def shrink(default: Config, said: Json) -> Json:
+    """Overrides for `default`, none of which touches what the spec says already."""
+    ids = _Ids(said)
+    return _shrunk(default, said, ids)
+
+
+def drops(default: Config, said: Json) -> Json:
+    """A `null` for everything the spec says that this config does not know."""
+    found: Json = {}
+    for name, value in said.items():
+        inner = _inner(getattr(default, name, None), value)
+        if inner is not None:
+            below = drops(inner, value)
+            found |= {name: below} if below else {}
+        elif not hasattr(default, name) and not SPECIAL.search(name):
+            found[name] = None
+    return found
+
+
+class _Ids:
+    """Hands out token ids inside the small vocabulary, each once."""
+
+    def __init__(self, said: Json) -> None:
+        self.taken = {0, 1, 2, 3} | set(_ids_in(said))
+
+    def give(self, name: str, value: Any) -> Any:
+        usual = next((id for word, id in USUAL.items() if name.startswith(word)), None)
+        if isinstance(value, list):
+            return [usual if usual is not None else self._fresh()]
+        return usual if usual is not None else self._fresh()
+
+    def _fresh(self) -> int:
+        fresh = next(id for id in range(4, VOCABULARY) if id not in self.taken)
+        self.taken.add(fresh)
+        return fresh
+
+
+def _ids_in(said: Json) -> list[int]:
+    found = []
+    for name, value in said.items():
+        if isinstance(value, dict):
+            found += _ids_in(value)
+        elif SPECIAL.search(name) and type(value) is int:
+            found.append(value)
+    return found
+
+
+def _shrunk(default: Config, said: Json, ids: _Ids) -> Json:
+    common = {real: name for name, real in default.attribute_map.items()}
+    known = {default.attribute_map.get(name, name): value for name, value in said.items()}
+    overrides: Json = {}
+    values = {**default.to_dict(), **_parts(default)}
+    for name, value in values.items():
+        if isinstance(value, Config):
+            inner = _inner(value, known.get(name, {})) or value
+            below = _shrunk(inner, known.get(name) or {}, ids)
+            overrides |= {name: below} if below else {}
+        elif name not in known:
+            small = _small(common.get(name, name), value, ids)
+            if small != value:
+                overrides[name] = small
+    _layers(values, known, overrides, common)
+    _rotary(values, known, overrides)
+    _towers(default, known, overrides)
+    return overrides
+
+
+def _parts(default: Config) -> dict[str, Config]:
+    return {name: value for name, value in vars(default).items() if isinstance(value, Config)}
+
+
+def _small(name: str, value: Any, ids: _Ids) -> Any:
+    """The small value of an attribute: its own where it is small enough, or no size at all."""
+    if SPECIAL.search(name):
+        large = [id for id in (value if isinstance(value, list) else [value]) if type(id) is int]
+        return ids.give(name, value) if any(id >= VOCABULARY for id in large) else value
+    if KEPT.search(name):
+        return value
+    if type(value) is int:
+        return _size(name, value)
+    if isinstance(value, list | tuple) and value and all(type(item) is int for item in value):
+        if name == "depths":
+            return [1] * len(value)
+        if name.endswith("heads"):
+            return [2] * len(value)
+        return [_size(name, item) for item in value]
+    return value
+
+
+def _size(name: str, value: int) -> int:
+    limit = next((size for pattern, size in RULES if pattern.search(name)), None)
+    return value if limit is None else min(value, limit)
+
+
+def _layers(values: Json, known: Json, overrides: Json, common: dict[str, str]) -> None:
+    """Lists with one word for every layer: each kind of layer once, at least two layers."""
+    count = next((name for name in values if common.get(name, name) == "num_hidden_layers"), None)
+    total = values.get(count)
+    lists = {
+        name: list(dict.fromkeys(value))
+        for name, value in values.items()
+        if name.endswith(("layer_types", "layers_block_type", "block_types"))
+        and isinstance(value, list)
+        and len(value) == total
+    }
+    if not lists:
+        return
+    small = max(known.get(count) or LAYERS, *(len(kinds) for kinds in lists.values()))
+    if small != (known.get(count) or overrides.get(count)):
+        overrides[count] = small
+    for name, kinds in lists.items():
+        overrides[name] = [kinds[index % len(kinds)] for index in range(small)]
+
+
+def _rotary(values: Json, known: Json, overrides: Json) -> None:
+    """Rotary sections must add up to half a head."""
+    rope = values.get("rope_parameters")
+    sections = (rope or {}).get("mrope_section")
+    if sections and "rope_parameters" not in known:
+        half = HIDDEN // HEADS // 2
+        third = half // 3
+        overrides["rope_parameters"] = {**rope, "mrope_section": [half - 2 * third, third, third]}
+
+
+def _towers(default: Config, known: Json, overrides: Json) -> None:
+    """A text that is projected to the width of the images, as in SigLIP."""
+    parts = _parts(default)
+    if {"text_config", "vision_config"} <= parts.keys() and hasattr(parts["text_config"], "projection_size"):
+        said = {**overrides.get("vision_config", {}), **(known.get("vision_config") or {})}
+        width = said.get("hidden_size", parts["vision_config"].hidden_size)
+        overrides.setdefault("text_config", {})["projection_size"] = width

@@ -1,0 +1,75 @@
+"""What only Python can say about spec entries: `python -m exporter.validate`.
+
+In: `{"entries": [{"model", "class", "task", "config"}]}` on stdin. Out: a JSON object a line for every fault,
+`{"model", "key", "message"}`; `key` is the path of the value at fault: `class`, `task`, `config.text_config.x`.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Container, Iterator
+
+import transformers
+
+from .errors import ExportError, nearest
+from .find import MAPPINGS, classes, tasks
+from .job import Json
+from .model import Config, _checked, _inner
+
+
+def main() -> None:
+    """Judges every entry."""
+    events = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    for entry in json.load(sys.stdin)["entries"]:
+        for key, message in faults(entry):
+            fault = {"model": entry["model"], "key": key, "message": message}
+            print(json.dumps(fault), file=events, flush=True)
+
+
+def faults(entry: Json) -> Iterator[tuple[str, str]]:
+    """Where an entry is wrong, and why."""
+    name, task = entry["class"], entry["task"]
+    found = getattr(transformers, name, None)
+    config_class = getattr(found, "config_class", None)
+    if config_class is None:
+        hint = nearest(name, [known for known in dir(transformers) if known[0].isupper()])
+        yield "class", f"transformers {transformers.__version__} has no model class '{name}'{hint}"
+        return
+    own = tasks(name)
+    if own and MAPPINGS.get(task) and task not in own:
+        better = classes(config_class.model_type, task)
+        hint = f"; its class for {task} is {' or '.join(better)}" if better else ""
+        yield "task", f"{name} is the auto model of {', '.join(sorted(own))}, not of {task}{hint}"
+    declared = vars(config_class)
+    try:
+        if config_class.has_no_defaults_at_init:
+            default, declared = Config(), getattr(config_class, "__dataclass_fields__", {})
+        else:
+            default = config_class()
+    except Exception as error:
+        yield "class", f"{config_class.__name__} cannot be made: {error}"
+        return
+    yield from unknown(default, entry["config"], "config", declared)
+
+
+def unknown(default: Config, config: Json, path: str, declared: Container[str] = ()) -> Iterator[tuple[str, str]]:
+    """Keys of a config that its class does not know, as the exporter sees it."""
+    for name, value in config.items():
+        try:
+            inner = _inner(vars(default).get(name), value)
+        except Exception as error:
+            yield f"{path}.{name}.model_type", str(error).splitlines()[0]
+            continue
+        shallow = value if inner is None else {"model_type": inner.model_type}
+        try:
+            _checked(default, {name: shallow}, declared)
+        except ExportError as error:
+            yield f"{path}.{name}", str(error)
+        else:
+            if inner is not None:
+                yield from unknown(inner, value, f"{path}.{name}")
+
+
+if __name__ == "__main__":
+    main()

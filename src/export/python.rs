@@ -1,0 +1,94 @@
+//! A Python module of the exporter as a process: JSON in, lines of JSON out.
+
+use super::environment::Environment;
+use super::sources;
+use crate::failure::{At, Failure, Stage};
+use crate::spec::Versions;
+use serde_json::Value;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+/// The exporter's package, unpacked, and the interpreter that runs it on one source's classes.
+pub struct Python {
+    interpreter: PathBuf,
+    overlay: Option<PathBuf>,
+    package: tempfile::TempDir,
+}
+
+impl Python {
+    /// Unpacks the exporter for the classes of `source`.
+    ///
+    /// # Errors
+    /// Stage `export`: no environment, no such source, no room for the files.
+    pub fn ready(versions: &Versions, source: &str) -> Result<Self, Failure> {
+        let environment = Environment::ready(versions).at(Stage::Export, "the Python environment")?;
+        let overlay = environment.overlay(source, versions).at(Stage::Export, source)?;
+        let package = tempfile::tempdir().at(Stage::Export, "a temporary folder")?;
+        sources::unpack(package.path()).at(Stage::Export, "unpacking the exporter")?;
+        Ok(Self { interpreter: environment.python().to_owned(), overlay, package })
+    }
+
+    /// `python -m module`, to be started while this lives.
+    ///
+    /// # Errors
+    /// Stage `export`: a path that no `PYTHONPATH` can hold.
+    pub fn command(&self, module: &str) -> Result<Command, Failure> {
+        // The overlay, where there is one, before the exporter.
+        let folders = self.overlay.as_deref().into_iter().chain([self.package.path()]);
+        let path = std::env::join_paths(folders).at(Stage::Export, "PYTHONPATH")?;
+        let mut command = Command::new(&self.interpreter);
+        command.args(["-m", module]).env("PYTHONPATH", path);
+        // Nothing is written beside the sources.
+        command.env("PYTHONDONTWRITEBYTECODE", "1");
+        Ok(command)
+    }
+
+    /// Runs `python -m module` on a request; `heard` gets every line of its standard output.
+    ///
+    /// # Errors
+    /// Stage `export`, with the module's last words: it does not start, says what `heard` refuses, or fails.
+    pub fn converse(
+        &self,
+        module: &str,
+        request: &Value,
+        mut heard: impl FnMut(&str) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut process = self
+            .command(module)?
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .at(Stage::Export, self.interpreter.display())?;
+        let stderr = process.stderr.take().map(|mut stderr| {
+            std::thread::spawn(move || {
+                let mut text = Vec::new();
+                let _ = stderr.read_to_end(&mut text);
+                String::from_utf8_lossy(&text).into_owned()
+            })
+        });
+        if let Some(mut stdin) = process.stdin.take() {
+            // A dead process is reported below, with its own last words.
+            let _ = stdin.write_all(request.to_string().as_bytes());
+        }
+        for line in process.stdout.take().into_iter().flat_map(|stdout| BufReader::new(stdout).lines()) {
+            heard(&line.at(Stage::Export, format!("reading what {module} says"))?)?;
+        }
+        let status = process.wait().at(Stage::Export, format!("waiting for {module}"))?;
+        let said = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
+        match status.success() {
+            true => Ok(()),
+            false => {
+                Err(last_lines(Failure::new(Stage::Export, format!("{module} broke off ({status})")), &said))
+            }
+        }
+    }
+}
+
+/// The end of what a process printed, as details.
+pub fn last_lines(failure: Failure, printed: &str) -> Failure {
+    let lines: Vec<&str> = printed.lines().filter(|line| !line.trim().is_empty()).collect();
+    let last = lines.len().saturating_sub(12);
+    lines[last..].iter().fold(failure, |failure, line| failure.with(*line))
+}
