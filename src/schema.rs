@@ -32,6 +32,20 @@ struct Family {
     defaults: Option<Layer>,
     /// One entry per architecture.
     models: Vec<Model>,
+    /// Wanted, and cannot be tested yet.
+    missing: Option<Vec<Missing>>,
+}
+
+/// A model that counts as missing, and why.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Missing {
+    name: String,
+    /// How far it came.
+    stage: MissingStage,
+    /// The exact error, and what was tried.
+    reason: String,
 }
 
 /// An architecture, a class, a task.
@@ -117,7 +131,8 @@ words!(CheckName, Check::ALL.map(Check::name));
 words!(Element, Dtype::ALL.map(Dtype::name));
 words!(Priority, ["critical", "high", "medium", "low"]);
 words!(Padding, ["left", "right", "none"]);
-words!(FillWord, ["tokens", "mask", "positions", "normal", "uniform", "boxes", "ones"]);
+words!(MissingStage, ["export", "load", "run", "compare"]);
+words!(FillWord, ["tokens", "mask", "positions", "normal", "uniform", "boxes", "ones", "kinds"]);
 words!(Range, ["finite", "unit", "normalised", "token-ids"]);
 
 /// A size in elements.
@@ -207,6 +222,15 @@ struct Input {
 enum Fill {
     Word(FillWord),
     Integers(Integers),
+    Values(Values),
+}
+
+/// Whole numbers, one for each place of the last dimension.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Values {
+    values: Vec<i64>,
 }
 
 /// Whole numbers, the second excluded.
