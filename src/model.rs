@@ -4,7 +4,7 @@
 //! [`Model`], which ties a card to its task's type.
 
 use crate::spec::{Axis, Debt, Entry, Versions};
-use crate::task::{Contract, Input, Output, Task, Text};
+use crate::task::{Input, Output, Task, Text};
 use std::marker::PhantomData;
 
 /// What a generated module knows of its model.
@@ -37,11 +37,6 @@ impl<T: Task> Model<T> {
     /// A model of that task.
     pub const fn new(card: Card<'static>) -> Self {
         Self { card, task: PhantomData }
-    }
-
-    /// What the task promises.
-    pub const fn contract(&self) -> Contract {
-        T::CONTRACT
     }
 }
 

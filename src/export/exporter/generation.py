@@ -27,6 +27,8 @@ UNCACHED = frozenset(
         "blt",
         # CpmAntModel lets earlier tokens see later ones, and a cache does not.
         "cpmant",
+        # GitModel.forward adds the cache's length to positions that the library already counts past it.
+        "git",
         # RwkvSelfAttention adds a cached [batch, hidden] to a row of [batch, 1, hidden], and mixes the rows.
         "rwkv",
     }
@@ -159,22 +161,10 @@ def _blip(model: nn.Module, pixel_values: Tensor, **given: Any) -> Tensor:
     )
 
 
-def _uncached(
-    model: nn.Module, generation_config: GenerationConfig, **given: Any
-) -> Tensor:
-    """The library's loop without a cache.
-
-    GitModel.forward adds the cache's length to positions that the library already counts past it.
-    """
-    generation_config.use_cache = False
-    return GenerationMixin.generate(model, generation_config=generation_config, **given)
-
-
 # Model types whose classes are not made for the library's loop: what inside them is.
 LOOPS: dict[str, Callable[..., Tensor]] = {
     "blip": _blip,
     "blip-2": _own,
-    "git": _uncached,
     "instructblip": _own,
     "instructblipvideo": _own,
     "kosmos-2": _own,

@@ -20,7 +20,7 @@ from torch import nn
 
 from . import contract, generation, inputs, model, reference
 from .calls import parameters_of
-from .errors import ExportError, nearest, reason
+from .errors import ExportError, reason
 from .find import Found, find
 from .job import Case, Job, Json
 from .program import check_inputs, evaluate
