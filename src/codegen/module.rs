@@ -1,4 +1,4 @@
-//! The tokens of one generated module: the model as a static, one line per check.
+//! The items of one generated module as tokens: the model as a static, one line per check.
 
 use super::literal;
 use crate::spec::{Check, Entry, Versions};
@@ -6,22 +6,15 @@ use heck::ToUpperCamelCase;
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote};
 
-/// Everything between the module's header line and its tests.
-pub fn tokens(entry: &Entry, versions: &Versions) -> TokenStream {
-    let left_out = Check::ALL.into_iter().filter_map(|check| {
-        let line = format!(" Left out: {} ({}).", check.name(), check.omitted(entry)?);
-        Some(quote!(#![doc = #line]))
-    });
-    let model = model(entry, versions);
-    quote! {
-        #(#left_out)*
+/// What a module takes from the library.
+pub fn prelude() -> TokenStream {
+    quote!(
         use crate::prelude::*;
-        #model
-    }
+    )
 }
 
 /// `static MODEL: Model<FillMask> = …;`
-fn model(entry: &Entry, versions: &Versions) -> TokenStream {
+pub fn model(entry: &Entry, versions: &Versions) -> TokenStream {
     let task = format_ident!("{}", entry.task.name.to_upper_camel_case());
     let (name, family, class) = (entry.name.as_str(), entry.family.as_str(), &entry.class);
     let checkpoint = literal::option(entry.checkpoint.as_ref());

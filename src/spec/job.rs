@@ -81,24 +81,10 @@ impl Entry {
     /// The pins of its source are part of it.
     pub fn digest(&self, versions: &Versions) -> String {
         let pins = (&versions.python, versions.sources.get(&self.source));
-        let job = serde_json::to_value((self.job(), pins)).expect("a job is plain data with text keys");
-        let digest = Sha256::digest(canonical(&job));
+        let mut job = serde_json::to_value((self.job(), pins)).expect("a job is plain data with text keys");
+        // In some builds serde_json keeps the order of insertion.
+        job.sort_all_objects();
+        let digest = Sha256::digest(job.to_string());
         format!("{digest:x}")[..16].to_owned()
-    }
-}
-
-/// JSON with sorted keys, whatever order serde_json's map has in this build.
-fn canonical(value: &Value) -> String {
-    match value {
-        Value::Object(fields) => {
-            let sorted: BTreeMap<_, _> = fields.iter().collect();
-            let fields: Vec<_> = sorted
-                .iter()
-                .map(|(key, value)| format!("{}:{}", Value::from(key.as_str()), canonical(value)))
-                .collect();
-            format!("{{{}}}", fields.join(","))
-        }
-        Value::Array(items) => format!("[{}]", Vec::from_iter(items.iter().map(canonical)).join(",")),
-        scalar => scalar.to_string(),
     }
 }
