@@ -7,7 +7,7 @@ default:
 
 # Make the Python environment (.venv: pinned torch and transformers), unless it is there.
 setup:
-    @cargo run --quiet -- setup
+    @cargo run --quiet {{ built }} -- setup
 
 # Regenerate generated/ from spec/ and compile; needs neither Python nor libtorch.
 build:
@@ -17,9 +17,9 @@ build:
 run MODEL *OPTIONS: setup
     @cargo run --quiet --features libtorch -- run {{ MODEL }} {{ OPTIONS }}
 
-# Test the generator, then every model (or those FILTER means) on libtorch: just test bert --check half.
+# Test the generator and every model, or just the models FILTER means, on libtorch: just test bert --check half.
 test *FILTER: setup
-    cargo test --quiet --features libtorch --lib --bins
+    {{ if FILTER == "" { "cargo test --quiet --features libtorch --lib --bins" } else { "" } }}
     @cargo run --quiet --features libtorch -- test {{ FILTER }}
 
 # Add an entry for an architecture, found, made small, tried: just add qwen3-vl [--dry-run --task --like --family --source].

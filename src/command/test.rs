@@ -11,16 +11,29 @@ use std::time::Duration;
 /// Runs the tests of the entries that the filters mean; a failure is exit code 1.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let spec = spec()?;
-    let round = Round::begin(&spec, options)?;
+    // Compiling and exporting need nothing of each other. Whatever is wrong is said by the build that `suite` starts.
+    let mut ahead = cargo(&["--no-run"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("starting cargo test")?;
+    let round = Round::begin(&spec, options);
+    ahead.wait()?;
+    let round = round?;
     let broke_off = if round.planned.is_empty() { None } else { suite(&round, round.is_whole(&spec))? };
     round.end(broke_off)
 }
 
+/// `cargo test` of the generated modules.
+fn cargo(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
+    command.args(["test", "--quiet", "--features", "libtorch", "--test", "suite"]).args(arguments);
+    command
+}
+
 /// Runs the test target on the planned checks; what it printed if it did not end well.
 fn suite(round: &Round, whole: bool) -> Result<Option<String>> {
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
-    let mut command = Command::new(cargo);
-    command.args(["test", "--quiet", "--features", "libtorch", "--test", "suite", "--"]);
+    let mut command = cargo(&["--"]);
     if !whole {
         // Exact names: `bert` must not run albert's tests.
         let name = |(entry, check): &(&Entry, Check)| {
