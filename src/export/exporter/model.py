@@ -9,7 +9,7 @@ import importlib.util
 import math
 import re
 from collections.abc import Container, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +135,7 @@ def _random(model_class: Any, job: Job) -> nn.Module:
 
 @contextmanager
 def _forgiving(model_class: Any) -> Iterator[None]:
-    """Lets a module be whose initialisation reaches for a parameter that it has not (ViT-Hybrid's mask token).
+    """Lets a module be whose initialisation writes to a parameter that is None (ViT-Hybrid's mask token).
 
     Such a class can only be built by `from_pretrained`; what a module's own initialisation leaves, is randomised.
     """
@@ -143,8 +143,11 @@ def _forgiving(model_class: Any) -> Iterator[None]:
     original = owner._init_weights
 
     def forgiving(self: nn.Module, module: nn.Module) -> None:
-        with suppress(AttributeError):
+        try:
             original(self, module)
+        except AttributeError as error:
+            if (error.name, error.obj) != ("data", None):
+                raise
 
     owner._init_weights = forgiving
     try:
