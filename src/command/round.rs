@@ -10,7 +10,7 @@ use clap::Args;
 use comfy_table::CellAlignment;
 use hf_conformance::engine::{self, Device};
 use hf_conformance::report::junit::{self, Planned};
-use hf_conformance::report::{self, Metric, Record, github};
+use hf_conformance::report::{self, Record, github};
 use hf_conformance::spec::{Check, Entry, Spec};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::{BTreeMap, BTreeSet};
@@ -190,7 +190,7 @@ impl<'a> Round<'a> {
                     .flat_map(|record| &record.metrics)
                     .filter(|metric| debt.output.is_none_or(|output| output == metric.output))
                     .peekable();
-                if metrics.peek().is_some() && metrics.all(Metric::holds_without_debt) {
+                if metrics.peek().is_some() && metrics.all(|metric| metric.agreement.holds_without_debt()) {
                     let (check, k) = (debt.check.name(), debt.k);
                     println!(
                         "\n{} passes {check} without its looser tolerance; take out of {}:",

@@ -13,5 +13,5 @@ pub mod runs;
 pub mod speed;
 mod store;
 
-pub use record::{About, Metric, Record};
+pub use record::{About, Record};
 pub use store::{Lines, append, append_to, end, last_by_check, lines, merged, path, read_since};

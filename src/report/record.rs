@@ -5,7 +5,7 @@
 
 use super::machine::{self, Host};
 use crate::artifact::Manifest;
-use crate::check::{Measure, rule};
+use crate::check::rule::{Measure, nan_max};
 use crate::engine::Device;
 use crate::failure::Stage;
 use crate::model::Card;
@@ -53,8 +53,9 @@ pub struct Record {
     #[serde(default)]
     pub details: Vec<String>,
     pub seconds: f64,
+    /// What was compared with eager Python, also where that failed.
     #[serde(default)]
-    pub metrics: Vec<Metric>,
+    pub metrics: Vec<Measure>,
     /// What the artifact was exported with: Python, torch and the class's package.
     #[serde(default)]
     pub versions: BTreeMap<String, String>,
@@ -75,33 +76,6 @@ pub struct About<'a> {
     pub device: Option<Device>,
     /// Of the artifact that was used; none where it could not be opened.
     pub manifest: Option<&'a Manifest>,
-}
-
-/// How an output agreed with its reference.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Metric {
-    pub situation: String,
-    pub output: String,
-    pub error: f64,
-    pub eager_error: f64,
-    pub limit: f64,
-    /// rms of the reference.
-    pub scale: f64,
-    pub max_abs: f64,
-    pub relative_l2: f64,
-    pub cosine: f64,
-}
-
-impl Metric {
-    /// The error as a share of what is allowed: 1 is the last that passes. Nothing allowed and nothing off is 0.
-    pub fn share(&self) -> f64 {
-        if self.error == 0.0 { 0.0 } else { self.error / self.limit }
-    }
-
-    /// Whether the rule would hold with the factor that every precision has by itself.
-    pub fn holds_without_debt(&self) -> bool {
-        self.error <= rule::K * self.eager_error + rule::FLOOR * self.scale
-    }
 }
 
 impl Record {
@@ -136,7 +110,7 @@ impl Record {
             reason,
             details,
             seconds: took.as_secs_f64(),
-            metrics: measures.iter().map(Metric::from).collect(),
+            metrics: measures.to_vec(),
             versions: manifest.map(|manifest| manifest.versions.clone()).unwrap_or_default(),
             host: Host::of(device),
             commit: machine::commit().map(str::to_owned),
@@ -145,7 +119,7 @@ impl Record {
 
     /// The largest share of the allowed error that any output took; none where nothing was compared.
     pub fn share(&self) -> Option<f64> {
-        self.metrics.iter().map(Metric::share).reduce(|a, b| if a.is_nan() || a > b { a } else { b })
+        self.metrics.iter().map(|metric| metric.agreement.share()).reduce(nan_max)
     }
 
     /// Whether a model ran: the mock engine proves nothing.
@@ -162,23 +136,6 @@ impl Record {
             "status": "passed", "stage": null, "reason": null, "seconds": 0.0,
         }))
         .unwrap()
-    }
-}
-
-impl From<&Measure> for Metric {
-    fn from(measure: &Measure) -> Self {
-        let agreement = &measure.agreement;
-        Self {
-            situation: measure.situation.clone(),
-            output: measure.output.clone(),
-            error: agreement.error,
-            eager_error: agreement.eager_error,
-            limit: agreement.limit,
-            scale: agreement.scale,
-            max_abs: agreement.max_abs,
-            relative_l2: agreement.relative_l2,
-            cosine: agreement.cosine,
-        }
     }
 }
 
