@@ -14,12 +14,13 @@ use crate::task::Contract;
 use crate::verdict::Outcome;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// One line of the store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
-    /// Identifies the run; `HF_CONFORMANCE_RUN`, or the process's own number.
+    /// Identifies the run, see [`run`].
     pub run: String,
     /// When the check ended, in UTC.
     pub time: String,
@@ -92,7 +93,7 @@ impl Record {
             Outcome::NotRun { reason } => ("not-run", None, Some(reason.clone()), Vec::new()),
         };
         Self {
-            run: run(),
+            run: run().to_owned(),
             time: jiff::Timestamp::now().to_string(),
             model: card.name.to_owned(),
             family: card.family.to_owned(),
@@ -139,6 +140,10 @@ impl Record {
     }
 }
 
-fn run() -> String {
-    std::env::var("HF_CONFORMANCE_RUN").unwrap_or_else(|_| format!("process-{}", std::process::id()))
+/// What all results of this process are filed under: `HF_CONFORMANCE_RUN`, where another process began the run, else its
+/// first millisecond and the process's number, so that no two runs share it when their files are merged.
+pub fn run() -> &'static str {
+    static RUN: OnceLock<String> = OnceLock::new();
+    let own = || format!("{}-{}", jiff::Timestamp::now().as_millisecond(), std::process::id());
+    RUN.get_or_init(|| std::env::var("HF_CONFORMANCE_RUN").unwrap_or_else(|_| own()))
 }
