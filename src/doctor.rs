@@ -236,12 +236,13 @@ fn orphans(root: &Path, names: &BTreeSet<&str>) -> Vec<String> {
 fn results() -> Finding {
     let path = report::path();
     match report::lines::<Record>(&path) {
-        Ok(lines) if lines.unreadable > 0 => {
-            let said =
-                format!("{} outcomes, {} unreadable lines (left out)", lines.read.len(), lines.unreadable);
-            Finding::new("results", said, State::Note(None))
+        Ok(lines) => {
+            let said = format!("{} outcomes", lines.read.len());
+            match lines.complaint() {
+                Some(complaint) => Finding::new("results", format!("{said}; {complaint}"), State::Note(None)),
+                None => Finding::new("results", said, State::Good),
+            }
         }
-        Ok(lines) => Finding::new("results", format!("{} outcomes", lines.read.len()), State::Good),
         Err(error) => Finding::new(
             "results",
             format!("{}: {error}", path.display()),

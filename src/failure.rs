@@ -1,5 +1,6 @@
 //! What can go wrong between a spec entry and a verdict, told by the stage at which it did.
 
+use crate::check::rule::Measure;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -43,12 +44,14 @@ pub struct Failure {
     pub message: String,
     /// Further lines: worst elements, the first differing layer, the next step.
     pub details: Vec<String>,
+    /// What was compared by then, the outputs that are off among it.
+    pub measures: Vec<Measure>,
 }
 
 impl Failure {
     /// A failure at `stage`, in one line.
     pub fn new(stage: Stage, message: impl Into<String>) -> Self {
-        Self { stage, message: message.into(), details: Vec::new() }
+        Self { stage, message: message.into(), details: Vec::new(), measures: Vec::new() }
     }
 
     /// The same failure with one more line of help.

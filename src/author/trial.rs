@@ -179,8 +179,8 @@ fn all(failures: BTreeMap<Check, Failure>) -> Failure {
     let mut failures = failures.into_iter();
     let (check, first) = failures.next().expect("some check failed");
     let others = failures.map(|(check, failure)| format!("{}: {}", check.name(), failure.message));
-    let details = first.details.into_iter().take(4).chain(others).collect();
-    Failure { stage: first.stage, message: format!("{}: {}", check.name(), first.message), details }
+    let details = first.details.iter().take(4).cloned().chain(others).collect();
+    Failure { message: format!("{}: {}", check.name(), first.message), details, ..first }
 }
 
 fn name(tried: &Tried) -> &str {

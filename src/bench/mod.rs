@@ -15,6 +15,7 @@ use crate::engine::{Device, Engine, Tensor};
 use crate::failure::Failure;
 use crate::model::{Card, Subject};
 use crate::report::machine::{Host, commit};
+use crate::report::run;
 use crate::report::speed::{Batch, Side, Speed};
 use crate::spec::Axis;
 use crate::task::Dtype;
@@ -30,9 +31,7 @@ pub(crate) type Pick = (usize, usize, Vec<usize>);
 
 /// Where measurements are taken.
 #[derive(Clone, Copy)]
-pub struct Place<'a> {
-    /// Identifies the run.
-    pub run: &'a str,
+pub struct Place {
     pub engine: &'static dyn Engine,
     pub device: Device,
 }
@@ -83,7 +82,7 @@ pub fn measure(
     other.peak_mib = python.peak()?;
     let manifest = &artifact.manifest;
     Ok(Speed {
-        run: place.run.to_owned(),
+        run: run().to_owned(),
         time: jiff::Timestamp::now().to_string(),
         model: card.name.to_owned(),
         family: card.family.to_owned(),

@@ -2,7 +2,6 @@
 
 use super::bench::{Bench, Claim, Findings, dims_of, row_of};
 use crate::spec::Check;
-use crate::task::Dtype;
 
 /// Runs every row of the traced case alone and holds it against its row of the batch's references.
 pub fn check(bench: &Bench) -> Findings {
@@ -24,20 +23,12 @@ pub fn check(bench: &Bench) -> Findings {
             .map(|(port, tensor)| row_of(tensor, port.shape, &followers, row))
             .collect();
         let returned = bench.run(&alone)?;
-        for (port, x) in bench.card.outputs.iter().zip(&returned.outputs) {
-            let (e, r) = bench.references("traced", Dtype::Float32, &port.name)?;
-            let [e, r] = [e, r].map(|reference| row_of(&reference, port.shape, &followers, row));
-            let claim = Claim {
-                check: Check::BatchInvariant,
-                situation: format!("row {row} alone"),
-                output: &port.name,
-                x,
-                e: &e,
-                r: &r,
-                precision: Dtype::Float32,
-            };
-            measures.push(bench.judge(&claim, |_| true)?);
-        }
+        let claim = Claim {
+            situation: format!("row {row} alone"),
+            part: &|port, reference| row_of(&reference, port.shape, &followers, row),
+            ..Claim::whole(Check::BatchInvariant, "traced")
+        };
+        measures.extend(bench.hold(&claim, bench.card.outputs.iter().zip(&returned.outputs))?);
     }
     Ok(measures)
 }

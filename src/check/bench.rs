@@ -1,12 +1,12 @@
 //! The bench a model is put on: its artifact, its loaded program, and how outputs are held against references.
 
-use super::rule::{self, Agreement};
+use super::rule::{self, Agreement, Measure};
 use crate::artifact::Artifact;
 use crate::engine::{Device, Engine, Program, Tensor};
 use crate::failure::{Failure, Stage};
 use crate::model::Card;
 use crate::spec::{Axis, Check};
-use crate::task::{Contract, Dim, Dtype, Fill, Input};
+use crate::task::{Contract, Dim, Dtype, Fill, Input, Output};
 
 /// A model ready to be checked.
 #[derive(Clone, Copy)]
@@ -19,30 +19,36 @@ pub struct Bench<'a> {
     pub device: Device,
 }
 
-/// The agreement of one output in one situation, for the results store.
-#[derive(Clone, Debug)]
-pub struct Measure {
-    /// The case, and what was done to it: `sequence`, `traced, row 1 alone`.
-    pub situation: String,
-    pub output: String,
-    pub agreement: Agreement,
-}
-
 /// What a check found out about a model that passed.
 pub type Findings = Result<Vec<Measure>, Failure>;
 
-/// An output to be held against its eager references.
+/// What returned outputs should equal: a case's eager outputs, or part of them.
 pub struct Claim<'a> {
     pub check: Check,
+    /// The case whose eager outputs are meant.
+    pub case: &'a str,
+    /// What was done to the case's inputs; its name where nothing was.
     pub situation: String,
-    pub output: &'a str,
-    /// What the engine returned.
-    pub x: &'a Tensor,
-    /// Eager, in the program's precision.
-    pub e: &'a Tensor,
-    /// Eager, in float64.
-    pub r: &'a Tensor,
+    /// Of the program.
     pub precision: Dtype,
+    /// The part of an eager output that the returned one stands for.
+    pub part: &'a dyn Fn(&Output, Tensor) -> Tensor,
+    /// Whether the element at that index counts.
+    pub keep: &'a dyn Fn(&Output, &[usize]) -> bool,
+}
+
+impl<'a> Claim<'a> {
+    /// Every element of a case's outputs, in float32.
+    pub fn whole(check: Check, case: &'a str) -> Self {
+        Self {
+            check,
+            case,
+            situation: case.to_owned(),
+            precision: Dtype::Float32,
+            part: &|_, reference| reference,
+            keep: &|_, _| true,
+        }
+    }
 }
 
 /// What a program returned for one set of inputs.
@@ -108,21 +114,7 @@ impl<'a> Bench<'a> {
 
     /// Holds what a program returned for a case against its references.
     pub fn judge_case(&self, check: Check, case: &str, returned: &Returned) -> Findings {
-        let judged = self.card.outputs.iter().zip(&returned.outputs).map(|(port, x)| {
-            let (e, r) = self.references(case, Dtype::Float32, &port.name)?;
-            let claim = Claim {
-                check,
-                situation: case.to_owned(),
-                output: &port.name,
-                x,
-                e: &e,
-                r: &r,
-                precision: Dtype::Float32,
-            };
-            self.judge(&claim, |_| true)
-        });
-        let judged: Findings = judged.collect();
-        match (judged, case) {
+        match (self.hold(&Claim::whole(check, case), self.card.outputs.iter().zip(&returned.outputs)), case) {
             (Err(failure), "traced") if failure.stage == Stage::Compare => {
                 Err(failure.with(self.first_differing_layer(returned)?))
             }
@@ -130,32 +122,60 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// Applies the numerical rule to the elements that `keep` accepts.
-    pub fn judge(&self, claim: &Claim, keep: impl Fn(&[usize]) -> bool) -> Result<Measure, Failure> {
-        let Claim { situation, output, x, e, r, .. } = claim;
-        if x.shape() != r.shape() {
-            let shapes = format!("is {:?}, the reference {:?}", x.shape(), r.shape());
-            return Err(Failure::new(Stage::Compare, format!("{output} ({situation}) {shapes}")));
+    /// Holds every output against its references. A failure is the first output's that is off, and has the measures of
+    /// all that could be compared.
+    pub fn hold<'b>(
+        &self,
+        claim: &Claim,
+        outputs: impl IntoIterator<Item = (&'b Output, &'b Tensor)>,
+    ) -> Findings {
+        let (mut measures, mut first) = (Vec::new(), None);
+        for (port, x) in outputs {
+            let (measure, judged) = self.judge(claim, port, x)?;
+            measures.extend(measure);
+            first = first.or(judged.err());
         }
-        let k = self.k(claim);
-        let agreement = rule::judge(x, e, r, k, keep);
-        if agreement.count == 0 {
-            let nothing = format!("{output} ({situation}): no element is left to compare");
-            return Err(Failure::new(Stage::Compare, nothing));
-        }
-        if agreement.eager_error > rule::soundness(claim.precision) * agreement.scale {
-            return Err(unsound(claim, &agreement));
-        }
-        match agreement.holds() {
-            true => Ok(Measure { situation: situation.clone(), output: (*output).to_owned(), agreement }),
-            false => Err(disagreement(claim, k, &agreement)),
+        match first {
+            Some(failure) => Err(Failure { measures, ..failure }),
+            None => Ok(measures),
         }
     }
 
-    /// The rule's factor for a claim: everybody's, or the entry's debt.
-    fn k(&self, claim: &Claim) -> f64 {
+    /// Applies the numerical rule to one output: what was measured, if anything, and whether it holds.
+    fn judge(
+        &self,
+        claim: &Claim,
+        port: &Output,
+        x: &Tensor,
+    ) -> Result<(Option<Measure>, Result<(), Failure>), Failure> {
+        let (e, r) = self.references(claim.case, claim.precision, &port.name)?;
+        let [e, r] = [e, r].map(|reference| (claim.part)(port, reference));
+        let named = format!("{} ({})", port.name, claim.situation);
+        if x.shape() != r.shape() {
+            let shapes = format!("{named} is {:?}, the reference {:?}", x.shape(), r.shape());
+            return Ok((None, Err(Failure::new(Stage::Compare, shapes))));
+        }
+        let k = self.k(claim, port);
+        let agreement = rule::judge(x, &e, &r, k, |index| (claim.keep)(port, index));
+        if agreement.count == 0 {
+            let nothing = format!("{named}: no element is left to compare");
+            return Ok((None, Err(Failure::new(Stage::Compare, nothing))));
+        }
+        let judged = if agreement.eager_error > rule::soundness(claim.precision) * agreement.scale {
+            Err(unsound(&named, claim.precision, &agreement))
+        } else if agreement.holds() {
+            Ok(())
+        } else {
+            Err(disagreement(&named, &port.name, k, &agreement))
+        };
+        let (situation, output) = (claim.situation.clone(), port.name.to_string());
+        Ok((Some(Measure { situation, output, agreement }), judged))
+    }
+
+    /// The rule's factor for an output: everybody's, or the entry's debt.
+    fn k(&self, claim: &Claim, port: &Output) -> f64 {
         let debt = self.card.tolerance.iter().find(|debt| {
-            debt.check == claim.check && debt.output.as_ref().is_none_or(|output| output == claim.output)
+            debt.check == claim.check && debt.output.as_ref().is_none_or(|output| *output == port.name)
         });
         debt.map_or(rule::K, |debt| debt.k)
     }
@@ -190,22 +210,17 @@ pub fn row_of(tensor: &Tensor, shape: &[Dim], followers: &[(&str, usize)], row: 
     })
 }
 
-fn unsound(claim: &Claim, agreement: &Agreement) -> Failure {
-    let Claim { situation, output, precision, .. } = claim;
-    let (share, most) = (agreement.eager_error / agreement.scale, rule::soundness(*precision));
+fn unsound(named: &str, precision: Dtype, agreement: &Agreement) -> Failure {
+    let (share, most) = (agreement.eager_error / agreement.scale, rule::soundness(precision));
     let eager = format!("eager {} itself is off by {share:.1e} of the output's size", precision.name());
-    Failure::new(
-        Stage::Compare,
-        format!("{output} ({situation}): {eager}, more than {most:.0e}: no yardstick"),
-    )
-    .with("give the entry a better-conditioned config, or look for precision lost inside the model")
+    Failure::new(Stage::Compare, format!("{named}: {eager}, more than {most:.0e}: no yardstick"))
+        .with("give the entry a better-conditioned config, or look for precision lost inside the model")
 }
 
-fn disagreement(claim: &Claim, k: f64, agreement: &Agreement) -> Failure {
-    let Claim { situation, output, .. } = claim;
+fn disagreement(named: &str, output: &str, k: f64, agreement: &Agreement) -> Failure {
     let Agreement { error, eager_error, limit, max_abs, relative_l2, cosine, .. } = agreement;
     let message = format!(
-        "{output} ({situation}) is off by {error:.2e} rmse; allowed {limit:.2e} = {k} × eager's {eager_error:.2e} + floor"
+        "{named} is off by {error:.2e} rmse; allowed {limit:.2e} = {k} × eager's {eager_error:.2e} + floor"
     );
     let figures = format!("max abs {max_abs:.2e}, relative L2 {relative_l2:.2e}, cosine {cosine:.9}");
     let failure = Failure::new(Stage::Compare, message).with(figures);

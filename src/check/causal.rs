@@ -4,7 +4,7 @@ use super::bench::{Bench, Claim, Findings, dims_of};
 use crate::engine::Tensor;
 use crate::failure::{Failure, Stage};
 use crate::spec::Check;
-use crate::task::{Dim, Dtype};
+use crate::task::{Dim, Output};
 
 /// Changes the last real token of every row and holds all earlier positions against their references;
 /// the changed position itself must react.
@@ -27,39 +27,35 @@ pub fn check(bench: &Bench) -> Findings {
     let [row_dim, token_dim] = port.shape else {
         return Err(Failure::new(Stage::Compare, format!("{} has no rows of tokens", port.name)));
     };
-    let mut measures = Vec::new();
-    for ((output, old), x) in bench.card.outputs.iter().zip(&before.outputs).zip(&after.outputs) {
-        let (Some(row), Some(token)) = (place(output.shape, row_dim), place(output.shape, token_dim)) else {
-            continue;
-        };
-        let (e, r) = bench.references("traced", Dtype::Float32, &output.name)?;
-        let claim = Claim {
-            check: Check::Causal,
-            situation: "before a changed token".to_owned(),
-            output: &output.name,
-            x,
-            e: &e,
-            r: &r,
-            precision: Dtype::Float32,
-        };
-        // A padding position may look anywhere: nothing of it is ever used.
-        let earlier = |index: &[usize]| index[token] < ends[index[row]] && real(index[row], index[token]);
-        measures.push(bench.judge(&claim, earlier)?);
+    let along = |output: &Output| place(output.shape, row_dim).zip(place(output.shape, token_dim));
+    // A padding position may look anywhere: nothing of it is ever used.
+    let earlier = |output: &Output, index: &[usize]| {
+        along(output)
+            .is_some_and(|(row, token)| index[token] < ends[index[row]] && real(index[row], index[token]))
+    };
+    let claim = Claim {
+        situation: "before a changed token".to_owned(),
+        keep: &earlier,
+        ..Claim::whole(Check::Causal, "traced")
+    };
+    let following = || bench.card.outputs.iter().enumerate().filter(|(_, output)| along(output).is_some());
+    let measures = bench.hold(&claim, following().map(|(place, output)| (output, &after.outputs[place])))?;
+    if measures.is_empty() {
+        let none = format!("no output follows the positions of {}", port.name);
+        return Err(Failure::new(Stage::Compare, none));
+    }
+    for (place, output) in following() {
+        let Some((row, token)) = along(output) else { continue };
         for (position, &end) in ends.iter().enumerate() {
             let at = |tensor: &Tensor| tensor.select(row, &[position]).select(token, &[end]);
-            if at(old).same_bits(&at(x)) {
+            if at(&before.outputs[place]).same_bits(&at(&after.outputs[place])) {
                 let still =
                     format!("{} at row {position}, position {end} ignores its own token", output.name);
                 return Err(Failure::new(Stage::Compare, still));
             }
         }
     }
-    match measures.is_empty() {
-        true => {
-            Err(Failure::new(Stage::Compare, format!("no output follows the positions of {}", port.name)))
-        }
-        false => Ok(measures),
-    }
+    Ok(measures)
 }
 
 fn place(shape: &[Dim], dim: &Dim) -> Option<usize> {

@@ -23,7 +23,8 @@ mod session;
 #[cfg(test)]
 mod tests;
 
-pub use bench::{Bench, Findings, Measure};
+pub use bench::{Bench, Findings};
+pub use rule::Measure;
 pub use session::{Session, Settings};
 
 use crate::engine::{Mock, Tensor};
@@ -140,11 +141,14 @@ fn verdict(check: Check, card: &Card<'static>, contract: &Contract) -> Verdict {
     Verdict(outcome)
 }
 
-/// What a check's findings come to.
+/// What a check's findings come to; what was measured is there for a failure too.
 pub fn outcome(findings: Findings) -> (Outcome, Vec<Measure>) {
     match findings {
         Ok(measures) => (Outcome::Passed, measures),
-        Err(failure) => (Outcome::Failed(failure), Vec::new()),
+        Err(mut failure) => {
+            let measures = std::mem::take(&mut failure.measures);
+            (Outcome::Failed(failure), measures)
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use super::bench::{Bench, Claim, Findings, dims_of};
 use crate::engine::Tensor;
 use crate::spec::Check;
-use crate::task::{Dim, Dtype, Fill, Input, Output};
+use crate::task::{Dim, Fill, Input, Output};
 
 /// Padding added to every row.
 const EXTRA: usize = 3;
@@ -37,24 +37,19 @@ fn pad(bench: &Bench, mask_position: usize, mask_port: &Input, axis: &str) -> Fi
         })
         .collect();
     let returned = bench.run(&padded)?;
-    let judged = bench.card.outputs.iter().zip(&returned.outputs).map(|(port, x)| {
-        let (e, r) = bench.references("traced", Dtype::Float32, &port.name)?;
-        let x = dims_of(port.shape, axis).into_iter().fold(x.clone(), |x, dim| {
+    let unpadded = bench.card.outputs.iter().zip(returned.outputs).map(|(port, x)| {
+        dims_of(port.shape, axis).into_iter().fold(x, |x, dim| {
             let length = x.shape()[dim].saturating_sub(EXTRA);
             x.select(dim, &(before..before + length).collect::<Vec<_>>())
-        });
-        let claim = Claim {
-            check: Check::PaddingInvariant,
-            situation: format!("{EXTRA} more padding positions along {axis}"),
-            output: &port.name,
-            x: &x,
-            e: &e,
-            r: &r,
-            precision: Dtype::Float32,
-        };
-        bench.judge(&claim, |index| is_real(mask, mask_port, port, index))
+        })
     });
-    judged.collect()
+    let unpadded: Vec<Tensor> = unpadded.collect();
+    let claim = Claim {
+        situation: format!("{EXTRA} more padding positions along {axis}"),
+        keep: &|port, index| is_real(mask, mask_port, port, index),
+        ..Claim::whole(Check::PaddingInvariant, "traced")
+    };
+    bench.hold(&claim, bench.card.outputs.iter().zip(&unpadded))
 }
 
 /// Whether some row of the mask begins with padding.

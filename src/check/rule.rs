@@ -8,6 +8,7 @@
 
 use crate::engine::Tensor;
 use crate::task::Dtype;
+use serde::{Deserialize, Serialize};
 
 /// Factor on eager's own error, in every precision: half programs repeat eager's half kernels, so they get no
 /// more room than float32 ones.
@@ -26,41 +27,98 @@ pub fn soundness(dtype: Dtype) -> f64 {
     }
 }
 
+/// How one output agreed with its reference in one situation, as the results store keeps it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measure {
+    /// The case, or what was done to the traced one: `sequence`, `row 1 alone`.
+    pub situation: String,
+    pub output: String,
+    #[serde(flatten)]
+    pub agreement: Agreement,
+}
+
 /// How an output agrees with its reference.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Agreement {
     /// rmse(x, r).
+    #[serde(with = "figure")]
     pub error: f64,
     /// rmse(e, r).
+    #[serde(with = "figure")]
     pub eager_error: f64,
     /// k · rmse(e, r) + floor.
+    #[serde(with = "figure")]
     pub limit: f64,
     /// rms(r).
+    #[serde(with = "figure")]
     pub scale: f64,
     /// Largest |x − r|.
+    #[serde(with = "figure")]
     pub max_abs: f64,
     /// ‖x − r‖ / ‖r‖.
+    #[serde(with = "figure")]
     pub relative_l2: f64,
     /// x·r / (‖x‖ ‖r‖).
+    #[serde(with = "figure")]
     pub cosine: f64,
-    /// Values compared.
+    /// Values compared; 0 in results from before it was kept.
+    #[serde(default)]
     pub count: usize,
     /// The largest differences, worst first.
+    #[serde(default)]
     pub worst: Vec<Difference>,
 }
 
 /// One element that is off.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Difference {
     pub index: Vec<usize>,
+    #[serde(with = "figure")]
     pub got: f64,
+    #[serde(with = "figure")]
     pub expected: f64,
+}
+
+/// A figure in JSON, which has no words for what is not a number or beyond all numbers: those are text there.
+mod figure {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(f64),
+        Text(String),
+    }
+
+    pub fn serialize<S: Serializer>(figure: &f64, to: S) -> Result<S::Ok, S::Error> {
+        match figure.is_finite() {
+            true => to.serialize_f64(*figure),
+            false => to.collect_str(figure),
+        }
+    }
+
+    pub fn deserialize<'a, D: Deserializer<'a>>(from: D) -> Result<f64, D::Error> {
+        match Written::deserialize(from)? {
+            Written::Number(figure) => Ok(figure),
+            Written::Text(text) => text.parse().map_err(D::Error::custom),
+        }
+    }
 }
 
 impl Agreement {
     /// Whether the rule holds. Not-a-number never does, nor an error beyond what numbers can hold.
     pub fn holds(&self) -> bool {
         self.error <= self.limit && self.error.is_finite()
+    }
+
+    /// The error as a share of what is allowed: 1 is the last that passes. Nothing allowed and nothing off is 0.
+    pub fn share(&self) -> f64 {
+        if self.error == 0.0 { 0.0 } else { self.error / self.limit }
+    }
+
+    /// Whether the rule would hold with the factor that every precision has by itself.
+    pub fn holds_without_debt(&self) -> bool {
+        self.error <= K * self.eager_error + FLOOR * self.scale
     }
 }
 
@@ -93,7 +151,7 @@ pub fn judge(x: &Tensor, e: &Tensor, r: &Tensor, k: f64, keep: impl Fn(&[usize])
 }
 
 /// The larger one; not-a-number wins.
-fn nan_max(a: f64, b: f64) -> f64 {
+pub fn nan_max(a: f64, b: f64) -> f64 {
     if a.is_nan() || b.is_nan() { f64::NAN } else { a.max(b) }
 }
 
@@ -156,6 +214,20 @@ mod tests {
         let agreement = rule(&[1.5, f64::NAN], &[1.0, 2.0], &[1.0, 2.0]);
         assert!(!agreement.holds());
         assert_eq!(agreement.worst[0].index, [1]);
+    }
+
+    #[test]
+    fn figures_that_json_has_no_words_for_come_back_as_they_were() {
+        let agreement = rule(&[f64::NAN, f64::INFINITY], &[1.0, 2.0], &[1.0, 2.0]);
+        let measure = Measure { situation: "traced".to_owned(), output: "logits".to_owned(), agreement };
+        let written = serde_json::to_string(&measure).unwrap();
+        let read: Measure = serde_json::from_str(&written).unwrap();
+        assert!(read.agreement.error.is_nan() && read.agreement.worst[0].got.is_nan(), "{written}");
+        assert_eq!(
+            (read.agreement.worst[1].got, &read.agreement.worst[1].index[..]),
+            (f64::INFINITY, &[1][..])
+        );
+        assert_eq!(serde_json::to_string(&read).unwrap(), written);
     }
 
     #[test]

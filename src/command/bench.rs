@@ -30,8 +30,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     println!("device {explained}");
     export::artifacts(&spec, &entries, false)?;
-    let run = format!("{}-{}", jiff::Timestamp::now().as_second(), std::process::id());
-    let place = Place { run: &run, engine, device };
+    let place = Place { engine, device };
     let bar = bar("measuring", entries.len());
     // Each package of classes has a process of its own.
     let mut pythons: BTreeMap<&str, Python> = BTreeMap::new();

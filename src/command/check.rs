@@ -9,6 +9,7 @@ use hf_conformance::artifact;
 use hf_conformance::check::{self, Session};
 use hf_conformance::engine::{self, Engine};
 use hf_conformance::model::Subject;
+use hf_conformance::report::cost::{self, Step};
 use hf_conformance::report::{self, Record};
 use hf_conformance::spec::{Check, Entry, Spec};
 use std::process::ExitCode;
@@ -19,8 +20,6 @@ use std::time::Instant;
 pub fn run(options: &Options) -> Result<ExitCode> {
     let spec = spec()?;
     let round = Round::begin(&spec, options)?;
-    // SAFETY: no other thread runs yet.
-    unsafe { std::env::set_var("HF_CONFORMANCE_RUN", &round.run) };
     let mut models: Vec<(&Entry, Vec<Check>)> = Vec::new();
     for &(entry, check) in &round.planned {
         match models.last_mut() {
@@ -28,7 +27,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
             _ => models.push((entry, vec![check])),
         }
     }
-    let bar = round.bar();
+    let (bar, checking) = (round.bar(), Instant::now());
     let (waiting, engine) = (Mutex::new(models.into_iter()), engine::real());
     let work = || -> Result<()> {
         loop {
@@ -44,6 +43,7 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         threads.into_iter().try_for_each(|thread| thread.join().unwrap_or(Ok(())))
     })?;
     bar.finish_and_clear();
+    cost::keep(Step::Check, round.models(), checking.elapsed())?;
     round.end(None)
 }
 

@@ -5,11 +5,12 @@ use anyhow::Result;
 use clap::Args;
 use hf_conformance::artifact;
 use hf_conformance::export::{self, Exported, Order, Plan, Progress};
+use hf_conformance::report::cost::{self, Step};
 use hf_conformance::spec::{Entry, Spec};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::cell::OnceCell;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[derive(Args)]
 pub struct Arguments {
@@ -39,9 +40,11 @@ pub fn artifacts(spec: &Spec, entries: &[&Entry], force: bool) -> Result<Vec<Exp
 /// Carries out orders under a progress bar; failures are printed as they come.
 pub fn carry_out(spec: &Spec, orders: Vec<Order>, force: bool) -> Result<Vec<Exported>> {
     let plan = Plan { spec, orders, force, root: artifact::root() };
-    let bar = Bar::default();
+    let (bar, started) = (Bar::default(), Instant::now());
     let exported = export::export(&plan, &bar).map_err(|failure| failed(&failure))?;
     bar.end();
+    let made = exported.iter().filter(|one| matches!(one.outcome, Ok(Some(_)))).count();
+    cost::keep(Step::Export, made, started.elapsed())?;
     Ok(exported)
 }
 

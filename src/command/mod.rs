@@ -28,9 +28,11 @@ use anyhow::{Result, bail};
 use comfy_table::{CellAlignment, Table, presets};
 use hf_conformance::codegen;
 use hf_conformance::failure::Failure;
+use hf_conformance::report::cost::{self, Step};
 use hf_conformance::spec::{self, Spec};
 use std::io::Write;
 use std::path::Path;
+use std::time::Instant;
 
 /// The checked spec of the working directory's project.
 pub fn spec() -> Result<Spec> {
@@ -44,7 +46,9 @@ pub fn spec() -> Result<Spec> {
 
 /// Brings `generated/` in step with the spec, as the next build would.
 pub fn regenerate(spec: &Spec) -> Result<()> {
-    Ok(codegen::sync(&codegen::plan(spec), Path::new("generated"))?)
+    let started = Instant::now();
+    codegen::sync(&codegen::plan(spec), Path::new("generated"))?;
+    Ok(cost::keep(Step::Generate, spec.entries.len(), started.elapsed())?)
 }
 
 /// A table without lines; all columns but the first are aligned to the right.

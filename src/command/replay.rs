@@ -4,6 +4,7 @@ use super::{select::select, spec};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use hf_conformance::artifact;
+use hf_conformance::check::rule;
 use hf_conformance::export::environment::Environment;
 use hf_conformance::export::unpack;
 use std::process::{Command, ExitCode};
@@ -26,6 +27,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let status = Command::new(environment.python())
         .args(["-m", "exporter.replay"])
         .arg(artifact::root().join(entry.name.as_str()))
+        .args([rule::K, rule::FLOOR].map(|figure| figure.to_string()))
         .env("PYTHONPATH", package.path())
         .status()
         .with_context(|| format!("starting {}", environment.python().display()))?;

@@ -1,10 +1,11 @@
-//! `results`: what the results store holds.
+//! `results`: what the results store holds, and what the suite itself cost.
 
 use super::{show, stored, table};
 use anyhow::Result;
 use clap::Args;
-use hf_conformance::report::Record;
+use hf_conformance::report::cost::{self, Cost, Summary, summaries};
 use hf_conformance::report::runs::{Run, runs};
+use hf_conformance::report::{self, Record};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -31,12 +32,15 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     match (arguments.json, arguments.last) {
         (true, _) => {
             for record in &records {
-                show(serde_json::to_string(record)?)?;
+                show(report::line(record)?)?;
             }
         }
         (false, true) => show(checks(&records))?,
         (false, false) if runs.is_empty() => println!("no results yet; make some: just test"),
-        (false, false) => show(history(&runs))?,
+        (false, false) => {
+            show(history(&runs))?;
+            show(costs(&stored::beside(&arguments.files, cost::path)?))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -60,6 +64,23 @@ fn history(runs: &[Run]) -> String {
         ]);
     }
     rows.to_string()
+}
+
+/// What every step of the suite cost, in all the files' runs.
+fn costs(costs: &[Cost]) -> String {
+    let mut rows = table(["step", "last time", "models", "seconds", "largest", "seconds", "ms a model"]);
+    for Summary { step, last, largest } in summaries(costs) {
+        rows.add_row([
+            step.to_string(),
+            last.time.get(..19).unwrap_or(&last.time).to_owned(),
+            last.models.to_string(),
+            format!("{:.1}", last.seconds),
+            largest.models.to_string(),
+            format!("{:.1}", largest.seconds),
+            format!("{:.1}", 1e3 * largest.seconds / largest.models as f64),
+        ]);
+    }
+    if rows.is_empty() { String::new() } else { format!("\n{rows}") }
 }
 
 fn checks(records: &[Record]) -> String {

@@ -10,7 +10,7 @@ use clap::Args;
 use comfy_table::CellAlignment;
 use hf_conformance::engine::{self, Device};
 use hf_conformance::report::junit::{self, Planned};
-use hf_conformance::report::{self, Metric, Record, github};
+use hf_conformance::report::{self, Record, github};
 use hf_conformance::spec::{Check, Entry, Spec};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::{BTreeMap, BTreeSet};
@@ -35,8 +35,6 @@ pub struct Options {
 
 /// Models and checks of one run, their artifacts made.
 pub struct Round<'a> {
-    /// Identifies the run in the results store.
-    pub run: String,
     pub device: Device,
     /// Every check that is due.
     pub planned: Vec<(&'a Entry, Check)>,
@@ -83,9 +81,7 @@ impl<'a> Round<'a> {
             .flat_map(|entry| checks.iter().map(move |check| (*entry, *check)))
             .filter(|(entry, check)| check.omitted(entry).is_none())
             .collect();
-        let run = format!("{}-{}", jiff::Timestamp::now().as_second(), std::process::id());
         Ok(Self {
-            run,
             device,
             planned,
             entries,
@@ -104,10 +100,15 @@ impl<'a> Round<'a> {
             && self.broken.is_empty()
     }
 
+    /// How many models have checks that are due.
+    pub fn models(&self) -> usize {
+        self.planned.chunk_by(|(a, _), (b, _)| std::ptr::eq(*a, *b)).count()
+    }
+
     /// What the checks of this round have left so far.
     pub fn records(&self) -> std::io::Result<Vec<Record>> {
         let since = report::read_since(self.place)?;
-        Ok(since.into_iter().filter(|record| record.run == self.run).collect())
+        Ok(since.into_iter().filter(|record| record.run == report::run()).collect())
     }
 
     /// A progress bar over the planned checks.
@@ -190,7 +191,7 @@ impl<'a> Round<'a> {
                     .flat_map(|record| &record.metrics)
                     .filter(|metric| debt.output.is_none_or(|output| output == metric.output))
                     .peekable();
-                if metrics.peek().is_some() && metrics.all(Metric::holds_without_debt) {
+                if metrics.peek().is_some() && metrics.all(|metric| metric.agreement.holds_without_debt()) {
                     let (check, k) = (debt.check.name(), debt.k);
                     println!(
                         "\n{} passes {check} without its looser tolerance; take out of {}:",

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use hf_conformance::report::{self, Record, merged};
 use hf_conformance::spec::{Entry, Spec};
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -10,19 +11,30 @@ use std::path::PathBuf;
 pub fn read(files: &[PathBuf]) -> Result<Vec<Record>> {
     let own = [report::path()];
     let files = if files.is_empty() { own.as_slice() } else { files };
-    let mut records = Vec::new();
+    Ok(merged(read_all(files)?))
+}
+
+/// What lies beside each of `files`, or beside the results store where none are named, under the name that `of` has there.
+pub fn beside<T: DeserializeOwned>(files: &[PathBuf], of: impl Fn() -> PathBuf) -> Result<Vec<T>> {
+    let name = of().file_name().map(ToOwned::to_owned).unwrap_or_default();
+    let others: Vec<PathBuf> = match files.is_empty() {
+        true => vec![of()],
+        false => files.iter().map(|file| file.with_file_name(&name)).collect(),
+    };
+    read_all(&others)
+}
+
+/// Every line of `files`; what could not be read is told on stderr.
+fn read_all<T: DeserializeOwned>(files: &[PathBuf]) -> Result<Vec<T>> {
+    let mut read = Vec::new();
     for file in files {
-        let lines = report::lines::<Record>(file).with_context(|| file.display().to_string())?;
-        if lines.unreadable > 0 {
-            eprintln!(
-                "{}: {} line(s) left out: torn by a killed run, or of another version",
-                file.display(),
-                lines.unreadable
-            );
+        let lines = report::lines::<T>(file).with_context(|| file.display().to_string())?;
+        if let Some(complaint) = lines.complaint() {
+            eprintln!("{}: {complaint}", file.display());
         }
-        records.extend(lines.read);
+        read.extend(lines.read);
     }
-    Ok(merged(records))
+    Ok(read)
 }
 
 /// The records of entries as they stand: an outcome of an older entry proves nothing about this one.

@@ -1,39 +1,63 @@
 //! `test`: exports what changed, runs the generated tests on libtorch, ends with a summary.
 
 use super::round::{Options, Round};
-use super::spec;
+use super::{regenerate, spec};
 use anyhow::{Context, Result};
-use hf_conformance::spec::{Check, Entry};
+use hf_conformance::report;
+use hf_conformance::report::cost::{self, Step};
+use hf_conformance::spec::{Check, Entry, Spec};
+use serde::Deserialize;
 use std::io::Read;
 use std::process::{Command, ExitCode, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Runs the tests of the entries that the filters mean; a failure is exit code 1.
 pub fn run(options: &Options) -> Result<ExitCode> {
     let spec = spec()?;
-    // Compiling and exporting need nothing of each other. Whatever is wrong is said by the build that `suite` starts.
-    let mut ahead = cargo(&["--no-run"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .context("starting cargo test")?;
-    let round = Round::begin(&spec, options);
-    ahead.wait()?;
-    let round = round?;
-    let broke_off = if round.planned.is_empty() { None } else { suite(&round, round.is_whole(&spec))? };
+    regenerate(&spec)?;
+    // Compiling and exporting need nothing of each other.
+    let (round, built) = std::thread::scope(|scope| {
+        let built = scope.spawn(|| build(&spec));
+        (Round::begin(&spec, options), built.join())
+    });
+    let (round, built) = (round?, built.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+    let broke_off = match round.planned.is_empty() {
+        true => None,
+        false => built.map_or_else(|| suite(&round, round.is_whole(&spec)), |said| Ok(Some(said)))?,
+    };
     round.end(broke_off)
 }
 
-/// `cargo test` of the generated modules.
-fn cargo(arguments: &[&str]) -> Command {
-    let mut command = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
-    command.args(["test", "--quiet", "--features", "libtorch", "--test", "suite"]).args(arguments);
-    command
+/// Compiles the test target; what the compiler said if it failed.
+fn build(spec: &Spec) -> Result<Option<String>> {
+    #[derive(Deserialize)]
+    struct Message {
+        fresh: Option<bool>,
+    }
+    let started = Instant::now();
+    let mut command = cargo_test();
+    command.args(["--no-run", "--message-format", "json-render-diagnostics"]);
+    let output = command.stderr(Stdio::piped()).output().context("starting cargo test")?;
+    let said = |stream: &[u8]| String::from_utf8_lossy(stream).into_owned();
+    if !output.status.success() {
+        let errors = said(&output.stderr);
+        return Ok(Some(format!(
+            "{errors}\nthe tests were not compiled: cargo ended with {}",
+            output.status
+        )));
+    }
+    let messages = said(&output.stdout);
+    let mut messages = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
+    if messages.any(|message| message.fresh == Some(false)) {
+        cost::keep(Step::Build, spec.entries.len(), started.elapsed())?;
+    }
+    Ok(None)
 }
 
 /// Runs the test target on the planned checks; what it printed if it did not end well.
 fn suite(round: &Round, whole: bool) -> Result<Option<String>> {
-    let mut command = cargo(&["--"]);
+    let mut command = cargo_test();
+    command.arg("--");
     if !whole {
         // Exact names: `bert` must not run albert's tests.
         let name = |(entry, check): &(&Entry, Check)| {
@@ -41,8 +65,9 @@ fn suite(round: &Round, whole: bool) -> Result<Option<String>> {
         };
         command.arg("--exact").args(round.planned.iter().map(name));
     }
-    command.env("HF_CONFORMANCE_RUN", &round.run).env("HF_CONFORMANCE_DEVICE", round.device.to_string());
+    command.env("HF_CONFORMANCE_RUN", report::run()).env("HF_CONFORMANCE_DEVICE", round.device.to_string());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let started = Instant::now();
     let mut child = command.spawn().context("starting cargo test")?;
     let bar = round.bar();
     let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
@@ -56,8 +81,16 @@ fn suite(round: &Round, whole: bool) -> Result<Option<String>> {
         std::thread::sleep(Duration::from_millis(200));
     };
     bar.finish_and_clear();
+    cost::keep(Step::Test, round.models(), started.elapsed())?;
     let [output, errors] = [output, errors].map(|thread| thread.join().unwrap_or_default());
     Ok((!status.success()).then(|| format!("{output}{errors}\nthe test process ended with {status}")))
+}
+
+/// `cargo test` on the test target, as both its halves need it.
+fn cargo_test() -> Command {
+    let mut command = Command::new(std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
+    command.args(["test", "--quiet", "--features", "libtorch", "--test", "suite"]);
+    command
 }
 
 fn read_all(stream: Option<&mut impl Read>) -> String {

@@ -2,8 +2,9 @@
 //!
 //! In: the records before and after. Out: a [`Finding`] for everything that changed its meaning, the worst first.
 
+use super::Record;
 use super::matrix::latest;
-use super::{Metric, Record};
+use crate::check::rule::Measure;
 use std::fmt;
 
 /// Growth of the error, as a share of what is allowed, that is worth telling.
@@ -27,7 +28,7 @@ pub enum Change {
     Broken { stage: String, reason: String },
     /// Passed before, has no proof now: `not run`, `skipped`.
     Unproved { now: String },
-    /// Passes as before, with an error more than twice as large a share of what is allowed.
+    /// Passes or fails as before, with an error more than twice as large a share of what is allowed.
     Drifted { output: String, situation: String, before: f64, after: f64 },
     /// Failed before, passes now.
     Fixed,
@@ -97,7 +98,7 @@ fn changes(old: &Record, new: Option<&Record>) -> Vec<Change> {
     let unproved = |now: &str| vec![Change::Unproved { now: now.to_owned() }];
     match (old.status.as_str(), new.map(|new| (new.status.as_str(), new))) {
         ("passed", None) => unproved("not run"),
-        ("passed", Some(("passed", new))) => drifts(old, new),
+        ("passed", Some(("passed", new))) | ("failed", Some(("failed", new))) => drifts(old, new),
         ("passed", Some(("failed", new))) => vec![Change::Broken {
             stage: new.stage.map_or_else(String::new, |stage| stage.to_string()),
             reason: new.reason.clone().unwrap_or_default(),
@@ -110,10 +111,12 @@ fn changes(old: &Record, new: Option<&Record>) -> Vec<Change> {
 
 /// The outputs whose error grew.
 fn drifts(old: &Record, new: &Record) -> Vec<Change> {
-    let grown = |new: &Metric| {
-        let same = |old: &&Metric| old.output == new.output && old.situation == new.situation;
-        let (before, after) = (old.metrics.iter().find(same)?.share(), new.share());
-        (after > GROWTH * before.max(NOISE)).then(|| Change::Drifted {
+    let grown = |new: &Measure| {
+        let same = |old: &&Measure| old.output == new.output && old.situation == new.situation;
+        let (before, after) = (old.metrics.iter().find(same)?.agreement.share(), new.agreement.share());
+        // What was a number and is none any more has grown.
+        let more = after > GROWTH * before.max(NOISE) || (after.is_nan() && !before.is_nan());
+        more.then(|| Change::Drifted {
             output: new.output.clone(),
             situation: new.situation.clone(),
             before,
@@ -140,7 +143,8 @@ mod tests {
     #[test]
     fn a_planted_regression_is_found_among_what_stayed() {
         let old = ["bert", "t5", "vit", "clip"].map(|model| record(model, "passed", 0.3));
-        let failed = record("gpt2", "failed", 0.3);
+        let failed =
+            [record("gpt2", "failed", 3.0), record("whisper", "failed", 3.0), record("llava", "failed", 3.0)];
         let broken = Record {
             stage: Some(Stage::Compare),
             reason: Some("logits is off".to_owned()),
@@ -151,8 +155,10 @@ mod tests {
             record("t5", "passed", 0.7),
             record("vit", "passed", 0.5),
             record("gpt2", "passed", 0.3),
+            record("whisper", "failed", 7.0),
+            record("llava", "failed", 3.5),
         ];
-        let findings = compare(&[old.as_slice(), &[failed]].concat(), &new);
+        let findings = compare(&[old.as_slice(), &failed].concat(), &new);
         let told: Vec<String> =
             findings.iter().map(|finding| format!("{}: {finding}", finding.change.heading())).collect();
         assert_eq!(
@@ -161,10 +167,11 @@ mod tests {
                 "newly broken: bert · matches_reference · cpu · stage compare: logits is off",
                 "no longer proved: clip · matches_reference · cpu · not run",
                 "error grown more than 2×: t5 · matches_reference · cpu · logits (traced): 0.300 → 0.700 of what is allowed",
+                "error grown more than 2×: whisper · matches_reference · cpu · logits (traced): 3.000 → 7.000 of what is allowed",
                 "newly fixed: gpt2 · matches_reference · cpu",
             ]
         );
-        assert_eq!(findings.iter().filter(|finding| finding.change.is_worse()).count(), 3);
+        assert_eq!(findings.iter().filter(|finding| finding.change.is_worse()).count(), 4);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! word on each check counts; results of an older entry than the model's newest do not.
 
 use super::Record;
+use crate::check::rule::nan_max;
 use crate::failure::Stage;
 use crate::spec::Check;
 use serde::Serialize;
@@ -87,10 +88,16 @@ impl fmt::Display for Cell {
         if let Some(stage) = self.stage {
             write!(f, " at {stage}")?;
         }
-        match (self.state, self.share) {
-            (State::Passed | State::Skipped, Some(share)) => write!(f, " {share:.2}"),
-            _ => Ok(()),
-        }
+        self.figure().map_or(Ok(()), |figure| write!(f, " {figure}"))
+    }
+}
+
+impl Cell {
+    /// The largest error as a share of what is allowed, to be read: none where that is not what the state is about.
+    pub fn figure(&self) -> Option<String> {
+        let share =
+            self.share.filter(|_| self.state != State::Failed || self.stage == Some(Stage::Compare))?;
+        Some(if share < 100.0 { format!("{share:.2}") } else { format!("{share:.0e}") })
     }
 }
 
@@ -164,7 +171,7 @@ fn cell(records: &[&Record]) -> Cell {
         passed: of("passed").count(),
         failed,
         skipped,
-        share: records.iter().filter_map(|record| record.share()).reduce(f64::max),
+        share: records.iter().filter_map(|record| record.share()).reduce(nan_max),
     }
 }
 
@@ -200,6 +207,21 @@ mod tests {
             .into_iter()
             .chain([record("bert", "loads", "passed"), record("bert", "causal", "passed")]);
         assert_eq!(states(&Vec::from_iter(repaired))[0], "passed");
+    }
+
+    #[test]
+    fn a_failure_has_its_figure_and_one_that_is_no_number_is_the_largest() {
+        let off = |check: &str, error: &str| {
+            let metric = format!(
+                r#"{{"situation": "traced", "output": "logits", "error": {error}, "eager_error": 0.4, "limit": 1.0,
+                "scale": 1.0, "max_abs": 0.0, "relative_l2": 0.0, "cosine": 1.0}}"#
+            );
+            let metrics = vec![serde_json::from_str(&metric).unwrap()];
+            Record { stage: Some(Stage::Compare), metrics, ..record("bert", check, "failed") }
+        };
+        assert_eq!(states(&[off("causal", "8.0")])[0], "failed at compare 8.00");
+        assert_eq!(states(&[off("causal", "4000.0")])[0], "failed at compare 4e3");
+        assert_eq!(states(&[off("causal", "8.0"), off("half", "\"NaN\"")])[0], "failed at compare NaN");
     }
 
     #[test]

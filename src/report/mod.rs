@@ -1,6 +1,7 @@
 //! What became of runs: the results store, and everything that is told from it.
 
 pub mod compare;
+pub mod cost;
 pub mod coverage;
 mod failure_text;
 pub mod github;
@@ -13,5 +14,5 @@ pub mod runs;
 pub mod speed;
 mod store;
 
-pub use record::{About, Metric, Record};
-pub use store::{Lines, append, append_to, end, last_by_check, lines, merged, path, read_since};
+pub use record::{About, Record, run};
+pub use store::{Lines, append, append_to, end, last_by_check, line, lines, merged, path, read_since};

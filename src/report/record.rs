@@ -5,7 +5,7 @@
 
 use super::machine::{self, Host};
 use crate::artifact::Manifest;
-use crate::check::{Measure, rule};
+use crate::check::rule::{Measure, nan_max};
 use crate::engine::Device;
 use crate::failure::Stage;
 use crate::model::Card;
@@ -14,12 +14,13 @@ use crate::task::Contract;
 use crate::verdict::Outcome;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 /// One line of the store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Record {
-    /// Identifies the run; `HF_CONFORMANCE_RUN`, or the process's own number.
+    /// Identifies the run, see [`run`].
     pub run: String,
     /// When the check ended, in UTC.
     pub time: String,
@@ -53,8 +54,9 @@ pub struct Record {
     #[serde(default)]
     pub details: Vec<String>,
     pub seconds: f64,
+    /// What was compared with eager Python, also where that failed.
     #[serde(default)]
-    pub metrics: Vec<Metric>,
+    pub metrics: Vec<Measure>,
     /// What the artifact was exported with: Python, torch and the class's package.
     #[serde(default)]
     pub versions: BTreeMap<String, String>,
@@ -77,33 +79,6 @@ pub struct About<'a> {
     pub manifest: Option<&'a Manifest>,
 }
 
-/// How an output agreed with its reference.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Metric {
-    pub situation: String,
-    pub output: String,
-    pub error: f64,
-    pub eager_error: f64,
-    pub limit: f64,
-    /// rms of the reference.
-    pub scale: f64,
-    pub max_abs: f64,
-    pub relative_l2: f64,
-    pub cosine: f64,
-}
-
-impl Metric {
-    /// The error as a share of what is allowed: 1 is the last that passes. Nothing allowed and nothing off is 0.
-    pub fn share(&self) -> f64 {
-        if self.error == 0.0 { 0.0 } else { self.error / self.limit }
-    }
-
-    /// Whether the rule would hold with the factor that every precision has by itself.
-    pub fn holds_without_debt(&self) -> bool {
-        self.error <= rule::K * self.eager_error + rule::FLOOR * self.scale
-    }
-}
-
 impl Record {
     /// The line for one outcome, found by measures that took so long.
     pub fn new(about: &About, outcome: &Outcome, measures: &[Measure], took: Duration) -> Self {
@@ -118,7 +93,7 @@ impl Record {
             Outcome::NotRun { reason } => ("not-run", None, Some(reason.clone()), Vec::new()),
         };
         Self {
-            run: run(),
+            run: run().to_owned(),
             time: jiff::Timestamp::now().to_string(),
             model: card.name.to_owned(),
             family: card.family.to_owned(),
@@ -136,7 +111,7 @@ impl Record {
             reason,
             details,
             seconds: took.as_secs_f64(),
-            metrics: measures.iter().map(Metric::from).collect(),
+            metrics: measures.to_vec(),
             versions: manifest.map(|manifest| manifest.versions.clone()).unwrap_or_default(),
             host: Host::of(device),
             commit: machine::commit().map(str::to_owned),
@@ -145,7 +120,7 @@ impl Record {
 
     /// The largest share of the allowed error that any output took; none where nothing was compared.
     pub fn share(&self) -> Option<f64> {
-        self.metrics.iter().map(Metric::share).reduce(|a, b| if a.is_nan() || a > b { a } else { b })
+        self.metrics.iter().map(|metric| metric.agreement.share()).reduce(nan_max)
     }
 
     /// Whether a model ran: the mock engine proves nothing.
@@ -165,23 +140,10 @@ impl Record {
     }
 }
 
-impl From<&Measure> for Metric {
-    fn from(measure: &Measure) -> Self {
-        let agreement = &measure.agreement;
-        Self {
-            situation: measure.situation.clone(),
-            output: measure.output.clone(),
-            error: agreement.error,
-            eager_error: agreement.eager_error,
-            limit: agreement.limit,
-            scale: agreement.scale,
-            max_abs: agreement.max_abs,
-            relative_l2: agreement.relative_l2,
-            cosine: agreement.cosine,
-        }
-    }
-}
-
-fn run() -> String {
-    std::env::var("HF_CONFORMANCE_RUN").unwrap_or_else(|_| format!("process-{}", std::process::id()))
+/// What all results of this process are filed under: `HF_CONFORMANCE_RUN`, where another process began the run, else its
+/// first millisecond and the process's number, so that no two runs share it when their files are merged.
+pub fn run() -> &'static str {
+    static RUN: OnceLock<String> = OnceLock::new();
+    let own = || format!("{}-{}", jiff::Timestamp::now().as_millisecond(), std::process::id());
+    RUN.get_or_init(|| std::env::var("HF_CONFORMANCE_RUN").unwrap_or_else(|_| own()))
 }

@@ -91,9 +91,10 @@ pub fn path() -> PathBuf {
     super::path().with_file_name("bench.jsonl")
 }
 
-/// The last word on each model and device; `speeds` are oldest first.
+/// The last word on each model and device.
 #[must_use]
-pub fn latest(speeds: Vec<Speed>) -> Vec<Speed> {
+pub fn latest(mut speeds: Vec<Speed>) -> Vec<Speed> {
+    speeds.sort_by(|a, b| a.time.cmp(&b.time));
     let key = |speed: &Speed| (speed.model.clone(), speed.device.clone());
     let latest: BTreeMap<_, _> = speeds.into_iter().map(|speed| (key(&speed), speed)).collect();
     latest.into_values().collect()

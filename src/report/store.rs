@@ -1,15 +1,21 @@
 //! The results store: one JSON object a line, one line per model and check.
 //!
 //! In: outcomes, as tests finish. Out: `target/conformance/results.jsonl`. A line is appended in a single
-//! write, so that concurrent tests do not mix and a killed run loses nothing that was already written.
+//! write, so that concurrent tests do not mix and a killed run loses nothing that was already written. Every line
+//! begins with the number of its format.
 
 use super::Record;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+
+/// The format of lines written now. It grows when a reader of older lines would misunderstand newer ones; what lines
+/// only have more of is optional to readers. Lines from before formats had numbers are of format 0.
+pub const FORMAT: u32 = 1;
 
 /// `HF_CONFORMANCE_RESULTS`, or `target/conformance/results.jsonl`.
 pub fn path() -> PathBuf {
@@ -34,13 +40,22 @@ pub fn append_to<T: Serialize>(path: &Path, line_of: &T) -> io::Result<()> {
         fs::create_dir_all(folder)?;
     }
     let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
-    let mut line = Vec::new();
-    if is_torn(&mut file)? {
-        line.push(b'\n');
+    let begin = if is_torn(&mut file)? { "\n" } else { "" };
+    file.write_all(format!("{begin}{}\n", line(line_of)?).as_bytes())
+}
+
+/// A line as it stands in the file, without its end.
+///
+/// # Errors
+/// The value is no JSON object.
+pub fn line<T: Serialize>(of: &T) -> serde_json::Result<String> {
+    #[derive(Serialize)]
+    struct Line<'a, T> {
+        format: u32,
+        #[serde(flatten)]
+        of: &'a T,
     }
-    serde_json::to_writer(&mut line, line_of)?;
-    line.push(b'\n');
-    file.write_all(&line)
+    serde_json::to_string(&Line { format: FORMAT, of })
 }
 
 /// Whether the last line has no end: a run was killed while it wrote.
@@ -64,8 +79,42 @@ pub fn end() -> u64 {
 pub struct Lines<T> {
     /// Oldest first.
     pub read: Vec<T>,
-    /// Lines that say nothing: torn, since a run was killed while it wrote, or of another version of this project.
-    pub unreadable: usize,
+    /// Lines that say nothing here, by the reason.
+    pub left_out: BTreeMap<Unreadable, usize>,
+}
+
+/// Why a line says nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unreadable {
+    /// It ends in the middle: a run was killed while it wrote.
+    Torn,
+    /// It is of that older format, and lacks what this build needs to know.
+    Older(u32),
+    /// It is of that newer format.
+    Newer(u32),
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Torn => f.write_str("torn, by a run that was killed while it wrote"),
+            Self::Older(0) => f.write_str("from before lines had a format; run the checks again"),
+            Self::Older(format) => {
+                write!(f, "of format {format}, this build reads {FORMAT}; run the checks again")
+            }
+            Self::Newer(format) => {
+                write!(f, "of format {format}, this build reads {FORMAT}; read them with a newer build")
+            }
+        }
+    }
+}
+
+impl<T> Lines<T> {
+    /// `378 from before lines had a format; …`, a clause a reason; none where every line was read.
+    pub fn complaint(&self) -> Option<String> {
+        let clauses = self.left_out.iter().map(|(why, count)| format!("{count} {why}"));
+        (!self.left_out.is_empty()).then(|| format!("lines left out: {}", Vec::from_iter(clauses).join(", ")))
+    }
 }
 
 /// The records written behind a place in the store, oldest first; unreadable lines are left out.
@@ -94,14 +143,27 @@ fn lines_since<T: DeserializeOwned>(path: &Path, place: u64) -> io::Result<Lines
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let mut lines = Lines { read: Vec::new(), unreadable: 0 };
+    let mut lines = Lines { read: Vec::new(), left_out: BTreeMap::new() };
     for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
-        match serde_json::from_slice(line) {
+        match parse(line) {
             Ok(read) => lines.read.push(read),
-            Err(_) => lines.unreadable += 1,
+            Err(why) => *lines.left_out.entry(why).or_default() += 1,
         }
     }
     Ok(lines)
+}
+
+fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, Unreadable> {
+    #[derive(Deserialize)]
+    struct Head {
+        #[serde(default)]
+        format: u32,
+    }
+    let Head { format } = serde_json::from_slice(line).map_err(|_| Unreadable::Torn)?;
+    match format > FORMAT {
+        true => Err(Unreadable::Newer(format)),
+        false => serde_json::from_slice(line).map_err(|_| Unreadable::Older(format)),
+    }
 }
 
 /// The records of several files, oldest first. The same run, model, check and device count once, with the last word
@@ -154,14 +216,43 @@ mod tests {
     }
 
     #[test]
-    fn unreadable_lines_are_counted() {
+    fn unreadable_lines_are_counted_by_their_reason() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("results.jsonl");
-        append_to(&path, &Record::sample("m", "loads")).unwrap();
-        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"run\": \"1\", \"ti").unwrap();
+        let record = line(&Record::sample("m", "loads")).unwrap();
+        let older = "{\"run\": \"1\", \"status\": \"passed\"}";
+        let newer = record.replacen("1", "7", 1);
+        std::fs::write(&path, [record.as_str(), older, older, &newer, &record[..40]].join("\n")).unwrap();
         let lines = lines::<Record>(&path).unwrap();
-        assert_eq!((lines.read.len(), lines.unreadable), (1, 1));
-        assert_eq!(super::lines::<Record>(&folder.path().join("none")).unwrap().read.len(), 0);
+        assert_eq!(lines.read.len(), 1);
+        assert_eq!(
+            lines.complaint().unwrap(),
+            "lines left out: 1 torn, by a run that was killed while it wrote, 2 from before lines had a format; run the \
+             checks again, 1 of format 7, this build reads 1; read them with a newer build"
+        );
+        assert_eq!(super::lines::<Record>(&folder.path().join("none")).unwrap().complaint(), None);
+    }
+
+    #[test]
+    fn many_writers_at_once_lose_and_mix_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("results.jsonl");
+        // Longer than a page, so that a line written in parts would be torn apart.
+        let long = |writer: usize| Record {
+            details: vec![writer.to_string().repeat(9000)],
+            ..Record::sample(&writer.to_string(), "loads")
+        };
+        std::thread::scope(|scope| {
+            for writer in 0..8 {
+                let path = &path;
+                scope.spawn(move || (0..100).for_each(|_| append_to(path, &long(writer)).unwrap()));
+            }
+        });
+        let lines = lines::<Record>(&path).unwrap();
+        assert_eq!((lines.read.len(), lines.complaint()), (800, None));
+        assert!(
+            lines.read.iter().all(|record| record.details == long(record.model.parse().unwrap()).details)
+        );
     }
 
     #[test]

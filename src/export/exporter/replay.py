@@ -1,6 +1,6 @@
-"""A model's stored cases once more, in Python: `python -m exporter.replay artifacts/bert`.
+"""A model's stored cases once more, in Python: `python -m exporter.replay artifacts/bert 2 1e-6`.
 
-In: an artifact. Out: per case and output, how far Python's own run of `program.pt` is from the stored references.
+In: an artifact, and the numerical rule's factor and floor. Out: per case and output, how far Python's own run of `program.pt` is from the stored references.
 Exit status 1 when the numerical rule fails: then the artifact is at fault, not the engine that runs it.
 """
 
@@ -12,13 +12,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-K, FLOOR = 2.0, 1e-6
 ROW = "{:<16}{:<28}{:>12}{:>12}{:>12}  {}"
 
 
 def main() -> None:
     """Runs every case and prints a table."""
-    folder = Path(sys.argv[1])
+    folder, k, floor = Path(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])
     manifest = json.loads((folder / "manifest.json").read_text())
     tensors = load_file(folder / "cases.safetensors")
     torch.set_num_threads(1)
@@ -36,7 +35,7 @@ def main() -> None:
             )
             error, allowed = (
                 _rmse(output.double(), exact),
-                K * _rmse(eager, exact) + FLOOR * _rmse(exact, 0 * exact),
+                k * _rmse(eager, exact) + floor * _rmse(exact, 0 * exact),
             )
             worst = (output.double() - exact).abs().max().item()
             agrees &= error <= allowed

@@ -9,6 +9,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from typing import TextIO
 import torch
 
 from .artifact import partial_path
-from .errors import reason
+from .errors import ExportError, reason
 from .export import export, versions
 from .job import Job, Json
 
@@ -81,6 +82,9 @@ def _work(data: Json, limit: float, failure: Connection, log: Path) -> None:
         export(Job.from_json(data))
     except Exception as error:
         failure.send(reason(error))
+        if isinstance(error, ExportError) and error.__cause__ is None:
+            # Said in one line; where in the exporter it was raised tells nobody anything.
+            sys.exit(1)
         raise
 
 

@@ -100,8 +100,8 @@ fn plots(report: &Report) -> Result<Markup, PlotError> {
         .values()
         .flat_map(|record| record.metrics.iter().map(move |metric| (record, metric)))
         .map(|(record, metric)| Point {
-            allowed: metric.limit,
-            error: metric.error,
+            allowed: metric.agreement.limit,
+            error: metric.agreement.error,
             half: super::matrix::Column::of(record).dtype != "float32",
         })
         .collect();

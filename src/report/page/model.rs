@@ -109,9 +109,9 @@ fn measures(records: &[&Record]) -> Markup {
                         @for metric in &record.metrics {
                             tr {
                                 th scope="row" { (record.check) } td { (metric.situation) } td { (metric.output) }
-                                @for figure in [metric.error, metric.limit] { td.n { (format!("{figure:.2e}")) } }
-                                td.n { (format!("{:.3}", metric.share())) }
-                                @for figure in [metric.max_abs, metric.relative_l2] { td.n { (format!("{figure:.2e}")) } }
+                                @for figure in [metric.agreement.error, metric.agreement.limit] { td.n { (format!("{figure:.2e}")) } }
+                                td.n { (format!("{:.3}", metric.agreement.share())) }
+                                @for figure in [metric.agreement.max_abs, metric.agreement.relative_l2] { td.n { (format!("{figure:.2e}")) } }
                             }
                         }
                     }
