@@ -9,10 +9,10 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "Glm5NextTextModel",
     checkpoint: Some("zai-org/GLM-5.3-Flash"),
-    digest: "1a5ce75a7b0108a3",
+    digest: "94ae13677467f132",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: FeatureExtraction::CONTRACT.outputs,
-    axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],
+    axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 70)],
     tolerance: &[],
 });
 

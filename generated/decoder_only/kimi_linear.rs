@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "KimiLinearForCausalLM",
     checkpoint: Some("moonshotai/Kimi-Linear-48B-A3B-Instruct"),
-    digest: "27ca653ff6cfd09c",
+    digest: "be8732fd153f31b6",
     inputs: &[
         input(
             "input_ids",
@@ -23,7 +23,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
         ),
     ],
     outputs: TextGeneration::CONTRACT.outputs,
-    axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],
+    axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 70)],
     tolerance: &[],
 });
 

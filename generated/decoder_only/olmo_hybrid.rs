@@ -7,10 +7,10 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "OlmoHybridForCausalLM",
     checkpoint: Some("allenai/Olmo-Hybrid-7B"),
-    digest: "a138a5c4f591d3d4",
+    digest: "a004d97605d4107f",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
-    axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],
+    axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 70)],
     tolerance: &[],
 });
 

@@ -7,10 +7,10 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Qwen3_5ForCausalLM",
     checkpoint: Some("Qwen/Qwen3.5-27B"),
-    digest: "445086719f59453c",
+    digest: "6b3696774d8f62be",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
-    axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],
+    axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 70)],
     tolerance: &[],
 });
 

@@ -7,10 +7,10 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Qwen4ExpForCausalLM",
     checkpoint: Some("Qwen/Qwen4-Exp"),
-    digest: "b454bf74466f678c",
+    digest: "aeda4d3e6ac05fdd",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
-    axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],
+    axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 70)],
     tolerance: &[],
 });
 

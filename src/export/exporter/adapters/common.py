@@ -2,8 +2,10 @@
 
 import builtins
 import inspect
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from itertools import product
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,10 +14,14 @@ from torch import Tensor, nn
 from transformers import masking_utils
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
+from .. import recurrence
+
 Adapter = Callable[[nn.Module], AbstractContextManager[None]]
 
 # Attributes in which modules keep what the last run computed.
 CACHES = ("_embed", "cached_rotary_positional_embedding")
+# The gated delta rule by chunks, with one decay for each head or for each channel of the keys.
+DELTA_RULES = ("torch_chunk_gated_delta_rule", "chunk_kimi_delta_attention")
 
 
 @contextmanager
@@ -186,7 +192,24 @@ def _choosing_frequencies(module: nn.Module) -> Callable[..., Any]:
     return forward
 
 
-COMMON: list[Adapter] = [_nothing_kept, _lists_of_sizes, _splits_by_sizes, _long_rope]
+@contextmanager
+def _delta_rule(model: nn.Module) -> Iterator[None]:
+    """The gated delta rule of linear attention is a Python loop over chunks of the row, which bakes their number."""
+    owners = {sys.modules[type(module).__module__] for module in model.modules()}
+    with ExitStack() as stack:
+        for owner, name in product(owners, DELTA_RULES):
+            if hasattr(owner, name):
+                stack.enter_context(replaced(owner, name, recurrence.delta_rule))
+        yield
+
+
+COMMON: list[Adapter] = [
+    _nothing_kept,
+    _lists_of_sizes,
+    _splits_by_sizes,
+    _long_rope,
+    _delta_rule,
+]
 if hasattr(masking_utils, "_vmap_for_bhqkv"):
     COMMON.append(_masks_by_broadcasting)
 if hasattr(masking_utils, "_vmap_expansion_sdpa"):

@@ -30,17 +30,6 @@ def _selective_scan(model: nn.Module) -> AbstractContextManager[None]:
     return replaced(module, "mamba_selective_scan", recurrence.selective_scan)
 
 
-def _delta_rule(model: nn.Module) -> AbstractContextManager[None]:
-    """The gated delta rule is a Python loop over chunks of the row."""
-    module = sys.modules[type(model).__module__]
-    name = next(
-        name
-        for name in ("torch_chunk_gated_delta_rule", "chunk_kimi_delta_attention")
-        if hasattr(module, name)
-    )
-    return replaced(module, name, recurrence.delta_rule)
-
-
 @contextmanager
 def _mlstm(model: nn.Module) -> Iterator[None]:
     """xLSTM's memory is a Python loop over chunks, then over the positions that are left."""
@@ -237,12 +226,9 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "hy_v4": [_scatter_numbers],
     "jamba": [_selective_scan],
     "jetmoe": [_experts_by_row],
-    "kimi_linear": [_delta_rule],
     "longcat_flash": [_experts_at_once],
     "mamba": [_selective_scan],
     "minimax": [_lightning_attention],
-    "olmo_hybrid": [_delta_rule],
-    "qwen3_next": [_delta_rule],
     "recurrent_gemma": [_rglru],
     "reformer": [_reformer],
     "rwkv": [_rwkv_attention],
