@@ -27,7 +27,8 @@ pub struct Manifest {
     pub class: String,
     /// Python module of that class.
     pub module: String,
-    /// The config's `model_type`: transformers' word for the architecture.
+    /// The config's `model_type`: transformers' word for the architecture; a class of another package has its
+    /// own name there.
     pub model_type: Option<String>,
     /// The same of it and of all models inside it: towers, backbones, decoders.
     pub model_types: Vec<String>,

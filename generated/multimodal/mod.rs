@@ -28,6 +28,7 @@ mod groupvit;
 mod idefics;
 mod idefics2;
 mod idefics3;
+mod imagebind;
 mod instructblipvideo;
 mod internvl;
 mod janus;

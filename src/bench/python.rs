@@ -7,7 +7,7 @@ use crate::engine::Device;
 use crate::export;
 use crate::failure::{At, Failure, Stage};
 use crate::report::speed::Side;
-use crate::spec::{Entry, Versions};
+use crate::spec::{Entry, Source, Versions};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
@@ -19,6 +19,8 @@ pub struct Python {
     child: Child,
     requests: Option<ChildStdin>,
     replies: BufReader<ChildStdout>,
+    /// Where the process finds classes.
+    source: Option<Source>,
     /// Holds the package while the process runs.
     _python: export::Python,
 }
@@ -42,13 +44,21 @@ impl Python {
         let (Some(requests), Some(replies)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(Failure::new(Stage::Export, "Python has no pipes"));
         };
-        Ok(Self { child, requests: Some(requests), replies: BufReader::new(replies), _python: python })
+        let source = versions.sources.get(source).cloned();
+        Ok(Self {
+            child,
+            requests: Some(requests),
+            replies: BufReader::new(replies),
+            source,
+            _python: python,
+        })
     }
 
     /// Builds the entry's model and runs it once.
     pub(super) fn load(&mut self, entry: &Entry, folder: &Path, device: Device) -> Result<Side, Failure> {
         let mut job = serde_json::to_value(entry.job()).at(Stage::Export, &entry.name)?;
-        for (name, value) in [("key", json!("")), ("directory", json!("")), ("fault", Value::Null)] {
+        let none = [("key", json!("")), ("directory", json!("")), ("fault", Value::Null)];
+        for (name, value) in none.into_iter().chain([("source", json!(self.source))]) {
             job[name] = value;
         }
         let folder = std::path::absolute(folder).at(Stage::Export, folder.display())?;

@@ -161,10 +161,8 @@ fn job(plan: &Plan, order: &Order) -> Result<Value, Failure> {
         }
     }
     let mut job = serde_json::to_value(job).at(Stage::Export, &entry.name)?;
-    // The exporter asks for the package of that name; only the spec knows sources by other names.
-    if let Some(source) = plan.spec.versions.sources.get(&entry.source) {
-        job["source"] = json!(source.package);
-    }
+    // The exporter asks where the classes are; only the spec knows sources by name.
+    job["source"] = json!(plan.spec.versions.sources.get(&entry.source));
     job["key"] = json!(super::key(&entry.digest(&plan.spec.versions)));
     job["directory"] = json!(std::path::absolute(&folder).at(Stage::Export, folder.display())?);
     job["fault"] = json!(order.fault);

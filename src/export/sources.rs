@@ -28,6 +28,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "errors.py",
     "export.py",
     "faults.py",
+    "foreign.py",
     "generation.py",
     "grids.py",
     "inputs.py",

@@ -37,6 +37,12 @@ pub struct Source {
     /// Package name on PyPI.
     pub package: String,
     pub version: String,
+    /// Module that the classes are imported from; the package itself by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub module: Option<String>,
+    /// Path of the package's own config class, which its classes are made from; keyword arguments by default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub config: Option<String>,
     /// Packages laid over the base environment, `name → version`; empty for the base environment itself.
     pub overlay: BTreeMap<String, String>,
 }

@@ -24,12 +24,20 @@ fn source(
     problems: &mut Problems,
 ) -> Option<(String, Source)> {
     let what = format!("sources.{}", field.key);
-    let record = field.node.record(&what, &["package", "version", "overlay"], problems)?;
+    let record =
+        field.node.record(&what, &["package", "version", "module", "config", "overlay"], problems)?;
     let package = record.need("package", problems).and_then(|node| node.text("package", problems));
     let version = record.need("version", problems).and_then(|node| version("version", node, problems));
+    let module = record.optional("module", |node| dotted(&format!("{what}.module"), node, problems));
+    let config = record.optional("config", |node| dotted(&format!("{what}.config"), node, problems));
     let overlay = record.optional("overlay", |node| pins(&format!("{what}.overlay"), node, problems));
-    let source =
-        Source { package: package?.to_owned(), version: version?, overlay: overlay?.unwrap_or_default() };
+    let source = Source {
+        package: package?.to_owned(),
+        version: version?,
+        module: module?,
+        config: config?,
+        overlay: overlay?.unwrap_or_default(),
+    };
     let (set, pins) =
         if source.overlay.is_empty() { ("python", python) } else { ("its overlay", &source.overlay) };
     if pins.get(&source.package) != Some(&source.version) {
@@ -49,6 +57,22 @@ fn pins(what: &str, node: &Node, problems: &mut Problems) -> Option<BTreeMap<Str
             Some((field.key.clone(), version))
         })
         .collect()
+}
+
+/// A path of Python names: `torchscale.model.BEiT3`.
+fn dotted(what: &str, node: &Node, problems: &mut Problems) -> Option<String> {
+    let text = node.text(what, problems)?;
+    let is_name = |name: &str| {
+        !name.starts_with(|c: char| c.is_ascii_digit())
+            && !name.is_empty()
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    let valid = text.split('.').all(is_name);
+    if !valid {
+        let message = format!("`{what}` must be Python names with dots between them, not {}", quoted(text));
+        problems.add(&node.place, message);
+    }
+    valid.then(|| text.to_owned())
 }
 
 /// One exact version.

@@ -10,6 +10,7 @@ The path of one job, file by file:
     job         what a job says
     export      the steps of one job, in order
     model       class, config and weights  ->  an eager model
+    foreign     a class of another package ->  its eager model, with a config that the rest can read
     inputs      a case                     ->  named input tensors
     reference   model + inputs             ->  eager outputs in fp32, fp64 and half precision
     contract    outputs                    ->  nothing, or the promise that they break

@@ -193,6 +193,28 @@ def _csm_with_depth(
     return {"logits": decoded.logits[:, -frames:], "audio_logits": audio_logits}
 
 
+def _image_before_text(
+    model: nn.Module,
+    textual_tokens: Tensor,
+    attention_mask: Tensor,
+    visual_tokens: Tensor,
+) -> dict[str, Tensor]:
+    """BEiT-3 marks padding where others mark words, and returns image and text as one sequence.
+
+    As in unilm's `BEiT3ForRetrieval` and its kin, which hand the padding on and read the two parts apart.
+    """
+    encoded = model(
+        textual_tokens=textual_tokens,
+        visual_tokens=visual_tokens,
+        text_padding_position=attention_mask == 0,
+    )
+    patches = encoded["multiway_split_position"]
+    return {
+        "last_hidden_state": encoded["encoder_out"][:, patches:],
+        "image_hidden_state": encoded["encoder_out"][:, :patches],
+    }
+
+
 def _without_noise(
     model: nn.Module, input_values: Tensor, **_: Any
 ) -> Mapping[str, Tensor]:
@@ -309,6 +331,7 @@ def _same_draws() -> AbstractContextManager[None]:
 
 CALLS: dict[str, Call] = {
     "AutoformerForPrediction": _distribution,
+    "BEiT3": _image_before_text,
     "BarkFineModel": _every_codebook,
     "CsmForConditionalGeneration": _csm_with_depth,
     "InformerForPrediction": _informer,

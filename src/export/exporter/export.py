@@ -32,9 +32,10 @@ def export(job: Job) -> None:
     start = time.monotonic()
     eager = model.build(job)
     program.check_inputs(eager, job)
-    dims = model.resolve_dims(job, eager.config)
+    config = model.config_of(eager)
+    dims = model.resolve_dims(job, config)
     cases = {
-        case.name: inputs.fill(job, eager.config, dims, case, job.padding)
+        case.name: inputs.fill(job, config, dims, case, job.padding)
         for case in job.cases
     }
     traced = cases[job.traced.name]
@@ -80,12 +81,12 @@ def _manifest(
         "task": job.task,
         "class": type(eager).__name__,
         "module": type(eager).__module__,
-        "model_type": eager.config.model_type,
+        "model_type": model.config_of(eager).model_type,
         "model_types": model.model_types(eager),
         "checkpoint": job.checkpoint,
         "weights": job.weights,
         "seed": job.seed,
-        "versions": versions(),
+        "versions": versions() | {job.source.package: job.source.version},
         "dims": dims,
         "cases": [asdict(case) for case in job.cases],
         "inputs": [entry.name for entry in job.inputs],

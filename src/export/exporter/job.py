@@ -36,6 +36,17 @@ class Output:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Where a class is: a package, perhaps a module of it, perhaps the config class that its classes are made from."""
+
+    package: str
+    version: str
+    overlay: dict[str, str]
+    module: str | None = None
+    config: str | None = None
+
+
+@dataclass(frozen=True)
 class Case:
     """Sizes at which the model is run; the case named `traced` comes first."""
 
@@ -61,7 +72,7 @@ class Job:
     family: str
     task: str
     class_name: str
-    source: str
+    source: Source
     checkpoint: str | None
     weights: str
     config: Json
@@ -86,6 +97,7 @@ class Job:
         generation = fields["generation"]
         fields |= {
             "class_name": fields.pop("class"),
+            "source": Source(**fields["source"]),
             "cases": tuple(Case(**case) for case in fields["cases"]),
             "inputs": tuple(Input(**_shaped(entry)) for entry in fields["inputs"]),
             "outputs": tuple(Output(**_shaped(entry)) for entry in fields["outputs"]),

@@ -20,7 +20,9 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 from transformers.pytorch_utils import Conv1D
 
+from . import foreign
 from .errors import ExportError, nearest, stage
+from .foreign import config_of, import_module
 from .job import Job, Json
 
 Config = transformers.PretrainedConfig
@@ -47,13 +49,15 @@ UNDECLARED = frozenset(
 
 
 def find_class(job: Job) -> type[nn.Module]:
-    """The class of that name in the job's source package."""
-    package = importlib.import_module(job.source)
-    found = getattr(package, job.class_name, None)
+    """The class of that name in the job's source."""
+    source = job.source
+    with stage(f"importing {source.package} {source.version}"):
+        module = import_module(source.module or source.package)
+    found = getattr(module, job.class_name, None)
     if found is None:
-        hint = nearest(job.class_name, dir(package))
+        hint = nearest(job.class_name, dir(module))
         raise ExportError(
-            f"{job.source} {package.__version__} has no class {job.class_name!r}{hint}"
+            f"{module.__name__} {source.version} has no class {job.class_name!r}{hint}"
         )
     return found
 
@@ -62,12 +66,15 @@ def build(job: Job) -> nn.Module:
     """The job's model, without attention kernels or caches that a trace cannot hold."""
     model_class = find_class(job)
     with stage(f"building {job.class_name}"):
-        model = (
-            _from_checkpoint(model_class, job)
-            if job.weights == "checkpoint"
-            else _random(model_class, job)
-        )
-    for config in _configs(model.config):
+        if foreign.is_foreign(model_class):
+            model = foreign.build(model_class, job)
+        elif job.weights == "checkpoint":
+            model = _from_checkpoint(model_class, job)
+        else:
+            model = _random(model_class, job)
+        if job.weights == "random":
+            randomise(model, job.seed)
+    for config in _configs(config_of(model)):
         for name, value in PLAIN.items():
             if hasattr(config, name):
                 setattr(config, name, value)
@@ -128,9 +135,7 @@ def _random(model_class: Any, job: Job) -> nn.Module:
     config._attn_implementation = "eager"
     torch.manual_seed(job.seed)
     with _forgiving(model_class):
-        model = model_class(config)
-    randomise(model, job.seed)
-    return model
+        return model_class(config)
 
 
 @contextmanager

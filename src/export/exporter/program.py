@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from .adapters import adapted
 from .calls import completed, forward_of, parameters_of
 from .errors import ExportError, stage
+from .foreign import config_of
 from .job import Job
 
 Tensors = dict[str, Tensor]
@@ -71,7 +72,7 @@ def run(
             **nested(completed(model, inputs)), **_switches(model)
         )
     outputs = _promised(job, result)
-    view = VIEWS.get(model.config.model_type)
+    view = VIEWS.get(config_of(model).model_type)
     if view:
         length = inputs["input_ids"].shape[1]
         outputs = {name: view(model, value, length) for name, value in outputs.items()}

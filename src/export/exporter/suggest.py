@@ -373,7 +373,11 @@ def _job(draft: Draft, data: Json, half: list[str]) -> Job:
             "family": draft.family,
             "task": draft.found.task,
             "class": draft.found.class_name,
-            "source": "transformers",
+            "source": {
+                "package": "transformers",
+                "version": transformers.__version__,
+                "overlay": {},
+            },
             "checkpoint": None,
             "weights": "random",
             "config": merged(draft.base["config"], draft.config),

@@ -196,6 +196,10 @@ const SPEC: &[(&str, Files)] = &[
         &[("versions.yaml", b"python: {a: 1.0.0}\nsources: {a: {package: a, version: 1.0.1, overlay: {b: 1.0.0}}}\n")],
     ),
     (
+        "versions: a module and a config that are no names",
+        &[("versions.yaml", b"python: {a: 1.0.0}\nsources: {a: {package: a, version: 1.0.0, module: a-b.c, config: a..B}}\n")],
+    ),
+    (
         "versions: an incomplete source",
         &[("versions.yaml", b"python: {a: 1.0.0}\nsources: {a: {packge: a}}\n")],
     ),

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 
 from torch import nn
 
+from ..foreign import config_of
 from . import (
     decoder_only,
     encoder_decoder,
@@ -41,6 +42,6 @@ ADAPTERS: dict[str, list[Adapter]] = {
 def adapted(model: nn.Module) -> Iterator[None]:
     """Opens the patches that all models need under this transformers, and those for the model's type."""
     with ExitStack() as stack:
-        for adapter in (*COMMON, *ADAPTERS.get(model.config.model_type, ())):
+        for adapter in (*COMMON, *ADAPTERS.get(config_of(model).model_type, ())):
             stack.enter_context(adapter(model))
         yield

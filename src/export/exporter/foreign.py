@@ -1,0 +1,84 @@
+"""Models whose class is not transformers'.
+
+In: a job with a class of another package. Out: that class's model, and beside it a config of transformers' kind, in
+which the rest of the exporter finds sizes, token ids and a model type (the class's name) as it does in any other.
+"""
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+
+from .errors import ExportError, nearest
+from .job import Job, Json
+
+Config = transformers.PretrainedConfig
+# Where the config is kept: `config` may be a property of the class (diffusers).
+KEPT = "exporter_config"
+
+
+def import_module(path: str) -> Any:
+    """A module by its path, without what the packages around it import in their own `__init__`.
+
+    ImageBind's imports readers of sounds and videos, which none of its classes needs.
+    """
+    names = path.split(".")
+    for end in range(1, len(names)):
+        around = ".".join(names[:end])
+        spec = importlib.util.find_spec(around)
+        if spec is not None:
+            sys.modules.setdefault(around, importlib.util.module_from_spec(spec))
+    return importlib.import_module(path)
+
+
+def is_foreign(model_class: type[nn.Module]) -> bool:
+    """Whether the class is built here."""
+    return not issubclass(model_class, transformers.PreTrainedModel)
+
+
+def config_of(model: nn.Module) -> Config:
+    """The config of a model of any package."""
+    kept = vars(model).get(KEPT)
+    return model.config if kept is None else kept
+
+
+def build(model_class: type[nn.Module], job: Job) -> nn.Module:
+    """The model: from its package's config class where the source names one, else from keyword arguments."""
+    if job.weights == "checkpoint":
+        raise ExportError(
+            f"{job.class_name} of {job.source.package} loads no checkpoints: only transformers' classes do"
+        )
+    torch.manual_seed(job.seed)
+    if job.source.config is None:
+        settings = _checked(model_class, _defaults(model_class), job.config)
+        model = model_class(**job.config)
+    else:
+        module, _, name = job.source.config.rpartition(".")
+        config_class = getattr(import_module(module), name)
+        _checked(config_class, vars(config_class()), job.config)
+        own = config_class(**job.config)
+        settings, model = vars(own), model_class(own)
+    config = Config()
+    for name, value in settings.items():
+        setattr(config, name, value)
+    config.model_type = job.class_name
+    setattr(model, KEPT, config)
+    return model
+
+
+def _defaults(model_class: type[nn.Module]) -> Json:
+    parameters = list(inspect.signature(model_class.__init__).parameters.values())[1:]
+    return {parameter.name: parameter.default for parameter in parameters}
+
+
+def _checked(owner: type, known: Json, overrides: Json) -> Json:
+    """What is known, with the overrides in it; an override that is not known would be ignored in silence."""
+    for name in overrides:
+        if name not in known:
+            raise ExportError(f"{owner.__name__} has no {name!r}{nearest(name, known)}")
+    return known | overrides
