@@ -54,7 +54,7 @@ schema:
 coverage *OPTIONS:
     @cargo run --quiet --features libtorch -- coverage {{ OPTIONS }}
 
-# Show the runs in the results store; --last for the checks of the last one, --json, FILES to merge.
+# Show the runs in the results store and what the suite's steps cost; --last, --json, FILES to merge.
 results *OPTIONS:
     @cargo run --quiet {{ built }} -- results {{ OPTIONS }}
 
@@ -66,7 +66,7 @@ matrix *OPTIONS:
 report *OPTIONS:
     @cargo run --quiet {{ built }} -- report {{ OPTIONS }}
 
-# Measure speed and memory on libtorch and in eager Python, in turns: just bench bert --device cpu.
+# Measure speed and memory on libtorch and in eager Python, in turns: just bench bert --device cpu [--compile].
 bench *FILTER: setup
     @cargo run --quiet --features libtorch -- bench {{ FILTER }}
 

@@ -14,6 +14,8 @@ use sysinfo::Disks;
 
 /// Less free disk space than this stops exports and builds.
 const SPACE: u64 = 2 << 30;
+/// Most models that advice lists by name.
+const NAMED: usize = 8;
 /// Prints a JSON object of installed versions of the packages it is given.
 const ASK_VERSIONS: &str = "\
 import importlib.metadata as m, json, sys
@@ -201,26 +203,30 @@ fn cache(spec: &Spec, root: &Path) -> Vec<Finding> {
     let more = (missing > 0).then(|| "just export".to_owned());
     let mut findings =
         vec![Finding::new("artifacts", said, more.map_or(State::Good, |more| State::Note(Some(more))))];
-    if !stale.is_empty() {
-        let said = format!("{} stale: the entry, a pin or the exporter changed since", stale.len());
-        findings.push(Finding::new(
-            "artifacts",
-            said,
-            State::Repair(format!("just export {}", stale.join(" "))),
-        ));
-    }
+    findings.extend(outdated(&stale));
     let names: BTreeSet<&str> = spec.entries.iter().map(|entry| entry.name.as_str()).collect();
     let orphans = orphans(root, &names);
     if !orphans.is_empty() {
+        let said = format!("{} of no entry: {}", orphans.len(), few(&orphans));
         let paths = orphans.iter().map(|name| root.join(name).display().to_string());
-        let remove = format!("rm -r {}", Vec::from_iter(paths).join(" "));
-        findings.push(Finding::new(
-            "artifacts",
-            format!("{} of no entry", orphans.len()),
-            State::Note(Some(remove)),
-        ));
+        let remove = (orphans.len() <= NAMED).then(|| format!("rm -r {}", Vec::from_iter(paths).join(" ")));
+        findings.push(Finding::new("artifacts", said, State::Note(remove)));
     }
     findings
+}
+
+/// Artifacts that are stale: nothing to repair, since whatever uses them exports them first. Many are told by number.
+fn outdated(stale: &[String]) -> Option<Finding> {
+    let said = format!(
+        "{} stale: the entry, a pin or the exporter changed since; the next test exports them",
+        stale.len()
+    );
+    let again = match stale.len() {
+        0 => return None,
+        1..=NAMED => format!("just export {}", stale.join(" ")),
+        _ => "just export".to_owned(),
+    };
+    Some(Finding::new("artifacts", said, State::Note(Some(again))))
 }
 
 /// Folders of models that the spec does not name; what begins with a dot is the exporter's own.
@@ -231,6 +237,14 @@ fn orphans(root: &Path, names: &BTreeSet<&str>) -> Vec<String> {
         found.filter(|name| !name.starts_with('.') && !names.contains(name.as_str())).collect();
     orphans.sort();
     orphans
+}
+
+/// The first of many names.
+fn few(names: &[String]) -> String {
+    match names.len() {
+        0..=NAMED => names.join(", "),
+        count => format!("{} and {} more", names[..NAMED].join(", "), count - NAMED),
+    }
 }
 
 fn results() -> Finding {
@@ -300,6 +314,19 @@ mod tests {
             |found: &Found| devices(found, true).iter().filter(|finding| finding.needs_repair()).count();
         assert_eq!(repairs(&found("no NVIDIA driver (libcuda.so.1)")), 0);
         assert_eq!(repairs(&found("this libtorch has no CUDA (libtorch_cuda.so)")), 1);
+    }
+
+    #[test]
+    fn stale_artifacts_are_a_note_that_lists_a_few_names_and_not_hundreds() {
+        let advice = |count: usize| {
+            let stale: Vec<String> = (0..count).map(|number| format!("m{number}")).collect();
+            outdated(&stale).map(|finding| finding.state)
+        };
+        let note = |text: &str| Some(State::Note(Some(text.to_owned())));
+        assert_eq!(
+            [advice(0), advice(2), advice(500)],
+            [None, note("just export m0 m1"), note("just export")]
+        );
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! How fast a model runs on libtorch, and how fast in eager Python: both measured in turns, in the same minutes.
+//! How fast a model runs on libtorch, and how fast in Python, eager or compiled: measured in turns, in the same minutes.
 //!
 //! In: an entry with its artifact, a device, a Python process ([`Python`]). Out: a [`Speed`].
 
@@ -22,6 +22,7 @@ use crate::task::Dtype;
 use serde_json::json;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use turns::Way;
 
 /// Batch sizes where rows can be repeated.
 const ROWS: [usize; 3] = [1, 2, 8];
@@ -34,6 +35,8 @@ pub(crate) type Pick = (usize, usize, Vec<usize>);
 pub struct Place {
     pub engine: &'static dyn Engine,
     pub device: Device,
+    /// Measure torch.compile as well.
+    pub compile: bool,
 }
 
 /// Measures one model whose artifact is in `folder`.
@@ -54,8 +57,8 @@ pub fn measure(
     let program = place.engine.load(&artifact.program(Dtype::Float32), place.device)?;
     let load_ms = started.elapsed().as_secs_f64() * 1e3;
     let first = program.time(&inputs, 1)?;
-    let mut rust =
-        Side { load_ms, first_ms: milliseconds(&first).next().unwrap_or_default(), peak_mib: None };
+    let first_ms = milliseconds(&first).next().unwrap_or_default();
+    let mut rust = Side { load_ms, first_ms, ..Side::default() };
     let mut other = python.load(entry, folder, place.device)?;
     let bench = Bench {
         card: &card,
@@ -65,21 +68,38 @@ pub fn measure(
         engine: place.engine,
         device: place.device,
     };
-    let (mut batches, mut left_out) = (Vec::new(), Vec::new());
+    let (mut batches, mut left_out, mut compile) = (Vec::new(), Vec::new(), place.compile);
     for (rows, picks) in selections(&bench) {
         let chosen = picked(&inputs, &picks);
-        let times = turns::in_turns(
-            |count| Ok(milliseconds(&program.time(&chosen, count)?).collect()),
-            |count| python.time(&picks, count),
-        );
-        match times {
-            Ok((rust, python)) => batches.push(Batch { rows, rust, python }),
-            Err(failure) if picks.is_empty() => return Err(failure),
+        let mut ways = vec![Way::Libtorch, Way::Eager];
+        match compile.then(|| python.time(&picks, 1, true)) {
+            Some(Ok(_)) => ways.push(Way::Compiled),
+            Some(Err(failure)) => {
+                // It concerns that column only, and would be the same at other sizes.
+                left_out.push(format!("torch.compile: {failure}"));
+                compile = false;
+            }
+            None => {}
+        }
+        let times = turns::in_turns(&ways, |way, count| match way {
+            Way::Libtorch => Ok(milliseconds(&program.time(&chosen, count)?).collect()),
+            Way::Eager => python.time(&picks, count, false),
+            Way::Compiled => python.time(&picks, count, true),
+        });
+        match times.as_deref() {
+            Ok([rust, python, rest @ ..]) => {
+                batches.push(Batch { rows, rust: *rust, python: *python, compiled: rest.first().copied() });
+            }
+            Ok(_) => {}
+            Err(failure) if picks.is_empty() => return Err(failure.clone()),
             Err(failure) => left_out.push(format!("{rows} rows: {failure}")),
         }
     }
     rust.peak_mib = memory.risen();
-    other.peak_mib = python.peak()?;
+    let peak = python.peak()?;
+    // A compiler's own memory says nothing about the model's.
+    other.peak_mib = peak.peak_mib.filter(|_| !place.compile);
+    other.peak_gpu_mib = peak.peak_gpu_mib;
     let manifest = &artifact.manifest;
     Ok(Speed {
         run: run().to_owned(),

@@ -1,6 +1,6 @@
 //! The Python side: one process that answers a request a line.
 //!
-//! In: a ready environment. Out: times and memory of eager models, as `exporter/bench.py` measures them.
+//! In: a ready environment. Out: times and memory of eager and compiled models, as `exporter/bench.py` measures them.
 
 use super::{Pick, to_json};
 use crate::engine::Device;
@@ -65,15 +65,17 @@ impl Python {
         self.ask(&json!({"command": "load", "job": job, "folder": folder, "device": device.to_string()}))
     }
 
-    /// Milliseconds of `count` forwards on the picked rows.
-    pub(super) fn time(&mut self, picks: &[Pick], count: usize) -> Result<Vec<f64>, Failure> {
-        let times: Times = self.ask(&json!({"command": "time", "select": to_json(picks), "count": count}))?;
+    /// Milliseconds of `count` forwards on the picked rows, of the eager model or of the compiled one.
+    pub(super) fn time(&mut self, picks: &[Pick], count: usize, compiled: bool) -> Result<Vec<f64>, Failure> {
+        let request =
+            json!({"command": "time", "select": to_json(picks), "count": count, "compiled": compiled});
+        let times: Times = self.ask(&request)?;
         Ok(times.seconds.into_iter().map(|seconds| seconds * 1e3).collect())
     }
 
-    /// How far the process's memory rose since the model was loaded.
-    pub(super) fn peak(&mut self) -> Result<Option<f64>, Failure> {
-        self.ask(&json!({"command": "peak"})).map(|peak: Peak| peak.peak_mib)
+    /// How far the process's memory, and the GPU's, rose since the model was loaded.
+    pub(super) fn peak(&mut self) -> Result<Peak, Failure> {
+        self.ask(&json!({"command": "peak"}))
     }
 
     fn ask<T: DeserializeOwned>(&mut self, request: &Value) -> Result<T, Failure> {
@@ -87,7 +89,7 @@ impl Python {
         }
         let reply: Value = serde_json::from_str(&line).at(Stage::Run, doing)?;
         match reply["error"].as_str() {
-            Some(error) => Err(Failure::new(Stage::Run, format!("eager Python: {error}"))),
+            Some(error) => Err(Failure::new(Stage::Run, format!("Python: {error}"))),
             None => serde_json::from_value(reply).at(Stage::Run, doing),
         }
     }
@@ -107,6 +109,7 @@ struct Times {
 }
 
 #[derive(serde::Deserialize)]
-struct Peak {
-    peak_mib: Option<f64>,
+pub(super) struct Peak {
+    pub peak_mib: Option<f64>,
+    pub peak_gpu_mib: Option<f64>,
 }

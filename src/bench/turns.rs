@@ -1,12 +1,12 @@
-//! Two sides measured in turns, until their medians stand still.
+//! Several ways to run a model measured in turns, until their medians stand still.
 //!
-//! In: two functions that run so many forwards and say how many milliseconds each took. Out: [`Times`] of both. What
-//! the machine does meanwhile (other work, heat) then meets both alike.
+//! In: a function that runs so many forwards in one of the ways and says how many milliseconds each took. Out: [`Times`]
+//! of every way. What the machine does meanwhile (other work, heat) then meets all alike.
 
 use crate::report::speed::Times;
 use std::time::{Duration, Instant};
 
-/// How long a round of one side should take, in milliseconds: long enough to outlast a hiccup.
+/// How long a round of one way should take, in milliseconds: long enough to outlast a hiccup.
 const ROUND_MS: f64 = 15.0;
 /// Forwards that tell how many fill a round: the first ones compile.
 const PILOT: usize = 5;
@@ -23,19 +23,33 @@ const ROUNDS: std::ops::RangeInclusive<usize> = 5..=60;
 /// Ends what does not come to rest.
 const BUDGET: Duration = Duration::from_secs(3);
 
-/// Measures both sides.
+/// How a forward is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// The exported program, from Rust.
+    Libtorch,
+    /// The eager model, in Python.
+    Eager,
+    /// The same under torch.compile.
+    Compiled,
+}
+
+/// Measures every way, each round in their order.
 ///
 /// # Errors
-/// The first error of either side.
+/// The first error of any of them.
 pub fn in_turns<E>(
-    mut rust: impl FnMut(usize) -> Result<Vec<f64>, E>,
-    mut python: impl FnMut(usize) -> Result<Vec<f64>, E>,
-) -> Result<(Times, Times), E> {
-    let counts = [per_round(&rust(PILOT)?), per_round(&python(PILOT)?)];
-    let mut round = || Ok([rust(counts[0])?, python(counts[1])?]);
-    let mut before = [f64::INFINITY; 2];
+    ways: &[Way],
+    mut measure: impl FnMut(Way, usize) -> Result<Vec<f64>, E>,
+) -> Result<Vec<Times>, E> {
+    let mut round = |counts: &[usize]| -> Result<Vec<Vec<f64>>, E> {
+        ways.iter().zip(counts).map(|(way, count)| measure(*way, *count)).collect()
+    };
+    let pilot = round(&vec![PILOT; ways.len()])?;
+    let counts: Vec<usize> = pilot.iter().map(|times| per_round(times)).collect();
+    let mut before = vec![f64::INFINITY; ways.len()];
     for _ in 0..WARM_ROUNDS {
-        let now = round()?.map(|times| median(&times));
+        let now: Vec<f64> = round(&counts)?.iter().map(|times| median(times)).collect();
         let still = now.iter().zip(before).all(|(now, before)| *now >= (1.0 - STILL) * before);
         before = now;
         if still {
@@ -43,20 +57,19 @@ pub fn in_turns<E>(
         }
     }
     let started = Instant::now();
-    let mut rounds: [Vec<Vec<f64>>; 2] = [Vec::new(), Vec::new()];
-    while rounds[0].len() < *ROUNDS.end() {
-        let [rust, python] = round()?;
-        rounds[0].push(rust);
-        rounds[1].push(python);
+    let mut rounds: Vec<Vec<Vec<f64>>> = vec![Vec::new(); ways.len()];
+    for number in 1..=*ROUNDS.end() {
+        for (own, times) in rounds.iter_mut().zip(round(&counts)?) {
+            own.push(times);
+        }
         let rested = rounds
             .iter()
             .all(|rounds| spread(rounds) <= SPREAD && rounds.iter().map(Vec::len).sum::<usize>() >= FORWARDS);
-        if rounds[0].len() >= *ROUNDS.start() && (rested || started.elapsed() > BUDGET) {
+        if number >= *ROUNDS.start() && (rested || started.elapsed() > BUDGET) {
             break;
         }
     }
-    let [rust, python] = rounds.map(|rounds| times(&rounds));
-    Ok((rust, python))
+    Ok(rounds.iter().map(|rounds| times(rounds)).collect())
 }
 
 /// How many forwards fill a round, by the fastest of a pilot.
@@ -100,39 +113,47 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::cell::{Cell, RefCell};
+
+    const BOTH: [Way; 2] = [Way::Libtorch, Way::Eager];
 
     #[test]
-    fn slow_first_forwards_do_not_count_and_sides_alternate() {
-        let (calls, order) = (Cell::new(0), RefCell::new(String::new()));
-        let rust = |count: usize| -> Result<Vec<f64>, ()> {
-            calls.set(calls.get() + 1);
-            order.borrow_mut().push('r');
-            Ok(vec![if calls.get() < 5 { 10.0 / calls.get() as f64 } else { 1.0 }; count])
-        };
-        let python = |count: usize| {
-            order.borrow_mut().push('p');
-            Ok(vec![2.0; count])
-        };
-        let (rust, python) = in_turns(rust, python).unwrap();
-        assert_eq!((rust.p50_ms, rust.p95_ms, python.p50_ms), (1.0, 1.0, 2.0));
-        assert!(order.borrow().replace("rp", "").is_empty(), "{}", order.borrow());
+    fn slow_first_forwards_do_not_count_and_ways_take_turns() {
+        let (mut calls, mut order) = (0, Vec::new());
+        let ways = [Way::Libtorch, Way::Eager, Way::Compiled];
+        let times = in_turns(&ways, |way, count| -> Result<Vec<f64>, ()> {
+            order.push(way);
+            let time = match way {
+                Way::Libtorch if calls < 4 => {
+                    calls += 1;
+                    10.0 / f64::from(calls)
+                }
+                Way::Libtorch => 1.0,
+                Way::Eager => 2.0,
+                Way::Compiled => 3.0,
+            };
+            Ok(vec![time; count])
+        });
+        let times = times.unwrap();
+        assert_eq!(times.iter().map(|times| times.p50_ms).collect::<Vec<_>>(), [1.0, 2.0, 3.0]);
+        assert_eq!(times[0].p95_ms, 1.0);
+        assert!(order.chunks(3).all(|round| round == ways), "{order:?}");
     }
 
     #[test]
     fn what_does_not_come_to_rest_ends_all_the_same() {
-        let calls = Cell::new(0);
-        let restless = |count: usize| -> Result<Vec<f64>, ()> {
-            calls.set(calls.get() + 1);
-            Ok(vec![[1.0, 3.0, 9.0][calls.get() % 3]; count])
-        };
-        let (rust, _) = in_turns(restless, |count| Ok(vec![1.0; count])).unwrap();
-        assert!(rust.spread > SPREAD);
+        let mut calls = 0;
+        let times = in_turns(&BOTH, |way, count| -> Result<Vec<f64>, ()> {
+            calls += usize::from(way == Way::Libtorch);
+            Ok(vec![if way == Way::Libtorch { [1.0, 3.0, 9.0][calls % 3] } else { 1.0 }; count])
+        });
+        assert!(times.unwrap()[0].spread > SPREAD);
     }
 
     #[test]
-    fn an_error_of_either_side_ends_it() {
-        assert_eq!(in_turns(|_| Err("r"), |_| Ok(vec![1.0])).unwrap_err(), "r");
-        assert_eq!(in_turns(|_| Ok(vec![1.0]), |_| Err("p")).unwrap_err(), "p");
+    fn an_error_of_any_way_ends_it() {
+        for wrong in BOTH {
+            let measure = |way, count| if way == wrong { Err(way) } else { Ok(vec![1.0; count]) };
+            assert_eq!(in_turns(&BOTH, measure).unwrap_err(), wrong);
+        }
     }
 }

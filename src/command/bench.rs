@@ -1,9 +1,10 @@
-//! `bench`: how fast models are on libtorch and in eager Python.
+//! `bench`: how fast models are on libtorch and in Python.
 
 use super::round::bar;
 use super::{export, failed, select::select, show, spec, table};
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use comfy_table::ColumnConstraint;
 use hf_conformance::artifact;
 use hf_conformance::bench::{Place, Python, measure};
 use hf_conformance::engine;
@@ -13,6 +14,9 @@ use hf_conformance::report::{append_to, lines};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
+/// Columns of the table that only `--compile` fills.
+const COMPILED: [usize; 2] = [9, 10];
+
 #[derive(Args)]
 pub struct Arguments {
     /// Models, families or tasks; everything when left out
@@ -20,6 +24,9 @@ pub struct Arguments {
     /// auto, cpu, cuda, cuda:N or mps
     #[arg(long, env = "HF_CONFORMANCE_DEVICE", default_value = "auto")]
     device: String,
+    /// Measure torch.compile too; needs a C++ compiler, and seconds to minutes a model
+    #[arg(long)]
+    compile: bool,
 }
 
 /// Measures one model after the other, keeps every result and ends with a table; a failure is exit code 1.
@@ -30,7 +37,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     println!("device {explained}");
     export::artifacts(&spec, &entries, false)?;
-    let place = Place { engine, device };
+    let place = Place { engine, device, compile: arguments.compile };
     let bar = bar("measuring", entries.len());
     // Each package of classes has a process of its own.
     let mut pythons: BTreeMap<&str, Python> = BTreeMap::new();
@@ -51,6 +58,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         match measured {
             Ok(speed) => {
                 append_to(&speed::path(), &speed)?;
+                bar.suspend(|| {
+                    speed.left_out.iter().for_each(|why| println!("left out {} · {why}", entry.name))
+                });
                 speeds.push(speed);
             }
             Err(failure) => {
@@ -61,7 +71,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         bar.inc(1);
     }
     bar.finish_and_clear();
-    show(rows(&speeds))?;
+    show(rows(&speeds, arguments.compile))?;
     let csv = speed::path().with_extension("csv");
     write_csv(&csv).with_context(|| csv.display().to_string())?;
     println!(
@@ -72,7 +82,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn rows(speeds: &[Speed]) -> String {
+fn rows(speeds: &[Speed], compile: bool) -> String {
     let mut rows = table([
         "model",
         "load ms",
@@ -83,9 +93,21 @@ fn rows(speeds: &[Speed]) -> String {
         "rows/s",
         "Python p50 ms",
         "ratio",
+        "compiled p50 ms",
+        "ratio",
         "± %",
         "MiB",
     ]);
+    if !compile {
+        for column in COMPILED {
+            if let Some(column) = rows.column_mut(column) {
+                column.set_constraint(ColumnConstraint::Hidden);
+            }
+        }
+    }
+    let number = |figure: Option<f64>, digits: usize| {
+        figure.map_or_else(String::new, |figure| format!("{figure:.digits$}"))
+    };
     for speed in speeds {
         for (position, batch) in speed.batches.iter().enumerate() {
             let once = |text: String| if position == 0 { text } else { String::new() };
@@ -99,12 +121,16 @@ fn rows(speeds: &[Speed]) -> String {
                 format!("{:.0}", batch.throughput()),
                 format!("{:.3}", batch.python.p50_ms),
                 format!("{:.2}", batch.ratio()),
+                number(batch.compiled.map(|compiled| compiled.p50_ms), 3),
+                number(batch.ratio_to_compiled(), 2),
                 format!("{:.1}", 100.0 * batch.spread()),
-                once(speed.rust.peak_mib.map_or_else(String::new, |peak| format!("{peak:.0}"))),
+                once(number(speed.rust.peak_mib, 0)),
             ]);
         }
     }
-    format!("\n{rows}\n\nratio: libtorch's median latency over eager Python's; below 1 libtorch is faster")
+    format!(
+        "\n{rows}\n\nratio: libtorch's median latency over that of the column before; below 1 libtorch is faster"
+    )
 }
 
 /// The last word on every model and device, a line per batch size.
@@ -127,14 +153,17 @@ fn write_csv(path: &std::path::Path) -> Result<()> {
         "python_load_ms",
         "python_first_ms",
         "python_peak_mib",
+        "python_peak_gpu_mib",
         "python_p50_ms",
         "python_p95_ms",
         "ratio",
+        "compiled_p50_ms",
+        "compiled_p95_ms",
         "spread",
     ])?;
     for speed in speed::latest(lines(&speed::path())?.read) {
         for batch in &speed.batches {
-            let peak = |peak: Option<f64>| peak.map_or_else(String::new, |peak| peak.to_string());
+            let known = |figure: Option<f64>| figure.map_or_else(String::new, |figure| figure.to_string());
             csv.write_record([
                 speed.model.clone(),
                 speed.family.clone(),
@@ -144,17 +173,20 @@ fn write_csv(path: &std::path::Path) -> Result<()> {
                 speed.commit.clone().unwrap_or_default(),
                 speed.rust.load_ms.to_string(),
                 speed.rust.first_ms.to_string(),
-                peak(speed.rust.peak_mib),
+                known(speed.rust.peak_mib),
                 batch.rows.to_string(),
                 batch.rust.p50_ms.to_string(),
                 batch.rust.p95_ms.to_string(),
                 batch.throughput().to_string(),
                 speed.python.load_ms.to_string(),
                 speed.python.first_ms.to_string(),
-                peak(speed.python.peak_mib),
+                known(speed.python.peak_mib),
+                known(speed.python.peak_gpu_mib),
                 batch.python.p50_ms.to_string(),
                 batch.python.p95_ms.to_string(),
                 batch.ratio().to_string(),
+                known(batch.compiled.map(|compiled| compiled.p50_ms)),
+                known(batch.compiled.map(|compiled| compiled.p95_ms)),
                 batch.spread().to_string(),
             ])?;
         }

@@ -6,14 +6,14 @@ use clap::Args;
 use hf_conformance::artifact;
 use hf_conformance::report::coverage::coverage;
 use hf_conformance::report::page::{self, Report};
-use hf_conformance::report::{self, speed};
+use hf_conformance::report::{self, cost, speed};
 use hf_conformance::roster;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 #[derive(Args)]
 pub struct Arguments {
-    /// Result files to merge; the store of this checkout when left out
+    /// Result files to merge, with what lies beside them; the store of this checkout when left out
     files: Vec<PathBuf>,
     /// Where to write it; beside the results store when left out
     #[arg(long)]
@@ -27,13 +27,15 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let history = stored::read(&arguments.files)?;
     let records = stored::current(history.clone(), &spec);
     let coverage = coverage(&rows, &spec, &records, &artifact::root(), None);
-    let speeds = speed::latest(report::lines(&speed::path())?.read);
+    let speeds = speed::latest(stored::beside(&arguments.files, speed::path)?);
+    let costs = stored::beside(&arguments.files, cost::path)?;
     let page = page::html(&Report {
         spec: &spec,
         coverage: &coverage,
         records: &records,
         history: &history,
         speeds: &speeds,
+        costs: &costs,
         time: &jiff::Timestamp::now().to_string(),
     })?;
     let path = arguments.output.clone().unwrap_or_else(|| report::path().with_file_name("report.html"));

@@ -68,7 +68,7 @@ fn history(runs: &[Run]) -> String {
 
 /// What every step of the suite cost, in all the files' runs.
 fn costs(costs: &[Cost]) -> String {
-    let mut rows = table(["step", "last time", "models", "seconds", "largest", "seconds", "ms a model"]);
+    let mut rows = table(["step", "last time", "models", "seconds", "most models", "seconds", "ms a model"]);
     for Summary { step, last, largest } in summaries(costs) {
         rows.add_row([
             step.to_string(),

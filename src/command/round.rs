@@ -247,6 +247,16 @@ pub fn bar(doing: &str, count: usize) -> ProgressBar {
     bar
 }
 
+/// What shows that something without steps is being done; silent when standard error is not a terminal.
+pub fn spinner(doing: &str) -> ProgressBar {
+    let spinner = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template(&format!("{{spinner}} {doing} [{{elapsed}}]")) {
+        spinner.set_style(style);
+    }
+    spinner.enable_steady_tick(Duration::from_millis(200));
+    spinner
+}
+
 /// Every failure; one that stopped all checks of a model in the same way is told once.
 fn print_failures(records: &[Record]) {
     for (record, others) in distinct_failures(records) {

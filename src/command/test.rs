@@ -1,6 +1,6 @@
 //! `test`: exports what changed, runs the generated tests on libtorch, ends with a summary.
 
-use super::round::{Options, Round};
+use super::round::{Options, Round, spinner};
 use super::{regenerate, spec};
 use anyhow::{Context, Result};
 use hf_conformance::report;
@@ -37,7 +37,9 @@ fn build(spec: &Spec) -> Result<Option<String>> {
     let started = Instant::now();
     let mut command = cargo_test();
     command.args(["--no-run", "--message-format", "json-render-diagnostics"]);
+    let spinner = spinner("compiling the tests");
     let output = command.stderr(Stdio::piped()).output().context("starting cargo test")?;
+    spinner.finish_and_clear();
     let said = |stream: &[u8]| String::from_utf8_lossy(stream).into_owned();
     if !output.status.success() {
         let errors = said(&output.stderr);

@@ -79,7 +79,7 @@ pub fn keep(step: Step, models: usize, took: Duration) -> io::Result<()> {
     super::append_to(&path(), &cost)
 }
 
-/// A step's last time, and its largest: the one for the most models, of those the last.
+/// A step's last time, and its largest: the one for the most models, of those the longest.
 #[derive(Clone, Debug)]
 pub struct Summary<'a> {
     pub step: Step,
@@ -97,7 +97,8 @@ pub fn summaries(costs: &[Cost]) -> Vec<Summary<'_>> {
         let summary =
             steps.entry(cost.step).or_insert(Summary { step: cost.step, last: cost, largest: cost });
         summary.last = cost;
-        if cost.models >= summary.largest.models {
+        let size = |cost: &Cost| (cost.models, cost.seconds);
+        if size(cost) > size(summary.largest) {
             summary.largest = cost;
         }
     }
@@ -129,6 +130,6 @@ mod tests {
             .iter()
             .map(|one| (one.step, one.last.seconds, one.largest.models, one.largest.seconds))
             .collect();
-        assert_eq!(told, [(Step::Export, 11.0, 3, 11.0), (Step::Test, 0.5, 500, 60.0)]);
+        assert_eq!(told, [(Step::Export, 11.0, 3, 11.0), (Step::Test, 0.5, 500, 70.0)]);
     }
 }

@@ -1,4 +1,4 @@
-//! How fast a model is on libtorch and in eager Python, as `just bench` keeps it.
+//! How fast a model is on libtorch and in Python, as `just bench` keeps it.
 //!
 //! In: measurements. Out: [`Speed`], one line of `target/conformance/bench.jsonl`.
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// One model on one device, both ways measured in turns.
+/// One model on one device, all ways measured in turns.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Speed {
     pub run: String,
@@ -29,7 +29,7 @@ pub struct Speed {
     pub python: Side,
     /// By batch size, ascending; one of them at the traced batch where rows cannot be repeated.
     pub batches: Vec<Batch>,
-    /// Batch sizes that one side refused, with its words.
+    /// Batch sizes that one side refused, and torch.compile where it failed, each with its words.
     #[serde(default)]
     pub left_out: Vec<String>,
 }
@@ -42,6 +42,9 @@ pub struct Side {
     pub first_ms: f64,
     /// How far the process's memory rose above where it was before the model, in MiB; none where the system does not say.
     pub peak_mib: Option<f64>,
+    /// The same of the GPU's memory, as torch's allocator counts it; in Python only: tch has no call for it.
+    #[serde(default)]
+    pub peak_gpu_mib: Option<f64>,
 }
 
 /// Forwards at one batch size.
@@ -50,6 +53,9 @@ pub struct Batch {
     pub rows: usize,
     pub rust: Times,
     pub python: Times,
+    /// Under torch.compile, where that was asked for and did not fail.
+    #[serde(default)]
+    pub compiled: Option<Times>,
 }
 
 /// Steady forwards.
@@ -66,6 +72,11 @@ impl Batch {
     /// Rust's median latency as a share of Python's: below 1, Rust is faster.
     pub fn ratio(&self) -> f64 {
         self.rust.p50_ms / self.python.p50_ms
+    }
+
+    /// The same of torch.compile's median.
+    pub fn ratio_to_compiled(&self) -> Option<f64> {
+        self.compiled.map(|compiled| self.rust.p50_ms / compiled.p50_ms)
     }
 
     /// Standard error of the median, as a share, of the side that is less at rest.

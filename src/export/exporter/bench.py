@@ -1,13 +1,15 @@
-"""Times eager models on request: `python -m exporter.bench`, one JSON request a line, one JSON reply a line.
+"""Times models on request: `python -m exporter.bench`, one JSON request a line, one JSON reply a line.
 
-In: `load` (a job, its artifact's folder, a device), then `time` (how often, and which rows of the traced inputs), then
-`peak`. Out: seconds, and MiB. The other side of the pipe runs the same forwards on libtorch in turns with these.
+In: `load` (a job, its artifact's folder, a device), then `time` (how often, which rows of the traced inputs, eager or
+compiled), then `peak`. Out: seconds, and MiB. The other side of the pipe runs the same forwards on libtorch in turns
+with these.
 """
 
 import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +27,24 @@ class Bench:
     """The model under test."""
 
     program: Program
+    compiled: Callable[..., object] | None
     inputs: list[Tensor]
     device: torch.device
     before: float | None
+    gpu_before: int
 
     def load(self, request: Json) -> Json:
         """Builds the model as the exporter does and runs it once."""
         self.device = torch.device(request["device"])
         self.before = _memory("VmRSS", reset=True)
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.device)
+            self.gpu_before = torch.cuda.memory_allocated(self.device)
         started = time.perf_counter()
         job = Job.from_json(request["job"])
         self.program = Program(model.build(job).to(self.device), job, [])
         loaded = time.perf_counter()
+        self.compiled = None
         tensors = load_file(Path(request["folder"]) / "cases.safetensors")
         self.inputs = [
             tensors[f"traced/input/{entry.name}"].to(self.device)
@@ -44,7 +52,7 @@ class Bench:
         ]
         return {
             "load_ms": 1e3 * (loaded - started),
-            "first_ms": 1e3 * self._forward(self.inputs),
+            "first_ms": 1e3 * self._forward(self.program, self.inputs),
         }
 
     def time(self, request: Json) -> Json:
@@ -53,21 +61,49 @@ class Bench:
         for position, axis, indices in request["select"]:
             chosen = torch.tensor(indices, device=self.device)
             inputs[position] = inputs[position].index_select(axis, chosen)
-        return {"seconds": [self._forward(inputs) for _ in range(request["count"])]}
+        model = self._compiled() if request["compiled"] else self.program
+        return {
+            "seconds": [self._forward(model, inputs) for _ in range(request["count"])]
+        }
 
     def peak(self, _request: Json) -> Json:
         """How far memory rose since before `load`."""
         after = _memory("VmHWM")
         known = after is not None and self.before is not None
-        return {"peak_mib": after - self.before if known else None}
+        return {
+            "peak_mib": after - self.before if known else None,
+            "peak_gpu_mib": self._gpu_peak(),
+        }
 
-    def _forward(self, inputs: list[Tensor]) -> float:
+    def _compiled(self) -> Callable[..., object]:
+        """The model under torch.compile, which compiles when it is run, every batch size by itself."""
+        if self.compiled is None:
+            # All models share the code of Program, and with it the number of times that it may be compiled anew.
+            torch.compiler.reset()
+            self.compiled = torch.compile(self.program, dynamic=False)
+        return self.compiled
+
+    def _gpu_peak(self) -> float | None:
+        """MiB that tensors took on a CUDA device; other devices do not say."""
+        if self.device.type != "cuda":
+            return None
+        peak = torch.cuda.max_memory_allocated(self.device)
+        return (peak - self.gpu_before) / 2**20
+
+    def _forward(self, model: Callable[..., object], inputs: list[Tensor]) -> float:
         with torch.no_grad():
             started = time.perf_counter()
-            self.program(*inputs)
+            model(*inputs)
             if self.device.type != "cpu":
                 getattr(torch, self.device.type).synchronize()
             return time.perf_counter() - started
+
+
+def _reason(error: Exception) -> str:
+    """One line; of torch.compile's errors the one before its advice to torch's own developers."""
+    said, advice, _ = str(error).partition("Set TORCHDYNAMO_VERBOSE")
+    lines = said.split("\n")
+    return lines[0] if advice and lines[0] else reason(error)
 
 
 def _memory(field: str, reset: bool = False) -> float | None:
@@ -101,7 +137,7 @@ def main() -> None:
         try:
             reply = commands[request["command"]](request)
         except Exception as error:  # noqa: BLE001  whatever it is, the other side is told
-            reply = {"error": reason(error)}
+            reply = {"error": _reason(error)}
         print(json.dumps(reply), file=replies, flush=True)
 
 

@@ -1,7 +1,7 @@
 //! The compatibility matrix, with its search, filters and sorting.
 
 use super::{Report, model};
-use crate::report::matrix::{Cell, Column, Row, State, matrix};
+use crate::report::matrix::{Cell, Row, State, matrix};
 use crate::spec::Entry;
 use maud::{Markup, html};
 use std::collections::BTreeSet;
@@ -13,9 +13,9 @@ pub fn section(report: &Report) -> Markup {
     let matrix = matrix(models, report.records);
     let families: BTreeSet<&str> = entries.iter().map(|entry| entry.family.as_str()).collect();
     html! {
-        p.soft { "A figure is the largest error as a share of what is allowed: beyond 1 a check fails. A model's name opens all there is to know of it." }
+        p.soft { "Checks passed of those that are due, and the largest error as a share of what is allowed: beyond 1 a check fails. A model's name opens all there is to know of it." }
         div.filters role="search" {
-            label for="search" { "Search" input #search type="search" placeholder="name, class, task, checkpoint"; }
+            label for="search" { "Search" input #search type="search" placeholder="name, class, task, failed check"; }
             label for="family" { "Family" select #family { option value="" { "all" } @for family in families { option { (family) } } } }
             label for="state" { "State" select #state {
                 option value="" { "all" }
@@ -28,27 +28,23 @@ pub fn section(report: &Report) -> Markup {
         div.tall role="region" tabindex="0" aria-labelledby="matrix-title" { table {
             thead { tr {
                 @for name in ["model", "family", "task"] { th scope="col" { button type="button" { (name) } } }
-                @for column in &matrix.columns { th scope="col" { button type="button" { (heading(column)) } } }
+                @for column in &matrix.columns { th scope="col" { button type="button" { (column.device) " " (column.dtype) } small { (column.engine) } } }
             } }
             tbody { @for (entry, row) in entries.iter().zip(&matrix.rows) { (line(entry, row)) } }
         } }
     }
 }
 
-fn heading(column: &Column) -> String {
-    format!("{} · {} · {}", column.device, column.dtype, column.engine)
-}
-
 fn line(entry: &Entry, row: &Row) -> Markup {
     let checkpoint = entry.checkpoint.as_deref().unwrap_or_default();
-    let text = format!("{} {} {} {checkpoint}", entry.name, entry.class, entry.task.name).to_lowercase();
+    let failed: BTreeSet<&str> = row.cells.iter().flat_map(|cell| &cell.failed).map(String::as_str).collect();
+    let failed = Vec::from_iter(failed).join(" ");
+    let text = format!("{} {} {} {checkpoint} {failed}", entry.name, entry.class, entry.task.name);
     let states = Vec::from_iter(row.cells.iter().map(|cell| class(cell.state))).join(" ");
     let states = if states.is_empty() { class(State::NotRun).to_owned() } else { states };
     html! {
-        tr data-text=(text) data-family=(entry.family) data-states=(states) {
-            th scope="row" data-key=(entry.name) {
-                button.model type="button" data-drawer=(model::id(entry)) { (entry.name) }
-            }
+        tr data-text=(text.trim_end().to_lowercase()) data-family=(entry.family) data-states=(states) {
+            th scope="row" { (model::link(entry.name.as_str())) }
             td { (entry.family) }
             td { (entry.task.name) }
             @for cell in &row.cells { td data-key=(key(cell)) { (tag(cell)) } }
@@ -56,20 +52,16 @@ fn line(entry: &Entry, row: &Row) -> Markup {
     }
 }
 
-/// A state, its stage where it failed, its figure where it passed.
+/// A state with its stage, how many checks passed, the figure; names of checks that failed.
 fn tag(cell: &Cell) -> Markup {
     html! {
         span class=(format!("tag {}", class(cell.state))) {
             (cell.state.word()) @if let Some(stage) = cell.stage { " at " (stage) }
         }
         @if cell.state != State::NotRun {
-            span.figure {
-                @match (cell.state, cell.share) {
-                    (State::Failed, _) => (failures(&cell.failed)),
-                    (_, Some(share)) => (format!("{share:.2}")),
-                    _ => "",
-                }
-            }
+            span.figure { (cell.passed) "/" (cell.passed + cell.failed.len() + cell.skipped) }
+            @if let Some(figure) = cell.figure() { span.figure { (figure) } }
+            @if !cell.failed.is_empty() { div.figure { (failures(&cell.failed)) } }
         }
     }
 }
@@ -82,12 +74,13 @@ fn failures(checks: &[String]) -> String {
     }
 }
 
-/// Sorts by error, a failure beyond all of them; what did not run has no place and stands last.
+/// Sorts by error, a failure beyond all that passed; what did not run has no place and stands last.
 fn key(cell: &Cell) -> String {
+    let share = cell.share.filter(|share| share.is_finite());
     match cell.state {
-        State::Failed => f64::MAX.to_string(),
+        State::Failed => (1e9 + share.unwrap_or(f64::MAX)).to_string(),
         State::NotRun => String::new(),
-        State::Passed | State::Skipped => cell.share.unwrap_or(0.0).to_string(),
+        State::Passed | State::Skipped => share.unwrap_or(0.0).to_string(),
     }
 }
 

@@ -1,10 +1,15 @@
 //! The report: one HTML file that needs nothing else, neither network nor server.
 //!
-//! In: the spec, its coverage, records and speeds. Out: HTML text. Every number in it comes from the results store,
-//! the bench file, the spec or the roster.
+//! In: the spec, its coverage, records, speeds and costs. Out: HTML text. Every number in it comes from the results
+//! store, the files beside it, the spec or the roster.
+//!
+//! What is known of one model (its drawer) is shown on a click. The drawers of all models travel as one packed text,
+//! which makes a page of 600 models a tenth as large and lets the browser lay out only what is looked at.
 
+mod charts;
 mod matrix;
 mod model;
+mod pack;
 mod plot;
 mod sections;
 #[cfg(test)]
@@ -13,11 +18,11 @@ mod tests;
 pub use plot::PlotError;
 
 use super::Record;
+use super::cost::Cost;
 use super::coverage::Coverage;
 use super::speed::Speed;
-use crate::spec::{Entry, Spec};
-use maud::{DOCTYPE, Markup, PreEscaped, html};
-use plot::Point;
+use crate::spec::Spec;
+use maud::{DOCTYPE, PreEscaped, html};
 use std::collections::BTreeMap;
 
 const STYLE: &str = include_str!("style.css");
@@ -33,29 +38,37 @@ pub struct Report<'a> {
     pub history: &'a [Record],
     /// The last measurement of each model and device.
     pub speeds: &'a [Speed],
+    /// What the suite's steps cost.
+    pub costs: &'a [Cost],
     /// When the report was made.
     pub time: &'a str,
+}
+
+/// A report that could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum PageError {
+    #[error(transparent)]
+    Plot(#[from] PlotError),
+    #[error("the drawers could not be packed: {0}")]
+    Pack(#[from] std::io::Error),
 }
 
 /// The whole page.
 ///
 /// # Errors
-/// A plot could not be drawn.
-pub fn html(report: &Report) -> Result<String, PlotError> {
+/// A plot could not be drawn, the drawers not be packed.
+pub fn html(report: &Report) -> Result<String, PageError> {
     let sections = [
         ("coverage", "Coverage", sections::coverage(report.coverage)),
         ("matrix", "Compatibility matrix", matrix::section(report)),
         ("failures", "Failures", sections::failures(report)),
-        ("accuracy", "Accuracy and speed", plots(report)?),
+        ("accuracy", "Accuracy", charts::accuracy(report)?),
+        ("speed", "Speed", charts::speed(report)?),
         ("debt", "Tolerance debt", sections::debt(report.coverage)),
         ("slowest", "Slowest models", sections::slowest(report.records)),
+        ("costs", "Cost of the suite", sections::costs(report.costs)),
         ("history", "History", sections::history(report.history)),
     ];
-    let mut models: BTreeMap<&str, Vec<&Record>> = BTreeMap::new();
-    for record in super::matrix::latest(report.records).into_values() {
-        models.entry(&record.model).or_default().push(record);
-    }
-    let own = |entry: &Entry| models.get(entry.name.as_str()).map_or(&[][..], Vec::as_slice);
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -77,16 +90,22 @@ pub fn html(report: &Report) -> Result<String, PlotError> {
                     }
                 }
                 main #main {
+                    noscript { p { "Search, sorting and what is known of each model need JavaScript; all else is below." } }
                     (sections::tiles(report))
-                    @for (id, title, content) in &sections {
-                        section id=(id) aria-labelledby=(format!("{id}-title")) {
-                            h2 id=(format!("{id}-title")) { (title) }
-                            (content)
+                    div.sections {
+                        @for (id, title, content) in &sections {
+                            section id=(id) aria-labelledby=(format!("{id}-title")) {
+                                h2 id=(format!("{id}-title")) { (title) }
+                                (content)
+                            }
                         }
                     }
                 }
-                footer { p { "Every figure comes from target/conformance/results.jsonl, bench.jsonl, the spec and its roster." } }
-                @for entry in &report.spec.entries { (model::drawer(report, entry, own(entry))) }
+                footer { p {
+                    "Every figure comes from results.jsonl, bench.jsonl or costs.jsonl in target/conformance, from the spec or its roster."
+                } }
+                dialog #drawer aria-labelledby="drawer-title" {}
+                script #drawers type="text/plain" { (PreEscaped(pack::pack(&drawers(report))?)) }
                 script { (PreEscaped(SCRIPT)) }
             }
         }
@@ -94,46 +113,15 @@ pub fn html(report: &Report) -> Result<String, PlotError> {
     Ok(page.into_string())
 }
 
-fn plots(report: &Report) -> Result<Markup, PlotError> {
-    let latest = super::matrix::latest(report.records);
-    let points: Vec<Point> = latest
-        .values()
-        .flat_map(|record| record.metrics.iter().map(move |metric| (record, metric)))
-        .map(|(record, metric)| Point {
-            allowed: metric.agreement.limit,
-            error: metric.agreement.error,
-            half: super::matrix::Column::of(record).dtype != "float32",
-        })
-        .collect();
-    let ratios: Vec<f64> = report.speeds.iter().filter_map(Speed::ratio).collect();
-    Ok(html! {
-        div.plots {
-            @if points.is_empty() { p { "Nothing was compared yet; run: " code { "just test" } } }
-            @else {
-                figure role="group" aria-labelledby="errors-caption" {
-                    div role="img" aria-label=(format!("{} compared outputs, error against allowed error", points.len())) {
-                        (PreEscaped(plot::errors(&points)?))
-                    }
-                    figcaption #errors-caption {
-                        "Error against tolerance, " (points.len()) " compared outputs of passing checks: below the line \
-                         is agreement, at the foot is equality to the last bit. "
-                        span.dot style="background:#3b82f6" {} "float32 "
-                        span.dot style="background:#d97706" {} "half precision"
-                    }
-                }
-            }
-            @if ratios.is_empty() { p { "No speed was measured yet; run: " code { "just bench" } } }
-            @else {
-                figure role="group" aria-labelledby="ratios-caption" {
-                    div role="img" aria-label=(format!("Latency relative to Python of {} models", ratios.len())) {
-                        (PreEscaped(plot::ratios(&ratios)?))
-                    }
-                    figcaption #ratios-caption {
-                        "Steady latency at the smallest batch relative to eager Python, " (ratios.len())
-                        " models: below 1 libtorch is faster. Tiny models measure the engine's overhead more than its kernels."
-                    }
-                }
-            }
-        }
-    })
+/// Model → what its drawer holds.
+fn drawers<'a>(report: &Report<'a>) -> BTreeMap<&'a str, String> {
+    let mut models: BTreeMap<&str, Vec<&Record>> = BTreeMap::new();
+    for record in super::matrix::latest(report.records).into_values() {
+        models.entry(&record.model).or_default().push(record);
+    }
+    let spec: &'a Spec = report.spec;
+    let drawer = |name: &str, entry| {
+        model::drawer(report, entry, models.get(name).map_or(&[][..], Vec::as_slice)).into_string()
+    };
+    spec.entries.iter().map(|entry| (entry.name.as_str(), drawer(entry.name.as_str(), entry))).collect()
 }

@@ -1,40 +1,38 @@
 //! The drawer of a model: all there is to know of it.
 
 use super::Report;
+use crate::check::rule::Measure;
 use crate::codegen::module_text;
 use crate::report::{Record, speed::Speed};
 use crate::spec::{Check, Entry};
 use maud::{Markup, html};
 
-/// The drawer's address within the page.
-pub fn id(entry: &Entry) -> String {
-    format!("model-{}", entry.name)
+/// A link that opens the drawer of a model.
+pub fn link(name: &str) -> Markup {
+    html! { a.model href=(format!("#model-{name}")) { (name) } }
 }
 
-/// Checks, measures, speed, commands, the resolved entry and the generated source.
+/// What the drawer holds: checks, measures, speed, commands, the resolved entry and the generated source.
 ///
 /// `records` are the last words on its checks.
 pub fn drawer(report: &Report, entry: &Entry, records: &[&Record]) -> Markup {
     let name = entry.name.as_str();
-    let title = format!("{}-title", id(entry));
     html! {
-        dialog id=(id(entry)) aria-labelledby=(title) {
-            header {
-                h2 id=(title) { (name) }
-                form method="dialog" { button.close autofocus { "Close" } }
-            }
-            (facts(entry, records))
-            h3 { "Checks" }
-            (checks(entry, records))
-            h3 { "Outputs against eager Python" }
-            (measures(records))
-            @for record in records.iter().filter(|record| record.status == "failed") { pre tabindex="0" { (record.failure_text()) } }
-            (speeds(report.speeds.iter().filter(|speed| speed.model == name)))
-            h3 { "Again" }
-            pre tabindex="0" { "just run " (name) "\njust test " (name) "\njust replay " (name) "\njust bench " (name) }
-            details { summary { "The entry, resolved" } pre tabindex="0" { (resolved(entry)) } }
-            details { summary { "The generated module" } pre tabindex="0" { (module_text(entry, &report.spec.versions)) } }
+        header {
+            h2 id="drawer-title" { (name) }
+            form method="dialog" { button.close autofocus { "Close" } }
         }
+        (facts(entry, records))
+        h3 { "Checks" }
+        (checks(entry, records))
+        @for record in records.iter().filter(|record| record.status == "failed") { pre tabindex="0" { (record.failure_text()) } }
+        h3 { "Outputs against eager Python" }
+        (measures(records))
+        (speeds(report.speeds.iter().filter(|speed| speed.model == name)))
+        h3 { "Again" }
+        pre tabindex="0" { "just run " (name) "\njust test " (name) "\njust replay " (name) "\njust bench " (name) }
+        details { summary { "The entry, resolved" } pre tabindex="0" { (resolved(entry)) } }
+        details { summary { "The generated module" } pre tabindex="0" { (module_text(entry, &report.spec.versions)) } }
     }
 }
 
@@ -60,8 +58,8 @@ fn facts(entry: &Entry, records: &[&Record]) -> Markup {
 
 fn checks(entry: &Entry, records: &[&Record]) -> Markup {
     html! {
-        div.scroll { table {
-            thead { tr { @for name in ["check", "device", "outcome", "seconds"] { th scope="col" { (name) } } } }
+        div.scroll tabindex="0" { table {
+            thead { tr { @for name in ["check", "device", "outcome"] { th scope="col" { (name) } } th.n scope="col" { "seconds" } } }
             tbody {
                 @for check in Check::ALL {
                     @let own = Vec::from_iter(records.iter().filter(|record| record.check == check.name()));
@@ -73,7 +71,7 @@ fn checks(entry: &Entry, records: &[&Record]) -> Markup {
                                 span class=(format!("tag {}", record.status)) { (record.status) }
                                 @if let Some(reason) = &record.reason { " " (reason) }
                             }
-                            td { (format!("{:.3}", record.seconds)) }
+                            td.n { (format!("{:.3}", record.seconds)) }
                         }
                     }
                     @if own.is_empty() {
@@ -99,25 +97,38 @@ fn measures(records: &[&Record]) -> Markup {
     let any = records.iter().any(|record| !record.metrics.is_empty());
     html! {
         @if any {
-            div.scroll { table {
+            div.scroll tabindex="0" { table {
                 thead { tr {
                     @for name in ["check", "situation", "output"] { th scope="col" { (name) } }
-                    @for name in ["error", "allowed", "share", "max abs", "relative L2"] { th.n scope="col" { (name) } }
+                    @for name in ["share", "error", "allowed", "max abs"] { th.n scope="col" { (name) } }
+                    th scope="col" { "worst elements" }
+                    @for name in ["relative L2", "cosine"] { th.n scope="col" { (name) } }
                 } }
                 tbody {
-                    @for record in records {
-                        @for metric in &record.metrics {
-                            tr {
-                                th scope="row" { (record.check) } td { (metric.situation) } td { (metric.output) }
-                                @for figure in [metric.agreement.error, metric.agreement.limit] { td.n { (format!("{figure:.2e}")) } }
-                                td.n { (format!("{:.3}", metric.agreement.share())) }
-                                @for figure in [metric.agreement.max_abs, metric.agreement.relative_l2] { td.n { (format!("{figure:.2e}")) } }
-                            }
-                        }
-                    }
+                    @for record in records { @for metric in &record.metrics { (measure(&record.check, metric)) } }
                 }
             } }
-        } @else { p.soft { "No output was compared and found to agree." } }
+        } @else { p.soft { "No output was compared." } }
+    }
+}
+
+/// One output; where it is off, all elements that were kept, else the worst.
+fn measure(check: &str, metric: &Measure) -> Markup {
+    let Measure { situation, output, agreement } = metric;
+    let shown = if agreement.holds() { 1 } else { agreement.worst.len() };
+    html! {
+        tr.off[!agreement.holds()] {
+            th scope="row" { (check) } td { (situation) } td { (output) }
+            td.n { (format!("{:.3}", agreement.share())) }
+            @for figure in [agreement.error, agreement.limit, agreement.max_abs] { td.n { (format!("{figure:.2e}")) } }
+            td.worst {
+                @for worst in agreement.worst.iter().take(shown) {
+                    div { (format!("{:?}: {:.6}, reference {:.6}", worst.index, worst.got, worst.expected)) }
+                }
+            }
+            td.n { (format!("{:.2e}", agreement.relative_l2)) }
+            td.n { (format!("{:.9}", agreement.cosine)) }
+        }
     }
 }
 
@@ -129,9 +140,15 @@ fn speeds<'a>(speeds: impl Iterator<Item = &'a Speed>) -> Markup {
                 "Load " (format!("{:.1} ms", speed.rust.load_ms)) ", first forward " (format!("{:.1} ms", speed.rust.first_ms))
                 @if let Some(peak) = speed.rust.peak_mib { ", memory " (format!("{peak:.0} MiB")) }
                 "; Python: " (format!("{:.1} ms", speed.python.load_ms)) ", " (format!("{:.1} ms", speed.python.first_ms))
+                @if let Some(peak) = speed.python.peak_gpu_mib { ", GPU memory " (format!("{peak:.0} MiB")) }
             }
-            div.scroll { table {
-                thead { tr { @for name in ["rows", "p50 ms", "p95 ms", "rows/s", "Python p50 ms", "ratio"] { th.n scope="col" { (name) } } } }
+            @for why in &speed.left_out { p.soft { "Left out: " (why) } }
+            div.scroll tabindex="0" { table {
+                thead { tr {
+                    @for name in ["rows", "p50 ms", "p95 ms", "rows/s", "Python p50 ms", "ratio", "compiled p50 ms", "ratio"] {
+                        th.n scope="col" { (name) }
+                    }
+                } }
                 tbody {
                     @for batch in &speed.batches {
                         tr {
@@ -139,6 +156,8 @@ fn speeds<'a>(speeds: impl Iterator<Item = &'a Speed>) -> Markup {
                             td.n { (format!("{:.3}", batch.rust.p50_ms)) } td.n { (format!("{:.3}", batch.rust.p95_ms)) }
                             td.n { (format!("{:.0}", batch.throughput())) } td.n { (format!("{:.3}", batch.python.p50_ms)) }
                             td.n { (format!("{:.2}", batch.ratio())) }
+                            td.n { @if let Some(compiled) = batch.compiled { (format!("{:.3}", compiled.p50_ms)) } }
+                            td.n { @if let Some(ratio) = batch.ratio_to_compiled() { (format!("{ratio:.2}")) } }
                         }
                     }
                 }

@@ -17,14 +17,16 @@ function filter() {
 
 // A cell's data-key sorts it; without one, its text does. Numbers sort as numbers, empty cells last.
 function sort(table, column, down) {
-  const key = (row) => row.cells[column].dataset.key ?? row.cells[column].textContent.trim();
-  const compare = (a, b) => {
-    const [x, y] = [key(a), key(b)];
+  const keyed = [...table.tBodies[0].rows].map((row) => {
+    const cell = row.cells[column];
+    return { row, key: cell.dataset.key ?? cell.textContent.trim() };
+  });
+  keyed.sort(({ key: x }, { key: y }) => {
     if (!x || !y) return !x - !y;
     const order = Number.isNaN(Number(x) + Number(y)) ? x.localeCompare(y) : Number(x) - Number(y);
     return down ? -order : order;
-  };
-  table.tBodies[0].append(...[...table.tBodies[0].rows].sort(compare));
+  });
+  table.tBodies[0].append(...keyed.map(({ row }) => row));
 }
 
 document.querySelectorAll("thead th button").forEach((button) => button.addEventListener("click", () => {
@@ -35,19 +37,31 @@ document.querySelectorAll("thead th button").forEach((button) => button.addEvent
   sort(header.closest("table"), header.cellIndex, down);
 }));
 
-// A drawer's address is #model-NAME, so that a link leads straight into it.
-function open() {
-  const drawer = document.getElementById(location.hash.slice(1));
-  if (drawer instanceof HTMLDialogElement && !drawer.open) drawer.showModal();
+// What is known of each model, unpacked when it is first asked for.
+let drawers;
+function unpack() {
+  const packed = atob(document.getElementById("drawers").textContent);
+  const bytes = Uint8Array.from(packed, (character) => character.charCodeAt(0));
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).json();
 }
-document.querySelectorAll("button.model").forEach((button) => button.addEventListener("click", () => {
-  history.replaceState(null, "", `#${button.dataset.drawer}`);
-  open();
-}));
-document.querySelectorAll("dialog").forEach((drawer) => {
-  drawer.addEventListener("close", () => history.replaceState(null, "", "#"));
-  drawer.addEventListener("click", (event) => event.target === drawer && drawer.close());
+
+// A drawer's address is #model-NAME, so that a link leads straight into it.
+const drawer = document.getElementById("drawer");
+async function open() {
+  const [, name] = decodeURIComponent(location.hash).match(/^#model-(.+)/) ?? [];
+  if (!name) return drawer.close();
+  drawers ??= unpack();
+  const content = (await drawers)[name];
+  if (!content) return;
+  drawer.innerHTML = content;
+  drawer.scrollTop = 0;
+  if (!drawer.open) drawer.showModal();
+}
+// The address changes without a jump to the top.
+drawer.addEventListener("close", () => {
+  if (location.hash.startsWith("#model-")) history.replaceState(null, "", location.pathname + location.search);
 });
+drawer.addEventListener("click", (event) => event.target === drawer && drawer.close());
 
 for (const input of [search, family, state]) input.addEventListener("input", filter);
 addEventListener("hashchange", open);

@@ -1,6 +1,7 @@
 //! The sections of the report that are lists and tables.
 
-use super::Report;
+use super::{Report, model};
+use crate::report::cost::{Cost, Summary, summaries};
 use crate::report::coverage::{Counts, Coverage};
 use crate::report::runs::runs;
 use crate::report::{Record, matrix::latest};
@@ -39,17 +40,36 @@ pub fn tiles(report: &Report) -> Markup {
     let failed = models(&|record| record.status == "failed");
     let matched = models(&|record| record.check == "matches_reference" && record.status == "passed");
     let passed = latest.values().filter(|record| record.status == "passed").count();
+    let share = |part: usize, all: usize| format!("{:.1} %", 100.0 * part as f64 / all.max(1) as f64);
+    let debt = report.coverage.debt.len();
     let tiles = [
-        (report.spec.entries.len().to_string(), "models in the spec", ""),
-        (matched.to_string(), "match eager Python", if matched == 0 { "" } else { "good" }),
-        (failed.to_string(), "have a failing check", if failed == 0 { "" } else { "bad" }),
-        (format!("{passed}/{}", latest.len()), "checks passed", ""),
-        (format!("{}/{}", total.matched, total.rows), "rows of the roster matched", ""),
-        (report.coverage.debt.len().to_string(), "looser tolerances", ""),
+        ("matrix", report.spec.entries.len().to_string(), "models in the spec".to_owned(), ""),
+        (
+            "accuracy",
+            matched.to_string(),
+            "match eager Python".to_owned(),
+            if matched == 0 { "" } else { "good" },
+        ),
+        (
+            "failures",
+            failed.to_string(),
+            "have a failing check".to_owned(),
+            if failed == 0 { "" } else { "bad" },
+        ),
+        ("matrix", share(passed, latest.len()), format!("{passed} of {} checks passed", latest.len()), ""),
+        (
+            "coverage",
+            share(total.matched, total.rows),
+            format!("{} of {} rows of the roster matched", total.matched, total.rows),
+            "",
+        ),
+        ("debt", debt.to_string(), "looser tolerances".to_owned(), if debt == 0 { "" } else { "owed" }),
     ];
     html! {
         ul.tiles aria-label="Summary" {
-            @for (figure, what, class) in tiles { li class=(class) { b { (figure) } span { (what) } } }
+            @for (section, figure, what, class) in tiles {
+                li class=(class) { a href=(format!("#{section}")) { b { (figure) } span { (what) } } }
+            }
         }
     }
 }
@@ -57,12 +77,18 @@ pub fn tiles(report: &Report) -> Markup {
 /// Bars by tier and family.
 pub fn coverage(coverage: &Coverage) -> Markup {
     html! {
-        p.soft { "Rows of the roster: dark ran on libtorch and matched eager Python, light has an entry in the spec." }
+        p.soft {
+            "Rows of the roster, by who asks for them: "
+            span.dot.matched {} "ran on libtorch and matched eager Python, "
+            span.dot.entered {} "has an entry in the spec."
+        }
         @for tier in TIERS {
             @if let Some(found) = coverage.tiers.get(tier) {
                 details open[tier == "plan"] {
-                    summary { (tier) ": " (found.counts.matched) " of " (found.counts.rows) " matched" }
-                    div.scroll {
+                    summary { span.tier {
+                        b { (tier) } (bar(&found.counts)) span { (found.counts.matched) " of " (found.counts.rows) span.wide { " matched" } }
+                    } }
+                    div.scroll tabindex="0" {
                         table {
                             thead { tr {
                                 th scope="col" { "family" } th scope="col" { "share" }
@@ -83,14 +109,19 @@ pub fn coverage(coverage: &Coverage) -> Markup {
 
 fn family_row(family: &str, counts: Counts) -> Markup {
     let Counts { rows, entries, exported, matched, all_checks, .. } = counts;
-    let share = |count: usize| format!("width:{:.1}%", 100.0 * count as f64 / rows.max(1) as f64);
     html! {
         tr {
             th scope="row" { (family) }
-            td { div.bar aria-hidden="true" { i style=(share(entries)) {} i style=(share(matched)) {} } }
+            td { (bar(&counts)) }
             @for count in [matched, all_checks, exported, entries, rows] { td.n { (count) } }
         }
     }
+}
+
+/// What has an entry, and before it what matched, of all rows.
+fn bar(counts: &Counts) -> Markup {
+    let share = |count: usize| format!("width:{:.1}%", 100.0 * count as f64 / counts.rows.max(1) as f64);
+    html! { span.bar aria-hidden="true" { i style=(share(counts.entries)) {} i style=(share(counts.matched)) {} } }
 }
 
 /// Every failure in full.
@@ -106,10 +137,12 @@ pub fn failures(report: &Report) -> Markup {
             @let checks = Vec::from_iter(alike.iter().map(|record| record.check.as_str()));
             details {
                 summary {
-                    (record.model) " · " (checks.join(", ")) " "
+                    b { (record.model) } " · " (checks.join(", ")) " · " (record.device.as_deref().unwrap_or("")) " "
                     span class="tag failed" { "stage " (record.stage.map_or_else(String::new, |stage| stage.to_string())) }
+                    " " span.soft { (record.reason.as_deref().unwrap_or("")) }
                 }
                 pre tabindex="0" { (record.failure_text()) }
+                p { "All there is to know of " (model::link(&record.model)) }
             }
         }
     }
@@ -120,12 +153,12 @@ pub fn debt(coverage: &Coverage) -> Markup {
     html! {
         @if coverage.debt.is_empty() { p { "None: every output is held to twice eager Python's own rounding error." } }
         @else {
-            div.scroll { table {
+            div.scroll tabindex="0" { table {
                 thead { tr { @for name in ["model", "check", "output", "factor", "reason", "until"] { th scope="col" { (name) } } } }
                 tbody {
                     @for line in &coverage.debt {
                         tr {
-                            th scope="row" { (line.model) } td { (line.check) }
+                            th scope="row" { (model::link(&line.model)) } td { (line.check) }
                             td { (line.output.as_deref().unwrap_or("all")) } td { (line.k) }
                             td { (line.reason) } td { (line.end) }
                         }
@@ -147,16 +180,43 @@ pub fn slowest(records: &[Record]) -> Markup {
     let longest = seconds.first().map_or(1.0, |(_, seconds)| *seconds);
     html! {
         p.soft { "Seconds of all checks of a model, added up; loading is part of the first." }
-        div.scroll { table.narrow {
+        div.scroll tabindex="0" { table.narrow {
             thead { tr { th scope="col" { "model" } th scope="col" { "share of the slowest" } th.n scope="col" { "seconds" } } }
             tbody {
                 @for (model, seconds) in seconds.into_iter().take(SLOWEST) {
-                    tr { th scope="row" { (model) }
-                        td { div.bar aria-hidden="true" { i {} i style=(format!("width:{:.1}%", 100.0 * seconds / longest)) {} } }
+                    tr { th scope="row" { (model::link(model)) }
+                        td { span.bar aria-hidden="true" { i {} i style=(format!("width:{:.1}%", 100.0 * seconds / longest)) {} } }
                         td.n { (format!("{seconds:.2}")) } }
                 }
             }
         } }
+    }
+}
+
+/// What the steps of the suite took: the last time, and for the most models.
+pub fn costs(costs: &[Cost]) -> Markup {
+    let summaries = summaries(costs);
+    html! {
+        @if summaries.is_empty() { p { "No step was timed yet; run: " code { "just test" } } }
+        @else {
+            p.soft { "By the clock on the wall, as the commands measured it while they worked. Only what had something to do counts." }
+            div.scroll tabindex="0" { table {
+                thead { tr {
+                    th scope="col" { "step" } th scope="col" { "last time (UTC)" }
+                    @for name in ["models", "seconds", "most models", "seconds", "ms a model"] { th.n scope="col" { (name) } }
+                } }
+                tbody {
+                    @for Summary { step, last, largest } in summaries {
+                        tr {
+                            th scope="row" { (step) } td { (minute(&last.time)) }
+                            td.n { (last.models) } td.n { (format!("{:.1}", last.seconds)) }
+                            td.n { (largest.models) } td.n { (format!("{:.1}", largest.seconds)) }
+                            td.n { (format!("{:.1}", 1e3 * largest.seconds / largest.models as f64)) }
+                        }
+                    }
+                }
+            } }
+        }
     }
 }
 
@@ -165,7 +225,7 @@ pub fn history(records: &[Record]) -> Markup {
     let runs = runs(records);
     html! {
         @if runs.len() > RUNS { p.soft { "The last " (RUNS) " of " (runs.len()) " runs." } }
-        div.scroll { table {
+        div.scroll tabindex="0" { table {
             thead { tr {
                 @for name in ["time (UTC)", "device", "commit", "torch"] { th scope="col" { (name) } }
                 th scope="col" { "passed of all" }
@@ -178,7 +238,7 @@ pub fn history(records: &[Record]) -> Markup {
                         th scope="row" { (minute(&run.time)) }
                         td { (run.device) } td { code { (run.commit.as_deref().unwrap_or("")) } }
                         td { (Vec::from_iter(run.torch.iter().map(String::as_str)).join(" ")) }
-                        td { div.bar aria-hidden="true" { i {} i style=(format!("width:{:.1}%", 100.0 * run.passed as f64 / all as f64)) {} } }
+                        td { span.bar aria-hidden="true" { i {} i style=(format!("width:{:.1}%", 100.0 * run.passed as f64 / all as f64)) {} } }
                         td.n { (run.models) } td.n { (run.passed) } td.n { (run.failed) } td.n { (run.skipped) }
                     }
                 }
