@@ -50,6 +50,7 @@ mod sew;
 mod sew_d;
 mod speech_encoder_decoder;
 mod speech_to_text;
+mod speech_to_text_2;
 mod speecht5;
 mod speecht5_hifigan;
 mod speecht5_tts;

@@ -280,6 +280,19 @@ def _behind_the_prompt(
     return {"logits": result.logits[:, -decoder_input_ids.shape[1] :]}
 
 
+def _scores_as_logits(
+    model: nn.Module,
+    input_ids: Tensor,
+    mems: tuple[Tensor, ...] | None = None,
+    **switches: Any,
+) -> dict[str, Tensor]:
+    """Transformer-XL calls the logarithms of its probabilities prediction scores.
+
+    `TransfoXLLMHeadModelOutput.logits` is another name for them, and the one that `generate` reads.
+    """
+    return {"logits": model(input_ids=input_ids, mems=mems, **switches).logits}
+
+
 def _distribution(
     model: nn.Module,
     past_values: Tensor,
@@ -339,6 +352,7 @@ CALLS: dict[str, Call] = {
     "MusicgenMelodyForConditionalGeneration": _behind_the_prompt,
     "SpeechT5ForSpeechToSpeech": _speecht5_speech,
     "SpeechT5ForTextToSpeech": _speecht5_text,
+    "TransfoXLLMHeadModel": _scores_as_logits,
     "VibeVoiceAcousticTokenizerModel": _without_noise,
     "VibeVoiceForConditionalGeneration": _vibevoice_step,
     "TimeSeriesTransformerForPrediction": _distribution,

@@ -160,13 +160,21 @@ def _forgiving(model_class: Any) -> Iterator[None]:
 
 def _configure(config_class: type[Config], overrides: Json) -> Config:
     """The config; a class that is made of two configs, and has no default of its own, must be given both."""
-    if not config_class.has_no_defaults_at_init:
+    if not _needs_parts(config_class):
         return config_class(**_checked(config_class(), overrides, vars(config_class)))
     default = Config()
     for name in getattr(config_class, "__dataclass_fields__", {}):
         if not hasattr(default, name):
             setattr(default, name, None)
     return config_class(**_checked(default, overrides))
+
+
+def _needs_parts(config_class: type[Config]) -> bool:
+    """Whether the class has no default config; older transformers have another word for it."""
+    flags = ("has_no_defaults_at_init", "is_composition")
+    return next(
+        getattr(config_class, flag) for flag in flags if hasattr(config_class, flag)
+    )
 
 
 def _checked(default: Config, overrides: Json, declared: Container[str] = ()) -> Json:
