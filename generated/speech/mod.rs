@@ -25,6 +25,7 @@ mod granite_speech5_ctc;
 mod granite_speech_plus;
 mod higgs_audio_v2;
 mod hubert;
+mod jukebox;
 mod kyutai_speech_to_text;
 mod lasr_ctc;
 mod mctct;

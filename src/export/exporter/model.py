@@ -6,6 +6,7 @@ symbols of the task.
 """
 
 import importlib.util
+import inspect
 import math
 import re
 from collections.abc import Container, Iterator
@@ -31,6 +32,8 @@ Config = transformers.PretrainedConfig
 PLAIN = {"use_cache": False, "_experts_implementation": "batched_mm"}
 # Attributes of OmDet-Turbo that keep embeddings of texts between calls, whatever the model is converted to.
 KEEPERS = frozenset({"language_cache_class", "language_cache_prompt"})
+# Classes that leave their weights as the memory held them, until `from_pretrained` fills them.
+UNINITIALISED = frozenset({"JukeboxModel"})
 # Standard deviation of embeddings, and of a linear layer's output for inputs near 1. With equal shares of
 # both, a model with tied embeddings repeats its last token for ever; layers must outweigh embeddings.
 EMBEDDING = 0.5
@@ -135,7 +138,10 @@ def _random(model_class: Any, job: Job) -> nn.Module:
     config._attn_implementation = "eager"
     torch.manual_seed(job.seed)
     with _forgiving(model_class):
-        return model_class(config)
+        model = model_class(config)
+        if job.class_name in UNINITIALISED:
+            model.init_weights()
+    return model
 
 
 @contextmanager
@@ -191,6 +197,7 @@ def _checked(default: Config, overrides: Json, declared: Container[str] = ()) ->
             or name in default.attribute_map
             or hasattr(type(default), name)
             or name in declared
+            or name in inspect.signature(type(default).__init__).parameters
             or name in UNDECLARED
         )
         if not (known or composed or _is_read(default, name)):
@@ -275,7 +282,7 @@ def randomise(model: nn.Module, seed: int) -> None:
                 parameter.mul_(min(max(spread, 0.1), 1.0) / spread)
         for name, buffer in sorted(model.named_buffers()):
             # Codebooks of audio codecs are buffers of zeros until they are trained.
-            if name.endswith(("embed", "embed_sum")) and buffer.ndim == 2:
+            if name.endswith(("embed", "embed_sum", "codebook")) and buffer.ndim == 2:
                 buffer.copy_(EMBEDDING * normal(buffer))
             elif name.endswith("running_mean"):
                 buffer.copy_(0.1 * normal(buffer))
