@@ -164,6 +164,8 @@ mod stablelm;
 mod starcoder;
 mod starcoder2;
 mod tinyllama;
+mod transfo_xl;
+mod transfo_xl_memory;
 mod vaultgemma;
 mod xglm;
 mod xlstm;

@@ -215,6 +215,42 @@ def _image_before_text(
     }
 
 
+def _jukebox_windows(
+    model: nn.Module,
+    raw_audio: Tensor,
+    times: Tensor,
+    artist: Tensor,
+    genre: Tensor,
+    lyrics: Tensor,
+    music_tokens: tuple[Tensor, ...],
+    tokens_above: tuple[Tensor, ...],
+    **switches: Any,
+) -> dict[str, Tensor]:
+    """Jukebox has no `forward`, only sampling in loops; its VQ-VAE and its priors are what the loops call.
+
+    The VQ-VAE hears a sound and plays it on each of its levels. As in `JukeboxPrior.forward_tokens`, each prior scores
+    a window of tokens: the top one behind the lyrics, the others with the tokens of the level above.
+    """
+    about = torch.cat([times, artist, genre], dim=1)
+    outputs = {}
+    for level, (prior, tokens) in enumerate(
+        zip(model.priors, music_tokens, strict=True)
+    ):
+        sung = [lyrics] if prior.nb_relevant_lyric_tokens else []
+        conditioning, start, words = prior.get_cond(
+            list(tokens_above[level - 1 : level]), torch.cat([about, *sung], dim=1)
+        )
+        if prior.is_encoder_decoder:
+            tokens, conditioning = prior.prior_preprocess(
+                [words, tokens], [None, conditioning]
+            )
+        states = None if prior.is_encoder_decoder else prior.get_encoder_states(words)
+        _, scores = prior.prior(tokens, conditioning, start, states, get_preds=True)
+        outputs[f"logits_{level}"] = scores
+    played, _ = model.vqvae(raw_audio)
+    return outputs | {f"audio_{level}": audio for level, audio in enumerate(played)}
+
+
 def _without_noise(
     model: nn.Module, input_values: Tensor, **_: Any
 ) -> Mapping[str, Tensor]:
@@ -280,6 +316,19 @@ def _behind_the_prompt(
     return {"logits": result.logits[:, -decoder_input_ids.shape[1] :]}
 
 
+def _scores_as_logits(
+    model: nn.Module,
+    input_ids: Tensor,
+    mems: tuple[Tensor, ...] | None = None,
+    **switches: Any,
+) -> dict[str, Tensor]:
+    """Transformer-XL calls the logarithms of its probabilities prediction scores.
+
+    `TransfoXLLMHeadModelOutput.logits` is another name for them, and the one that `generate` reads.
+    """
+    return {"logits": model(input_ids=input_ids, mems=mems, **switches).logits}
+
+
 def _distribution(
     model: nn.Module,
     past_values: Tensor,
@@ -335,10 +384,12 @@ CALLS: dict[str, Call] = {
     "BarkFineModel": _every_codebook,
     "CsmForConditionalGeneration": _csm_with_depth,
     "InformerForPrediction": _informer,
+    "JukeboxModel": _jukebox_windows,
     "MoshiForConditionalGeneration": _moshi_with_depth,
     "MusicgenMelodyForConditionalGeneration": _behind_the_prompt,
     "SpeechT5ForSpeechToSpeech": _speecht5_speech,
     "SpeechT5ForTextToSpeech": _speecht5_text,
+    "TransfoXLLMHeadModel": _scores_as_logits,
     "VibeVoiceAcousticTokenizerModel": _without_noise,
     "VibeVoiceForConditionalGeneration": _vibevoice_step,
     "TimeSeriesTransformerForPrediction": _distribution,

@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import masking_utils
 
-from .adapters.common import replaced
+from .adapters.common import masking_utils, replaced
 from .errors import ExportError, nearest
 from .job import Job
 from .program import HEALTHY, Hooks, Program, Tensors, evaluate, first_tensor, trace

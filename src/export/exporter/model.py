@@ -6,6 +6,7 @@ symbols of the task.
 """
 
 import importlib.util
+import inspect
 import math
 import re
 from collections.abc import Container, Iterator
@@ -31,6 +32,8 @@ Config = transformers.PretrainedConfig
 PLAIN = {"use_cache": False, "_experts_implementation": "batched_mm"}
 # Attributes of OmDet-Turbo that keep embeddings of texts between calls, whatever the model is converted to.
 KEEPERS = frozenset({"language_cache_class", "language_cache_prompt"})
+# Classes that leave their weights as the memory held them, until `from_pretrained` fills them.
+UNINITIALISED = frozenset({"JukeboxModel"})
 # Standard deviation of embeddings, and of a linear layer's output for inputs near 1. With equal shares of
 # both, a model with tied embeddings repeats its last token for ever; layers must outweigh embeddings.
 EMBEDDING = 0.5
@@ -135,7 +138,10 @@ def _random(model_class: Any, job: Job) -> nn.Module:
     config._attn_implementation = "eager"
     torch.manual_seed(job.seed)
     with _forgiving(model_class):
-        return model_class(config)
+        model = model_class(config)
+        if job.class_name in UNINITIALISED:
+            model.init_weights()
+    return model
 
 
 @contextmanager
@@ -163,13 +169,21 @@ def _forgiving(model_class: Any) -> Iterator[None]:
 
 def _configure(config_class: type[Config], overrides: Json) -> Config:
     """The config; a class that is made of two configs, and has no default of its own, must be given both."""
-    if not config_class.has_no_defaults_at_init:
+    if not _needs_parts(config_class):
         return config_class(**_checked(config_class(), overrides, vars(config_class)))
     default = Config()
     for name in getattr(config_class, "__dataclass_fields__", {}):
         if not hasattr(default, name):
             setattr(default, name, None)
     return config_class(**_checked(default, overrides))
+
+
+def _needs_parts(config_class: type[Config]) -> bool:
+    """Whether the class has no default config; older transformers have another word for it."""
+    flags = ("has_no_defaults_at_init", "is_composition")
+    return next(
+        getattr(config_class, flag) for flag in flags if hasattr(config_class, flag)
+    )
 
 
 def _checked(default: Config, overrides: Json, declared: Container[str] = ()) -> Json:
@@ -186,6 +200,7 @@ def _checked(default: Config, overrides: Json, declared: Container[str] = ()) ->
             or name in default.attribute_map
             or hasattr(type(default), name)
             or name in declared
+            or name in inspect.signature(type(default).__init__).parameters
             or name in UNDECLARED
         )
         if not (known or composed or _is_read(default, name)):
@@ -270,7 +285,7 @@ def randomise(model: nn.Module, seed: int) -> None:
                 parameter.mul_(min(max(spread, 0.1), 1.0) / spread)
         for name, buffer in sorted(model.named_buffers()):
             # Codebooks of audio codecs are buffers of zeros until they are trained.
-            if name.endswith(("embed", "embed_sum")) and buffer.ndim == 2:
+            if name.endswith(("embed", "embed_sum", "codebook")) and buffer.ndim == 2:
                 buffer.copy_(EMBEDDING * normal(buffer))
             elif name.endswith("running_mean"):
                 buffer.copy_(0.1 * normal(buffer))

@@ -14,7 +14,7 @@ import transformers
 from .errors import ExportError, nearest
 from .find import MAPPINGS, classes, tasks
 from .job import Json
-from .model import Config, _checked, _inner
+from .model import Config, _checked, _inner, _needs_parts
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def faults(entry: Json) -> Iterator[tuple[str, str]]:
         yield "task", f"{name} is the auto model of {', '.join(sorted(own))}, not of {task}{hint}"
     declared = vars(config_class)
     try:
-        if config_class.has_no_defaults_at_init:
+        if _needs_parts(config_class):
             default, declared = Config(), getattr(config_class, "__dataclass_fields__", {})
         else:
             default = config_class()

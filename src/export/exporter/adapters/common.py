@@ -11,8 +11,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import masking_utils
-from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+try:
+    from transformers import masking_utils
+except ImportError:
+    # Older than 4.53: every model makes its masks itself.
+    masking_utils = None
 
 from .. import recurrence
 
@@ -180,6 +184,9 @@ def _long_rope(model: nn.Module) -> Iterator[None]:
 def _choosing_frequencies(module: nn.Module) -> Callable[..., Any]:
     """The module's forward past its decorators, on the frequencies that the positions ask for."""
     inner = inspect.unwrap(type(module).forward)
+    # Not at the top: transformers older than 4.43 has no such module, and no such embeddings.
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
     trained = module.config.rope_parameters["original_max_position_embeddings"]
     table = ROPE_INIT_FUNCTIONS["longrope"]
     short = module.original_inv_freq.clone()
