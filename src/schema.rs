@@ -223,9 +223,18 @@ enum Fill {
     Word(FillWord),
     Integers(Integers),
     Values(Values),
+    Grid(Grid),
 }
 
-/// Whole numbers, one for each place of the last dimension.
+/// Column and row of every place of a grid.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[allow(dead_code)]
+struct Grid {
+    grid: [u64; 2],
+}
+
+/// Whole numbers, one for each place of the last dimension, or one everywhere.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 #[allow(dead_code)]

@@ -16,7 +16,7 @@ pub fn check(bench: &Bench) -> Findings {
     }
     for (position, port) in bench.card.inputs.iter().enumerate() {
         // No other values fit the other inputs.
-        if matches!(port.fill, Fill::Values { .. }) {
+        if matches!(port.fill, Fill::Values { .. } | Fill::Grid { .. }) {
             continue;
         }
         let mut changed = inputs.clone();
@@ -72,7 +72,7 @@ fn change(bench: &Bench, port: &Input, inputs: &[Tensor], position: usize) -> Te
         Fill::Uniform => input.map_float(|value| 1.0 - value),
         Fill::Normal => input.map_float(|value| -value),
         Fill::Kinds => step_on(input),
-        Fill::Values { .. } => input.clone(),
+        Fill::Values { .. } | Fill::Grid { .. } => input.clone(),
     }
 }
 

@@ -17,6 +17,10 @@ pub fn input(input: &Input) -> TokenStream {
             let values = values.iter().map(|&value| Literal::i64_unsuffixed(value));
             quote!(Fill::Values { values: &[#(#values),*] })
         }
+        Fill::Grid { columns, rows } => {
+            let [columns, rows] = [columns, rows].map(Literal::usize_unsuffixed);
+            quote!(Fill::Grid { columns: #columns, rows: #rows })
+        }
         plain => variant("Fill", &plain),
     };
     quote!(input(#name, #dtype, #shape, #fill))

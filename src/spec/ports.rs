@@ -82,9 +82,10 @@ fn dim(node: &Node, what: &str, problems: &mut Problems) -> Option<Dim> {
     }
 }
 
-/// A word, `{integers: [low, high]}` or `{values: [first, second]}`.
+/// A word, `{integers: [low, high]}`, `{values: [first, second]}` or `{grid: [columns, rows]}`.
 fn fill(node: &Node, what: &str, problems: &mut Problems) -> Option<Fill> {
-    const RECORDS: [&str; 2] = ["{integers: [low, high]}", "{values: [number, ...]}"];
+    const RECORDS: [&str; 3] =
+        ["{integers: [low, high]}", "{values: [number, ...]}", "{grid: [columns, rows]}"];
     let what = format!("{what}.fill");
     match &node.value {
         Value::Map(_) => numbers(node, &what, problems),
@@ -102,7 +103,7 @@ fn fill(node: &Node, what: &str, problems: &mut Problems) -> Option<Fill> {
 
 /// A fill with numbers of its own.
 fn numbers(node: &Node, what: &str, problems: &mut Problems) -> Option<Fill> {
-    let record = node.record(what, &["integers", "values"], problems)?;
+    let record = node.record(what, &["integers", "values", "grid"], problems)?;
     if let Some(node) = record.get("values") {
         let what = format!("{what}.values");
         let items = node.list(&what, problems)?.iter();
@@ -110,7 +111,20 @@ fn numbers(node: &Node, what: &str, problems: &mut Problems) -> Option<Fill> {
             items.map(|item| item.integer(&what, i64::MIN..=i64::MAX, problems)).collect();
         return values.map(|values| Fill::Values { values: values.leak() });
     }
+    if let Some(node) = record.get("grid") {
+        return grid(node, &format!("{what}.grid"), problems);
+    }
     integers(record.need("integers", problems)?, &format!("{what}.integers"), problems)
+}
+
+fn grid(node: &Node, what: &str, problems: &mut Problems) -> Option<Fill> {
+    let [columns, rows] = node.list(what, problems)? else {
+        problems.add(&node.place, format!("`{what}` must be `[columns, rows]`"));
+        return None;
+    };
+    let side = |node: &Node, problems: &mut Problems| node.integer(what, 1..=1_000, problems);
+    let (columns, rows) = (side(columns, problems)?, side(rows, problems)?);
+    Some(Fill::Grid { columns: columns.try_into().ok()?, rows: rows.try_into().ok()? })
 }
 
 fn integers(node: &Node, what: &str, problems: &mut Problems) -> Option<Fill> {
@@ -136,14 +150,17 @@ fn natural_dtype(fill: Fill) -> Dtype {
 
 /// Why a fill cannot make such a tensor.
 fn misfit(fill: Fill, dtype: Dtype, shape: &Shape) -> Option<String> {
-    let whole = matches!(fill, Fill::Tokens | Fill::Positions | Fill::Values { .. });
+    let whole = matches!(fill, Fill::Tokens | Fill::Positions | Fill::Grid { .. });
     let real = matches!(fill, Fill::Normal | Fill::Uniform);
     match fill {
         Fill::Boxes if shape.last() != Some(&Dim::Size(4)) => {
             Some("the last dimension of boxes must be 4".to_owned())
         }
-        Fill::Values { values } if shape.last() != Some(&Dim::Size(values.len())) => {
+        Fill::Values { values } if values.len() > 1 && shape.last() != Some(&Dim::Size(values.len())) => {
             Some(format!("the last dimension of these values must be {}", values.len()))
+        }
+        Fill::Grid { .. } if shape.len() < 2 || shape.last() != Some(&Dim::Size(2)) => {
+            Some("the last dimension of a grid must be 2, the one before it its places".to_owned())
         }
         _ if whole && dtype != Dtype::Int64 => Some(format!("this fill makes int64, not {}", dtype.name())),
         _ if real && !dtype.is_float() => Some(format!("this fill makes a float, not {}", dtype.name())),

@@ -127,8 +127,11 @@ pub enum Fill {
     /// 0 for words, 1 where the first of the entry's placeholders stands, 2 for the second: token types of
     /// models that see. The shape is that of the tokens.
     Kinds,
-    /// These numbers along the last dimension, which has as many: sizes of images, which other inputs fit.
+    /// These numbers along the last dimension, which has as many, or one number everywhere: sizes of images, which
+    /// other inputs fit.
     Values { values: &'static [i64] },
+    /// Column and row of every place of a grid, row by row, then -1 where there are more places; last dimension 2.
+    Grid { columns: usize, rows: usize },
 }
 
 /// Which values an output may hold, beyond being finite.

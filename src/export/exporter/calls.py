@@ -397,5 +397,6 @@ CALLS: dict[str, Call] = {
 DERIVED: dict[str, Callable[[dict[str, Tensor]], dict[str, Tensor]]] = {
     "FunAsrNanoForConditionalGeneration": _whole_frames,
     "GlmAsrForConditionalGeneration": _whole_sounds,
+    "Qwen3ASREncoder": _whole_sounds,
     "Qwen3ASRForConditionalGeneration": _whole_sounds,
 }

@@ -10,7 +10,7 @@ import re
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .errors import ExportError
 from .job import Case, Input, Job
@@ -81,6 +81,8 @@ class _Filler:
                 return self._kinds(entry)
             case "values":
                 return torch.tensor(entry.fill["values"]).expand(shape).clone()
+            case "grid":
+                return self._grid(entry, shape)
         raise ExportError(f"input {entry.name!r} has an unknown fill {entry.kind!r}")
 
     def _shape(self, entry: Input) -> list[int]:
@@ -166,6 +168,18 @@ class _Filler:
         for kind, (token, _) in enumerate(self.copies, 1):
             kinds[held == token] = kind
         return kinds
+
+    def _grid(self, entry: Input, shape: list[int]) -> Tensor:
+        """Column and row of every place, row by row; -1 for places after the last."""
+        columns, rows = entry.fill["columns"], entry.fill["rows"]
+        missing = shape[-2] - columns * rows
+        if missing < 0:
+            raise ExportError(
+                f"input {entry.name!r} has {shape[-2]} places, its grid {columns * rows}"
+            )
+        place = torch.arange(columns * rows)
+        places = torch.stack([place % columns, place // columns], -1)
+        return nn.functional.pad(places, (0, 0, 0, missing), value=-1).expand(shape)
 
     def _place(self, tokens: Tensor, mask: Tensor) -> None:
         """Writes the placeholders right after each row's first real token."""

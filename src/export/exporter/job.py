@@ -21,7 +21,7 @@ class Input:
 
     @property
     def kind(self) -> str:
-        """The fill's kind: tokens, mask, positions, normal, uniform, boxes, integers or ones."""
+        """The fill's kind, a name of the table in spec/README.md."""
         return self.fill["kind"]
 
 

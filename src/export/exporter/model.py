@@ -10,7 +10,7 @@ import inspect
 import math
 import re
 from collections.abc import Container, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from torch.nn.modules.conv import _ConvNd
 from transformers.pytorch_utils import Conv1D
 
 from . import foreign
+from .adapters.common import replaced
 from .errors import ExportError, nearest, stage
 from .foreign import config_of, import_module
 from .job import Job, Json
@@ -170,7 +171,9 @@ def _forgiving(model_class: Any) -> Iterator[None]:
 def _configure(config_class: type[Config], overrides: Json) -> Config:
     """The config; a class that is made of two configs, and has no default of its own, must be given both."""
     if not _needs_parts(config_class):
-        return config_class(**_checked(config_class(), overrides, vars(config_class)))
+        with _nothing_fetched():
+            checked = _checked(config_class(), overrides, vars(config_class))
+            return config_class(**checked)
     default = Config()
     for name in getattr(config_class, "__dataclass_fields__", {}):
         if not hasattr(default, name):
@@ -184,6 +187,19 @@ def _needs_parts(config_class: type[Config]) -> bool:
     return next(
         getattr(config_class, flag) for flag in flags if hasattr(config_class, flag)
     )
+
+
+def _nothing_fetched() -> AbstractContextManager[None]:
+    """Default configs that are fetched from the hub (EdgeTAM's backbone, timm's) are made from their class instead.
+
+    They are only looked at: for what an entry may set, and by transformers when it compares configs to their
+    defaults. An entry names its own backbone.
+    """
+
+    def made(_checkpoint: str, **given: Any) -> Config:
+        return transformers.AutoConfig.for_model("timm_wrapper", **given)
+
+    return replaced(transformers.AutoConfig, "from_pretrained", staticmethod(made))
 
 
 def _checked(default: Config, overrides: Json, declared: Container[str] = ()) -> Json:

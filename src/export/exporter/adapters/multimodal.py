@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import grids
-from .common import Adapter, replaced
+from .common import Adapter, replaced, shadowed
 
 
 @contextmanager
@@ -52,6 +52,54 @@ def _queries_by_number(model: nn.Module) -> AbstractContextManager[None]:
     return replaced(
         projector, "patch_to_query_dict", ByNumber(projector.patch_to_query_dict)
     )
+
+
+@contextmanager
+def _features_unsplit(model: nn.Module) -> Iterator[None]:
+    """Gemma 4 and VideoLLaMA 3 split the features of all images by a list, to concatenate the list again."""
+    owner, original = type(model.model), torch.split
+
+    def unsplit(tensor: Tensor, sizes: Any, dim: int = 0) -> Any:
+        by_image = isinstance(sizes, list) and dim == 0
+        return (tensor,) if by_image else original(tensor, sizes, dim)
+
+    def whole(own: Callable[..., Any]) -> Callable[..., Any]:
+        def features(*args: Any, **given: Any) -> Any:
+            with replaced(torch, "split", unsplit):
+                return own(*args, **given)
+
+        return features
+
+    with ExitStack() as stack:
+        for name in ("get_image_features", "get_video_features"):
+            features = whole(getattr(owner, name))
+            stack.enter_context(replaced(owner, name, features))
+        yield
+
+
+@contextmanager
+def _means_of_merged_patches(model: nn.Module) -> Iterator[None]:
+    """VideoLLaMA 3 makes the patches of each image fewer in a loop over a list, by `interpolate`.
+
+    Bilinear, to a half of the size, it is the mean of each 2 x 2, which stand together in the row of patches; no
+    processor merges more.
+    """
+    kind = next(type(m) for m in model.modules() if hasattr(m, "pixel_unshuffle"))
+
+    def unshuffle(_: nn.Module, states: Tensor, _grid: Tensor, merge: Tensor) -> Tensor:
+        return states.unflatten(0, (-1, merge[0] ** 2)).mean(1)
+
+    with _patches_as_tensors(model), replaced(kind, "pixel_unshuffle", unshuffle):
+        yield
+
+
+def _features_in_one(model: nn.Module) -> AbstractContextManager[None]:
+    """FastVLM lists the features of all images, and concatenates the list; a trace bakes its length."""
+
+    def features(images: Tensor) -> list[Tensor]:
+        return [images.flatten(0, 1)]
+
+    return shadowed(sys.modules[type(model).__module__], "list", features)
 
 
 def _pictures_in_one(model: nn.Module) -> AbstractContextManager[None]:
@@ -137,18 +185,17 @@ def _patches_as_tensors(model: nn.Module) -> Iterator[None]:
             if hasattr(module, "eager_attention_forward"):
                 eager = grids.masked(module.eager_attention_forward)
                 stack.enter_context(replaced(module, "eager_attention_forward", eager))
-        if hasattr(model.model, "get_rope_index"):
+        inner = getattr(model, "model", model)
+        if hasattr(inner, "get_rope_index"):
             stack.enter_context(
-                replaced(type(model.model), "get_rope_index", grids.token_positions)
+                replaced(type(inner), "get_rope_index", grids.token_positions)
             )
         stack.enter_context(grids.in_one_segment(attentions))
         yield
 
 
-@contextmanager
-def _kimi_pictures(model: nn.Module) -> Iterator[None]:
-    """Kimi K2.5 lists the places of patches image by image. A picture has one frame: no time, no mean over frames."""
-    module = sys.modules[type(model).__module__]
+def _kimi_features(model: nn.Module) -> AbstractContextManager[None]:
+    """Kimi K2.5 lists the features of every image, to concatenate them again."""
 
     def get_image_features(
         self: nn.Module, pixel_values: Tensor, image_grid_thw: Tensor, **_: Any
@@ -156,6 +203,14 @@ def _kimi_pictures(model: nn.Module) -> Iterator[None]:
         seen = self.vision_tower(pixel_values, grid_thw=image_grid_thw)
         seen.pooler_output = (self.mm_projector(seen.pooler_output).squeeze(1),)
         return seen
+
+    return replaced(type(model.model), "get_image_features", get_image_features)
+
+
+@contextmanager
+def _kimi_pictures(model: nn.Module) -> Iterator[None]:
+    """Kimi K2.5 lists the places of patches image by image. A picture has one frame: no time, no mean over frames."""
+    module = sys.modules[type(model).__module__]
 
     def frames(grid: Tensor, **_: Any) -> Tensor:
         return torch.zeros(grid.prod(-1).sum(), dtype=torch.int64)
@@ -165,17 +220,14 @@ def _kimi_pictures(model: nn.Module) -> Iterator[None]:
 
     with (
         _patches_as_tensors(model),
-        replaced(type(model.model), "get_image_features", get_image_features),
         replaced(module, "get_vision_frame_index", frames),
         replaced(module, "get_vision_temporal_merge_index", blocks),
     ):
         yield
 
 
-@contextmanager
-def _muse_pictures(model: nn.Module) -> Iterator[None]:
-    """Muse Glimmer lists the places of patches image by image, and splits the features to concatenate them again."""
-    module = sys.modules[type(model).__module__]
+def _muse_features(model: nn.Module) -> AbstractContextManager[None]:
+    """Muse Glimmer splits the features of all images into a list, to concatenate them again."""
 
     def get_image_features(
         self: nn.Module, pixel_values: Tensor, image_grid_thw: Tensor, **_: Any
@@ -185,12 +237,19 @@ def _muse_pictures(model: nn.Module) -> Iterator[None]:
         seen.pooler_output = (self.perception_emb_norm(features),)
         return seen
 
+    return replaced(type(model.model), "get_image_features", get_image_features)
+
+
+@contextmanager
+def _muse_pictures(model: nn.Module) -> Iterator[None]:
+    """Muse Glimmer lists the places of patches image by image."""
+    module = sys.modules[type(model).__module__]
+
     def blocks(grid: Tensor, merge: int, **_: Any) -> Tensor:
         return grids.merged_order(grid, merge)
 
     with (
         _patches_as_tensors(model),
-        replaced(type(model.model), "get_image_features", get_image_features),
         replaced(module, "get_vision_pixel_shuffle_index", blocks),
     ):
         yield
@@ -388,33 +447,80 @@ def _paddle_pictures(model: nn.Module) -> Iterator[None]:
         yield
 
 
+def _video_beside_audio(model: nn.Module) -> AbstractContextManager[None]:
+    """PE audio-video stretches each row's frames to its sound, row by row in Python, which bakes rows and lengths.
+
+    `PeAudioVideoEncoderEmbedder._align_video_hidden_state` by one gathering: `interpolate` to the nearest takes the
+    frame below `place * frames / places`, computed in float32.
+    """
+    embedder = next(m for m in model.modules() if hasattr(m, "concat_modality_proj"))
+
+    def align(
+        video_hidden_state: Tensor,
+        audio_hidden_state: Tensor,
+        padding_mask_videos: Tensor,
+        padding_mask: Tensor,
+    ) -> Tensor:
+        frames, places = padding_mask_videos.sum(-1), padding_mask.sum(-1)
+        place = torch.arange(audio_hidden_state.shape[1])
+        scale = frames.float() / places
+        frame = (place * scale[:, None]).long().clamp(max=frames[:, None] - 1)
+        index = frame[..., None].expand(-1, -1, video_hidden_state.shape[-1])
+        return video_hidden_state.gather(1, index) * (place < places[:, None])[
+            ..., None
+        ].to(video_hidden_state.dtype)
+
+    return replaced(embedder, "_align_video_hidden_state", align)
+
+
 ADAPTERS: dict[str, list[Adapter]] = {
     "aria": [_queries_by_number],
     "cohere_compass": [_grids_as_tensors],
+    "cohere_compass_vision": [_patches_as_tensors],
+    "colqwen2": [_patches_as_tensors],
     "cosmos3_omni": [_grids_as_tensors],
     "deepseek_ocr2": [_every_stacked_expert, _pictures_in_one],
     "ernie4_5_vl_moe": [_ernie_pictures],
     "exaone4_5": [_grids_as_tensors],
+    "exaone4_5_vision": [_patches_as_tensors],
+    "fast_vlm": [_features_in_one],
+    "gemma4": [_features_unsplit],
+    "gemma4_unified": [_features_unsplit],
     "glm46v": [_grids_as_tensors],
     "glm4v": [_grids_as_tensors],
     "glm4v_moe": [_grids_as_tensors],
+    "glm4v_moe_vision": [_patches_as_tensors],
+    "glm4v_vision": [_patches_as_tensors],
     "glm5_next": [_grids_as_tensors],
+    "glm5_next_vision": [_patches_as_tensors],
     "glm_ocr": [_grids_as_tensors],
-    "kimi_k25": [_kimi_pictures],
+    "glm_ocr_vision": [_patches_as_tensors],
+    "kimi_k25": [_kimi_pictures, _kimi_features],
+    "kimi_k25_vision": [_kimi_pictures],
     "lfm2_vl": [_pictures_of_one_shape],
     "lighton_ocr": [_pictures_on_top_of_each_other],
     "minimax_m3_vl": [_patches_as_tensors],
     "mistral3": [_pictures_on_top_of_each_other],
-    "muse_glimmer": [_muse_pictures],
+    "muse_glimmer": [_muse_pictures, _muse_features],
+    "muse_glimmer_vision": [_muse_pictures],
     "paddleocr_vl": [_paddle_pictures],
+    "pe_audio_video": [_video_beside_audio],
+    "pe_audio_video_encoder": [_video_beside_audio],
     "pi0": [_cameras_by_mask],
     "qwen2_5_vl": [_grids_as_tensors],
     "qwen2_vl": [_grids_as_tensors],
     "qwen3_5": [_grids_as_tensors],
     "qwen3_5_moe": [_grids_as_tensors],
+    "qwen3_5_vision": [_patches_as_tensors],
+    "qwen3_5_moe_vision": [_patches_as_tensors],
     "qwen3_vl": [_grids_as_tensors],
     "qwen3_vl_moe": [_grids_as_tensors],
+    "qwen3_vl_vision": [_patches_as_tensors],
+    "qwen3_vl_moe_vision": [_patches_as_tensors],
     "qwen4_exp": [_grids_as_tensors, _tokens_by_block],
     "qwen4_exp_text": [_tokens_by_block],
+    "qwen4_exp_vision": [_patches_as_tensors],
+    "video_llama_3": [_means_of_merged_patches, _features_unsplit],
+    "video_llama_3_vision": [_means_of_merged_patches],
     "step3p7": [_pictures_in_one],
 }

@@ -194,5 +194,6 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "musicgen_melody": [_no_text_config],
     "neucodec": [_int_of_tensors],
     "qwen3_asr": [_windows_by_mask],
+    "qwen3_asr_encoder": [_windows_by_mask],
     "sew-d": [_sewd_softmax],
 }

@@ -274,7 +274,7 @@ def _images_of_one_size(model: nn.Module) -> Iterator[None]:
 @contextmanager
 def _images_of_one_shape(model: nn.Module) -> Iterator[None]:
     """SigLIP 2 resizes its position embeddings image by image; those of one shape share them."""
-    owner = type(model.vision_model.embeddings)
+    owner = type(getattr(model, "vision_model", model).embeddings)
     original = owner.resize_positional_embeddings
 
     def resize(positions: Tensor, spatial_shapes: Tensor, max_length: int) -> Tensor:
@@ -302,6 +302,7 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "llava_onevision": [_images_of_one_size],
     "omdet-turbo": [_omdet_texts_as_tensors],
     "siglip2": [_images_of_one_shape],
+    "siglip2_vision_model": [_images_of_one_shape],
     "udop": [_udop_patches_in_order],
     "vilt": [_vilt_patches_in_order],
 }
