@@ -11,7 +11,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "GPTSanJapaneseForConditionalGeneration",
     checkpoint: Some("Tanrei/GPTSAN-japanese"),
-    digest: "e2161fde074babb8",
+    digest: "0f4a1e6f8115d5ca",
     inputs: &[
         input(
             "input_ids",

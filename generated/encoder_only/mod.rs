@@ -48,6 +48,7 @@ mod nomic_bert;
 mod nystromformer;
 mod openai_privacy_filter;
 mod prot_bert;
+mod qdqbert;
 mod realm;
 mod rembert;
 mod retribert;

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "NezhaForMaskedLM",
     checkpoint: Some("sijunhe/nezha-cn-base"),
-    digest: "fa4b8f7b32eab89a",
+    digest: "71aa46015686dbf0",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "RealmKnowledgeAugEncoder",
     checkpoint: Some("google/realm-cc-news-pretrained-encoder"),
-    digest: "8a5bf8d53462d8b1",
+    digest: "5a26bfdeb3314a48",
     inputs: &[
         input(
             "input_ids",

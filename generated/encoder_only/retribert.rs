@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "RetriBertModel",
     checkpoint: Some("yjernite/retribert-base-uncased"),
-    digest: "1e7cd1a2175b11f6",
+    digest: "e70a93de831a1099",
     inputs: &[
         input(
             "input_ids_query",

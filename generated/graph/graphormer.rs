@@ -11,7 +11,7 @@ static MODEL: Model<GraphMl> = Model::new(Card {
     family: "graph",
     class: "GraphormerForGraphClassification",
     checkpoint: Some("clefourrier/graphormer-base-pcqm4mv2"),
-    digest: "a9e301c957b2c058",
+    digest: "83e1af4d256a9df7",
     inputs: &[
         input(
             "input_nodes",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "multimodal",
     class: "TvltModel",
     checkpoint: Some("ZinengTang/tvlt-base"),
-    digest: "0ee9a094db64189f",
+    digest: "6dcd49c29e894930",
     inputs: &[
         input(
             "pixel_values",

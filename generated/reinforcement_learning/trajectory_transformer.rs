@@ -11,7 +11,7 @@ static MODEL: Model<ReinforcementLearning> = Model::new(Card {
     family: "reinforcement-learning",
     class: "TrajectoryTransformerModel",
     checkpoint: Some("CarlCochet/trajectory-transformer-halfcheetah-medium-v2"),
-    digest: "59d2736ab425302f",
+    digest: "8b51bcaf3b3037f6",
     inputs: &[
         input(
             "trajectories",

@@ -11,7 +11,7 @@ static MODEL: Model<TextToAudio> = Model::new(Card {
     family: "speech",
     class: "JukeboxModel",
     checkpoint: Some("openai/jukebox-1b-lyrics"),
-    digest: "67643043004f50ab",
+    digest: "8b6d6210c316340b",
     inputs: &[
         input(
             "raw_audio",

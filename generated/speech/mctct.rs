@@ -11,7 +11,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "MCTCTForCTC",
     checkpoint: Some("speechbrain/m-ctc-t-large"),
-    digest: "419bba02b7cebb44",
+    digest: "515867177b5ef383",
     inputs: &[
         input(
             "input_features",

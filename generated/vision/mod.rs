@@ -21,6 +21,7 @@ mod deimv2;
 mod deit;
 mod depth_anything;
 mod depth_pro;
+mod deta;
 mod detr;
 mod dino;
 mod dinov2;

@@ -29,11 +29,11 @@ pub fn classes(spec: &Spec, files: &[File]) -> Result<Vec<Problem>, Failure> {
         sources.entry(&entry.source).or_default().push(entry);
     }
     let mut problems = Vec::new();
-    for (source, entries) in sources.into_iter().filter(|(source, _)| is_transformers(spec, source)) {
+    for (source, entries) in sources {
         let jobs = entries.iter().map(|entry| {
             json!({"model": entry.name, "class": entry.class, "task": entry.task.name, "config": entry.config})
         });
-        let request = json!({"entries": Vec::from_iter(jobs)});
+        let request = json!({"source": spec.versions.sources.get(source), "entries": Vec::from_iter(jobs)});
         Python::ready(&spec.versions, source)?.converse("exporter.validate", &request, |line| {
             let fault: Fault =
                 serde_json::from_str(line).at(Stage::Spec, format!("validate said '{line}'"))?;
@@ -46,11 +46,6 @@ pub fn classes(spec: &Spec, files: &[File]) -> Result<Vec<Problem>, Failure> {
     problems.sort();
     problems.dedup();
     Ok(problems)
-}
-
-/// Other packages have no configs and auto models to compare with.
-fn is_transformers(spec: &Spec, source: &str) -> bool {
-    spec.versions.sources.get(source).is_some_and(|source| source.package == "transformers")
 }
 
 /// The fault at the place that gives the value, which may be the family's defaults.

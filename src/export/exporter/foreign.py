@@ -15,7 +15,7 @@ import transformers
 from torch import nn
 
 from .errors import ExportError, nearest
-from .job import Job, Json
+from .job import Job, Json, Source
 
 Config = transformers.PretrainedConfig
 # Where the config is kept: `config` may be a property of the class (diffusers).
@@ -54,13 +54,13 @@ def build(model_class: type[nn.Module], job: Job) -> nn.Module:
             f"{job.class_name} of {job.source.package} loads no checkpoints: only transformers' classes do"
         )
     torch.manual_seed(job.seed)
-    if job.source.config is None:
-        settings = _checked(model_class, _defaults(model_class), job.config)
+    config_class = find_config_class(job.source)
+    for name in job.config:
+        check_key(model_class, job.source, name)
+    if config_class is None:
+        settings = defaults(model_class) | job.config
         model = model_class(**job.config)
     else:
-        module, _, name = job.source.config.rpartition(".")
-        config_class = getattr(import_module(module), name)
-        _checked(config_class, vars(config_class()), job.config)
         own = config_class(**job.config)
         settings, model = vars(own), model_class(own)
     config = Config()
@@ -71,14 +71,23 @@ def build(model_class: type[nn.Module], job: Job) -> nn.Module:
     return model
 
 
-def _defaults(model_class: type[nn.Module]) -> Json:
+def check_key(model_class: type[nn.Module], source: Source, name: str) -> None:
+    """A key of an entry's config that the class does not know is an error: some packages ignore it in silence."""
+    owner = find_config_class(source) or model_class
+    known = defaults(model_class) if owner is model_class else vars(owner())
+    if name not in known:
+        raise ExportError(f"{owner.__name__} has no {name!r}{nearest(name, known)}")
+
+
+def find_config_class(source: Source) -> type | None:
+    """The package's own config class, where its classes are made from one."""
+    if source.config is None:
+        return None
+    module, _, name = source.config.rpartition(".")
+    return getattr(import_module(module), name)
+
+
+def defaults(model_class: type[nn.Module]) -> Json:
+    """The keyword arguments of a class, with their defaults."""
     parameters = list(inspect.signature(model_class.__init__).parameters.values())[1:]
     return {parameter.name: parameter.default for parameter in parameters}
-
-
-def _checked(owner: type, known: Json, overrides: Json) -> Json:
-    """What is known, with the overrides in it; an override that is not known would be ignored in silence."""
-    for name in overrides:
-        if name not in known:
-            raise ExportError(f"{owner.__name__} has no {name!r}{nearest(name, known)}")
-    return known | overrides

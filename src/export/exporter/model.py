@@ -25,7 +25,7 @@ from . import foreign
 from .adapters.common import replaced
 from .errors import ExportError, nearest, stage
 from .foreign import config_of, import_module
-from .job import Job, Json
+from .job import Job, Json, Source
 
 Config = transformers.PretrainedConfig
 # Config attributes that choose the plain formula: no cache among the outputs, and experts multiplied in a way
@@ -52,23 +52,22 @@ UNDECLARED = frozenset(
 }
 
 
-def find_class(job: Job) -> type[nn.Module]:
-    """The class of that name in the job's source."""
-    source = job.source
+def find_class(source: Source, name: str) -> type[nn.Module]:
+    """The class of that name in a source."""
     with stage(f"importing {source.package} {source.version}"):
         module = import_module(source.module or source.package)
-    found = getattr(module, job.class_name, None)
+    found = getattr(module, name, None)
     if found is None:
-        hint = nearest(job.class_name, dir(module))
+        hint = nearest(name, dir(module))
         raise ExportError(
-            f"{module.__name__} {source.version} has no class {job.class_name!r}{hint}"
+            f"{module.__name__} {source.version} has no class {name!r}{hint}"
         )
     return found
 
 
 def build(job: Job) -> nn.Module:
     """The job's model, without attention kernels or caches that a trace cannot hold."""
-    model_class = find_class(job)
+    model_class = find_class(job.source, job.class_name)
     with stage(f"building {job.class_name}"):
         if foreign.is_foreign(model_class):
             model = foreign.build(model_class, job)

@@ -1,6 +1,6 @@
 """What only Python can say about spec entries: `python -m exporter.validate`.
 
-In: `{"entries": [{"model", "class", "task", "config"}]}` on stdin. Out: a JSON object a line for every fault,
+In: `{"source": …, "entries": [{"model", "class", "task", "config"}]}` on stdin. Out: a JSON object a line for every fault,
 `{"model", "key", "message"}`; `key` is the path of the value at fault: `class`, `task`, `config.text_config.x`.
 """
 
@@ -11,26 +11,36 @@ from collections.abc import Container, Iterator
 
 import transformers
 
+from . import foreign
 from .errors import ExportError, nearest
 from .find import MAPPINGS, classes, tasks
-from .job import Json
-from .model import Config, _checked, _inner, _needs_parts
+from .job import Json, Source
+from .model import Config, _checked, _inner, _needs_parts, find_class
 
 
 def main() -> None:
     """Judges every entry."""
     events = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    for entry in json.load(sys.stdin)["entries"]:
-        for key, message in faults(entry):
+    request = json.load(sys.stdin)
+    source = Source(**request["source"])
+    for entry in request["entries"]:
+        for key, message in faults(source, entry):
             fault = {"model": entry["model"], "key": key, "message": message}
             print(json.dumps(fault), file=events, flush=True)
 
 
-def faults(entry: Json) -> Iterator[tuple[str, str]]:
+def faults(source: Source, entry: Json) -> Iterator[tuple[str, str]]:
     """Where an entry is wrong, and why."""
     name, task = entry["class"], entry["task"]
-    found = getattr(transformers, name, None)
+    try:
+        found = find_class(source, name)
+    except ExportError as error:
+        yield "class", str(error)
+        return
+    if source.package != "transformers":
+        yield from _foreign(source, found, entry["config"])
+        return
     config_class = getattr(found, "config_class", None)
     if config_class is None:
         hint = nearest(name, [known for known in dir(transformers) if known[0].isupper()])
@@ -51,6 +61,15 @@ def faults(entry: Json) -> Iterator[tuple[str, str]]:
         yield "class", f"{config_class.__name__} cannot be made: {error}"
         return
     yield from unknown(default, entry["config"], "config", declared)
+
+
+def _foreign(source: Source, found: type, config: Json) -> Iterator[tuple[str, str]]:
+    """Other packages have no auto models to compare with, but classes that know their keys."""
+    for name in config:
+        try:
+            foreign.check_key(found, source, name)
+        except ExportError as error:
+            yield f"config.{name}", str(error)
 
 
 def unknown(default: Config, config: Json, path: str, declared: Container[str] = ()) -> Iterator[tuple[str, str]]:

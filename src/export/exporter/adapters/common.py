@@ -2,7 +2,9 @@
 
 import builtins
 import inspect
+import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from itertools import product
@@ -11,6 +13,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from ..errors import ExportError
 
 try:
     from transformers import masking_utils
@@ -51,6 +55,27 @@ def shadowed(module: object, name: str, value: Any) -> Iterator[None]:
         yield
     finally:
         delattr(module, name)
+
+
+def rewritten(
+    function: Callable[..., Any], changes: dict[str, str], **names: Any
+) -> Callable[..., Any]:
+    """A function of upstream with pieces of its text replaced, for one too long to be written anew.
+
+    `changes` has a pattern for each piece, which must be found once; `names` is what the new pieces refer to.
+    """
+    plain = inspect.unwrap(function)
+    text = textwrap.dedent(inspect.getsource(plain))
+    text = text[text.index("def ") :]
+    for pattern, piece in changes.items():
+        text, found = re.subn(pattern, piece, text, flags=re.DOTALL)
+        if found != 1:
+            raise ExportError(
+                f"{plain.__qualname__} has {found} places for {pattern!r}, not one"
+            )
+    scope = vars(sys.modules[plain.__module__]) | names
+    exec(text, scope)  # noqa: S102  upstream's own text
+    return scope[plain.__name__]
 
 
 def forget(model: nn.Module) -> None:

@@ -44,18 +44,18 @@ def _xmod_every_adapter(model: nn.Module) -> Iterator[None]:
         yield
 
 
-def _functions_inlined(module: ModuleType) -> AbstractContextManager[None]:
-    """Autograd functions of a module as their plain forward: TorchScript cannot save a function in Python.
+# What an autograd function's forward is given first: it only keeps tensors there, for the way back.
+CONTEXT = SimpleNamespace(
+    save_for_backward=lambda *_: None, mark_non_differentiable=lambda *_: None
+)
 
-    Their contexts only keep tensors for the way back.
-    """
-    context = SimpleNamespace(
-        save_for_backward=lambda *_: None, mark_non_differentiable=lambda *_: None
-    )
+
+def _functions_inlined(module: ModuleType) -> AbstractContextManager[None]:
+    """Autograd functions of a module as their plain forward: TorchScript cannot save a function in Python."""
     stack = ExitStack()
     for name, value in list(vars(module).items()):
         if isinstance(value, type) and issubclass(value, autograd.Function):
-            inlined = SimpleNamespace(apply=partial(value.forward, context))
+            inlined = SimpleNamespace(apply=partial(value.forward, CONTEXT))
             stack.enter_context(replaced(module, name, inlined))
     return stack
 
@@ -63,6 +63,15 @@ def _functions_inlined(module: ModuleType) -> AbstractContextManager[None]:
 def _own_functions_inlined(model: nn.Module) -> AbstractContextManager[None]:
     """`_functions_inlined` for the module that defines the model (YOSO)."""
     return _functions_inlined(sys.modules[type(model).__module__])
+
+
+def _quantised_inline(model: nn.Module) -> AbstractContextManager[None]:
+    """`_functions_inlined` for the function that QDQBERT's quantisers call, which they have by its `apply`."""
+    from pytorch_quantization.nn.modules import tensor_quantizer
+    from pytorch_quantization.tensor_quant import FakeTensorQuantFunction
+
+    inlined = partial(FakeTensorQuantFunction.forward, CONTEXT)
+    return replaced(tensor_quantizer, "fake_tensor_quant", inlined)
 
 
 def _attended(
@@ -317,6 +326,7 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "canine": [_canine_dense],
     "gptsan-japanese": [_gptsan_by_rows],
     "longformer": [_longformer_dense],
+    "qdqbert": [_quantised_inline],
     "tapas": [_tapas_by_rows],
     "trajectory_transformer": [_trajectory_offsets],
     "xmod": [_xmod_every_adapter],

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .common import Adapter, replaced
+from .common import Adapter, replaced, rewritten
 
 
 class _SizeKept(type):
@@ -237,6 +237,94 @@ def _points_in_script(model: nn.Module) -> AbstractContextManager[None]:
     return replaced(detector, "forward", forward)
 
 
+@torch.jit.script
+def _kept(boxes: Tensor, scores: Tensor, limit: float) -> Tensor:
+    """`torchvision.ops.nms`: which boxes no better one covers by more than the limit, the best first.
+
+    Boxes [boxes, 4] are corners; libtorch has no such operator.
+    """
+    order = torch.argsort(scores, stable=True, descending=True)
+    boxes = boxes[order]
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    covered = torch.zeros_like(scores, dtype=torch.bool)
+    for i in range(len(order)):
+        if not bool(covered[i]):
+            low = torch.maximum(boxes[i, :2], boxes[:, :2])
+            high = torch.minimum(boxes[i, 2:], boxes[:, 2:])
+            common = (high - low).clamp(min=0).prod(dim=1)
+            again = common / (areas[i] + areas - common) > limit
+            again[: i + 1] = False
+            covered = covered | again
+    return order[~covered]
+
+
+@torch.jit.script
+def _first_stage(
+    boxes: Tensor, logits: Tensor, level_ids: Tensor, count: int, levels: int
+) -> Tensor:
+    """The proposals [images, count] that DETA's first stage hands on.
+
+    The loop of `DetaModel.forward` over images, with `torchvision.ops.batched_nms` on levels instead of classes.
+    """
+    chosen: list[Tensor] = []
+    for box, logit in zip(boxes, logits):
+        kept: list[Tensor] = []
+        # A level's best thousand; where it has fewer, others come along, and are judged with their own level.
+        best = torch.cat(
+            [
+                torch.topk(logit.sigmoid() * (level_ids == level), 1000)[1]
+                for level in range(levels)
+            ]
+        )
+        for level in range(levels):
+            mine = best[level_ids[best] == level]
+            kept.append(mine[_kept(box[mine], logit[mine], 0.9)])
+        keep = torch.cat(kept)
+        keep = keep[torch.argsort(logit[keep], descending=True)]
+        if len(keep) < count:
+            keep = torch.topk(logit, count)[1]
+        each = torch.arange(levels, device=level_ids.device)
+        ordered = level_ids[keep][None] == each[:, None]
+        mask = (ordered & (ordered.cumsum(1) <= count // levels)).any(0)
+        missing = count - int(mask.sum())
+        if missing > 0:
+            mask[torch.nonzero(~mask)[:missing]] = True
+        chosen.append(keep[mask])
+    return torch.stack(chosen)
+
+
+@contextmanager
+def _deta_in_script(model: nn.Module) -> Iterator[None]:
+    """DETA goes over images in Python, calls torchvision's operators, and makes numbers of the sizes of its maps.
+
+    The same selection in TorchScript, one gathering for all images, and sizes that stay tensors.
+    """
+    module = sys.modules[type(model).__module__]
+    forward = rewritten(
+        module.DetaModel.forward,
+        {
+            r"for b in range\(batch_size\):.*?torch\.stack\(topk_proposals\)": (
+                "topk_proposals = first_stage("
+                "proposal_boxes, proposal_logit, level_ids, topk, len(spatial_shapes))"
+            ),
+            r"torch\.stack\(\s*\[object_query_embedding.*?\]\s*\)": (
+                "object_query_embedding.gather("
+                "1, topk_proposals.unsqueeze(-1).expand(-1, -1, num_channels))"
+            ),
+        },
+        first_stage=_first_stage,
+    )
+    attention = rewritten(
+        module.multi_scale_deformable_attention,
+        {r"height\.item\(\) \* width\.item\(\)": "height * width"},
+    )
+    with (
+        replaced(module.DetaModel, "forward", forward),
+        replaced(module, "multi_scale_deformable_attention", attention),
+    ):
+        yield
+
+
 @contextmanager
 def _patches_of_any_number(model: nn.Module) -> Iterator[None]:
     """DepthPro counts its patches by `len`, puts them together in a loop, and takes `math.log2` of a size.
@@ -287,6 +375,7 @@ def _patches_of_any_number(model: nn.Module) -> Iterator[None]:
 ADAPTERS: dict[str, list[Adapter]] = {
     "depth_anything": [_sizes_kept],
     "depth_pro": [_patches_of_any_number],
+    "deta": [_deta_in_script],
     "levit": [_biases_not_cached],
     "mobilenet_v1": [_tf_padding],
     "mobilenet_v2": [_tf_padding],
