@@ -59,7 +59,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     match arguments.format {
         Format::Terminal => show(rows(&matrix, presets::NOTHING))?,
         Format::Markdown => show(rows(&matrix, presets::ASCII_MARKDOWN))?,
-        Format::Csv => print_csv(&matrix)?,
+        Format::Csv => show(csv(&matrix)?.trim_end())?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -75,8 +75,8 @@ fn rows(matrix: &Matrix, preset: &str) -> String {
     format!("{rows}\n\nA figure is the largest error as a share of what is allowed: beyond 1 a check fails.")
 }
 
-fn print_csv(matrix: &Matrix) -> Result<()> {
-    let mut csv = csv::Writer::from_writer(std::io::stdout());
+fn csv(matrix: &Matrix) -> Result<String> {
+    let mut csv = csv::Writer::from_writer(Vec::new());
     csv.write_record([
         "model",
         "family",
@@ -107,7 +107,7 @@ fn print_csv(matrix: &Matrix) -> Result<()> {
             ])?;
         }
     }
-    Ok(csv.flush()?)
+    Ok(String::from_utf8(csv.into_inner()?)?)
 }
 
 /// Prints what changed, heading by heading; exit code 1 when anything got worse.

@@ -130,7 +130,7 @@ pub fn failures(report: &Report) -> Markup {
     let failed: Vec<&&Record> = latest.values().filter(|record| record.status == "failed").collect();
     html! {
         @if failed.is_empty() {
-            p { @if latest.is_empty() { "Nothing ran yet; run: " code { "just test" } } @else { "Every check that ran passed." } }
+            @if latest.is_empty() { (nothing()) } @else { p { "Every check that ran passed." } }
         }
         @for alike in failed.chunk_by(|a, b| a.model == b.model && a.stage == b.stage && a.reason == b.reason) {
             @let record = alike[0];
@@ -178,6 +178,9 @@ pub fn slowest(records: &[Record]) -> Markup {
     let mut seconds = Vec::from_iter(seconds);
     seconds.sort_by(|a, b| b.1.total_cmp(&a.1));
     let longest = seconds.first().map_or(1.0, |(_, seconds)| *seconds);
+    if seconds.is_empty() {
+        return nothing();
+    }
     html! {
         p.soft { "Seconds of all checks of a model, added up; loading is part of the first." }
         div.scroll tabindex="0" { table.narrow {
@@ -223,6 +226,9 @@ pub fn costs(costs: &[Cost]) -> Markup {
 /// The latest runs, newest first.
 pub fn history(records: &[Record]) -> Markup {
     let runs = runs(records);
+    if runs.is_empty() {
+        return nothing();
+    }
     html! {
         @if runs.len() > RUNS { p.soft { "The last " (RUNS) " of " (runs.len()) " runs." } }
         div.scroll tabindex="0" { table {
@@ -245,6 +251,11 @@ pub fn history(records: &[Record]) -> Markup {
             }
         } }
     }
+}
+
+/// In place of what is told of runs.
+fn nothing() -> Markup {
+    html! { p { "Nothing ran yet; run: " code { "just test" } } }
 }
 
 /// `2026-11-20 22:43` of a timestamp.
