@@ -6,8 +6,7 @@ use clap::{Args, ValueEnum};
 use comfy_table::presets;
 use hf_conformance::report::Record;
 use hf_conformance::report::compare::{Finding, compare};
-use hf_conformance::report::matrix::{Matrix, matrix};
-use hf_conformance::spec::Entry;
+use hf_conformance::report::matrix::{Matrix, Subject, matrix};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -53,9 +52,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         };
         return Ok(print_changes(&chosen(stored::read(std::slice::from_ref(old))?), &chosen(records)));
     }
-    let name = |entry: &&'_ Entry| -> (String, String) { (entry.name.to_string(), entry.family.to_string()) };
-    let models: Vec<_> = entries.iter().map(name).collect();
-    let matrix = matrix(models.iter().map(|(model, family)| (model.as_str(), family.as_str())), &records);
+    let matrix = matrix(entries.iter().map(|entry| Subject::from(*entry)), &records);
     match arguments.format {
         Format::Terminal => show(rows(&matrix, presets::NOTHING))?,
         Format::Markdown => show(rows(&matrix, presets::ASCII_MARKDOWN))?,
