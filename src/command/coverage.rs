@@ -1,13 +1,12 @@
 //! `coverage`: how much of the roster is proved.
 
-use super::{spec, table};
+use super::{show, spec, stored, table};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use hf_conformance::artifact;
 use hf_conformance::export::Python;
 use hf_conformance::report::coverage::{Counts, Coverage, Tier, coverage};
-use hf_conformance::report::read_since;
 use hf_conformance::roster::{self, TIERS};
 use hf_conformance::spec::Versions;
 use std::path::Path;
@@ -36,13 +35,13 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let spec = spec()?;
     let rows = roster::read(Path::new("."))?;
     let types = model_types(&spec.versions);
-    let coverage = coverage(&rows, &spec, &read_since(0)?, &artifact::root(), types.as_deref());
+    let coverage = coverage(&rows, &spec, &stored::read(&[])?, &artifact::root(), types.as_deref());
     if arguments.json {
-        println!("{}", serde_json::to_string_pretty(&coverage)?);
+        show(serde_json::to_string_pretty(&coverage)?)?;
     } else if arguments.readme {
         write_readme(&coverage)?;
     } else {
-        print(&coverage, arguments.priority);
+        show(text(&coverage, arguments.priority))?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -54,37 +53,35 @@ fn model_types(versions: &Versions) -> Option<Vec<String>> {
     serde_json::from_slice(&said.stdout).ok()
 }
 
-fn print(coverage: &Coverage, by_priority: bool) {
-    println!("{}\n", rows(lines(coverage, by_priority)));
+fn text(coverage: &Coverage, by_priority: bool) -> String {
+    let mut parts = vec![format!("{}\n", rows(lines(coverage, by_priority)))];
     for (name, tier) in tiers(coverage) {
-        let absent = tier.missing.iter().filter(|gap| gap.reason != "no entry");
-        for gap in absent {
-            println!("missing {} ({name}) · stage {}: {}", gap.name, gap.stage, gap.reason);
-        }
-        let none: Vec<&str> =
-            tier.missing.iter().filter(|gap| gap.reason == "no entry").map(|gap| gap.name.as_str()).collect();
+        let (none, told): (Vec<_>, Vec<_>) = tier.missing.iter().partition(|gap| gap.reason == "no entry");
+        parts.extend(
+            told.iter()
+                .map(|gap| format!("missing {} ({name}) · stage {}: {}", gap.name, gap.stage, gap.reason)),
+        );
         if !none.is_empty() {
-            println!("no entry ({name}): {}", none.join(", "));
+            let names = Vec::from_iter(none.iter().map(|gap| gap.name.as_str()));
+            parts.push(format!("no entry ({name}): {}", names.join(", ")));
         }
     }
-    println!("\ntolerance debt: {}", coverage.debt.len());
+    parts.push(format!("\ntolerance debt: {}", coverage.debt.len()));
     for debt in &coverage.debt {
         let output = debt.output.as_deref().unwrap_or("all outputs");
-        println!(
+        parts.push(format!(
             "  {} {} {output}: k = {}, {} (until {})",
             debt.model, debt.check, debt.k, debt.reason, debt.end
-        );
+        ));
     }
-    match &coverage.uncovered_model_types {
+    parts.push(match &coverage.uncovered_model_types {
         Some(types) => {
-            println!("\n{} model types of transformers have no entry; --json lists them", types.len())
+            format!("\n{} model types of transformers have no entry; --json lists them", types.len())
         }
-        None => {
-            println!(
-                "\nmodel types of transformers: not known without the Python environment; run: just setup"
-            );
-        }
-    }
+        None => "\nmodel types of transformers: not known without the Python environment; run: just setup"
+            .to_owned(),
+    });
+    parts.join("\n")
 }
 
 /// The tiers of the roster, in their order.

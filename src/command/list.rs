@@ -1,12 +1,12 @@
 //! `list`: the entries, filtered, with what is known of each.
 
-use super::spec;
+use super::{show, spec, stored};
 use anyhow::{Result, bail};
 use clap::Args;
 use comfy_table::{Table, presets};
 use hf_conformance::artifact;
 use hf_conformance::export::{self, State};
-use hf_conformance::report::{self, Record, last_by_check};
+use hf_conformance::report::{Record, last_by_check};
 use hf_conformance::spec::{Check, Entry, Spec};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -79,7 +79,7 @@ struct Line<'a> {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let spec = spec()?;
     known(arguments, &spec)?;
-    let records = report::read_since(0)?;
+    let records = stored::read(&[])?;
     let last = last_by_check(&records);
     let lines: Vec<Line> = spec
         .entries
@@ -88,8 +88,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         .filter(|line| meant(arguments, line))
         .collect();
     match arguments.json {
-        true => println!("{}", serde_json::to_string_pretty(&lines)?),
-        false => println!("{}\n\n{} of {} models", table(&lines), lines.len(), spec.entries.len()),
+        true => show(serde_json::to_string_pretty(&lines)?)?,
+        false => {
+            show(format_args!("{}\n\n{} of {} models", table(&lines), lines.len(), spec.entries.len()))?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -6,8 +6,7 @@ use clap::{Args, ValueEnum};
 use comfy_table::presets;
 use hf_conformance::report::Record;
 use hf_conformance::report::compare::{Finding, compare};
-use hf_conformance::report::matrix::{Matrix, matrix};
-use hf_conformance::spec::Entry;
+use hf_conformance::report::matrix::{Matrix, Subject, matrix};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -53,13 +52,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         };
         return Ok(print_changes(&chosen(stored::read(std::slice::from_ref(old))?), &chosen(records)));
     }
-    let name = |entry: &&'_ Entry| -> (String, String) { (entry.name.to_string(), entry.family.to_string()) };
-    let models: Vec<_> = entries.iter().map(name).collect();
-    let matrix = matrix(models.iter().map(|(model, family)| (model.as_str(), family.as_str())), &records);
+    let matrix = matrix(entries.iter().map(|entry| Subject::from(*entry)), &records);
     match arguments.format {
         Format::Terminal => show(rows(&matrix, presets::NOTHING))?,
         Format::Markdown => show(rows(&matrix, presets::ASCII_MARKDOWN))?,
-        Format::Csv => print_csv(&matrix)?,
+        Format::Csv => show(csv(&matrix)?.trim_end())?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -75,8 +72,8 @@ fn rows(matrix: &Matrix, preset: &str) -> String {
     format!("{rows}\n\nA figure is the largest error as a share of what is allowed: beyond 1 a check fails.")
 }
 
-fn print_csv(matrix: &Matrix) -> Result<()> {
-    let mut csv = csv::Writer::from_writer(std::io::stdout());
+fn csv(matrix: &Matrix) -> Result<String> {
+    let mut csv = csv::Writer::from_writer(Vec::new());
     csv.write_record([
         "model",
         "family",
@@ -107,7 +104,7 @@ fn print_csv(matrix: &Matrix) -> Result<()> {
             ])?;
         }
     }
-    Ok(csv.flush()?)
+    Ok(String::from_utf8(csv.into_inner()?)?)
 }
 
 /// Prints what changed, heading by heading; exit code 1 when anything got worse.

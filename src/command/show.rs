@@ -3,7 +3,7 @@
 use super::{
     list::{Last, status},
     select::one,
-    spec,
+    show, spec, stored,
 };
 use anyhow::Result;
 use clap::Args;
@@ -11,7 +11,7 @@ use comfy_table::{Table, presets};
 use hf_conformance::artifact;
 use hf_conformance::author::draft::flow;
 use hf_conformance::export;
-use hf_conformance::report::{self, last_by_check};
+use hf_conformance::report::last_by_check;
 use hf_conformance::spec::{self as files, Check, Entry, Origin, Spec};
 use std::path::Path;
 use std::process::ExitCode;
@@ -26,10 +26,9 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let spec = spec()?;
     let entry = one(&spec, &arguments.model)?;
-    println!("{} · {}\n", entry.name, entry.place);
-    println!("{}\n", values(entry));
-    println!("{}", made(&spec, entry));
-    println!("{}", results(entry, &last_by_check(&report::read_since(0)?)));
+    let records = stored::read(&[])?;
+    show(format_args!("{} · {}\n\n{}\n", entry.name, entry.place, values(entry)))?;
+    show(format_args!("{}\n{}", made(&spec, entry), results(entry, &last_by_check(&records))))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -6,7 +6,7 @@
 use super::Record;
 use crate::check::rule::nan_max;
 use crate::failure::Stage;
-use crate::spec::Check;
+use crate::spec::{Check, Entry};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -49,6 +49,8 @@ pub enum State {
     /// No check has a result.
     #[default]
     NotRun,
+    /// No check with that element type applies to the model.
+    LeftOut,
     /// Nothing failed, some check was skipped.
     Skipped,
     /// Every check that ran passed.
@@ -61,6 +63,7 @@ impl State {
         match self {
             Self::Failed => "failed",
             Self::NotRun => "not run",
+            Self::LeftOut => "left out",
             Self::Skipped => "skipped",
             Self::Passed => "passed",
         }
@@ -101,6 +104,26 @@ impl Cell {
     }
 }
 
+/// A model that gets a row.
+#[derive(Clone, Debug)]
+pub struct Subject<'a> {
+    pub name: &'a str,
+    pub family: &'a str,
+    /// Element types of the checks that apply to it.
+    pub dtypes: BTreeSet<&'static str>,
+}
+
+impl<'a> From<&'a Entry> for Subject<'a> {
+    fn from(entry: &'a Entry) -> Self {
+        let due = Check::ALL.into_iter().filter(|check| check.omitted(entry).is_none());
+        Self {
+            name: entry.name.as_str(),
+            family: entry.family.as_str(),
+            dtypes: due.map(|check| check.dtype().name()).collect(),
+        }
+    }
+}
+
 /// A model in all columns.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
@@ -134,9 +157,9 @@ fn key(record: &Record) -> Key<'_> {
     (&record.model, &record.check, record.device.as_deref().unwrap_or_default(), &record.engine)
 }
 
-/// The matrix of `models` (name and family, in the order of rows) and every column that `records` know.
+/// The matrix of `models`, in the order of rows, and every column that `records` know.
 #[must_use]
-pub fn matrix<'a>(models: impl IntoIterator<Item = (&'a str, &'a str)>, records: &[Record]) -> Matrix {
+pub fn matrix<'a>(models: impl IntoIterator<Item = Subject<'a>>, records: &[Record]) -> Matrix {
     let latest = latest(records);
     let columns: BTreeSet<Column> = latest.values().map(|record| Column::of(record)).collect();
     let mut cells: BTreeMap<(&str, Column), Vec<&Record>> = BTreeMap::new();
@@ -146,12 +169,16 @@ pub fn matrix<'a>(models: impl IntoIterator<Item = (&'a str, &'a str)>, records:
     let mut columns = Vec::from_iter(columns);
     // A device's full precision comes before the others.
     columns.sort_by_key(|column| (column.device.clone(), column.dtype != "float32"));
-    let row = |(model, family): (&'a str, &'a str)| Row {
-        model: model.to_owned(),
-        family: family.to_owned(),
+    let row = |model: Subject| Row {
+        model: model.name.to_owned(),
+        family: model.family.to_owned(),
         cells: columns
             .iter()
-            .map(|column| cells.get(&(model, column.clone())).map_or_else(Cell::default, |own| cell(own)))
+            .map(|column| match cells.get(&(model.name, column.clone())) {
+                Some(own) => cell(own),
+                None if model.dtypes.contains(column.dtype.as_str()) => Cell::default(),
+                None => Cell { state: State::LeftOut, ..Cell::default() },
+            })
             .collect(),
     };
     Matrix { rows: models.into_iter().map(row).collect(), columns: columns.clone() }
@@ -184,7 +211,9 @@ mod tests {
     }
 
     fn states(records: &[Record]) -> Vec<String> {
-        let matrix = matrix([("bert", "text"), ("t5", "text")], records);
+        let bert = Subject { name: "bert", family: "text", dtypes: ["float32", "bfloat16"].into() };
+        let t5 = Subject { name: "t5", dtypes: ["float32"].into(), ..bert.clone() };
+        let matrix = matrix([bert, t5], records);
         matrix
             .rows
             .iter()
@@ -195,7 +224,7 @@ mod tests {
     #[test]
     fn every_model_has_a_cell_in_every_column() {
         let half = Record { dtype: "bfloat16".to_owned(), ..record("bert", "half", "skipped") };
-        assert_eq!(states(&[half, record("t5", "loads", "passed")]), ["not run|skipped", "passed|not run"]);
+        assert_eq!(states(&[half, record("t5", "loads", "passed")]), ["not run|skipped", "passed|left out"]);
     }
 
     #[test]

@@ -97,20 +97,20 @@ pub enum Unreadable {
 impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Torn => f.write_str("torn, by a run that was killed while it wrote"),
-            Self::Older(0) => f.write_str("from before lines had a format; run the checks again"),
+            Self::Torn => f.write_str("torn (a run was killed while it wrote)"),
+            Self::Older(0) => f.write_str("from before lines had a format (run the checks again)"),
             Self::Older(format) => {
-                write!(f, "of format {format}, this build reads {FORMAT}; run the checks again")
+                write!(f, "of format {format}, this build reads {FORMAT} (run the checks again)")
             }
             Self::Newer(format) => {
-                write!(f, "of format {format}, this build reads {FORMAT}; read them with a newer build")
+                write!(f, "of format {format}, this build reads {FORMAT} (use a newer build)")
             }
         }
     }
 }
 
 impl<T> Lines<T> {
-    /// `378 from before lines had a format; …`, a clause a reason; none where every line was read.
+    /// `lines left out: 378 from before lines had a format (…)`, a clause a reason; none where every line was read.
     pub fn complaint(&self) -> Option<String> {
         let clauses = self.left_out.iter().map(|(why, count)| format!("{count} {why}"));
         (!self.left_out.is_empty()).then(|| format!("lines left out: {}", Vec::from_iter(clauses).join(", ")))
@@ -227,8 +227,8 @@ mod tests {
         assert_eq!(lines.read.len(), 1);
         assert_eq!(
             lines.complaint().unwrap(),
-            "lines left out: 1 torn, by a run that was killed while it wrote, 2 from before lines had a format; run the \
-             checks again, 1 of format 7, this build reads 1; read them with a newer build"
+            "lines left out: 1 torn (a run was killed while it wrote), 2 from before lines had a format (run the \
+             checks again), 1 of format 7, this build reads 1 (use a newer build)"
         );
         assert_eq!(super::lines::<Record>(&folder.path().join("none")).unwrap().complaint(), None);
     }

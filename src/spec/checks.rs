@@ -59,6 +59,28 @@ impl Check {
         }
     }
 
+    /// What it proves, as the README has it.
+    pub fn proves(self) -> &'static str {
+        match self {
+            Self::Loads => {
+                "class, task, parameter names and shapes are those that were exported; files are whole"
+            }
+            Self::OutputContract => "outputs have the task's names, types, shapes and ranges, in every case",
+            Self::MatchesReference => "outputs equal eager Python's, by the numerical rule",
+            Self::Generalises => {
+                "so they do at a second size of every dynamic axis: batch, sequence, image, frames"
+            }
+            Self::Deterministic => "two runs give the same bits",
+            Self::BatchInvariant => "a row alone gives what it gives in a batch",
+            Self::PaddingInvariant => "more padding changes nothing at real positions",
+            Self::Causal => "a token changes nothing before it",
+            Self::Responsive => "every input changes some output; no output is constant",
+            Self::Reloads => "saved and loaded again, the program gives the same bits",
+            Self::Half => "the bfloat16 program equals eager in bfloat16",
+            Self::Generates => "greedy decoding in Rust gives exactly the tokens of Python's generate",
+        }
+    }
+
     /// The check of that name.
     pub fn find(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|check| check.name() == name)

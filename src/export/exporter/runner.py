@@ -12,6 +12,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
@@ -80,12 +81,13 @@ def _work(data: Json, limit: float, failure: Connection, log: Path) -> None:
     torch.set_num_threads(1)
     try:
         export(Job.from_json(data))
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  whatever it is, the parent is told
         failure.send(reason(error))
-        if isinstance(error, ExportError) and error.__cause__ is None:
-            # Said in one line; where in the exporter it was raised tells nobody anything.
-            sys.exit(1)
-        raise
+        # An ExportError has said all by its text; only where another error is behind it, that one's place helps.
+        unexpected = error.__cause__ if isinstance(error, ExportError) else error
+        if unexpected:
+            traceback.print_exception(unexpected)
+        sys.exit(1)
 
 
 def _finished(child: Child, limit: float, events: TextIO) -> bool:

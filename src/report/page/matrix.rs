@@ -1,7 +1,7 @@
 //! The compatibility matrix, with its search, filters and sorting.
 
 use super::{Report, model};
-use crate::report::matrix::{Cell, Row, State, matrix};
+use crate::report::matrix::{Cell, Row, State, Subject, matrix};
 use crate::spec::Entry;
 use maud::{Markup, html};
 use std::collections::BTreeSet;
@@ -9,8 +9,7 @@ use std::collections::BTreeSet;
 /// The filters and the table.
 pub fn section(report: &Report) -> Markup {
     let entries = &report.spec.entries;
-    let models = entries.iter().map(|entry| (entry.name.as_str(), entry.family.as_str()));
-    let matrix = matrix(models, report.records);
+    let matrix = matrix(entries.iter().map(Subject::from), report.records);
     let families: BTreeSet<&str> = entries.iter().map(|entry| entry.family.as_str()).collect();
     html! {
         p.soft { "Checks passed of those that are due, and the largest error as a share of what is allowed: beyond 1 a check fails. A model's name opens all there is to know of it." }
@@ -58,7 +57,7 @@ fn tag(cell: &Cell) -> Markup {
         span class=(format!("tag {}", class(cell.state))) {
             (cell.state.word()) @if let Some(stage) = cell.stage { " at " (stage) }
         }
-        @if cell.state != State::NotRun {
+        @if !matches!(cell.state, State::NotRun | State::LeftOut) {
             span.figure { (cell.passed) "/" (cell.passed + cell.failed.len() + cell.skipped) }
             @if let Some(figure) = cell.figure() { span.figure { (figure) } }
             @if !cell.failed.is_empty() { div.figure { (failures(&cell.failed)) } }
@@ -79,7 +78,7 @@ fn key(cell: &Cell) -> String {
     let share = cell.share.filter(|share| share.is_finite());
     match cell.state {
         State::Failed => (1e9 + share.unwrap_or(f64::MAX)).to_string(),
-        State::NotRun => String::new(),
+        State::NotRun | State::LeftOut => String::new(),
         State::Passed | State::Skipped => share.unwrap_or(0.0).to_string(),
     }
 }
@@ -88,6 +87,7 @@ fn key(cell: &Cell) -> String {
 pub fn class(state: State) -> &'static str {
     match state {
         State::NotRun => "not-run",
+        State::LeftOut => "left-out",
         other => other.word(),
     }
 }

@@ -61,6 +61,7 @@ pub fn html(report: &Report) -> Result<String, PageError> {
     let sections = [
         ("coverage", "Coverage", sections::coverage(report.coverage)),
         ("matrix", "Compatibility matrix", matrix::section(report)),
+        ("checks", "Checks", sections::checks(report)),
         ("failures", "Failures", sections::failures(report)),
         ("accuracy", "Accuracy", charts::accuracy(report)?),
         ("speed", "Speed", charts::speed(report)?),

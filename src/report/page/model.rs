@@ -118,7 +118,7 @@ fn measure(check: &str, metric: &Measure) -> Markup {
     let shown = if agreement.holds() { 1 } else { agreement.worst.len() };
     html! {
         tr.off[!agreement.holds()] {
-            th scope="row" { (check) } td { (situation) } td { (output) }
+            th scope="row" { (check) } td.situation { (situation) } td { (output) }
             td.n { (format!("{:.3}", agreement.share())) }
             @for figure in [agreement.error, agreement.limit, agreement.max_abs] { td.n { (format!("{figure:.2e}")) } }
             td.worst {

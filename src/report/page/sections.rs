@@ -4,10 +4,11 @@ use super::{Report, model};
 use crate::report::cost::{Cost, Summary, summaries};
 use crate::report::coverage::{Counts, Coverage};
 use crate::report::runs::runs;
-use crate::report::{Record, matrix::latest};
+use crate::report::{Record, matrix::Key, matrix::latest};
 use crate::roster::TIERS;
+use crate::spec::{Check, Entry, Spec};
 use maud::{Markup, html};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How many lines the list of slowest models has.
 const SLOWEST: usize = 10;
@@ -35,7 +36,7 @@ pub fn tiles(report: &Report) -> Markup {
     let total = report.coverage.tiers.values().fold(Counts::default(), |sum, tier| sum.plus(&tier.counts));
     let models = |wanted: &dyn Fn(&Record) -> bool| {
         let models = latest.values().filter(|record| wanted(record)).map(|record| record.model.as_str());
-        models.collect::<std::collections::BTreeSet<_>>().len()
+        models.collect::<BTreeSet<_>>().len()
     };
     let failed = models(&|record| record.status == "failed");
     let matched = models(&|record| record.check == "matches_reference" && record.status == "passed");
@@ -56,7 +57,7 @@ pub fn tiles(report: &Report) -> Markup {
             "have a failing check".to_owned(),
             if failed == 0 { "" } else { "bad" },
         ),
-        ("matrix", share(passed, latest.len()), format!("{passed} of {} checks passed", latest.len()), ""),
+        ("checks", share(passed, latest.len()), format!("{passed} of {} checks passed", latest.len()), ""),
         (
             "coverage",
             share(total.matched, total.rows),
@@ -124,13 +125,50 @@ fn bar(counts: &Counts) -> Markup {
     html! { span.bar aria-hidden="true" { i style=(share(counts.entries)) {} i style=(share(counts.matched)) {} } }
 }
 
+/// What each check proves, and on how many models and devices it does.
+pub fn checks(report: &Report) -> Markup {
+    let latest = latest(report.records);
+    html! {
+        p.soft { "Models and devices, by the last word on each; a check is left out where the task or the entry says that it does not apply." }
+        div.scroll tabindex="0" { table {
+            thead { tr {
+                @for name in ["check, and what it proves", "passed of all due"] { th scope="col" { (name) } }
+                @for name in ["passed", "failed", "skipped", "not run", "left out"] { th.n scope="col" { (name) } }
+            } }
+            tbody { @for check in Check::ALL { (check_row(report.spec, check, &latest)) } }
+        } }
+    }
+}
+
+fn check_row(spec: &Spec, check: Check, latest: &BTreeMap<Key, &Record>) -> Markup {
+    let own = || latest.values().filter(|record| record.check == check.name());
+    let count = |status: &str| own().filter(|record| record.status == status).count();
+    let ran: BTreeSet<&str> = own().map(|record| record.model.as_str()).collect();
+    let (left_out, due): (Vec<&Entry>, Vec<&Entry>) =
+        spec.entries.iter().partition(|entry| check.omitted(entry).is_some());
+    let silent = due.iter().filter(|entry| !ran.contains(entry.name.as_str())).count();
+    let [passed, failed, skipped] = ["passed", "failed", "skipped"].map(count);
+    let not_run = count("not-run") + silent;
+    let all = (passed + failed + skipped + not_run).max(1) as f64;
+    let share = |count: usize| format!("width:{:.2}%", 100.0 * count as f64 / all);
+    html! {
+        tr {
+            th scope="row" { (check.name()) small { (check.proves()) } }
+            td { span.bar aria-hidden="true" { i.bad style=(share(passed + failed)) {} i style=(share(passed)) {} } }
+            td.n { (passed) }
+            td.n { @if failed > 0 { span class="tag failed" { (failed) } } @else { "0" } }
+            @for count in [skipped, not_run, left_out.len()] { td.n { (count) } }
+        }
+    }
+}
+
 /// Every failure in full.
 pub fn failures(report: &Report) -> Markup {
     let latest = latest(report.records);
     let failed: Vec<&&Record> = latest.values().filter(|record| record.status == "failed").collect();
     html! {
         @if failed.is_empty() {
-            p { @if latest.is_empty() { "Nothing ran yet; run: " code { "just test" } } @else { "Every check that ran passed." } }
+            @if latest.is_empty() { (nothing()) } @else { p { "Every check that ran passed." } }
         }
         @for alike in failed.chunk_by(|a, b| a.model == b.model && a.stage == b.stage && a.reason == b.reason) {
             @let record = alike[0];
@@ -178,6 +216,9 @@ pub fn slowest(records: &[Record]) -> Markup {
     let mut seconds = Vec::from_iter(seconds);
     seconds.sort_by(|a, b| b.1.total_cmp(&a.1));
     let longest = seconds.first().map_or(1.0, |(_, seconds)| *seconds);
+    if seconds.is_empty() {
+        return nothing();
+    }
     html! {
         p.soft { "Seconds of all checks of a model, added up; loading is part of the first." }
         div.scroll tabindex="0" { table.narrow {
@@ -223,6 +264,9 @@ pub fn costs(costs: &[Cost]) -> Markup {
 /// The latest runs, newest first.
 pub fn history(records: &[Record]) -> Markup {
     let runs = runs(records);
+    if runs.is_empty() {
+        return nothing();
+    }
     html! {
         @if runs.len() > RUNS { p.soft { "The last " (RUNS) " of " (runs.len()) " runs." } }
         div.scroll tabindex="0" { table {
@@ -245,6 +289,11 @@ pub fn history(records: &[Record]) -> Markup {
             }
         } }
     }
+}
+
+/// In place of what is told of runs.
+fn nothing() -> Markup {
+    html! { p { "Nothing ran yet; run: " code { "just test" } } }
 }
 
 /// `2026-11-20 22:43` of a timestamp.

@@ -26,6 +26,15 @@ fn every_key_has_a_row() {
 }
 
 #[test]
+fn the_projects_readme_says_what_every_check_proves() {
+    let readme = fs::read_to_string(project().join("README.md")).unwrap();
+    for check in Check::ALL {
+        let row = format!("| `{}` | {} |", check.name(), check.proves());
+        assert!(readme.contains(&row), "{row}");
+    }
+}
+
+#[test]
 fn the_examples_are_good() {
     let readme = readme();
     let family = example(&readme, "# The spec").join("\n");
