@@ -41,6 +41,9 @@ pub struct Row {
     pub priority: String,
     pub alias_of: Option<String>,
     pub note: Option<String>,
+    /// Where the row stands, counted from 1.
+    #[serde(skip)]
+    pub line: usize,
 }
 
 /// Why the roster cannot be read.
@@ -80,7 +83,7 @@ fn parse(text: &str) -> Result<Vec<Row>, RosterError> {
         if let Some(first) = seen.insert(plain(cells[0]), index + 1) {
             return Err(wrong(index, format!("'{}' is here twice (first at line {first})", cells[0])));
         }
-        rows.push(row(&cells));
+        rows.push(Row { line: index + 1, ..row(&cells) });
     }
     Ok(rows)
 }
@@ -100,6 +103,7 @@ fn row(cells: &[&str]) -> Row {
         priority: text(8),
         alias_of: optional(9),
         note: optional(10),
+        line: 0,
     }
 }
 

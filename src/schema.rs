@@ -59,7 +59,7 @@ struct Model {
     /// The model, of any family, that this one inherits from.
     like: Option<String>,
     /// Hub id, `org/name`, or the bare name of the hub's first models.
-    #[schemars(regex(pattern = "^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?$"))]
+    #[schemars(regex(pattern = "^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$"))]
     checkpoint: Option<String>,
     /// Looser tolerances. Each is debt: it needs a reason, and an end.
     tolerance: Option<Vec<Debt>>,

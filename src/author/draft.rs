@@ -28,15 +28,16 @@ pub struct Draft {
     pub placeholders: Map<String, Value>,
     /// Check → why it is left out.
     pub omit: BTreeMap<String, String>,
-    /// The template of the wish makes the entry shorter.
+    /// The entry whose code is nearest.
     #[serde(default)]
-    pub templated: bool,
+    pub near: Option<String>,
+    /// The entry to inherit from.
+    #[serde(default)]
+    pub like: Option<String>,
     #[serde(skip)]
     pub priority: Option<String>,
     #[serde(skip)]
     pub source: Option<String>,
-    #[serde(skip)]
-    pub like: Option<String>,
 }
 
 /// Axes in the spec's words: `{"dynamic": [2, 3]}` is `[2, 3]`.

@@ -20,8 +20,6 @@ pub struct Wish {
     pub asked: String,
     /// The entry's name, where it is not to be the usual one.
     pub name: Option<String>,
-    /// The architecture whose code to run, where the name does not tell.
-    pub architecture: Option<String>,
     pub task: Option<String>,
     pub family: Option<String>,
     pub like: Option<String>,
@@ -38,8 +36,8 @@ pub struct Wish {
 pub enum Answer {
     /// An entry that eager Python runs.
     Draft { draft: Box<Draft> },
-    /// `find`, `config`, `build` or `run`, and why it ended there.
-    Refused { stage: String, reason: String },
+    /// `find`, `config`, `build` or `run`, why it ended there, and the entry whose code is nearest.
+    Refused { stage: String, reason: String, copy: Option<String> },
 }
 
 /// Asks for all wishes of one source in one process; `heard` gets each answer with the wish's index.
@@ -59,7 +57,8 @@ pub fn suggest(
         "dims": CONFIG_DIMS.iter().map(|(name, paths)| ((*name).to_owned(), json!(paths))).collect::<Map<_, _>>(),
         "tasks": CONTRACTS.iter().map(|task| (task.name.to_owned(), contract(task))).collect::<Map<_, _>>(),
         "families": bases,
-        "requests": wishes.iter().map(|wish| self::request(spec, wish)).collect::<Vec<_>>(),
+        "entries": spec.entries.iter().filter(|entry| entry.source == source).map(entry).collect::<Vec<_>>(),
+        "requests": wishes.iter().copied().map(request).collect::<Vec<_>>(),
     });
     let mut index = 0;
     Python::ready(&spec.versions, source)?.converse("exporter.suggest", &request, |line| {
@@ -79,18 +78,25 @@ fn contract(task: &Contract) -> Value {
     })
 }
 
-fn request(spec: &Spec, wish: &Wish) -> Value {
-    let find = |name: &Option<String>| {
-        spec.entries.iter().find(|entry| Some(entry.name.as_str()) == name.as_deref())
-    };
-    // A template must not bring more than a config: what it leaves out, it leaves out for reasons of its own.
-    let plain = |entry: &&Entry| entry.omit.is_empty() && entry.tolerance.is_empty();
+/// An entry that a new one may be like.
+fn entry(entry: &Entry) -> Value {
     json!({
-        "name": wish.architecture.as_ref().unwrap_or(&wish.asked),
+        "name": entry.name,
+        "class": entry.class,
+        "task": entry.task.name,
+        // It must not bring more than a config: what it leaves out, it leaves out for reasons of its own.
+        "usable": entry.omit.is_empty() && entry.tolerance.is_empty(),
+        "base": Base::of(entry),
+    })
+}
+
+fn request(wish: &Wish) -> Value {
+    json!({
+        "name": wish.asked,
         "task": wish.task,
         "family": wish.family,
-        "base": find(&wish.like).map(Base::of),
-        "template": find(&wish.template).filter(plain).map(Base::of),
+        "like": wish.like,
+        "template": wish.template,
         "hint": wish.row.as_ref().map_or(json!({}), |row| json!(row)),
     })
 }

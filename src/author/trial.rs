@@ -9,7 +9,7 @@ use crate::export::{self, Exported, Order, Plan, Progress};
 use crate::failure::{At, Failure, Stage};
 use crate::model::Subject;
 use crate::roster::plain;
-use crate::spec::{Base, Check, Entry, Place, Spec};
+use crate::spec::{Base, Check, Entry, Place, Source, Spec};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -39,6 +39,8 @@ pub enum Tried {
         stage: String,
         reason: String,
         details: Vec<String>,
+        /// The entry to copy: the one whose code is nearest.
+        copy: Option<String>,
     },
 }
 
@@ -51,11 +53,10 @@ pub struct Added {
     pub lines: Vec<String>,
     /// Checks that passed; none were run where there is no engine.
     pub passed: Vec<Check>,
-    base: Base,
 }
 
 fn refused(stage: &str, reason: impl ToString) -> Tried {
-    Tried::Refused { stage: stage.to_owned(), reason: reason.to_string(), details: Vec::new() }
+    Tried::Refused { stage: stage.to_owned(), reason: reason.to_string(), details: Vec::new(), copy: None }
 }
 
 impl Trial<'_> {
@@ -75,7 +76,7 @@ impl Trial<'_> {
         let mut tried: Vec<Option<Tried>> = wishes.iter().map(|wish| already(spec, wish)).collect();
         let mut sources: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (index, wish) in wishes.iter().enumerate().filter(|(index, _)| tried[*index].is_none()) {
-            sources.entry(wish.source.as_deref().unwrap_or(SOURCE)).or_default().push(index);
+            sources.entry(source(spec, wish)).or_default().push(index);
         }
         self.progress.begin(sources.values().map(Vec::len).sum());
         for (source, indices) in sources {
@@ -84,7 +85,9 @@ impl Trial<'_> {
                 let wish = due[number];
                 self.progress.started(&wish.asked);
                 tried[indices[number]] = Some(match answer {
-                    Answer::Refused { stage, reason } => refused(&stage, reason),
+                    Answer::Refused { stage, reason, copy } => {
+                        Tried::Refused { stage, reason, details: Vec::new(), copy }
+                    }
                     Answer::Draft { draft } => place(desk, spec, &bases, wish, *draft),
                 });
                 let (model, outcome) = (wish.asked.clone(), Ok(None));
@@ -120,14 +123,15 @@ impl Trial<'_> {
                     let (family, name) = (added.draft.family.clone(), added.name.clone());
                     desk.remove(&family, &name).at(Stage::Spec, name)?;
                     let Failure { message, details, .. } = failure;
-                    *one = Tried::Refused { stage: stage.to_owned(), reason: message, details };
+                    let copy = added.draft.near.clone();
+                    *one = Tried::Refused { stage: stage.to_owned(), reason: message, details, copy };
                 }
             }
         }
         Ok(())
     }
 
-    /// Runs the checks. A trace that holds at its own sizes only leaves out what runs it at others, and says so.
+    /// Runs the checks: a draft that fails one is no entry, whatever the reason.
     fn check(
         &self,
         desk: &mut Desk,
@@ -140,38 +144,8 @@ impl Trial<'_> {
         let entry = entry.expect("the draft is on the desk");
         let failures = checks(&spec, entry, &folder.join(&added.name), engine, device);
         added.passed = applicable(entry).filter(|check| !failures.contains_key(check)).collect();
-        if failures.is_empty() {
-            return Ok(());
-        }
-        let baked =
-            failures.get(&Check::Generalises).filter(|_| failures.keys().all(|c| RESIZED.contains(c)));
-        match baked {
-            Some(why) => leave_out(desk, added, &failures, &why.message).map_err(|failure| ("spec", failure)),
-            None => Err(("check", all(failures))),
-        }
+        if failures.is_empty() { Ok(()) } else { Err(("check", all(failures))) }
     }
-}
-
-/// Checks that run a program at sizes other than the traced ones.
-const RESIZED: [Check; 4] =
-    [Check::OutputContract, Check::Generalises, Check::PaddingInvariant, Check::Generates];
-
-/// Puts the draft on the desk anew, without the checks that its trace cannot pass.
-fn leave_out(
-    desk: &mut Desk,
-    added: &mut Added,
-    failures: &BTreeMap<Check, Failure>,
-    why: &str,
-) -> Result<(), Failure> {
-    let reason = format!("the trace holds at its own sizes only; {}", why.lines().next().unwrap_or_default());
-    for check in failures.keys() {
-        added.draft.reasons.push(format!("check {} is left out: {reason}", check.name()));
-        added.draft.omit.insert(check.name().to_owned(), reason.clone());
-    }
-    added.lines = added.draft.lines(&added.name, &added.base);
-    let family = &added.draft.family;
-    desk.remove(family, &added.name).at(Stage::Spec, &added.name)?;
-    desk.insert(family, &added.name, &added.lines).at(Stage::Spec, &added.name).map(drop)
 }
 
 /// All failed checks as one failure: the first in one line, what the others say below.
@@ -191,11 +165,23 @@ fn name(tried: &Tried) -> &str {
     }
 }
 
-/// The entry of that name, in any spelling.
+/// The entry of that name, in any spelling, or why it is listed as missing.
 fn already(spec: &Spec, wish: &Wish) -> Option<Tried> {
     let asked = plain(wish.name.as_ref().unwrap_or(&wish.asked));
-    let entry = spec.entries.iter().find(|entry| plain(entry.name.as_str()) == asked)?;
-    Some(Tried::Already { name: entry.name.to_string(), place: entry.place.clone() })
+    if let Some(entry) = spec.entries.iter().find(|entry| plain(entry.name.as_str()) == asked) {
+        return Some(Tried::Already { name: entry.name.to_string(), place: entry.place.clone() });
+    }
+    let missing = spec.missing.iter().find(|missing| plain(missing.name.as_str()) == asked)?;
+    let reason = format!("{}: listed as missing: {}", missing.place, missing.reason);
+    Some(refused(missing.stage, reason))
+}
+
+/// The source that the wish names, else the one with the roster's package and version, else the usual one.
+fn source<'a>(spec: &'a Spec, wish: &'a Wish) -> &'a str {
+    let pinned = wish.row.as_ref().map(|row| row.source.as_str());
+    let of = |source: &Source| format!("{}=={}", source.package, source.version);
+    let known = spec.versions.sources.iter().find(|(_, source)| Some(of(source).as_str()) == pinned);
+    wish.source.as_deref().or(known.map(|(name, _)| name.as_str())).unwrap_or(SOURCE)
 }
 
 /// Puts a draft on the desk.
@@ -208,15 +194,13 @@ fn place(
 ) -> Tried {
     let name = entry_name(wish, &draft);
     draft.priority = wish.row.as_ref().map(|row| row.priority.clone());
-    draft.source = wish.source.clone();
-    let like = if draft.templated { &wish.template } else { &wish.like };
-    let like = spec.entries.iter().find(|entry| like.as_deref() == Some(entry.name.as_str()));
-    draft.like = like.map(|entry| entry.name.to_string());
+    draft.source = Some(source(spec, wish)).filter(|source| *source != SOURCE).map(str::to_owned);
+    let like = spec.entries.iter().find(|entry| draft.like.as_deref() == Some(entry.name.as_str()));
     let base = like.map(Base::of).or_else(|| bases.get(&draft.family).cloned());
     let Some(base) = base else { return refused("spec", format!("no family is called '{}'", draft.family)) };
     let lines = draft.lines(&name, &base);
     match desk.insert(&draft.family, &name, &lines) {
-        Ok(_) => Tried::Added(Box::new(Added { name, draft, lines, passed: Vec::new(), base })),
+        Ok(_) => Tried::Added(Box::new(Added { name, draft, lines, passed: Vec::new() })),
         Err(error) => refused("spec", error),
     }
 }

@@ -1,15 +1,18 @@
 //! What is wrong with a spec that its files alone do not tell.
 //!
 //! In: a checked spec, the roster. Out: problems with their places, from Python (classes, tasks, config keys) and
-//! from the roster (names without an entry).
+//! from the roster (promised names without an entry).
 
 use crate::export::Python;
 use crate::failure::{At, Failure, Stage};
-use crate::roster::{Row, plain};
-use crate::spec::{self, Entry, File, Problem, Spec};
+use crate::roster::{self, Row, plain};
+use crate::spec::{self, Entry, File, Place, Problem, Spec};
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Tiers of which every row must have an entry, or a reason why not.
+const PROMISED: [&str; 2] = ["plan", "registry"];
 
 /// A fault as the exporter tells it.
 #[derive(Deserialize)]
@@ -23,7 +26,7 @@ struct Fault {
 ///
 /// # Errors
 /// Only what stops the asking: no Python environment, a process that breaks off.
-pub fn classes(spec: &Spec, files: &[File]) -> Result<Vec<Problem>, Failure> {
+pub fn classes(spec: &Spec, files: &[File], rows: &[Row]) -> Result<Vec<Problem>, Failure> {
     let mut sources: BTreeMap<&str, Vec<&Entry>> = BTreeMap::new();
     for entry in &spec.entries {
         sources.entry(&entry.source).or_default().push(entry);
@@ -37,9 +40,12 @@ pub fn classes(spec: &Spec, files: &[File]) -> Result<Vec<Problem>, Failure> {
         Python::ready(&spec.versions, source)?.converse("exporter.validate", &request, |line| {
             let fault: Fault =
                 serde_json::from_str(line).at(Stage::Spec, format!("validate said '{line}'"))?;
-            if let Some(entry) = entries.iter().find(|entry| entry.name.as_str() == fault.model) {
-                problems.push(problem(files, entry, &fault));
-            }
+            let entry = entries.iter().find(|entry| entry.name.as_str() == fault.model);
+            problems.extend(
+                entry
+                    .filter(|entry| !intended(entry, &fault, rows))
+                    .map(|entry| problem(files, entry, &fault)),
+            );
             Ok(())
         })?;
     }
@@ -57,13 +63,49 @@ fn problem(files: &[File], entry: &Entry, fault: &Fault) -> Problem {
     Problem { place, message: format!("{}: {}", entry.name, fault.message), also: None }
 }
 
-/// The rows that must have an entry: all but those whose code is in no transformers package.
-pub fn required(rows: &[Row]) -> impl Iterator<Item = &Row> {
-    rows.iter().filter(|row| row.tier != "elsewhere")
+/// Whether the entry's task is another than that of the class's auto model on purpose: its row of the roster has
+/// the same class and task, and a note that says why.
+fn intended(entry: &Entry, fault: &Fault, rows: &[Row]) -> bool {
+    let row = roster::find(rows, entry.name.as_str());
+    fault.key == "task"
+        && row.is_some_and(|row| {
+            row.note.is_some()
+                && row.class.as_deref() == Some(&entry.class)
+                && row.task.as_deref() == Some(entry.task.name)
+        })
 }
 
-/// Required names that have no entry.
-pub fn missing<'a>(spec: &Spec, rows: &'a [Row]) -> Vec<&'a Row> {
-    let names: BTreeSet<String> = spec.entries.iter().map(|entry| plain(entry.name.as_str())).collect();
-    required(rows).filter(|row| !names.contains(&plain(&row.name))).collect()
+/// What became of the roster's rows.
+#[derive(Debug, PartialEq)]
+pub struct Standing {
+    pub rows: usize,
+    pub entries: usize,
+    /// Rows of which a family's `missing` says why there is no entry.
+    pub missing: usize,
+    /// Promised rows with neither: each is a problem.
+    pub broken: Vec<Problem>,
+}
+
+/// Looks every row up in the spec. The tiers `plan` and `registry` are promised; the others may wait.
+pub fn standing(spec: &Spec, rows: &[Row]) -> Standing {
+    let entries: BTreeSet<String> = spec.entries.iter().map(|entry| plain(entry.name.as_str())).collect();
+    let missing: BTreeSet<String> = spec.missing.iter().map(|missing| plain(missing.name.as_str())).collect();
+    let count =
+        |names: &BTreeSet<String>| rows.iter().filter(|row| names.contains(&plain(&row.name))).count();
+    let absent = |row: &&Row| !entries.contains(&plain(&row.name)) && !missing.contains(&plain(&row.name));
+    let promised = rows.iter().filter(|row| PROMISED.contains(&row.tier.as_str()));
+    let broken = promised.filter(absent).map(|row| Problem {
+        place: Place { file: roster::FILE.into(), line: row.line, column: 1 },
+        message: format!(
+            "{}: tier {} promises it, but there is no entry, and no reason under `missing`; run: just add {}",
+            row.name, row.tier, row.name
+        ),
+        also: None,
+    });
+    Standing {
+        rows: rows.len(),
+        entries: count(&entries),
+        missing: count(&missing),
+        broken: broken.collect(),
+    }
 }

@@ -116,7 +116,7 @@ fn markdown(file: &Path, wishes: &[Wish], tried: &[Tried]) -> String {
                     added.draft.reasons.iter().map(|reason| format!("- {reason}\n")).collect();
                 format!("{reasons}\n```yaml\n{}\n```\n", added.lines.join("\n"))
             }
-            Tried::Refused { stage, reason, details } => {
+            Tried::Refused { stage, reason, details, .. } => {
                 let details: String = details.iter().map(|detail| format!("    {detail}\n")).collect();
                 format!("Stage {stage}: {reason}\n\n{details}")
             }

@@ -36,9 +36,13 @@ pub fn one<'a>(spec: &'a Spec, name: &str) -> Result<&'a Entry> {
 
 /// `; nearest: bert (spec/encoder-only.yaml:16:5)`, or nothing in an empty spec.
 pub fn nearest(spec: &Spec, name: &str) -> String {
+    near(spec, name).map(|entry| format!("; nearest: {} ({})", entry.name, entry.place)).unwrap_or_default()
+}
+
+/// The entry whose name is nearest.
+pub fn near<'a>(spec: &'a Spec, name: &str) -> Option<&'a Entry> {
     let near = |entry: &&Entry| (strsim::jaro_winkler(entry.name.as_str(), name) * 1e6) as u64;
-    let nearest = spec.entries.iter().max_by_key(near);
-    nearest.map(|entry| format!("; nearest: {} ({})", entry.name, entry.place)).unwrap_or_default()
+    spec.entries.iter().max_by_key(near)
 }
 
 fn meant<'a>(spec: &'a Spec, filter: &'a str) -> impl Iterator<Item = &'a Entry> {

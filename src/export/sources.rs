@@ -41,8 +41,21 @@ pub const SOURCES: &[(&str, &str)] = sources!(
 );
 
 /// The same of what only uses artifacts: a change here makes none of them stale.
-const TOOLS: &[(&str, &str)] =
-    sources!("bench.py", "find.py", "inventory.py", "replay.py", "shrink.py", "suggest.py", "validate.py");
+const TOOLS: &[(&str, &str)] = sources!(
+    "bench.py",
+    "draft.py",
+    "find.py",
+    "inventory.py",
+    "kin.py",
+    "limits.py",
+    "overrides.py",
+    "ports.py",
+    "replay.py",
+    "shrink.py",
+    "suggest.py",
+    "trials.py",
+    "validate.py",
+);
 
 /// Writes the package `exporter` into `folder`.
 pub fn unpack(folder: &Path) -> io::Result<()> {

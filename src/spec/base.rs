@@ -4,7 +4,7 @@
 //! entries in.
 
 use super::date::Date;
-use super::entry::{Axis, Entry, Padding};
+use super::entry::{Axis, DimSource, Entry, Padding};
 use super::layer::{Keyed, Layer};
 use super::problem::Problems;
 use crate::task::{Input, Output};
@@ -22,6 +22,7 @@ pub struct Base {
     pub axes: Map<String, Value>,
     pub padding: Padding,
     pub placeholders: BTreeMap<String, usize>,
+    pub dims: BTreeMap<String, DimSource>,
     /// The inputs as a liked model changes them; a family leaves them to the task.
     pub inputs: Option<Vec<Input>>,
     pub outputs: Option<Vec<Output>>,
@@ -48,6 +49,7 @@ impl Base {
             axes: entry.axes.iter().map(|(name, axis)| (name.clone(), axis_json(axis))).collect(),
             padding: entry.padding,
             placeholders: entry.placeholders.clone(),
+            dims: entry.dims.clone(),
             inputs: Some(entry.inputs.clone()),
             outputs: Some(entry.outputs.clone()),
         }
@@ -62,6 +64,7 @@ impl Base {
             axes: kept(&layer.axes).map(|(name, axis)| (name.to_owned(), axis_json(axis))).collect(),
             padding: layer.padding.as_ref().and_then(|at| at.value).unwrap_or(Padding::Right),
             placeholders: kept(&layer.placeholders).map(|(name, count)| (name.to_owned(), *count)).collect(),
+            dims: kept(&layer.dims).map(|(name, source)| (name.to_owned(), source.clone())).collect(),
             inputs: None,
             outputs: None,
         }

@@ -30,9 +30,17 @@ struct Item {
 struct Outline<'a> {
     lines: Vec<&'a str>,
     items: Vec<Item>,
+    /// The line of `models:`.
+    head: usize,
     /// Columns before an entry's dash.
     indent: usize,
 }
+
+/// The list's first line, and the whole of a list without an entry.
+const HEAD: &str = "models:";
+const EMPTY: &str = "models: []";
+/// Columns before the first entry's dash, where no other entry tells.
+const INDENT: usize = 2;
 
 /// The text of the file with `entry` at its sorted place.
 ///
@@ -41,9 +49,11 @@ struct Outline<'a> {
 /// # Errors
 /// A file that is no family, or whose entries are not one below the other.
 pub fn insert(file: &Path, bytes: &[u8], name: &str, entry: &[String]) -> Result<String, EditError> {
-    let outline = outline(file, bytes)?;
+    let mut outline = outline(file, bytes)?;
+    let head = outline.lines[outline.head].replacen(EMPTY, HEAD, 1);
+    outline.lines[outline.head] = &head;
     let after = outline.items.iter().find(|item| item.name.as_str() > name);
-    let last = outline.items.last().map_or(0, |item| item.lines.end);
+    let last = outline.items.last().map_or(outline.head + 1, |item| item.lines.end);
     let at = after.map_or(last, |item| item.lines.start);
     let newline =
         if outline.lines.first().is_some_and(|line| line.ends_with("\r\n")) { "\r\n" } else { "\n" };
@@ -64,7 +74,11 @@ pub fn insert(file: &Path, bytes: &[u8], name: &str, entry: &[String]) -> Result
 /// # Errors
 /// As [`insert`]; and when there is no such entry.
 pub fn remove(file: &Path, bytes: &[u8], name: &str) -> Result<String, EditError> {
-    let outline = outline(file, bytes)?;
+    let mut outline = outline(file, bytes)?;
+    let head = outline.lines[outline.head].replacen(HEAD, EMPTY, 1);
+    if outline.items.len() == 1 {
+        outline.lines[outline.head] = &head;
+    }
     let Some(item) = outline.items.iter().find(|item| item.name == name) else {
         return Err(EditError::Absent(file.to_owned(), name.to_owned()));
     };
@@ -90,8 +104,11 @@ fn outline<'a>(file: &Path, bytes: &'a [u8]) -> Result<Outline<'a>, EditError> {
     let lines: Vec<&str> = text.split_inclusive('\n').collect();
     let end = fields[models + 1..].iter().map(|field| field.place.line - 1).next().unwrap_or(lines.len());
     let dashes: Option<Vec<usize>> = nodes.iter().map(|node| dash(&lines, node)).collect();
-    let dashes = dashes.filter(|dashes| !dashes.is_empty()).ok_or(EditError::Flow(file.to_owned()))?;
-    let indent = indent(lines[dashes[0]]);
+    let head = fields[models].place.line - 1;
+    let empty = nodes.is_empty() && lines[head].starts_with(EMPTY);
+    let dashes = dashes.filter(|dashes| empty || !dashes.is_empty());
+    let dashes = dashes.ok_or(EditError::Flow(file.to_owned()))?;
+    let indent = dashes.first().map_or(INDENT, |&first| indent(lines[first]));
     let mut items: Vec<Item> = Vec::new();
     for (index, (node, &first)) in nodes.iter().zip(&dashes).enumerate() {
         let above = items.last().map_or(fields[models].place.line, |item| item.lines.end);
@@ -101,7 +118,7 @@ fn outline<'a>(file: &Path, bytes: &'a [u8]) -> Result<Outline<'a>, EditError> {
         let last = (first..below).rev().find(own).unwrap_or(first);
         items.push(Item { name: name(node), lines: start.unwrap_or(first)..last + 1 });
     }
-    Ok(Outline { lines, items, indent })
+    Ok(Outline { lines, items, head, indent })
 }
 
 /// The line on which an entry's dash stands; none in a list in brackets.
@@ -183,6 +200,18 @@ mod tests {
     }
 
     #[test]
+    fn the_last_entry_leaves_an_empty_list_that_takes_another() {
+        for text in ["family: a\nmodels: []\nmissing: []\n", "family: a\r\nmodels: []\r\n", "models: []"] {
+            let added = inserted(text, "c");
+            assert!(
+                added.contains("models:\n  - name: c") || added.contains("models:\r\n  - name: c"),
+                "{added}"
+            );
+            assert_eq!(removed(&added, "c"), text);
+        }
+    }
+
+    #[test]
     fn windows_line_breaks_are_kept() {
         let text = inserted(&FILE.replace('\n', "\r\n"), "c");
         assert_eq!(text.matches('\n').count(), text.matches("\r\n").count());
@@ -191,7 +220,7 @@ mod tests {
     #[test]
     fn what_cannot_be_edited_is_said() {
         let edit = |text: &str| insert(Path::new("a.yaml"), text.as_bytes(), "c", &entry("c")).unwrap_err();
-        assert_eq!(edit("family: a\nmodels: []\n"), EditError::Flow("a.yaml".into()));
+        assert_eq!(edit("family: a\nmodels:\n  []\n"), EditError::Flow("a.yaml".into()));
         assert_eq!(edit("family: a\nmodels: [{name: x}]\n"), EditError::Flow("a.yaml".into()));
         assert!(
             edit("family: a\nmodels: [\n").to_string().starts_with("a.yaml: repair the file first: a.yaml:")

@@ -104,6 +104,8 @@ pub struct Missing {
     pub stage: &'static str,
     /// The exact error, and what was tried.
     pub reason: String,
+    /// Where it is listed.
+    pub place: Place,
 }
 
 /// How much a model matters; the roster's word.

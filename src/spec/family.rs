@@ -20,7 +20,7 @@ pub(super) struct Family {
     pub name: Name,
     pub defaults: Layer,
     pub models: Vec<Model>,
-    pub missing: Vec<Absentee>,
+    pub missing: Vec<Missing>,
 }
 
 /// An item of `models`.
@@ -33,14 +33,6 @@ pub(super) struct Model {
     pub place: Place,
     pub like: Option<At<String>>,
     pub layer: Layer,
-}
-
-/// An item of `missing`.
-#[derive(Debug)]
-pub(super) struct Absentee {
-    pub missing: Missing,
-    /// Where the name stands.
-    pub name_place: Place,
 }
 
 const STAGES: [(&str, &str); 4] =
@@ -105,12 +97,12 @@ fn model(node: &Node, today: Date, problems: &mut Problems) -> Option<Model> {
 }
 
 /// `{name: jukebox, stage: export, reason: "…"}`
-fn absentee(family: &Name, node: &Node, problems: &mut Problems) -> Option<Absentee> {
+fn absentee(family: &Name, node: &Node, problems: &mut Problems) -> Option<Missing> {
     let record = node.record("missing[]", &["name", "stage", "reason"], problems)?;
     let name_node = record.need("name", problems);
     let name = name_node.and_then(|node| name("name", node, problems));
     let stage = record.need("stage", problems).and_then(|node| node.choice("stage", &STAGES, problems));
     let reason = record.need("reason", problems).and_then(|node| node.text("reason", problems));
-    let missing = Missing { name: name?, family: family.clone(), stage: stage?, reason: reason?.to_owned() };
-    Some(Absentee { missing, name_place: name_node?.place.clone() })
+    let place = name_node?.place.clone();
+    Some(Missing { name: name?, family: family.clone(), stage: stage?, reason: reason?.to_owned(), place })
 }

@@ -152,13 +152,13 @@ fn contract(node: &Node, problems: &mut Problems) -> Option<&'static Contract> {
     node.choice("task", &words, problems)
 }
 
-/// A hub id: `org/name`, or the bare name of the hub's first models.
+/// A hub id: `org/name`. The bare names of the hub's first models lead there too.
 fn checkpoint(node: &Node, problems: &mut Problems) -> Option<String> {
     let id = node.text("checkpoint", problems)?;
     let part =
         |part: &str| !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c));
     let parts: Vec<_> = id.split('/').collect();
-    if parts.len() <= 2 && parts.iter().all(|name| part(name)) {
+    if parts.len() == 2 && parts.iter().all(|name| part(name)) {
         return Some(id.to_owned());
     }
     let message =

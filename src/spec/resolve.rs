@@ -53,13 +53,13 @@ pub(super) fn missing(families: &[Option<Family>], problems: &mut Problems) -> V
         .map(|model| (model.name.as_str(), &model.name_place))
         .collect();
     let mut missing = Vec::new();
-    for absentee in families().flat_map(|family| &family.missing) {
-        let name = absentee.missing.name.as_str();
+    for absent in families().flat_map(|family| &family.missing) {
+        let name = absent.name.as_str();
         if let Some(place) = models.get(name) {
             let message = format!("{} is missing and there ({place})", quoted(name));
-            problems.add_between(&absentee.name_place, place, message);
+            problems.add_between(&absent.place, place, message);
         }
-        missing.push(absentee.missing.clone());
+        missing.push(absent.clone());
     }
     missing
 }

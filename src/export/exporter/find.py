@@ -4,6 +4,8 @@ In: a name in any spelling, perhaps a task. Out: its model type, a class with it
 where it was found.
 """
 
+import importlib
+import importlib.util
 import re
 from dataclasses import dataclass
 
@@ -87,53 +89,71 @@ def find(name: str, task: str | None, hint: dict[str, str | None]) -> Found:
         raise ExportError(
             f"transformers {transformers.__version__} has no model type {name!r}{hints}"
         )
-    if task is None and hint.get("model_type") == found:
-        task = hint.get("task")
-        if task in MAPPINGS and classes(found, task):
-            reasons.append(f"task {task}: the roster says so")
-        else:
-            task = None
+    hinted = hint if hint.get("model_type") == found and _exists(hint.get("class"), found) else {}
+    if task is None and hinted.get("task"):
+        task = hinted["task"]
+        reasons.append(f"task {task}: the roster says so")
     if task is None:
         task = next((task for task in MAPPINGS if classes(found, task)), None)
         reasons.append(f"task {task}: the first for which {found} has a class")
     if task is None:
-        raise ExportError(f"{found} has no class for any task")
+        raise ExportError(f"{found} has no class that transformers exports")
     names = classes(found, task)
+    if task == hinted.get("task") and hinted["class"] not in names:
+        names.insert(0, hinted["class"])
     if not names:
         others = [other for other in MAPPINGS if classes(found, other)]
         raise ExportError(
             f"{found} has no class for task {task}; it has one for {', '.join(others) or 'none'}"
         )
-    hinted = hint.get("class")
-    chosen = hinted if hinted in names else names[0]
-    reasons.append(f"class {chosen}: the auto model of {task}")
+    chosen = hinted["class"] if hinted.get("class") in names else names[0]
+    where = f"the auto model of {task}" if chosen in classes(found, task) else "the roster says so"
+    reasons.append(f"class {chosen}: {where}")
     checkpoint, why = _checkpoint(chosen, found, hint)
     return Found(found, task, chosen, checkpoint, (*reasons, why))
+
+
+def _exists(class_name: str | None, model_type: str) -> bool:
+    """Whether transformers has that class, with a config of that model type."""
+    config_class = getattr(getattr(transformers, class_name or "", None), "config_class", None)
+    return getattr(config_class, "model_type", None) == model_type
 
 
 def classes(model_type: str, task: str) -> list[str]:
     """The architecture's classes for a task, the usual one first; base models serve feature extraction."""
     if task in ("feature-extraction", "image-feature-extraction"):
-        image = _main_input(model_type) == "pixel_values"
-        mappings = [""] if image == (task == "image-feature-extraction") else []
-    else:
-        mappings = [f"FOR_{name}_" for name in MAPPINGS.get(task, ())]
-    found = []
-    for mapping in mappings:
-        names = _mapping(mapping).get(model_type)
-        found += [names] if isinstance(names, str) else list(names or ())
-    return found
+        names = _names(_mapping("").get(model_type)) or _base_classes(model_type)
+        image = bool(names) and getattr(transformers, names[0]).main_input_name == "pixel_values"
+        return names if image == (task == "image-feature-extraction") else []
+    mappings = [_mapping(f"FOR_{name}_") for name in MAPPINGS.get(task, ())]
+    return [name for mapping in mappings for name in _names(mapping.get(model_type))]
+
+
+def classes_of(mapping: str) -> set[str]:
+    """All classes of an auto-model mapping: `CTC`, `MASKED_LM`."""
+    return {name for names in _mapping(f"FOR_{mapping}_").values() for name in _names(names)}
+
+
+def _base_classes(model_type: str) -> list[str]:
+    """Exported classes of a part that no auto model builds: towers, encoders, backbones; `…Model` first."""
+    config_class = transformers.CONFIG_MAPPING[model_type]
+    module = config_class.__module__.replace(".configuration_", ".modeling_")
+    if importlib.util.find_spec(module) is None:
+        return []
+    found = [
+        name
+        for name, value in vars(importlib.import_module(module)).items()
+        if isinstance(value, type)
+        and hasattr(transformers, name)
+        and not name.endswith("PreTrainedModel")
+        and getattr(value, "config_class", None) is config_class
+    ]
+    return sorted(found, key=lambda name: not name.endswith("Model"))
 
 
 def tasks(class_name: str) -> set[str]:
     """The tasks in whose mappings the class is."""
-    return {
-        task
-        for task, mappings in MAPPINGS.items()
-        for mapping in mappings
-        for names in _mapping(f"FOR_{mapping}_").values()
-        if class_name == names or (not isinstance(names, str) and class_name in names)
-    }
+    return {task for task, names in MAPPINGS.items() for name in names if class_name in classes_of(name)}
 
 
 def _mapping(name: str) -> dict[str, str | tuple[str, ...]]:
@@ -141,10 +161,8 @@ def _mapping(name: str) -> dict[str, str | tuple[str, ...]]:
     return getattr(modeling_auto, f"MODEL_{name}MAPPING_NAMES", {})
 
 
-def _main_input(model_type: str) -> str | None:
-    names = modeling_auto.MODEL_MAPPING_NAMES.get(model_type)
-    name = names if isinstance(names, str) else next(iter(names or ()), None)
-    return getattr(getattr(transformers, name or "", None), "main_input_name", None)
+def _names(names: str | tuple[str, ...] | None) -> list[str]:
+    return [names] if isinstance(names, str) else list(names or ())
 
 
 def _checkpoint(

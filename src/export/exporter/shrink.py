@@ -37,15 +37,22 @@ RULES: list[tuple[re.Pattern[str], int]] = [
         (r"sliding_window|attention_window|local_attention|window_size", HIDDEN // HEADS),
         (r"image_size|input_size|img_size", IMAGE),
         (r"(^|_)patch_size$", PATCH),
-        (r"mel_bins|feature_size", 16),
+        (r"mel_bins", 16),
+        # Decoders of masks norm their features in 32 groups.
+        (r"feature_size", HIDDEN),
         (r"queries$|num_latents", 12),
         (r"hidden_size|d_model|embed_dim|embedding_size|n_embd|(_|^)dims?$|_size$|channels|width$|hidden", HIDDEN),
     ]
 ]
 SPECIAL = re.compile(r"_token_(id|ids|index)$")
 USUAL = {"pad": 0, "bos": 1, "eos": 2, "decoder_start": 3, "sep": 2, "cls": 1, "unk": 3}
+# Lists that name the kind of every layer; lists of the layers that something is taken from.
+KINDS = ("layer_types", "layers_block_type", "block_types")
+TAPS = re.compile(r"out_indices$|feature_layers?$|deepstack_visual_indexes$")
+# A list of so few items may have its length by chance.
+FEW = 4
 # Sizes that say how often something is done, not how wide it is.
-KEPT = re.compile(r"kernel|stride|dilation|num_channels|in_channels|chunk|batch|type_vocab|spatial_merge|feat_extract_layers")
+KEPT = re.compile(r"temperature|kernel|stride|dilation|num_channels|in_channels|chunk|batch|type_vocab|spatial_merge|feat_extract_layers")
 
 
 def shrink(default: Config, said: Json) -> Json:
@@ -112,6 +119,7 @@ def _shrunk(default: Config, said: Json, ids: _Ids) -> Json:
     _layers(values, known, overrides, common)
     _rotary(values, known, overrides)
     _towers(default, known, overrides)
+    _start(values, known, overrides)
     return overrides
 
 
@@ -143,23 +151,39 @@ def _size(name: str, value: int) -> int:
 
 
 def _layers(values: Json, known: Json, overrides: Json, common: dict[str, str]) -> None:
-    """Lists with one word for every layer: each kind of layer once, at least two layers."""
+    """Lists with one item for every layer: each kind of layer once, at least two layers."""
     count = next((name for name in values if common.get(name, name) == "num_hidden_layers"), None)
     total = values.get(count)
     lists = {
-        name: list(dict.fromkeys(value))
+        name: value
         for name, value in values.items()
-        if name.endswith(("layer_types", "layers_block_type", "block_types"))
-        and isinstance(value, list)
+        if isinstance(value, list | tuple)
         and len(value) == total
+        and (total > FEW or name.endswith(KINDS))
     }
-    if not lists:
+    taps = {name: value for name, value in values.items() if TAPS.search(name) and _rises(value)}
+    if count is None or not (lists or taps):
         return
-    small = max(known.get(count) or LAYERS, *(len(kinds) for kinds in lists.values()))
+    kinds = [len(set(value)) for name, value in lists.items() if name.endswith(KINDS)]
+    small = max(known.get(count) or LAYERS, *kinds, *(len(value) for value in taps.values()))
     if small != (known.get(count) or overrides.get(count)):
         overrides[count] = small
-    for name, kinds in lists.items():
-        overrides[name] = [kinds[index % len(kinds)] for index in range(small)]
+    for name, value in lists.items():
+        kinds_of = list(dict.fromkeys(value)) if name.endswith(KINDS) else overrides.get(name, value)
+        overrides[name] = [kinds_of[index % len(kinds_of)] for index in range(small)]
+    for name, value in taps.items():
+        overrides[name] = list(range(small - len(value), small))
+
+
+def _rises(value: Any) -> bool:
+    """Whether a value is a list of rising numbers, as those of layers to take are."""
+    return (
+        isinstance(value, list | tuple)
+        and len(value) > 1
+        and all(type(item) is int for item in value)
+        and list(value) == sorted(set(value))
+        and value[-1] > LAYERS
+    )
 
 
 def _rotary(values: Json, known: Json, overrides: Json) -> None:
@@ -179,3 +203,11 @@ def _towers(default: Config, known: Json, overrides: Json) -> None:
         said = {**overrides.get("vision_config", {}), **(known.get("vision_config") or {})}
         width = said.get("hidden_size", parts["vision_config"].hidden_size)
         overrides.setdefault("text_config", {})["projection_size"] = width
+
+
+def _start(values: Json, known: Json, overrides: Json) -> None:
+    """A decoder that its config gives no first token starts with padding, as T5's checkpoints do."""
+    own = {**values, **known, **overrides}
+    starts = any(type(own.get(name)) is int for name in ("decoder_start_token_id", "bos_token_id"))
+    if own.get("is_encoder_decoder") and not starts and type(own.get("pad_token_id")) is int:
+        overrides["decoder_start_token_id"] = own["pad_token_id"]

@@ -16,6 +16,7 @@ from .errors import ExportError, nearest
 from .find import MAPPINGS, classes, tasks
 from .job import Json, Source
 from .model import Config, _checked, _inner, _needs_parts, find_class
+from .overrides import UNFIT
 
 
 def main() -> None:
@@ -57,7 +58,7 @@ def faults(source: Source, entry: Json) -> Iterator[tuple[str, str]]:
             default, declared = Config(), getattr(config_class, "__dataclass_fields__", {})
         else:
             default = config_class()
-    except Exception as error:
+    except UNFIT as error:
         yield "class", f"{config_class.__name__} cannot be made: {error}"
         return
     yield from unknown(default, entry["config"], "config", declared)
@@ -77,7 +78,8 @@ def unknown(default: Config, config: Json, path: str, declared: Container[str] =
     for name, value in config.items():
         try:
             inner = _inner(vars(default).get(name), value)
-        except Exception as error:
+        except ValueError as error:
+            # No model type of that name.
             yield f"{path}.{name}.model_type", str(error).splitlines()[0]
             continue
         shallow = value if inner is None else {"model_type": inner.model_type}

@@ -24,6 +24,7 @@ const MODEL: &[(&str, &str)] = &[
     ("unknown task, none near", "task: cooking"),
     ("a number as task", "task: 3"),
     ("class is no identifier", "class: Bert-For-MaskedLM"),
+    ("checkpoint without its organisation", "checkpoint: bert-base-uncased"),
     ("checkpoint with too many parts", "checkpoint: a/b/c"),
     ("checkpoint with odd characters", "checkpoint: 'org/na me'"),
     ("unknown priority", "priority: hihg"),

@@ -1,0 +1,133 @@
+"""An entry in the making, and the job that it stands for.
+
+In: a class and what its family says. Out: the entry's keys as the spec would say them.
+"""
+
+from dataclasses import dataclass, field
+
+import transformers
+
+from .find import Found
+from .job import Job, Json
+from .overrides import merged
+
+
+@dataclass
+class Draft:
+    """What an entry would say over its base: the family's defaults, or the entry that it is like."""
+
+    found: Found
+    family: str
+    base: Json
+    contract: Json
+    near: str | None = None
+    like: str | None = None
+    config: Json = field(default_factory=dict)
+    axes: Json = field(default_factory=dict)
+    inputs: Json = field(default_factory=dict)
+    without: list[str] = field(default_factory=list)
+    placeholders: Json = field(default_factory=dict)
+    dims: Json = field(default_factory=dict)
+    omit: Json = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
+
+    def to_json(self) -> Json:
+        """What the spec would say, and why."""
+        found = self.found
+        return {
+            "family": self.family,
+            "model_type": found.model_type,
+            "task": found.task,
+            "class": found.class_name,
+            "checkpoint": found.checkpoint,
+            "reasons": [*found.reasons, *self.reasons],
+        } | {
+            name: getattr(self, name)
+            for name in ("near", "like", "config", "axes", "dims", "inputs", "without", "placeholders", "omit")
+        }
+
+    @property
+    def whole_config(self) -> Json:
+        """The config after inheritance."""
+        return merged(self.base["config"], self.config)
+
+    @property
+    def ports(self) -> list[Json]:
+        """The inputs as the draft changes them."""
+        own = self.base["inputs"] if self._same_task else None
+        replaced = {*self.without, *self.inputs}
+        kept = [port for port in own or self.contract["inputs"] if port["name"] not in replaced]
+        added = [
+            {"name": name, "dtype": "float32", "shape": port["shape"], "fill": {"kind": port["fill"]}}
+            for name, port in self.inputs.items()
+        ]
+        return [*added, *kept]
+
+    @property
+    def outputs(self) -> list[Json]:
+        """What the task, or the entry that this is like, promises."""
+        own = self.base["outputs"] if self._same_task else None
+        return own or self.contract["outputs"]
+
+    @property
+    def _same_task(self) -> bool:
+        return self.base["task"] == self.found.task
+
+    def used_axes(self) -> Json:
+        """The axes that inputs and outputs have."""
+        used = {symbol for port in (*self.ports, *self.outputs) for symbol in port["shape"]}
+        axes = self.base["axes"] | self.axes
+        used |= {axis["per"] for name, axis in axes.items() if name in used and "per" in axis}
+        return {name: axis for name, axis in axes.items() if name in used}
+
+    def job(self, data: Json, half: tuple[str, ...] = ()) -> Job:
+        """The draft as the exporter reads it."""
+        return Job.from_json(
+            {
+                "model": "draft",
+                "family": self.family,
+                "task": self.found.task,
+                "class": self.found.class_name,
+                "source": {"package": "transformers", "version": transformers.__version__, "overlay": {}},
+                "checkpoint": None,
+                "weights": "random",
+                "config": self.whole_config,
+                "seed": 0,
+                "padding": self.base["padding"],
+                "dims": data["dims"] | self.base["dims"] | self.dims,
+                "cases": self._cases(),
+                "inputs": self.ports,
+                "placeholders": self.placeholders or self.base["placeholders"],
+                "outputs": self.outputs,
+                "generation": None if "generates" in self.omit else self._generation(),
+                "new_tokens": data["new_tokens"],
+                "half": half,
+                "fault": None,
+                "key": "",
+                "directory": "",
+            }
+        )
+
+    def _generation(self) -> Json | None:
+        facts = self.contract["generation"]
+        names = {port["name"] for port in self.ports}
+        return facts and {
+            key: value if key in ("grows", "logits") or value in names else None
+            for key, value in facts.items()
+        }
+
+    def _cases(self) -> list[Json]:
+        """The traced sizes, then one case for every dynamic axis at its second size."""
+        axes = self.used_axes()
+
+        def sizes(grown: str | None) -> Json:
+            own = {
+                name: axis["size"] if "size" in axis else axis["dynamic"][name == grown]
+                for name, axis in axes.items()
+                if "per" not in axis
+            }
+            per = {name: own[axis["per"]] * axis["count"] for name, axis in axes.items() if "per" in axis}
+            return own | per
+
+        grown = [name for name, axis in axes.items() if "dynamic" in axis]
+        return [{"name": name or "traced", "sizes": sizes(name)} for name in (None, *grown)]

@@ -1,0 +1,45 @@
+"""Which architectures an architecture's code was written from.
+
+In: a model type. Out: the folders of transformers' models that its code inherits from or copies, most used first.
+"""
+
+import re
+from collections import Counter
+from functools import cache
+from pathlib import Path
+
+import transformers
+
+from .job import Json
+
+SOURCES = re.compile(r"^from \.\.(\w+)\.\w+ import|Copied from transformers\.models\.(\w+)\.", re.MULTILINE)
+
+
+def folder_of(class_name: str) -> str | None:
+    """The folder of a class, without importing it."""
+    module = transformers._class_to_module.get(class_name, "").split(".")
+    return module[-2] if module[0] == "models" else None
+
+
+@cache
+def sources(folder: str) -> list[str]:
+    """Folders that the code of a folder names, most used first; `auto` builds whatever it is told to."""
+    path = Path(transformers.__file__).parent / "models" / folder
+    texts = [file.read_text() for kind in ("modular", "modeling") for file in path.glob(f"{kind}_*.py")]
+    named = Counter(a or b for text in texts for a, b in SOURCES.findall(text))
+    return [name for name, _ in named.most_common() if name not in (folder, "auto")]
+
+
+def entries_like(class_name: str, task: str, entries: list[Json]) -> list[Json]:
+    """Entries of a task by their code: the same, what it was written from, what was written from it."""
+    folder = folder_of(class_name)
+    near = {name: rank for rank, name in enumerate([folder, *sources(folder)])} if folder else {}
+
+    def rank(entry: Json) -> int | None:
+        other = folder_of(entry["class"])
+        heir = len(near) if other and folder in sources(other) else None
+        return near.get(other, heir)
+
+    ranks = {entry["name"]: rank(entry) for entry in entries if entry["task"] == task}
+    kin = [entry for entry in entries if ranks.get(entry["name"]) is not None]
+    return sorted(kin, key=lambda entry: ranks[entry["name"]])

@@ -1,0 +1,116 @@
+"""What goes into a draft's class and at what sizes.
+
+In: a draft and its eager model. Out: the draft with the inputs that the class takes, placeholders and dims; and
+the forms in which its main input may come.
+"""
+
+from collections.abc import Iterator
+
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
+
+from . import model
+from .calls import parameters_of
+from .draft import Draft
+from .find import classes_of
+from .job import Json
+
+FLOATS: dict[str, list[list[str | int]]] = {
+    "input_values": [["batch", "samples"], ["batch", "frames", "mels"], ["batch", 1, "samples"]],
+    "input_features": [["batch", "mels", "frames"], ["batch", "frames", "mels"]],
+    "pixel_values": [
+        ["batch", "channels", "image", "image"],
+        # Two pictures a row.
+        ["batch", 2, "channels", "image", "image"],
+    ],
+    "pixel_values_videos": [["batch", "pictures", "channels", "image", "image"]],
+}
+# Where else a config may keep a size that a task asks for.
+PATHS = {
+    "projection": ["text_config.projection_size", "text_embed_dim", "hidden_size", "text_config.hidden_size"],
+    "hidden": ["embed_dim", "hidden_sizes", "dim"],
+    "channels": ["in_channels", "vision_config.in_channels", "backbone_config.num_channels"],
+    "mels": ["feature_size", "encoder_config.num_mel_bins", "input_feat_per_channel"],
+    "context": ["context_length"],
+    "horizon": ["prediction_length"],
+    "series": ["num_input_channels"],
+    "state": ["state_dim"],
+    "action": ["act_dim"],
+}
+PLACEHOLDERS = ("image_token_id", "image_token_index")
+# Placeholders of a tiny picture: its patches, or fewer where a class joins some.
+COUNTS = (16, 4, 1, 2, 8)
+
+
+def take_inputs(draft: Draft, eager: nn.Module) -> None:
+    """Drops inputs that the class does not take; takes its main input where the task has another."""
+    name = draft.found.class_name
+    takes = parameters_of(eager)
+    own = [port["name"] for port in draft.ports]
+    draft.without = [port for port in own if port.split("__")[0] not in takes]
+    main = eager.main_input_name
+    if main not in own and main in FLOATS:
+        draft.inputs[main] = _port(FLOATS[main][0])
+        draft.reasons.append(f"input {main}: the main input of {name}")
+    if draft.without:
+        draft.reasons.append(f"without {', '.join(draft.without)}: forward does not take them")
+    ctc = name in classes_of("CTC")
+    causal, generates = draft.contract["causal"], draft.contract["generation"]
+    for check, grown in (("causal", causal), ("generates", generates and generates["grows"])):
+        if grown in draft.without:
+            draft.omit[check] = "CTC: there is no decoder" if ctc else f"forward takes no {grown}"
+
+
+def _port(shape: list[str | int]) -> Json:
+    return {"shape": shape, "fill": "normal"}
+
+
+def forms(draft: Draft, eager: nn.Module) -> Iterator[Json]:
+    """The inputs that the draft changes, then the same with the main input in other forms."""
+    yield draft.inputs
+    main = eager.main_input_name
+    images = [port["name"] for port in draft.ports if port["name"] == "pixel_values"]
+    for name in dict.fromkeys([*([main] if main in FLOATS else []), *images]):
+        now = next((port["shape"] for port in draft.ports if port["name"] == name), None)
+        for shape in FLOATS[name]:
+            if now is not None and shape != list(now):
+                yield draft.inputs | {name: _port(shape)}
+
+
+def placeholders(draft: Draft, eager: nn.Module) -> list[dict[str, int]]:
+    """Image tokens in the text, in several numbers: the model's own complaint tells one, or the first fits."""
+    if draft.found.task != "image-text-to-text" or draft.base["placeholders"]:
+        return [{}]
+    names = [name for name in PLACEHOLDERS if type(getattr(eager.config, name, None)) is int]
+    return [{names[0]: count} for count in COUNTS] if names else [{}]
+
+
+def take_dims(draft: Draft, eager: nn.Module, data: Json) -> tuple[Json, list[str]]:
+    """Sizes that the config keeps under a name of its own, and channels that it does not keep at all; and why."""
+    dims: Json = {}
+    reasons: list[str] = []
+    job = draft.job(data)
+    used = {symbol for port in (*job.inputs, *job.outputs) for symbol in port.shape}
+    config = type(eager.config).__name__
+
+    def known(paths: list[str] | int) -> bool:
+        return isinstance(paths, int) or any(
+            type(model._attribute(eager.config, path)) is int for path in paths
+        )
+
+    for symbol in sorted(used & PATHS.keys()):
+        own = [path for path in PATHS[symbol] if known([path])]
+        first = _first_convolution(eager) if symbol == "channels" else None
+        if known(job.dims.get(symbol, ())):
+            continue
+        if own:
+            dims[symbol] = own[:1]
+            reasons.append(f"dim {symbol}: {own[0]} of {config}")
+        elif first is not None:
+            dims[symbol] = first.in_channels
+            reasons.append(f"dim {symbol}: {config} has none; the first convolution takes {first.in_channels}")
+    return dims, reasons
+
+
+def _first_convolution(eager: nn.Module) -> _ConvNd | None:
+    return next((module for module in eager.modules() if isinstance(module, _ConvNd)), None)

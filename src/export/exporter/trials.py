@@ -1,0 +1,165 @@
+"""A draft's eager model put to everything that the entry will promise.
+
+In: a draft that has its config. Out: the draft with sizes that the model takes, and without the checks that it
+cannot pass. Only a limitation that `limits` knows is left out; any other failure ends the draft.
+"""
+
+import math
+import re
+from collections.abc import Iterator
+from itertools import product
+
+import torch
+import transformers
+from torch import nn
+
+from . import contract, generation, inputs, limits, model, reference
+from .draft import Draft
+from .errors import ExportError
+from .job import Case, Json
+from .overrides import merged, shapes
+from .ports import forms, placeholders, take_dims
+from .program import check_inputs, evaluate
+
+# Sizes to try for an axis, after the family's own; the first that the eager model takes is traced.
+SIZES = {
+    "image": [(32, 48), (64, 96)],
+    "samples": [(1600, 2240), (3200, 4480)],
+    "frames": [(40, 56), (64, 96), (128, 192)],
+    "target": [(8, 13)],
+    "sequence": [(12, 19)],
+}
+OTHER_SIZES = [(6, 9), (12, 19)]
+# Axes of tokens fit every class as the family has them.
+TOKENS = ("sequence", "target")
+FEATURES = re.compile(r"features[^0-9]*(\d+)")
+LEARNED = "one learned position embedding for each patch of image_size"
+
+
+def measure(draft: Draft, eager: nn.Module, data: Json) -> None:
+    """The first form of the main input and the first sizes that the eager model takes."""
+    failures = []
+    for form in list(forms(draft, eager)):
+        draft.inputs, draft.dims = form, {}
+        failure = _fits(draft, eager, data)
+        if failure is None:
+            return
+        failures.append(failure)
+    raise failures[0]
+
+
+def _fits(draft: Draft, eager: nn.Module, data: Json) -> ExportError | None:
+    """What the eager model says to the inputs in this form, at the first sizes, if no sizes fit."""
+    draft.dims, reasons = take_dims(draft, eager, data)
+    failures = []
+    try:
+        sizes = list(_sizes(draft, eager, data))
+    except ExportError as error:
+        return error
+    for axes, held in product(sizes, placeholders(draft, eager)):
+        draft.axes, draft.placeholders = axes, held
+        failure = fails(draft, eager, data, "traced")
+        if failure is None:
+            draft.reasons += reasons
+            return None
+        failures.append(failure)
+    return failures[0]
+
+
+def _sizes(draft: Draft, eager: nn.Module, data: Json) -> Iterator[Json]:
+    """Sizes of the axes that the family leaves open; other ones than the family's where those do not fit."""
+    dims = model.resolve_dims(draft.job(data), eager.config)
+    symbols = {symbol for port in draft.ports for symbol in port["shape"] if isinstance(symbol, str)}
+    choices: dict[str, list] = {}
+    for name in sorted(symbols - dims.keys()):
+        if name not in draft.base["axes"]:
+            choices[name] = SIZES.get(name, OTHER_SIZES)
+        elif name in SIZES and name not in TOKENS and "dynamic" in draft.base["axes"][name]:
+            choices[name] = [None, *SIZES[name]]
+    for attempt in range(max(map(len, choices.values()), default=1)):
+        chosen = {name: sizes[min(attempt, len(sizes) - 1)] for name, sizes in choices.items()}
+        yield {name: {"dynamic": list(size)} for name, size in chosen.items() if size}
+
+
+def fails(draft: Draft, eager: nn.Module, data: Json, case: str) -> ExportError | None:
+    """What the eager model says to the inputs of a case; a wrong number of image tokens is corrected once."""
+    failure = None
+    for _ in range(2):
+        job = draft.job(data)
+        wanted = next(one for one in job.cases if one.name == case)
+        try:
+            dims = model.resolve_dims(job, eager.config)
+            filled = inputs.fill(job, eager.config, dims, wanted, job.padding)
+            outputs, _ = evaluate(eager, job, filled, [])
+            contract.check(job, wanted, dims, outputs)
+            return None
+        except ExportError as error:
+            failure = error
+            if not _corrected(draft, job.placeholders, str(error), wanted):
+                break
+    return failure
+
+
+def _corrected(draft: Draft, held: dict[str, int], message: str, case: Case) -> bool:
+    """Takes the number of image features out of the model's complaint about image tokens."""
+    match = FEATURES.search(message)
+    if not (len(held) == 1 and match and "token" in message):
+        return False
+    ((name, before),) = held.items()
+    count = math.ceil(int(match[1]) / case.sizes["batch"])
+    draft.placeholders = {name: count}
+    return before != count
+
+
+def put_to(draft: Draft, eager: nn.Module, data: Json) -> None:
+    """Every second size, half precision and generation, as far as the architecture knows them."""
+    check_inputs(eager, draft.job(data))
+    for name, axis in draft.used_axes().items():
+        if "dynamic" in axis and (failure := fails(draft, eager, data, name)):
+            _fix(draft, name, axis["dynamic"], failure)
+    job = draft.job(data, half=("bfloat16",))
+    dims = model.resolve_dims(job, eager.config)
+    filled = inputs.fill(job, eager.config, dims, job.traced, job.padding)
+    try:
+        half = reference.converted(eager, torch.bfloat16)
+        evaluate(half, job, reference.cast(filled, torch.bfloat16), [])
+    except ExportError as failure:
+        _leave_out(draft, "half", failure, limits.HALF)
+    if job.generation:
+        try:
+            generation.generate(eager, job, dims)
+        except ExportError as failure:
+            _leave_out(draft, "generates", failure, limits.GENERATES)
+
+
+def _fix(draft: Draft, name: str, sizes: list[int], failure: ExportError) -> None:
+    """Fixes an axis at the one size that the class takes."""
+    why = limits.told(failure, limits.SIZE)
+    if name == "batch" or why is None:
+        raise failure
+    if name == "image" and _learns_places(draft):
+        why = LEARNED
+    draft.axes[name] = {"size": sizes[0], "fixed": why}
+    draft.reasons.append(f"axis {name} is fixed: {why}")
+
+
+def _learns_places(draft: Draft) -> bool:
+    """Whether the parameters whose shape follows the config's image size are positions."""
+    model_class = getattr(transformers, draft.found.class_name)
+    config = draft.whole_config
+    before = shapes(model_class, config) or {}
+    twice = {"image_size": 64}
+    for over in (twice, {"vision_config": twice}):
+        after = shapes(model_class, merged(config, over)) or before
+        changed = [name for name, shape in before.items() if after.get(name) != shape]
+        if changed:
+            return all("pos" in name for name in changed)
+    return False
+
+
+def _leave_out(draft: Draft, check: str, failure: ExportError, known: limits.Known) -> None:
+    why = limits.told(failure, known)
+    if why is None:
+        raise failure
+    draft.omit[check] = why
+    draft.reasons.append(f"check {check} is left out: {why}")
