@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "VideoLlama3ForConditionalGeneration",
     checkpoint: Some("lkhl/VideoLLaMA3-2B-Image-HF"),
-    digest: "53bb2de04d38a79f",
+    digest: "2c2eb74a47fdf44f",
     inputs: &[
         input(
             "input_ids",

@@ -93,6 +93,19 @@ def _means_of_merged_patches(model: nn.Module) -> Iterator[None]:
         yield
 
 
+def _positions_of_one_shape(model: nn.Module) -> AbstractContextManager[None]:
+    """Cosmos 3 Edge resizes its position embeddings image by image; those of one shape share them."""
+    owner = next(
+        type(m) for m in model.modules() if hasattr(m, "resize_positional_embeddings")
+    )
+    own = owner.resize_positional_embeddings
+
+    def resize(table: Tensor, grid: Tensor, merge: int) -> Tensor:
+        return own(table, grid[:1], merge).repeat(grid.shape[0], 1)
+
+    return replaced(owner, "resize_positional_embeddings", staticmethod(resize))
+
+
 def _features_in_one(model: nn.Module) -> AbstractContextManager[None]:
     """FastVLM lists the features of all images, and concatenates the list; a trace bakes its length."""
 
@@ -478,6 +491,8 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "cohere_compass": [_grids_as_tensors],
     "cohere_compass_vision": [_patches_as_tensors],
     "colqwen2": [_patches_as_tensors],
+    "cosmos3_edge": [_patches_as_tensors, _positions_of_one_shape, _features_unsplit],
+    "cosmos3_edge_vision": [_patches_as_tensors, _positions_of_one_shape],
     "cosmos3_omni": [_grids_as_tensors],
     "deepseek_ocr2": [_every_stacked_expert, _pictures_in_one],
     "ernie4_5_vl_moe": [_ernie_pictures],
