@@ -11,6 +11,7 @@ mod cohere_compass_vision;
 mod conditional_detr;
 mod convnext;
 mod convnextv2;
+mod cosmos3_edge_vision;
 mod cvt;
 mod d_fine;
 mod dab_detr;
