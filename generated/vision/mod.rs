@@ -136,6 +136,7 @@ mod uvdoc_backbone;
 mod van;
 mod video_llama_3_vision;
 mod videomae;
+mod videomt;
 mod videoprism_vision_model;
 mod vit;
 mod vit_hybrid;
