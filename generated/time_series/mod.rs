@@ -5,3 +5,5 @@ mod informer;
 mod patchtsmixer;
 mod patchtst;
 mod time_series_transformer;
+mod timesfm;
+mod timesfm2_5;

@@ -8,6 +8,7 @@ inputs and outputs are those of its call.
 import inspect
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any
 
 import torch
@@ -36,13 +37,15 @@ def completed(model: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     return inputs if derive is None else inputs | derive(inputs)
 
 
-def _whole_sounds(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+def _whole_sounds(
+    inputs: dict[str, Tensor], mask_name: str = "input_features_mask"
+) -> dict[str, Tensor]:
     """A mask of spectrograms `[batch, mels, frames]` says how many placeholders a sound takes; here all frames count."""
     sounds = inputs["input_features"]
     mask = torch.ones(
         sounds.shape[0], sounds.shape[2], dtype=torch.int64, device=sounds.device
     )
-    return {"input_features_mask": mask}
+    return {mask_name: mask}
 
 
 def _whole_frames(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -378,6 +381,8 @@ def _same_draws() -> AbstractContextManager[None]:
     return replaced(torch, "randint", randint)
 
 
+_omni_sounds = partial(_whole_sounds, mask_name="feature_attention_mask")
+
 CALLS: dict[str, Call] = {
     "AutoformerForPrediction": _distribution,
     "BEiT3": _image_before_text,
@@ -397,6 +402,8 @@ CALLS: dict[str, Call] = {
 DERIVED: dict[str, Callable[[dict[str, Tensor]], dict[str, Tensor]]] = {
     "FunAsrNanoForConditionalGeneration": _whole_frames,
     "GlmAsrForConditionalGeneration": _whole_sounds,
+    "Qwen2_5OmniThinkerForConditionalGeneration": _omni_sounds,
     "Qwen3ASREncoder": _whole_sounds,
     "Qwen3ASRForConditionalGeneration": _whole_sounds,
+    "Qwen3OmniMoeThinkerForConditionalGeneration": _omni_sounds,
 }

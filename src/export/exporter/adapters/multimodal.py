@@ -3,7 +3,12 @@
 import inspect
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import (
+    AbstractContextManager,
+    ExitStack,
+    contextmanager,
+    nullcontext,
+)
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +17,12 @@ from torch import Tensor, nn
 
 from .. import grids
 from .common import Adapter, replaced, shadowed
+
+
+def _seeing(model: nn.Module) -> nn.Module:
+    """The part of a model that embeds images: the one inside its head, or itself."""
+    inner = getattr(model, "model", model)
+    return inner if hasattr(inner, "get_image_features") else model
 
 
 @contextmanager
@@ -30,7 +41,7 @@ def _grids_as_tensors(model: nn.Module) -> Iterator[None]:
 
     with (
         _patches_as_tensors(model),
-        replaced(type(model.model), "get_image_features", get_image_features),
+        replaced(type(_seeing(model)), "get_image_features", get_image_features),
     ):
         yield
 
@@ -91,6 +102,19 @@ def _means_of_merged_patches(model: nn.Module) -> Iterator[None]:
 
     with _patches_as_tensors(model), replaced(kind, "pixel_unshuffle", unshuffle):
         yield
+
+
+def _positions_of_one_shape(model: nn.Module) -> AbstractContextManager[None]:
+    """Cosmos 3 Edge resizes its position embeddings image by image; those of one shape share them."""
+    owner = next(
+        type(m) for m in model.modules() if hasattr(m, "resize_positional_embeddings")
+    )
+    own = owner.resize_positional_embeddings
+
+    def resize(table: Tensor, grid: Tensor, merge: int) -> Tensor:
+        return own(table, grid[:1], merge).repeat(grid.shape[0], 1)
+
+    return replaced(owner, "resize_positional_embeddings", staticmethod(resize))
 
 
 def _features_in_one(model: nn.Module) -> AbstractContextManager[None]:
@@ -168,7 +192,7 @@ def _patches_as_tensors(model: nn.Module) -> Iterator[None]:
         for part in model.modules()
         if "cu_seqlens" in inspect.signature(part.forward).parameters
         and not hasattr(part, "attn")
-        and (hasattr(part, "qkv") or hasattr(part, "q_proj"))
+        and any(hasattr(part, name) for name in ("qkv", "q_proj", "q"))
     ]
     # Some classes see with the eyes of another's module.
     modules = {sys.modules[type(part).__module__] for part in model.modules()}
@@ -185,10 +209,10 @@ def _patches_as_tensors(model: nn.Module) -> Iterator[None]:
             if hasattr(module, "eager_attention_forward"):
                 eager = grids.masked(module.eager_attention_forward)
                 stack.enter_context(replaced(module, "eager_attention_forward", eager))
-        inner = getattr(model, "model", model)
-        if hasattr(inner, "get_rope_index"):
+        owner = type(_seeing(model))
+        if hasattr(owner, "get_rope_index"):
             stack.enter_context(
-                replaced(type(inner), "get_rope_index", grids.token_positions)
+                replaced(owner, "get_rope_index", grids.token_positions)
             )
         stack.enter_context(grids.in_one_segment(attentions))
         yield
@@ -447,6 +471,51 @@ def _paddle_pictures(model: nn.Module) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _omni_inputs(model: nn.Module) -> Iterator[None]:
+    """Qwen's Omni models cut sounds into chunks, and count positions of tokens, in lists that a trace bakes.
+
+    Sounds of whole windows are cut by reshaping. Sounds count up as words do, so that positions are those of the
+    other Qwen models that see.
+    """
+    module, owner = sys.modules[type(model).__module__], type(model)
+
+    def chunks(
+        sounds: Tensor, _frames: Tensor, half: int, **_: Any
+    ) -> tuple[Tensor, Tensor]:
+        cut = sounds.transpose(0, 1).reshape(-1, 2 * half, sounds.shape[0])
+        return cut.transpose(1, 2), torch.full_like(cut[:, 0, 0], 2 * half).long()
+
+    def windows(
+        lengths: Tensor, _frames: Tensor, infer: int, half: int, **_: Any
+    ) -> Tensor:
+        ends = module._get_feat_extract_output_lengths(lengths, half).cumsum(0)
+        together = infer // (2 * half)
+        return nn.functional.pad(ends[together - 1 :: together], (1, 0)).int()
+
+    def get_rope_index(
+        self: nn.Module,
+        input_ids: Tensor,
+        image_grid_thw: Tensor,
+        _videos: None,
+        attention_mask: Tensor,
+        *_: Any,
+    ) -> tuple[Tensor, Tensor]:
+        kinds = (input_ids == self.config.image_token_id).long()
+        return grids.token_positions(
+            self, input_ids, kinds, image_grid_thw, attention_mask=attention_mask
+        )
+
+    with (
+        replaced(module, "chunk_and_pad_features", chunks),
+        replaced(module, "get_audio_cu_seqlens", windows)
+        if hasattr(model.audio_tower, "n_window_infer")
+        else nullcontext(),
+        replaced(owner, "get_rope_index", get_rope_index),
+    ):
+        yield
+
+
 def _video_beside_audio(model: nn.Module) -> AbstractContextManager[None]:
     """PE audio-video stretches each row's frames to its sound, row by row in Python, which bakes rows and lengths.
 
@@ -478,6 +547,8 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "cohere_compass": [_grids_as_tensors],
     "cohere_compass_vision": [_patches_as_tensors],
     "colqwen2": [_patches_as_tensors],
+    "cosmos3_edge": [_patches_as_tensors, _positions_of_one_shape, _features_unsplit],
+    "cosmos3_edge_vision": [_patches_as_tensors, _positions_of_one_shape],
     "cosmos3_omni": [_grids_as_tensors],
     "deepseek_ocr2": [_every_stacked_expert, _pictures_in_one],
     "ernie4_5_vl_moe": [_ernie_pictures],
@@ -508,11 +579,13 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "pe_audio_video_encoder": [_video_beside_audio],
     "pi0": [_cameras_by_mask],
     "qwen2_5_vl": [_grids_as_tensors],
+    "qwen2_5_omni_thinker": [_grids_as_tensors, _omni_inputs],
     "qwen2_vl": [_grids_as_tensors],
     "qwen3_5": [_grids_as_tensors],
     "qwen3_5_moe": [_grids_as_tensors],
     "qwen3_5_vision": [_patches_as_tensors],
     "qwen3_5_moe_vision": [_patches_as_tensors],
+    "qwen3_omni_moe_thinker": [_grids_as_tensors, _omni_inputs],
     "qwen3_vl": [_grids_as_tensors],
     "qwen3_vl_moe": [_grids_as_tensors],
     "qwen3_vl_vision": [_patches_as_tensors],

@@ -177,6 +177,40 @@ def _no_mask_of_nothing(model: nn.Module) -> AbstractContextManager[None]:
     return replaced(module, "create_bidirectional_mask", mask)
 
 
+@contextmanager
+def _series_together(model: nn.Module) -> Iterator[None]:
+    """TimesFM takes series from a list, for each may have its own length; a trace bakes how many they are.
+
+    A batch on its side is one series to `forward`, and `_preprocess`, which would stack the list, turns it back.
+    """
+    owner = type(model)
+    own = owner.forward
+
+    def forward(self: nn.Module, past_values: Tensor, **given: Any) -> Any:
+        return own(self, [past_values.transpose(0, 1)], **given)
+
+    def preprocess(
+        self: nn.Module,
+        inputs: list[Tensor],
+        freq: Tensor | None = None,
+        context_len: int | None = None,
+    ) -> tuple[Tensor, ...]:
+        rows = inputs[0].transpose(0, 1)
+        missing = (context_len or self.context_len) - rows.shape[1]
+        known = nn.functional.pad(torch.zeros_like(rows), (0, self.horizon_len))
+        padded = (
+            nn.functional.pad(rows, (missing, 0)),
+            nn.functional.pad(known, (missing, 0), value=1.0),
+        )
+        return padded if freq is None else (*padded, freq.int()[:, None])
+
+    with (
+        replaced(owner, "forward", forward),
+        replaced(owner, "_preprocess", preprocess),
+    ):
+        yield
+
+
 def _no_text_config(model: nn.Module) -> AbstractContextManager[None]:
     """The tracer reads all properties of a module; one of them asks for *the* text config, of which MusicGen has two."""
     return replaced(type(model), "supports_context_parallel", False)
@@ -196,4 +230,6 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "qwen3_asr": [_windows_by_mask],
     "qwen3_asr_encoder": [_windows_by_mask],
     "sew-d": [_sewd_softmax],
+    "timesfm": [_series_together],
+    "timesfm2_5": [_series_together],
 }

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutput
 
 from .common import Adapter, replaced, rewritten
 
@@ -325,6 +326,80 @@ def _deta_in_script(model: nn.Module) -> Iterator[None]:
         yield
 
 
+@torch.jit.script
+def _table_tokens(
+    features: Tensor,
+    attention: list[Tensor],
+    recurrent: list[Tensor],
+    generator: list[Tensor],
+    steps: int,
+) -> Tensor:
+    """Probabilities [images, written, tokens] of the tags of a table, until each image has its last one.
+
+    `SLANetSLAHead.forward`, which stops by a branch on what it has written.
+    """
+    width, tokens = generator[0].shape[0], generator[2].shape[0]
+    state = torch.zeros(
+        [features.shape[0], width], dtype=features.dtype, device=features.device
+    )
+    token = torch.zeros([features.shape[0]], dtype=torch.int64, device=features.device)
+    ended = torch.zeros_like(token, dtype=torch.bool)
+    keys = torch.nn.functional.linear(features, attention[0])
+    written: list[Tensor] = []
+    while len(written) < steps and not bool(ended.all()):
+        asked = torch.nn.functional.linear(state, attention[1], attention[2])
+        scores = torch.nn.functional.linear(
+            torch.tanh(keys + asked.unsqueeze(1)), attention[3]
+        )
+        context = torch.matmul(scores.softmax(1).transpose(1, 2), features).squeeze(1)
+        before = torch.nn.functional.one_hot(token, tokens).to(features.dtype)
+        state = torch.gru_cell(
+            torch.cat([context, before], 1),
+            state,
+            recurrent[0],
+            recurrent[1],
+            recurrent[2],
+            recurrent[3],
+        )
+        step = torch.nn.functional.linear(
+            torch.nn.functional.linear(state, generator[0], generator[1]),
+            generator[2],
+            generator[3],
+        )
+        token = step.argmax(1)
+        ended = ended | (token == tokens - 1)
+        written.append(step)
+    return torch.stack(written, 1).softmax(-1)
+
+
+def _table_in_script(model: nn.Module) -> AbstractContextManager[None]:
+    """SLANet writes the tags of a table in a Python loop, with a branch on what is written; here in TorchScript."""
+    head = model.head
+    cell, last = head.structure_attention_cell, head.structure_generator
+
+    def forward(hidden_states: Tensor, **_switches: Any) -> Any:
+        probabilities = _table_tokens(
+            hidden_states.float(),
+            [
+                cell.input_to_hidden.weight,
+                cell.hidden_to_hidden.weight,
+                cell.hidden_to_hidden.bias,
+                cell.score.weight,
+            ],
+            [
+                cell.rnn.weight_ih,
+                cell.rnn.weight_hh,
+                cell.rnn.bias_ih,
+                cell.rnn.bias_hh,
+            ],
+            [last.fc1.weight, last.fc1.bias, last.fc2.weight, last.fc2.bias],
+            head.config.max_text_length + 1,
+        )
+        return BaseModelOutput(last_hidden_state=probabilities)
+
+    return replaced(head, "forward", forward)
+
+
 @contextmanager
 def _patches_of_any_number(model: nn.Module) -> Iterator[None]:
     """DepthPro counts its patches by `len`, puts them together in a loop, and takes `math.log2` of a size.
@@ -380,6 +455,8 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "mobilenet_v1": [_tf_padding],
     "mobilenet_v2": [_tf_padding],
     "pixtral": [_pixtral_without_lists],
+    "slanet": [_table_in_script],
+    "slanext": [_table_in_script],
     "superpoint": [_points_in_script],
     "zoedepth": [_both_domains],
 }

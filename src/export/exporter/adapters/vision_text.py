@@ -213,14 +213,20 @@ def _images_of_one_size(model: nn.Module) -> Iterator[None]:
     def get_image_features(
         self: nn.Module, pixel_values: Tensor, image_sizes: Tensor, **given: Any
     ) -> Any:
-        hook = self.multi_modal_projector.register_forward_hook(
-            partial(as_channels, tiles=pixel_values.shape[1])
+        # Granite 4 Vision has a projector for each layer that it looks at.
+        projectors = (
+            [*self.layerwise_projectors, *self.spatial_projectors]
+            if hasattr(self, "layerwise_projectors")
+            else [self.multi_modal_projector]
         )
+        reshape = partial(as_channels, tiles=pixel_values.shape[1])
+        hooks = [projector.register_forward_hook(reshape) for projector in projectors]
         size = [tuple(image_sizes[0].numpy().tolist())]
         try:
             return own_images(self, pixel_values.flatten(0, 1), size, **given)
         finally:
-            hook.remove()
+            for hook in hooks:
+                hook.remove()
 
     def pack_image_features(
         self: nn.Module,
@@ -295,6 +301,7 @@ def _images_of_one_shape(model: nn.Module) -> Iterator[None]:
 ADAPTERS: dict[str, list[Adapter]] = {
     "bridgetower": [_bridgetower_masks],
     "clipseg": [_square_root_in_tensors],
+    "granite4_vision": [_images_of_one_size],
     "idefics": [_idefics_embedding],
     "llava": [_images_as_one],
     "llava_next": [_images_of_one_size],
