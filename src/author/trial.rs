@@ -290,6 +290,31 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_of_what_was_planned_finds_everything_there_or_listed_as_missing() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let (spec, rows) = (crate::spec::load(root).unwrap(), crate::roster::read(root).unwrap());
+        let planned: Vec<_> = rows.iter().filter(|row| row.tier == "plan").collect();
+        let mut families: BTreeMap<String, Vec<serde_json::Value>> = BTreeMap::new();
+        for row in &planned {
+            let name = row.name.replace(['-', '.'], "_");
+            let item = serde_json::json!({"name": name, "task": row.task, "original_name": row.name});
+            families.entry(row.category.replace('-', "_")).or_default().push(item);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plan.json");
+        std::fs::write(&path, serde_json::to_string(&families).unwrap()).unwrap();
+        let wishes = crate::author::batch::read(&path, &rows).unwrap();
+        assert_eq!(wishes.len(), planned.len());
+        for wish in wishes {
+            match already(&spec, &wish) {
+                Some(Tried::Already { name, .. }) => assert_eq!(name, wish.asked),
+                Some(Tried::Refused(why)) => assert!(why.reason.contains("listed as missing"), "{why:?}"),
+                other => panic!("{}: {other:?}", wish.asked),
+            }
+        }
+    }
+
+    #[test]
     fn all_failed_checks_are_told_the_first_of_them_in_one_line() {
         let failure = |message: &str| Failure::new(Stage::Compare, message);
         let failures =
