@@ -7,11 +7,17 @@
 pub mod batch;
 mod desk;
 pub mod draft;
+mod refusal;
 mod suggest;
 pub mod trial;
 pub mod validate;
 
+// With the feature there is a Python environment: libtorch comes from it.
+#[cfg(all(test, feature = "libtorch"))]
+mod tests;
+
 pub use desk::{Desk, DeskError};
 pub use draft::Draft;
+pub use refusal::{Refusal, nearest};
 pub use suggest::{Answer, Wish, suggest};
 pub use trial::{Added, Trial, Tried};

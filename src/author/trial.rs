@@ -1,7 +1,7 @@
 //! Drafts on trial: the ordinary spec, export and checks, before a file is written.
 
 use super::suggest::{Answer, Wish, suggest};
-use super::{Desk, Draft};
+use super::{Desk, Draft, Refusal};
 use crate::artifact;
 use crate::check::{self, Session};
 use crate::engine::{self, Device, Engine};
@@ -34,14 +34,7 @@ pub enum Tried {
         place: Place,
     },
     Added(Box<Added>),
-    /// The stage at which it ended (`find`, `config`, `build`, `run`, `spec`, `export`, `check`), and why.
-    Refused {
-        stage: String,
-        reason: String,
-        details: Vec<String>,
-        /// The entry to copy: the one whose code is nearest.
-        copy: Option<String>,
-    },
+    Refused(Refusal),
 }
 
 /// An entry that is on the desk, and what speaks for it.
@@ -56,7 +49,7 @@ pub struct Added {
 }
 
 fn refused(stage: &str, reason: impl ToString) -> Tried {
-    Tried::Refused { stage: stage.to_owned(), reason: reason.to_string(), details: Vec::new(), copy: None }
+    Tried::Refused(Refusal::new(stage, reason))
 }
 
 impl Trial<'_> {
@@ -86,7 +79,7 @@ impl Trial<'_> {
                 self.progress.started(&wish.asked);
                 tried[indices[number]] = Some(match answer {
                     Answer::Refused { stage, reason, copy } => {
-                        Tried::Refused { stage, reason, details: Vec::new(), copy }
+                        Tried::Refused(Refusal { copy, ..Refusal::new(&stage, reason) })
                     }
                     Answer::Draft { draft } => place(desk, spec, &bases, wish, *draft),
                 });
@@ -124,7 +117,7 @@ impl Trial<'_> {
                     desk.remove(&family, &name).at(Stage::Spec, name)?;
                     let Failure { message, details, .. } = failure;
                     let copy = added.draft.near.clone();
-                    *one = Tried::Refused { stage: stage.to_owned(), reason: message, details, copy };
+                    *one = Tried::Refused(Refusal { details, copy, ..Refusal::new(stage, message) });
                 }
             }
         }
@@ -161,7 +154,7 @@ fn name(tried: &Tried) -> &str {
     match tried {
         Tried::Already { name, .. } => name,
         Tried::Added(added) => &added.name,
-        Tried::Refused { .. } => "",
+        Tried::Refused(_) => "",
     }
 }
 
@@ -294,6 +287,31 @@ mod tests {
             );
         }
         assert!(already(&spec, &wish("gpt3")).is_none());
+    }
+
+    #[test]
+    fn a_batch_of_what_was_planned_finds_everything_there_or_listed_as_missing() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let (spec, rows) = (crate::spec::load(root).unwrap(), crate::roster::read(root).unwrap());
+        let planned: Vec<_> = rows.iter().filter(|row| row.tier == "plan").collect();
+        let mut families: BTreeMap<String, Vec<serde_json::Value>> = BTreeMap::new();
+        for row in &planned {
+            let name = row.name.replace(['-', '.'], "_");
+            let item = serde_json::json!({"name": name, "task": row.task, "original_name": row.name});
+            families.entry(row.category.replace('-', "_")).or_default().push(item);
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("plan.json");
+        std::fs::write(&path, serde_json::to_string(&families).unwrap()).unwrap();
+        let wishes = crate::author::batch::read(&path, &rows).unwrap();
+        assert_eq!(wishes.len(), planned.len());
+        for wish in wishes {
+            match already(&spec, &wish) {
+                Some(Tried::Already { name, .. }) => assert_eq!(name, wish.asked),
+                Some(Tried::Refused(why)) => assert!(why.reason.contains("listed as missing"), "{why:?}"),
+                other => panic!("{}: {other:?}", wish.asked),
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! `add`: an entry for an architecture, found, tried and written by the machine.
 
-use super::{export::Bar, failed, regenerate, select::near};
+use super::{export::Bar, failed, regenerate};
 use anyhow::{Result, bail};
 use clap::Args;
 use hf_conformance::author::{Added, Desk, Tried, Wish, trial};
@@ -48,10 +48,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         match one {
             Tried::Already { name, place } => println!("{name} is there already: {place}"),
             Tried::Added(added) => print(added, trial.engine.is_some()),
-            Tried::Refused { stage, reason, details, copy } => {
-                eprintln!("error: '{}' cannot be added: stage {stage}: {reason}", arguments.name);
-                details.iter().for_each(|detail| eprintln!("  | {detail}"));
-                eprintln!("  an entry to copy: {}", to_copy(&spec, copy.as_deref(), &arguments.name));
+            Tried::Refused(refusal) => {
+                eprintln!("error: {}", refusal.told(&arguments.name, &spec));
                 return Ok(ExitCode::FAILURE);
             }
         }
@@ -92,15 +90,6 @@ fn home(arguments: &Arguments, spec: &Spec, row: Option<&Row>) -> Option<String>
     let row = row.filter(|_| arguments.task.is_none()).map(|row| row.category.clone());
     let known = |family: &String| spec.entries.iter().any(|entry| entry.family.as_str() == family);
     liked.or(row.filter(known))
-}
-
-/// The entry whose code is nearest, else the one whose name is.
-fn to_copy(spec: &Spec, copy: Option<&str>, name: &str) -> String {
-    let copied = copy.and_then(|copy| spec.entries.iter().find(|entry| entry.name.as_str() == copy));
-    copied
-        .or_else(|| near(spec, name))
-        .map(|entry| format!("{} ({})", entry.name, entry.place))
-        .unwrap_or_default()
 }
 
 /// What was chosen and why, and what it was put to.

@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use hf_conformance::author::{Added, Desk, Trial, Tried, Wish, batch, trial};
 use hf_conformance::roster;
+use hf_conformance::spec::Spec;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -44,16 +45,20 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     println!("{}", summary(&wishes, &tried));
     let report = report_path(arguments);
-    write(&report, &markdown(&arguments.file, &wishes, &tried))?;
+    write(&report, &markdown(&arguments.file, &wishes, &tried, &desk.spec()?))?;
+    println!("\n{}; report: {}", counts(&tried), report.display());
+    let failed = tried.iter().any(|one| matches!(one, Tried::Refused(_)));
+    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn counts(tried: &[Tried]) -> String {
     let count = |is: fn(&Tried) -> bool| tried.iter().filter(|one| is(one)).count();
-    let failures = count(|one| matches!(one, Tried::Refused { .. }));
-    println!(
-        "\n{} added, {} there already, {failures} failed; report: {}",
+    format!(
+        "{} added, {} there already, {} failed",
         count(|one| matches!(one, Tried::Added(_))),
         count(|one| matches!(one, Tried::Already { .. })),
-        report.display()
-    );
-    Ok(if failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+        count(|one| matches!(one, Tried::Refused(_)))
+    )
 }
 
 fn report_path(arguments: &Arguments) -> PathBuf {
@@ -88,7 +93,7 @@ fn outcome(tried: &Tried) -> (&'static str, String) {
     match tried {
         Tried::Already { place, .. } => ("there", place.to_string()),
         Tried::Added(added) => ("added", described(added)),
-        Tried::Refused { stage, reason, .. } => ("FAILED", format!("stage {stage}: {reason}")),
+        Tried::Refused(refusal) => ("FAILED", format!("stage {}: {}", refusal.stage, refusal.reason)),
     }
 }
 
@@ -101,9 +106,12 @@ fn described(added: &Added) -> String {
 }
 
 /// The report: counts, a table, and for every model what was chosen or why it failed.
-fn markdown(file: &Path, wishes: &[Wish], tried: &[Tried]) -> String {
-    let mut text =
-        format!("# Batch {}\n\n| model | outcome | what and why |\n|---|---|---|\n", file.display());
+fn markdown(file: &Path, wishes: &[Wish], tried: &[Tried], spec: &Spec) -> String {
+    let mut text = format!(
+        "# Batch {}\n\n{}\n\n| model | outcome | what and why |\n|---|---|---|\n",
+        file.display(),
+        counts(tried)
+    );
     for (wish, one) in wishes.iter().zip(tried) {
         let (outcome, why) = outcome(one);
         let _ = writeln!(text, "| {} | {outcome} | {} |", wish.asked, why.replace('|', "\\|"));
@@ -116,10 +124,7 @@ fn markdown(file: &Path, wishes: &[Wish], tried: &[Tried]) -> String {
                     added.draft.reasons.iter().map(|reason| format!("- {reason}\n")).collect();
                 format!("{reasons}\n```yaml\n{}\n```\n", added.lines.join("\n"))
             }
-            Tried::Refused { stage, reason, details, .. } => {
-                let details: String = details.iter().map(|detail| format!("    {detail}\n")).collect();
-                format!("Stage {stage}: {reason}\n\n{details}")
-            }
+            Tried::Refused(refusal) => format!("```text\n{}\n```\n", refusal.told(&wish.asked, spec)),
         };
         let _ = write!(text, "\n## {}\n\n{lines}", wish.asked);
     }

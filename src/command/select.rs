@@ -1,6 +1,7 @@
 //! Which entries a FILTER on the command line means.
 
 use anyhow::{Result, bail};
+use hf_conformance::author;
 use hf_conformance::spec::{Entry, Spec};
 
 /// All entries without a filter; the one of exactly that name; else those whose name contains it, and those of
@@ -36,13 +37,9 @@ pub fn one<'a>(spec: &'a Spec, name: &str) -> Result<&'a Entry> {
 
 /// `; nearest: bert (spec/encoder-only.yaml:16:5)`, or nothing in an empty spec.
 pub fn nearest(spec: &Spec, name: &str) -> String {
-    near(spec, name).map(|entry| format!("; nearest: {} ({})", entry.name, entry.place)).unwrap_or_default()
-}
-
-/// The entry whose name is nearest.
-pub fn near<'a>(spec: &'a Spec, name: &str) -> Option<&'a Entry> {
-    let near = |entry: &&Entry| (strsim::jaro_winkler(entry.name.as_str(), name) * 1e6) as u64;
-    spec.entries.iter().max_by_key(near)
+    author::nearest(spec, name)
+        .map(|entry| format!("; nearest: {} ({})", entry.name, entry.place))
+        .unwrap_or_default()
 }
 
 fn meant<'a>(spec: &'a Spec, filter: &'a str) -> impl Iterator<Item = &'a Entry> {

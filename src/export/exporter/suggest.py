@@ -117,16 +117,16 @@ def suggest(request: Json, data: Json) -> Draft:
     """Finds the class and tries it over its family's defaults, then over the entries whose code is nearest."""
     with _stage("find"):
         found = find(request["name"], request["task"], request["hint"])
-        family = request["family"] or _family(found, data)
+        family = _family(request["family"], found, data["families"])
         near = entries_like(found.class_name, found.task, data["entries"])
     named = {entry["name"]: entry["base"] for entry in data["entries"]}
     usable = {entry["name"] for entry in data["entries"] if entry["usable"]}
-    like = request["like"]
+    like, template = request["like"], request["template"]
     base = named[like] if like else data["families"][family]
     copy = near[0]["name"] if near else None
     plain = Draft(found, family, base, data["tasks"][found.task], near=copy, like=like)
     try:
-        return _tried(_shorter(plain, named, request["template"] if request["template"] in usable else None), data)
+        return _tried(_shorter(plain, named, template if template in usable else None), data)
     except Refused as refused:
         others = [] if like else [entry["name"] for entry in near if entry["name"] in usable]
         for other in others[:KIN]:
@@ -137,16 +137,20 @@ def suggest(request: Json, data: Json) -> Draft:
         raise Refused(*refused.args, copy) from refused
 
 
-def _family(found: Found, data: Json) -> str:
+def _family(asked: str | None, found: Found, families: Json) -> str:
+    if asked in families:
+        return asked
+    if asked:
+        raise ExportError(f"no family is called {asked!r}; there are: {', '.join(families)}")
     family = FAMILIES.get(found.task)
     if found.task == "fill-mask" or found.task.startswith(("text-", "token-", "question-")):
         family = family or "encoder-only"
     if found.task == "feature-extraction":
         main = getattr(transformers, found.class_name).main_input_name
         family = {"input_values": "speech", "input_features": "speech"}.get(main, "encoder-only")
-    if family not in data["families"]:
+    if family not in families:
         raise ExportError(
-            f"no family file suits task {found.task}; name one with --family: {', '.join(data['families'])}"
+            f"no family suits task {found.task}; name one with --family: {', '.join(families)}"
         )
     return family
 

@@ -44,8 +44,11 @@ def faults(source: Source, entry: Json) -> Iterator[tuple[str, str]]:
         return
     config_class = getattr(found, "config_class", None)
     if config_class is None:
-        hint = nearest(name, [known for known in dir(transformers) if known[0].isupper()])
-        yield "class", f"transformers {transformers.__version__} has no model class '{name}'{hint}"
+        others = [known for known in dir(transformers) if known[0].isupper() and known != name]
+        yield (
+            "class",
+            f"transformers {transformers.__version__} has no model class '{name}'{nearest(name, others)}",
+        )
         return
     own = tasks(name)
     if own and MAPPINGS.get(task) and task not in own:
@@ -78,9 +81,10 @@ def unknown(default: Config, config: Json, path: str, declared: Container[str] =
     for name, value in config.items():
         try:
             inner = _inner(vars(default).get(name), value)
-        except ValueError as error:
-            # No model type of that name.
-            yield f"{path}.{name}.model_type", str(error).splitlines()[0]
+        except ValueError:
+            wrong = value["model_type"]
+            hint = nearest(wrong, transformers.CONFIG_MAPPING)
+            yield f"{path}.{name}.model_type", f"there is no model type {wrong!r}{hint}"
             continue
         shallow = value if inner is None else {"model_type": inner.model_type}
         try:

@@ -80,6 +80,26 @@ fn line_ends_and_byte_order_marks_are_fine() {
     assert_eq!(problems(format!("\u{feff}{text}").as_bytes()), expected);
 }
 
+#[test]
+fn words_that_older_yaml_reads_as_values_are_names() {
+    let file = |name: &str| format!("family: text\nmodels: [{{name: {name}, class: A, task: x}}]\n");
+    for name in ["no", "on", "yes", "off", "y", "N"] {
+        assert!(problems(file(name).as_bytes()).starts_with("spec/text.yaml:2:"), "{name}");
+        assert!(problems(file(name).as_bytes()).contains("unknown `task` 'x'"), "{name}");
+        assert!(!problems(file(name).as_bytes()).contains("`name`"), "{name}");
+    }
+    for name in ["1e3", "0x1f", ".5", "true"] {
+        assert!(problems(file(name).as_bytes()).contains("`name` must be text"), "{name}");
+    }
+}
+
+#[test]
+fn a_key_that_is_there_twice_is_found_at_every_depth() {
+    for text in ["a: 1\na: 2\n", "x: {a: 1, a: 2}\n", "x: [{a: 1, a: 2}]\n", "? a\n: 1\n? \"a\"\n: 2\n"] {
+        assert!(problems(text.as_bytes()).contains("'a' is here twice"), "{text}");
+    }
+}
+
 /// One of the checked-in files after a few random edits.
 fn mutated() -> impl Strategy<Value = (String, Vec<u8>)> {
     let files = checked_in();
@@ -130,6 +150,12 @@ const PIECES: &[&str] = &[
     "\r",
     "~",
     "1",
+    "1e3",
+    "no",
+    "on",
+    "a: 1\na: 2\n",
+    "\0",
+    "\r\n",
     "\u{85}",
     "\u{2028}",
     "\u{feff}",
