@@ -32,6 +32,7 @@ mod glmga;
 mod got_ocr2;
 mod granite4_vision;
 mod groupvit;
+mod hunyuan_vl;
 mod idefics;
 mod idefics2;
 mod idefics3;

@@ -297,6 +297,21 @@ def _vibevoice_step(
     }
 
 
+def _image_tokens(
+    model: nn.Module, hidden_states: Tensor, **switches: Any
+) -> Mapping[str, Tensor]:
+    """GLM-Image's VQ model has no `forward`; `GlmImageModel.get_image_tokens` has it encode what the vision model saw.
+
+    Its tokens are those of all images in one row; here each has its own.
+    """
+    encoded = model.encode(hidden_states)
+    tokens = encoded.image_tokens.unflatten(0, (hidden_states.shape[0], -1))
+    return {
+        "quantized_last_hidden_state": encoded.quantized_last_hidden_state,
+        "image_tokens": tokens,
+    }
+
+
 def _behind_the_prompt(
     model: nn.Module,
     input_ids: Tensor,
@@ -388,6 +403,7 @@ CALLS: dict[str, Call] = {
     "BEiT3": _image_before_text,
     "BarkFineModel": _every_codebook,
     "CsmForConditionalGeneration": _csm_with_depth,
+    "GlmImageVQVAE": _image_tokens,
     "InformerForPrediction": _informer,
     "JukeboxModel": _jukebox_windows,
     "MoshiForConditionalGeneration": _moshi_with_depth,
