@@ -13,6 +13,8 @@ mod cosmos3_omni;
 mod deepseek_ocr2;
 mod deepseek_vl;
 mod deepseek_vl_hybrid;
+mod diffusion_gemma;
+mod emu3;
 mod ernie4_5_vl_moe;
 mod exaone4_5;
 mod fast_vlm;

@@ -20,9 +20,9 @@ from .common import Adapter, replaced, shadowed
 
 
 def _seeing(model: nn.Module) -> nn.Module:
-    """The part of a model that embeds images: the one inside its head, or itself."""
-    inner = getattr(model, "model", model)
-    return inner if hasattr(inner, "get_image_features") else model
+    """The innermost part of a model that embeds images; the model where it has none."""
+    parts = (part for part in model.modules() if hasattr(part, "get_image_features"))
+    return [model, *parts][-1]
 
 
 @contextmanager
@@ -68,7 +68,7 @@ def _queries_by_number(model: nn.Module) -> AbstractContextManager[None]:
 @contextmanager
 def _features_unsplit(model: nn.Module) -> Iterator[None]:
     """Gemma 4 and VideoLLaMA 3 split the features of all images by a list, to concatenate the list again."""
-    owner, original = type(model.model), torch.split
+    owner, original = type(_seeing(model)), torch.split
 
     def unsplit(tensor: Tensor, sizes: Any, dim: int = 0) -> Any:
         by_image = isinstance(sizes, list) and dim == 0
@@ -83,8 +83,9 @@ def _features_unsplit(model: nn.Module) -> Iterator[None]:
 
     with ExitStack() as stack:
         for name in ("get_image_features", "get_video_features"):
-            features = whole(getattr(owner, name))
-            stack.enter_context(replaced(owner, name, features))
+            if hasattr(owner, name):
+                features = whole(getattr(owner, name))
+                stack.enter_context(replaced(owner, name, features))
         yield
 
 
@@ -115,6 +116,29 @@ def _positions_of_one_shape(model: nn.Module) -> AbstractContextManager[None]:
         return own(table, grid[:1], merge).repeat(grid.shape[0], 1)
 
     return replaced(owner, "resize_positional_embeddings", staticmethod(resize))
+
+
+def _pictures_as_words(model: nn.Module) -> AbstractContextManager[None]:
+    """Emu3 cuts the codes of every image to its size and turns them into words, in lists that a trace bakes.
+
+    Images of one size go together; each row of codes ends with the word for it.
+    """
+
+    def get_image_features(
+        self: nn.Module, pixel_values: Tensor, image_sizes: Tensor, **_: Any
+    ) -> SimpleNamespace:
+        eyes, words = self.vqmodel, self.vocabulary_mapping
+        frames = pixel_values.to(eyes.dtype)[:, None]
+        frames = frames.repeat(1, eyes.config.temporal_downsample_factor, 1, 1, 1)
+        seen = eyes.quant_conv(eyes.encoder(frames).transpose(1, 2)).transpose(1, 2)
+        height, width = (image_sizes[0] // eyes.vision_spatial_factor).tolist()
+        codes = eyes.quantize(seen).squeeze(1)[:, :height, :width]
+        written = words.img2bpe_mapping_tensor[codes]
+        ends = torch.full_like(written[..., :1], words.eol_token_id)
+        written = torch.cat([written, ends], -1).flatten()
+        return SimpleNamespace(pooler_output=(self.get_input_embeddings()(written),))
+
+    return replaced(type(model.model), "get_image_features", get_image_features)
 
 
 def _features_in_one(model: nn.Module) -> AbstractContextManager[None]:
@@ -621,6 +645,8 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "cosmos3_edge_vision": [_patches_as_tensors, _positions_of_one_shape],
     "cosmos3_omni": [_grids_as_tensors],
     "deepseek_ocr2": [_every_stacked_expert, _pictures_in_one],
+    "diffusion_gemma": [_features_unsplit],
+    "emu3": [_pictures_as_words],
     "ernie4_5_vl_moe": [_ernie_pictures],
     "exaone4_5": [_grids_as_tensors],
     "exaone4_5_vision": [_patches_as_tensors],
