@@ -297,6 +297,49 @@ def _vibevoice_step(
     }
 
 
+def _canvas_beside_picture(
+    model: nn.Module,
+    pixel_values: Tensor,
+    image_position_ids: Tensor,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    decoder_input_ids: Tensor,
+    self_conditioning_logits: Tensor,
+    **switches: Any,
+) -> Mapping[str, Tensor]:
+    """DiffusionGemma's `forward` hands pictures on to its encoder without naming them.
+
+    One step of `generate`: the decoder reads what the mask shows of the prompt, all of a canvas, and the logits of
+    the step before.
+    """
+    canvas = torch.ones_like(decoder_input_ids)
+    return model(
+        pixel_values=pixel_values,
+        image_position_ids=image_position_ids,
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        decoder_input_ids=decoder_input_ids,
+        decoder_attention_mask=torch.cat([attention_mask, canvas], dim=1),
+        self_conditioning_logits=self_conditioning_logits,
+        **switches,
+    )
+
+
+def _image_tokens(
+    model: nn.Module, hidden_states: Tensor, **switches: Any
+) -> Mapping[str, Tensor]:
+    """GLM-Image's VQ model has no `forward`; `GlmImageModel.get_image_tokens` has it encode what the vision model saw.
+
+    Its tokens are those of all images in one row; here each has its own.
+    """
+    encoded = model.encode(hidden_states)
+    tokens = encoded.image_tokens.unflatten(0, (hidden_states.shape[0], -1))
+    return {
+        "quantized_last_hidden_state": encoded.quantized_last_hidden_state,
+        "image_tokens": tokens,
+    }
+
+
 def _behind_the_prompt(
     model: nn.Module,
     input_ids: Tensor,
@@ -388,6 +431,8 @@ CALLS: dict[str, Call] = {
     "BEiT3": _image_before_text,
     "BarkFineModel": _every_codebook,
     "CsmForConditionalGeneration": _csm_with_depth,
+    "DiffusionGemmaForBlockDiffusion": _canvas_beside_picture,
+    "GlmImageVQVAE": _image_tokens,
     "InformerForPrediction": _informer,
     "JukeboxModel": _jukebox_windows,
     "MoshiForConditionalGeneration": _moshi_with_depth,

@@ -162,7 +162,7 @@ def in_one_segment(attentions: list[nn.Module]) -> Iterator[None]:
         module: nn.Module, args: tuple[Any, ...], given: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         hidden = args[0] if args else given["hidden_states"]
-        ends, length = given["cu_seqlens"], hidden.shape[0]
+        ends, length = given["cu_seqlens"], hidden.shape[-2]
         segment = torch.searchsorted(
             ends[1:], torch.arange(length).to(ends), right=True
         )

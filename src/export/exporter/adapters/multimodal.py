@@ -20,9 +20,9 @@ from .common import Adapter, replaced, shadowed
 
 
 def _seeing(model: nn.Module) -> nn.Module:
-    """The part of a model that embeds images: the one inside its head, or itself."""
-    inner = getattr(model, "model", model)
-    return inner if hasattr(inner, "get_image_features") else model
+    """The innermost part of a model that embeds images; the model where it has none."""
+    parts = (part for part in model.modules() if hasattr(part, "get_image_features"))
+    return [model, *parts][-1]
 
 
 @contextmanager
@@ -68,7 +68,7 @@ def _queries_by_number(model: nn.Module) -> AbstractContextManager[None]:
 @contextmanager
 def _features_unsplit(model: nn.Module) -> Iterator[None]:
     """Gemma 4 and VideoLLaMA 3 split the features of all images by a list, to concatenate the list again."""
-    owner, original = type(model.model), torch.split
+    owner, original = type(_seeing(model)), torch.split
 
     def unsplit(tensor: Tensor, sizes: Any, dim: int = 0) -> Any:
         by_image = isinstance(sizes, list) and dim == 0
@@ -83,8 +83,9 @@ def _features_unsplit(model: nn.Module) -> Iterator[None]:
 
     with ExitStack() as stack:
         for name in ("get_image_features", "get_video_features"):
-            features = whole(getattr(owner, name))
-            stack.enter_context(replaced(owner, name, features))
+            if hasattr(owner, name):
+                features = whole(getattr(owner, name))
+                stack.enter_context(replaced(owner, name, features))
         yield
 
 
@@ -115,6 +116,29 @@ def _positions_of_one_shape(model: nn.Module) -> AbstractContextManager[None]:
         return own(table, grid[:1], merge).repeat(grid.shape[0], 1)
 
     return replaced(owner, "resize_positional_embeddings", staticmethod(resize))
+
+
+def _pictures_as_words(model: nn.Module) -> AbstractContextManager[None]:
+    """Emu3 cuts the codes of every image to its size and turns them into words, in lists that a trace bakes.
+
+    Images of one size go together; each row of codes ends with the word for it.
+    """
+
+    def get_image_features(
+        self: nn.Module, pixel_values: Tensor, image_sizes: Tensor, **_: Any
+    ) -> SimpleNamespace:
+        eyes, words = self.vqmodel, self.vocabulary_mapping
+        frames = pixel_values.to(eyes.dtype)[:, None]
+        frames = frames.repeat(1, eyes.config.temporal_downsample_factor, 1, 1, 1)
+        seen = eyes.quant_conv(eyes.encoder(frames).transpose(1, 2)).transpose(1, 2)
+        height, width = (image_sizes[0] // eyes.vision_spatial_factor).tolist()
+        codes = eyes.quantize(seen).squeeze(1)[:, :height, :width]
+        written = words.img2bpe_mapping_tensor[codes]
+        ends = torch.full_like(written[..., :1], words.eol_token_id)
+        written = torch.cat([written, ends], -1).flatten()
+        return SimpleNamespace(pooler_output=(self.get_input_embeddings()(written),))
+
+    return replaced(type(model.model), "get_image_features", get_image_features)
 
 
 def _features_in_one(model: nn.Module) -> AbstractContextManager[None]:
@@ -472,6 +496,76 @@ def _paddle_pictures(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
+def _hunyuan_tower(model: nn.Module) -> Iterator[None]:
+    """HunYuan VL embeds and merges the patches of each image in a loop over a list; those of one shape go together."""
+    tower = next(m for m in model.modules() if hasattr(m, "patch_merger"))
+    embeddings, merger, original = tower.embeddings, tower.patch_merger, torch.split
+    own = merger.forward
+
+    def embed(pixel_values: Tensor, grid: Tensor) -> Tensor:
+        config = embeddings.config
+        pixels = pixel_values.unflatten(
+            -1, (config.num_channels, config.patch_size, config.patch_size)
+        )
+        patches = embeddings.patch_embedding(pixels).flatten(1)
+        _, rows, columns = grid[0].tolist()
+        places = embeddings.interpolate_pos_encoding(patches, rows, columns)
+        return (patches.unflatten(0, (-1, rows * columns)) + places).flatten(0, 1)[None]
+
+    def merge(states: Tensor, size: tuple[int, int]) -> Tensor:
+        images = states[0].unflatten(0, (-1, size[0] * size[1]))
+        return own(images, size).flatten(0, 1)[None]
+
+    def unsplit(tensor: Tensor, sizes: Any, dim: int = 0) -> Any:
+        return (tensor,) if dim == 1 else original(tensor, sizes, dim)
+
+    with (
+        _patches_as_tensors(model),
+        replaced(embeddings, "forward", embed),
+        replaced(merger, "forward", merge),
+        replaced(torch, "split", unsplit),
+    ):
+        yield
+
+
+def _hunyuan_positions(model: nn.Module) -> AbstractContextManager[None]:
+    """HunYuan VL counts positions row by row in Python: words one after the other, and images by their places.
+
+    The last three axes of an image's token are its column, its row and the number of the image; its first and last
+    token are as words, and each of its rows has a token more than it has merged patches.
+    """
+
+    def get_rope_index(
+        self: nn.Module,
+        input_ids: Tensor,
+        mm_token_type_ids: Tensor,
+        image_grid_thw: Tensor,
+        attention_mask: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        merge = self.config.vision_config.spatial_merge_size
+        axes = len(self.config.text_config.rope_parameters["mrope_section"])
+        real = attention_mask.bool()
+        words = real.cumsum(-1) - 1
+        _, rows, columns = (image_grid_thw // merge).unbind(-1)
+        columns = columns + 1
+        ends = (rows * columns + 2).cumsum(0)
+        here = real & (mm_token_type_ids == 1)
+        order = (here.flatten().cumsum(0) - 1).clamp(min=0).view_as(input_ids)
+        image = torch.searchsorted(ends, order, right=True).clamp(max=ends.shape[0] - 1)
+        place = order - nn.functional.pad(ends[:-1], (1, 0))[image] - 1
+        rows, columns = rows[image], columns[image]
+        inside = here & (place >= 0) & (place < rows * columns)
+        seen = [place % columns, place // columns, image]
+        positions = torch.stack(
+            [words] * (axes - 3) + [torch.where(inside, own, words) for own in seen]
+        )
+        positions = positions * real
+        return positions, (positions.amax((0, 2)) + 1 - real.sum(-1))[:, None]
+
+    return replaced(type(model.model), "get_rope_index", get_rope_index)
+
+
+@contextmanager
 def _omni_inputs(model: nn.Module) -> Iterator[None]:
     """Qwen's Omni models cut sounds into chunks, and count positions of tokens, in lists that a trace bakes.
 
@@ -551,6 +645,8 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "cosmos3_edge_vision": [_patches_as_tensors, _positions_of_one_shape],
     "cosmos3_omni": [_grids_as_tensors],
     "deepseek_ocr2": [_every_stacked_expert, _pictures_in_one],
+    "diffusion_gemma": [_features_unsplit],
+    "emu3": [_pictures_as_words],
     "ernie4_5_vl_moe": [_ernie_pictures],
     "exaone4_5": [_grids_as_tensors],
     "exaone4_5_vision": [_patches_as_tensors],
@@ -566,6 +662,9 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "glm5_next_vision": [_patches_as_tensors],
     "glm_ocr": [_grids_as_tensors],
     "glm_ocr_vision": [_patches_as_tensors],
+    "glm_image_vision": [_patches_as_tensors],
+    "hunyuan_vl": [_hunyuan_tower, _hunyuan_positions],
+    "hunyuan_vl_vision": [_hunyuan_tower],
     "kimi_k25": [_kimi_pictures, _kimi_features],
     "kimi_k25_vision": [_kimi_pictures],
     "lfm2_vl": [_pictures_of_one_shape],
