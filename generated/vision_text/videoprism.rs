@@ -4,25 +4,13 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<VideoClassification> = Model::new(Card {
+static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
     name: "videoprism",
     family: "vision-text",
     class: "VideoPrismClipModel",
     checkpoint: Some("google/videoprism-lvt-base-f16r288"),
-    digest: "b68300d74cb36c3f",
+    digest: "05b2ae02e7a8b6d8",
     inputs: &[
-        input(
-            "pixel_values_videos",
-            Dtype::Float32,
-            &[
-                named("batch"),
-                named("frames"),
-                Dim::Size(3),
-                named("image"),
-                named("image"),
-            ],
-            Fill::Normal,
-        ),
         input(
             "input_ids",
             Dtype::Int64,
@@ -35,8 +23,26 @@ static MODEL: Model<VideoClassification> = Model::new(Card {
             &[named("texts"), named("sequence")],
             Fill::Mask,
         ),
+        input(
+            "pixel_values_videos",
+            Dtype::Float32,
+            &[
+                named("batch"),
+                named("frames"),
+                Dim::Size(3),
+                named("image"),
+                named("image"),
+            ],
+            Fill::Normal,
+        ),
     ],
     outputs: &[
+        output(
+            "text_embeds",
+            Dtype::Float32,
+            &[named("texts"), named("projection")],
+            Range::Normalised,
+        ),
         output(
             "logits_per_text",
             Dtype::Float32,
@@ -46,13 +52,7 @@ static MODEL: Model<VideoClassification> = Model::new(Card {
         output(
             "video_embeds",
             Dtype::Float32,
-            &[named("batch"), Dim::Size(40)],
-            Range::Normalised,
-        ),
-        output(
-            "text_embeds",
-            Dtype::Float32,
-            &[named("texts"), Dim::Size(40)],
+            &[named("batch"), named("projection")],
             Range::Normalised,
         ),
     ],

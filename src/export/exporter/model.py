@@ -170,8 +170,8 @@ def _forgiving(model_class: Any) -> Iterator[None]:
 def _configure(config_class: type[Config], overrides: Json) -> Config:
     """The config; a class that is made of two configs, and has no default of its own, must be given both."""
     if not _needs_parts(config_class):
+        checked = _checked(default_config(config_class), overrides, vars(config_class))
         with _nothing_fetched():
-            checked = _checked(config_class(), overrides, vars(config_class))
             return config_class(**checked)
     default = Config()
     for name in getattr(config_class, "__dataclass_fields__", {}):
@@ -186,6 +186,12 @@ def _needs_parts(config_class: type[Config]) -> bool:
     return next(
         getattr(config_class, flag) for flag in flags if hasattr(config_class, flag)
     )
+
+
+def default_config(config_class: type[Config]) -> Config:
+    """The class's own config, with nothing overridden."""
+    with _nothing_fetched():
+        return config_class()
 
 
 def _nothing_fetched() -> AbstractContextManager[None]:

@@ -13,7 +13,7 @@ from huggingface_hub.errors import StrictDataclassError
 
 from .errors import ExportError
 from .job import Json
-from .model import Config, _configure, _needs_parts
+from .model import Config, _configure, _needs_parts, default_config
 from .shrink import drops, shrink
 
 # What config classes raise at values that they do not take.
@@ -38,7 +38,7 @@ def fewest(class_name: str, said: Json) -> tuple[Json, list[str]]:
     config_class = model_class.config_class
     if _needs_parts(config_class):
         raise ExportError(f"{config_class.__name__} has no default: copy an entry that names its parts")
-    default = config_class()
+    default = default_config(config_class)
     nulls = drops(default, said)
     kept = merged(said, nulls)
     over = shrink(default, kept)

@@ -15,7 +15,7 @@ from . import foreign
 from .errors import ExportError, nearest
 from .find import MAPPINGS, classes, tasks
 from .job import Json, Source
-from .model import Config, _checked, _inner, _needs_parts, find_class
+from .model import Config, _checked, _inner, _needs_parts, default_config, find_class
 from .overrides import UNFIT
 
 
@@ -60,7 +60,7 @@ def faults(source: Source, entry: Json) -> Iterator[tuple[str, str]]:
         if _needs_parts(config_class):
             default, declared = Config(), getattr(config_class, "__dataclass_fields__", {})
         else:
-            default = config_class()
+            default = default_config(config_class)
     except UNFIT as error:
         yield "class", f"{config_class.__name__} cannot be made: {error}"
         return
