@@ -1,5 +1,6 @@
 //! `audio-text-to-text`: a language model that continues a text holding placeholders for sounds.
 
+use super::TextGeneration;
 use super::contract::*;
 
 /// Frequency bands of the log-mel spectrogram.
@@ -19,13 +20,6 @@ impl Task for AudioTextToText {
             positions("position_ids", &[BATCH, SEQUENCE]),
             features("input_features", &[BATCH, MELS, FRAMES]),
         ],
-        outputs: &[float("logits", &[BATCH, SEQUENCE, VOCABULARY])],
-        causal: Some("input_ids"),
-        generation: Some(Generation {
-            grows: "input_ids",
-            mask: Some("attention_mask"),
-            positions: Some("position_ids"),
-            logits: "logits",
-        }),
+        ..TextGeneration::CONTRACT
     };
 }

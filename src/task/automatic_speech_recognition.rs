@@ -1,5 +1,6 @@
 //! `automatic-speech-recognition`: an encoder hears log-mel frames, a decoder scores the next token.
 
+use super::Text2textGeneration;
 use super::contract::*;
 
 /// Frequency bands of the log-mel spectrogram.
@@ -17,13 +18,6 @@ impl Task for AutomaticSpeechRecognition {
             features("input_features", &[BATCH, MELS, FRAMES]),
             tokens("decoder_input_ids", &[BATCH, TARGET]),
         ],
-        outputs: &[float("logits", &[BATCH, TARGET, VOCABULARY])],
-        causal: Some("decoder_input_ids"),
-        generation: Some(Generation {
-            grows: "decoder_input_ids",
-            mask: None,
-            positions: None,
-            logits: "logits",
-        }),
+        ..Text2textGeneration::CONTRACT
     };
 }

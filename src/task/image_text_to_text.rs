@@ -1,5 +1,6 @@
 //! `image-text-to-text`: a language model that continues a text holding placeholders for images.
 
+use super::TextGeneration;
 use super::contract::*;
 
 /// Pictures in one call, all rows together, in the order of their placeholders.
@@ -17,13 +18,6 @@ impl Task for ImageTextToText {
             positions("position_ids", &[BATCH, SEQUENCE]),
             features("pixel_values", &[IMAGES, CHANNELS, IMAGE, IMAGE]),
         ],
-        outputs: &[float("logits", &[BATCH, SEQUENCE, VOCABULARY])],
-        causal: Some("input_ids"),
-        generation: Some(Generation {
-            grows: "input_ids",
-            mask: Some("attention_mask"),
-            positions: Some("position_ids"),
-            logits: "logits",
-        }),
+        ..TextGeneration::CONTRACT
     };
 }

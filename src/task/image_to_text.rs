@@ -1,5 +1,6 @@
 //! `image-to-text`: a decoder scores the next token of a text about an image.
 
+use super::Text2textGeneration;
 use super::contract::*;
 
 /// Captioning and reading models (BLIP, TrOCR and their kin).
@@ -12,13 +13,6 @@ impl Task for ImageToText {
             features("pixel_values", &[BATCH, CHANNELS, IMAGE, IMAGE]),
             tokens("decoder_input_ids", &[BATCH, TARGET]),
         ],
-        outputs: &[float("logits", &[BATCH, TARGET, VOCABULARY])],
-        causal: Some("decoder_input_ids"),
-        generation: Some(Generation {
-            grows: "decoder_input_ids",
-            mask: None,
-            positions: None,
-            logits: "logits",
-        }),
+        ..Text2textGeneration::CONTRACT
     };
 }
