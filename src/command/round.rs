@@ -151,7 +151,7 @@ impl<'a> Round<'a> {
         std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
         std::fs::write(&path, xml).with_context(|| path.display().to_string())?;
         if std::env::var_os("GITHUB_ACTIONS").is_some() {
-            for (record, _) in distinct_failures(records) {
+            for (record, _) in report::failures(records) {
                 if let Some(entry) = self.entries.iter().find(|entry| entry.name.as_str() == record.model) {
                     println!("{}", github::annotation(record, &entry.place));
                 }
@@ -259,25 +259,12 @@ pub fn spinner(doing: &str) -> ProgressBar {
 
 /// Every failure; one that stopped all checks of a model in the same way is told once.
 fn print_failures(records: &[Record]) {
-    for (record, others) in distinct_failures(records) {
+    for (record, others) in report::failures(records) {
         println!("\n{}", record.failure_text());
         if !others.is_empty() {
             println!("  the same stopped: {}", others.join(", "));
         }
     }
-}
-
-/// The first of all failures that are alike but for their check, with the other checks.
-fn distinct_failures(records: &[Record]) -> Vec<(&Record, Vec<&str>)> {
-    let same = |a: &Record, b: &Record| a.model == b.model && a.stage == b.stage && a.reason == b.reason;
-    let mut distinct: Vec<(&Record, Vec<&str>)> = Vec::new();
-    for record in records.iter().filter(|record| record.status == "failed") {
-        match distinct.iter_mut().find(|(first, _)| same(first, record)) {
-            Some((_, others)) => others.push(&record.check),
-            None => distinct.push((record, Vec::new())),
-        }
-    }
-    distinct
 }
 
 fn checks(only: Option<&str>) -> Result<Vec<Check>> {

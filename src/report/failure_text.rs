@@ -2,6 +2,21 @@
 
 use super::Record;
 
+/// The failures among `records`: the first of all that are alike but for their check, with the other checks.
+pub fn failures<'a>(records: impl IntoIterator<Item = &'a Record>) -> Vec<(&'a Record, Vec<&'a str>)> {
+    let same = |a: &Record, b: &Record| {
+        (&a.model, &a.device, a.stage, &a.reason) == (&b.model, &b.device, b.stage, &b.reason)
+    };
+    let mut distinct: Vec<(&Record, Vec<&str>)> = Vec::new();
+    for record in records.into_iter().filter(|record| record.status == "failed") {
+        match distinct.iter_mut().find(|(first, _)| same(first, record)) {
+            Some((_, others)) => others.push(&record.check),
+            None => distinct.push((record, Vec::new())),
+        }
+    }
+    distinct
+}
+
 impl Record {
     /// Stage, model, check, device, what is wrong, the worst of it, and how to see it again.
     ///

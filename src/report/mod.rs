@@ -14,5 +14,6 @@ pub mod runs;
 pub mod speed;
 mod store;
 
+pub use failure_text::failures;
 pub use record::{About, Record, run};
 pub use store::{Lines, append, append_to, end, last_by_check, line, lines, merged, path, read_since};

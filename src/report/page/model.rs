@@ -3,7 +3,7 @@
 use super::Report;
 use crate::check::rule::Measure;
 use crate::codegen::module_text;
-use crate::report::{Record, speed::Speed};
+use crate::report::{Record, failures, speed::Speed};
 use crate::spec::{Check, Entry};
 use maud::{Markup, html};
 
@@ -25,7 +25,7 @@ pub fn drawer(report: &Report, entry: &Entry, records: &[&Record]) -> Markup {
         (facts(entry, records))
         h3 { "Checks" }
         (checks(entry, records))
-        @for record in records.iter().filter(|record| record.status == "failed") { pre tabindex="0" { (record.failure_text()) } }
+        @for (record, _) in failures(records.iter().copied()) { pre tabindex="0" { (record.failure_text()) } }
         h3 { "Outputs against eager Python" }
         (measures(records))
         (speeds(report.speeds.iter().filter(|speed| speed.model == name)))
@@ -135,6 +135,7 @@ fn measure(check: &str, metric: &Measure) -> Markup {
 fn speeds<'a>(speeds: impl Iterator<Item = &'a Speed>) -> Markup {
     html! {
         @for speed in speeds {
+            @let compiled = speed.batches.iter().any(|batch| batch.compiled.is_some());
             h3 { "Speed on " (speed.device) }
             p.soft {
                 "Load " (format!("{:.1} ms", speed.rust.load_ms)) ", first forward " (format!("{:.1} ms", speed.rust.first_ms))
@@ -145,9 +146,8 @@ fn speeds<'a>(speeds: impl Iterator<Item = &'a Speed>) -> Markup {
             @for why in &speed.left_out { p.soft { "Left out: " (why) } }
             div.scroll tabindex="0" { table {
                 thead { tr {
-                    @for name in ["rows", "p50 ms", "p95 ms", "rows/s", "Python p50 ms", "ratio", "compiled p50 ms", "ratio"] {
-                        th.n scope="col" { (name) }
-                    }
+                    @for name in ["rows", "p50 ms", "p95 ms", "rows/s", "Python p50 ms", "ratio"] { th.n scope="col" { (name) } }
+                    @if compiled { @for name in ["compiled p50 ms", "ratio"] { th.n scope="col" { (name) } } }
                 } }
                 tbody {
                     @for batch in &speed.batches {
@@ -156,8 +156,10 @@ fn speeds<'a>(speeds: impl Iterator<Item = &'a Speed>) -> Markup {
                             td.n { (format!("{:.3}", batch.rust.p50_ms)) } td.n { (format!("{:.3}", batch.rust.p95_ms)) }
                             td.n { (format!("{:.0}", batch.throughput())) } td.n { (format!("{:.3}", batch.python.p50_ms)) }
                             td.n { (format!("{:.2}", batch.ratio())) }
-                            td.n { @if let Some(compiled) = batch.compiled { (format!("{:.3}", compiled.p50_ms)) } }
-                            td.n { @if let Some(ratio) = batch.ratio_to_compiled() { (format!("{ratio:.2}")) } }
+                            @if compiled {
+                                td.n { @if let Some(times) = batch.compiled { (format!("{:.3}", times.p50_ms)) } }
+                                td.n { @if let Some(ratio) = batch.ratio_to_compiled() { (format!("{ratio:.2}")) } }
+                            }
                         }
                     }
                 }

@@ -165,17 +165,16 @@ fn check_row(spec: &Spec, check: Check, latest: &BTreeMap<Key, &Record>) -> Mark
 /// Every failure in full.
 pub fn failures(report: &Report) -> Markup {
     let latest = latest(report.records);
-    let failed: Vec<&&Record> = latest.values().filter(|record| record.status == "failed").collect();
+    let failures = crate::report::failures(latest.values().copied());
     html! {
-        @if failed.is_empty() {
+        @if failures.is_empty() {
             @if latest.is_empty() { (nothing()) } @else { p { "Every check that ran passed." } }
         }
-        @for alike in failed.chunk_by(|a, b| a.model == b.model && a.stage == b.stage && a.reason == b.reason) {
-            @let record = alike[0];
-            @let checks = Vec::from_iter(alike.iter().map(|record| record.check.as_str()));
+        @for (record, others) in failures {
             details {
                 summary {
-                    b { (record.model) } " · " (checks.join(", ")) " · " (record.device.as_deref().unwrap_or("")) " "
+                    b { (record.model) } " · " (record.check) @for other in &others { ", " (other) }
+                    " · " (record.device.as_deref().unwrap_or("")) " "
                     span class="tag failed" { "stage " (record.stage.map_or_else(String::new, |stage| stage.to_string())) }
                     " " span.soft { (record.reason.as_deref().unwrap_or("")) }
                 }
