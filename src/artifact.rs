@@ -107,7 +107,9 @@ impl Artifact {
             return Err(Failure::new(Stage::Export, stale).with(renew));
         }
         for (file, expected) in &manifest.files {
-            intact(&folder.join(file), expected).map_err(|failure| failure.with(renew.clone()))?;
+            // Only its key tells whether an artifact is due.
+            intact(&folder.join(file), expected)
+                .map_err(|failure| failure.with(format!("{renew} --force")))?;
         }
         let tensors = tensors(&folder.join("cases.safetensors"))?;
         Ok(Self { folder: folder.to_owned(), manifest, tensors })
@@ -229,9 +231,9 @@ mod tests {
         folder
     }
 
-    fn failure(folder: &Path) -> (Stage, String) {
+    fn failure(folder: &Path, renew: &str) -> (Stage, String) {
         let failure = Artifact::open(folder, &CARD).unwrap_err();
-        assert_eq!(failure.details, ["renew it: just export toy"]);
+        assert_eq!(failure.details, [format!("renew it: {renew}")]);
         (failure.stage, failure.message.replace(&folder.display().to_string(), "artifacts/toy"))
     }
 
@@ -245,25 +247,31 @@ mod tests {
         let folder = folder(CARD.digest);
         std::fs::write(folder.path().join("program.pt"), "a pro").unwrap();
         let text = "artifacts/toy/program.pt is damaged: its sha256 is not the manifest's (5 bytes)";
-        assert_eq!(failure(folder.path()), (Stage::Load, text.to_owned()));
+        assert_eq!(failure(folder.path(), "just export toy --force"), (Stage::Load, text.to_owned()));
     }
 
     #[test]
     fn an_artifact_of_another_entry_is_stale() {
         let text = "artifacts/toy is stale: the entry, a pin or the exporter changed since";
-        assert_eq!(failure(folder("fedcba9876543210").path()), (Stage::Export, text.to_owned()));
+        assert_eq!(
+            failure(folder("fedcba9876543210").path(), "just export toy"),
+            (Stage::Export, text.to_owned())
+        );
     }
 
     #[test]
     fn no_artifact_fails_at_export() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(failure(folder.path()), (Stage::Export, "no artifact at artifacts/toy".to_owned()));
+        assert_eq!(
+            failure(folder.path(), "just export toy"),
+            (Stage::Export, "no artifact at artifacts/toy".to_owned())
+        );
     }
 
     #[test]
     fn a_broken_manifest_fails_at_load() {
         let folder = folder(CARD.digest);
         std::fs::write(folder.path().join("manifest.json"), "{").unwrap();
-        assert_eq!(failure(folder.path()).0, Stage::Load);
+        assert_eq!(failure(folder.path(), "just export toy").0, Stage::Load);
     }
 }
