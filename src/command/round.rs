@@ -9,9 +9,12 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use comfy_table::CellAlignment;
 use hf_conformance::engine::{self, Device};
+use hf_conformance::failure::Failure;
+use hf_conformance::model::Subject;
 use hf_conformance::report::junit::{self, Planned};
-use hf_conformance::report::{self, Record, github};
+use hf_conformance::report::{self, About, Record, github};
 use hf_conformance::spec::{Check, Entry, Spec};
+use hf_conformance::verdict::Outcome;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -36,11 +39,12 @@ pub struct Options {
 /// Models and checks of one run, their artifacts made.
 pub struct Round<'a> {
     pub device: Device,
-    /// Every check that is due.
+    /// Every check that is due and can run: its model has an artifact.
     pub planned: Vec<(&'a Entry, Check)>,
+    due: Vec<(&'a Entry, Check)>,
     entries: Vec<&'a Entry>,
     checks: Vec<Check>,
-    /// Models without an artifact, since their export failed.
+    /// Models whose export failed: with that, all their checks have failed.
     broken: BTreeSet<String>,
     strict: bool,
     started: Instant,
@@ -72,24 +76,33 @@ impl<'a> Round<'a> {
         }
         let (device, explained) = engine::choose(&options.device).map_err(|failure| failed(&failure))?;
         println!("device {explained}");
-        let exported = export::artifacts(spec, &entries, false)?;
-        let broken: BTreeSet<String> =
-            exported.into_iter().filter(|one| one.outcome.is_err()).map(|one| one.model).collect();
-        let planned = entries
+        let place = report::end();
+        let due: Vec<(&Entry, Check)> = entries
             .iter()
-            .filter(|entry| !broken.contains(entry.name.as_str()))
             .flat_map(|entry| checks.iter().map(move |check| (*entry, *check)))
             .filter(|(entry, check)| check.omitted(entry).is_none())
             .collect();
+        let mut broken = BTreeMap::new();
+        for one in export::artifacts(spec, &entries, false)? {
+            if let Err(failure) = one.outcome {
+                broken.insert(one.model, failure);
+            }
+        }
+        let (lost, planned): (Vec<_>, Vec<_>) =
+            due.iter().partition(|(entry, _)| broken.contains_key(entry.name.as_str()));
+        for (entry, check) in lost {
+            record(spec, entry, check, device, &broken[entry.name.as_str()])?;
+        }
         Ok(Self {
             device,
             planned,
+            due,
             entries,
             checks,
-            broken,
+            broken: broken.into_keys().collect(),
             strict: options.strict,
             started,
-            place: report::end(),
+            place,
         })
     }
 
@@ -129,7 +142,7 @@ impl<'a> Round<'a> {
         println!("\n{}", self.summary(&records));
         self.print_paid_debt(&records);
         let seconds = self.started.elapsed().as_secs_f64();
-        println!("\n{} checks on {} models in {seconds:.1} s", self.planned.len(), self.entries.len());
+        println!("\n{} checks on {} models in {seconds:.1} s", self.due.len(), self.entries.len());
         let failed = tally.failed + tally.lost;
         println!("{} passed, {failed} failed, {} skipped", tally.passed, tally.skipped);
         Ok(if failed == 0 && broke_off.is_none() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -138,7 +151,7 @@ impl<'a> Round<'a> {
     /// Writes the JUnit report beside the results; in GitHub Actions, puts every failure beside its entry.
     fn tell_ci(&self, records: &[Record]) -> Result<()> {
         let due = |entry: &Entry| {
-            let own = self.planned.iter().filter(|(planned, _)| std::ptr::eq(*planned, entry));
+            let own = self.due.iter().filter(|(due, _)| std::ptr::eq(*due, entry));
             own.map(|(_, check)| check.name()).collect()
         };
         let planned = self.entries.iter().map(|entry| Planned {
@@ -146,7 +159,7 @@ impl<'a> Round<'a> {
             family: entry.family.as_str(),
             checks: due(entry),
         });
-        let xml = junit::xml(&Vec::from_iter(planned), records, &self.broken)?;
+        let xml = junit::xml(&Vec::from_iter(planned), records)?;
         let path = report::path().with_file_name("junit.xml");
         std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
         std::fs::write(&path, xml).with_context(|| path.display().to_string())?;
@@ -160,14 +173,14 @@ impl<'a> Round<'a> {
         Ok(())
     }
 
-    /// Counts outcomes; every planned check without one is lost, every model that was not exported is a failure.
+    /// Counts outcomes; every check that was due and has none is lost.
     fn tally(&self, records: &[Record]) -> Tally {
         let status: BTreeMap<(&str, &str), &str> = records
             .iter()
             .map(|record| ((record.model.as_str(), record.check.as_str()), record.status.as_str()))
             .collect();
-        let mut tally = Tally { failed: self.broken.len(), ..Tally::default() };
-        for (entry, check) in &self.planned {
+        let mut tally = Tally::default();
+        for (entry, check) in &self.due {
             match status.get(&(entry.name.as_str(), check.name())) {
                 Some(&"passed") => tally.passed += 1,
                 Some(&"failed") => tally.failed += 1,
@@ -213,14 +226,13 @@ impl<'a> Round<'a> {
             let name = entry.name.as_str();
             let own: Vec<&Record> = records.iter().filter(|record| record.model == name).collect();
             let passed = own.iter().filter(|record| record.status == "passed").count();
-            let mut failed: Vec<&str> = own
-                .iter()
-                .filter(|record| record.status == "failed")
-                .map(|record| record.check.as_str())
-                .collect();
-            if self.broken.contains(name) {
-                failed.push("export");
-            }
+            let failed = own.iter().filter(|record| record.status == "failed");
+            let failed: Vec<&str> = failed.map(|record| record.check.as_str()).collect();
+            let words = if self.broken.contains(name) {
+                "all: the export failed".to_owned()
+            } else {
+                failed.join(" ")
+            };
             let left_out = self.checks.iter().filter(|check| check.omitted(entry).is_some()).count();
             let seconds = own.iter().fold(0.0, |sum, record| sum + record.seconds);
             rows.add_row([
@@ -229,7 +241,7 @@ impl<'a> Round<'a> {
                 failed.len().to_string(),
                 left_out.to_string(),
                 format!("{seconds:.2}"),
-                failed.join(" "),
+                words,
             ]);
         }
         rows.to_string()
@@ -265,6 +277,15 @@ fn print_failures(records: &[Record]) {
             println!("  the same stopped: {}", others.join(", "));
         }
     }
+}
+
+/// Records a check that could not run, since its model's export failed.
+fn record(spec: &Spec, entry: &Entry, check: Check, device: Device, failure: &Failure) -> Result<()> {
+    let subject = Subject::new(entry, &spec.versions);
+    let about =
+        About { card: &subject.card(), contract: entry.task, check, device: Some(device), manifest: None };
+    report::append(&Record::new(&about, &Outcome::Failed(failure.clone()), &[], Duration::ZERO))?;
+    Ok(())
 }
 
 fn checks(only: Option<&str>) -> Result<Vec<Check>> {
