@@ -1,5 +1,6 @@
 //! Runs the exporter: one Python process per source package, which forks one process per model.
 
+use super::environment::Environment;
 use super::python::{Python, last_lines};
 use crate::artifact;
 use crate::failure::{At, Failure, Stage};
@@ -80,8 +81,8 @@ pub trait Progress {
 /// Carries out the orders of `plan` whose artifact is missing or stale.
 ///
 /// # Errors
-/// Only for what stops all of them: an exporter that does not start. What goes wrong with one order, or with the
-/// packages of its source, is in its own outcome.
+/// Only for what stops all of them: no Python environment, an exporter that does not start. What goes wrong with
+/// one order, or with the packages of its source, is in its own outcome.
 pub fn export(plan: &Plan, progress: &dyn Progress) -> Result<Vec<Exported>, Failure> {
     let (due, fresh): (Vec<&Order>, Vec<&Order>) =
         plan.orders.iter().partition(|order| plan.force || !up_to_date(plan, order));
@@ -95,6 +96,7 @@ pub fn export(plan: &Plan, progress: &dyn Progress) -> Result<Vec<Exported>, Fai
     if due.is_empty() {
         return Ok(exported);
     }
+    Environment::ready(&plan.spec.versions).at(Stage::Export, "the Python environment")?;
     progress.begin(due.len());
     let mut sources: BTreeMap<&str, Vec<&Order>> = BTreeMap::new();
     for order in due {

@@ -24,8 +24,11 @@ fn source(
     problems: &mut Problems,
 ) -> Option<(String, Source)> {
     let what = format!("sources.{}", field.key);
-    let record =
-        field.node.record(&what, &["package", "version", "module", "config", "overlay", "build"], problems)?;
+    let record = field.node.record(
+        &what,
+        &["package", "version", "module", "config", "overlay", "build"],
+        problems,
+    )?;
     let package = record.need("package", problems).and_then(|node| node.text("package", problems));
     let version = record.need("version", problems).and_then(|node| version("version", node, problems));
     let module = record.optional("module", |node| dotted(&format!("{what}.module"), node, problems));
