@@ -1,5 +1,6 @@
 //! Runs the exporter: one Python process per source package, which forks one process per model.
 
+use super::environment::Environment;
 use super::python::{Python, last_lines};
 use crate::artifact;
 use crate::failure::{At, Failure, Stage};
@@ -80,8 +81,8 @@ pub trait Progress {
 /// Carries out the orders of `plan` whose artifact is missing or stale.
 ///
 /// # Errors
-/// Only for what stops all of them: no Python environment, an exporter that does not start. What goes wrong
-/// with one order is in its own outcome.
+/// Only for what stops all of them: no Python environment, an exporter that does not start. What goes wrong with
+/// one order, or with the packages of its source, is in its own outcome.
 pub fn export(plan: &Plan, progress: &dyn Progress) -> Result<Vec<Exported>, Failure> {
     let (due, fresh): (Vec<&Order>, Vec<&Order>) =
         plan.orders.iter().partition(|order| plan.force || !up_to_date(plan, order));
@@ -95,13 +96,17 @@ pub fn export(plan: &Plan, progress: &dyn Progress) -> Result<Vec<Exported>, Fai
     if due.is_empty() {
         return Ok(exported);
     }
+    Environment::ready(&plan.spec.versions).at(Stage::Export, "the Python environment")?;
     progress.begin(due.len());
     let mut sources: BTreeMap<&str, Vec<&Order>> = BTreeMap::new();
     for order in due {
         sources.entry(&order.entry.source).or_default().push(order);
     }
     for (source, orders) in sources {
-        exported.extend(export_from(plan, source, &orders, progress)?);
+        match Python::ready(&plan.spec.versions, source) {
+            Ok(python) => exported.extend(export_from(plan, &python, &orders, progress)?),
+            Err(failure) => exported.extend(orders.iter().map(|order| refused(order, &failure, progress))),
+        }
     }
     Ok(exported)
 }
@@ -179,13 +184,20 @@ enum Event {
     Failed { model: String, fault: Option<String>, reason: String, detail: String },
 }
 
+/// An order whose source cannot be installed.
+fn refused(order: &Order, failure: &Failure, progress: &dyn Progress) -> Exported {
+    let model = order.entry.name.to_string();
+    let exported = Exported { model, fault: order.fault.clone(), outcome: Err(failure.clone()) };
+    progress.finished(&exported);
+    exported
+}
+
 fn export_from(
     plan: &Plan,
-    source: &str,
+    python: &Python,
     orders: &[&Order],
     progress: &dyn Progress,
 ) -> Result<Vec<Exported>, Failure> {
-    let python = Python::ready(&plan.spec.versions, source)?;
     std::fs::create_dir_all(&plan.root).at(Stage::Export, plan.root.display())?;
     let request = json!({
         "workers": std::thread::available_parallelism().map_or(1, usize::from),

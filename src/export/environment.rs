@@ -9,7 +9,7 @@
 use crate::spec::{Source, Versions};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -83,23 +83,34 @@ impl Environment {
     }
 
     /// The folder to put first on PYTHONPATH for a source's classes; `None` for the base environment's own.
-    /// Its packages are installed without dependencies: torch stays the base environment's.
+    /// Its packages are installed without dependencies: torch stays the base environment's. What must be compiled
+    /// is compiled against that torch, by the source's own build packages, for CPUs: references are taken there.
     pub fn overlay(&self, source: &str, versions: &Versions) -> Result<Option<PathBuf>, EnvironmentError> {
-        let Source { overlay, .. } =
+        let Source { overlay, build, .. } =
             versions.sources.get(source).ok_or_else(|| EnvironmentError::NoSource(source.to_owned()))?;
         if overlay.is_empty() {
             return Ok(None);
         }
         let folder = self.folder.join("overlays").join(source);
         if !stamped(&folder, overlay) {
-            let target = folder.display().to_string();
-            let pins = pins(overlay);
-            let fixed = ["-m", "pip", "install", "--no-deps", "--upgrade", "--target", &target];
-            let arguments = fixed.into_iter().chain(pins.iter().map(String::as_str));
-            run(&format!("installing {source}"), &self.python, arguments)?;
+            let tools = self.folder.join("build").join(source);
+            let mut pip = self.pip(&folder, overlay);
+            if !build.is_empty() {
+                finish(&format!("installing what builds {source}"), &mut self.pip(&tools, build))?;
+                pip.arg("--no-build-isolation").envs(building_with(&tools)?);
+            }
+            finish(&format!("installing {source}"), &mut pip)?;
             write(&folder.join(STAMP), &stamp(overlay))?;
         }
         std::path::absolute(&folder).map(Some).map_err(|error| EnvironmentError::Io { path: folder, error })
+    }
+
+    /// Installs packages, and none that they depend on, into a folder.
+    fn pip(&self, folder: &Path, packages: &BTreeMap<String, String>) -> Command {
+        let mut command = Command::new(&self.python);
+        command.args(["-m", "pip", "install", "--no-deps", "--upgrade", "--target"]).arg(folder);
+        command.args(pins(packages));
+        command
     }
 
     fn at(folder: &Path) -> Self {
@@ -174,16 +185,31 @@ fn write(path: &Path, text: &str) -> Result<(), EnvironmentError> {
     std::fs::write(path, text).map_err(|error| EnvironmentError::Io { path: path.to_owned(), error })
 }
 
-/// Runs a command under a spinner that shows its latest line; its standard output on success.
+/// Variables under which Python and the shell find the build packages in `tools`, and no GPU is built for.
+fn building_with(tools: &Path) -> Result<[(&'static str, OsString); 3], EnvironmentError> {
+    let io = |error| EnvironmentError::Io { path: tools.to_owned(), error };
+    let tools = std::path::absolute(tools).map_err(io)?;
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let programs = std::iter::once(tools.join("bin")).chain(std::env::split_paths(&path));
+    let programs = std::env::join_paths(programs).map_err(|error| io(std::io::Error::other(error)))?;
+    Ok([("PYTHONPATH", tools.into()), ("PATH", programs), ("CUDA_VISIBLE_DEVICES", OsString::new())])
+}
+
+/// `finish` for a program and its arguments.
 fn run<'a>(
     what: &str,
     program: impl AsRef<OsStr>,
     arguments: impl IntoIterator<Item = &'a str>,
 ) -> Result<String, EnvironmentError> {
-    let mut command = Command::new(program.as_ref());
-    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    finish(what, Command::new(program.as_ref()).args(arguments))
+}
+
+/// Runs a command under a spinner that shows its latest line; its standard output on success.
+fn finish(what: &str, command: &mut Command) -> Result<String, EnvironmentError> {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let shown = format!("{command:?}").replace('"', "");
-    let io = |error| EnvironmentError::Io { path: program.as_ref().into(), error };
+    let program = PathBuf::from(command.get_program());
+    let io = |error| EnvironmentError::Io { path: program.clone(), error };
     let mut child = command.spawn().map_err(io)?;
     let spinner = ProgressBar::new_spinner().with_prefix(what.to_owned());
     if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} [{elapsed}] {wide_msg}") {

@@ -45,6 +45,9 @@ pub struct Source {
     pub config: Option<String>,
     /// Packages laid over the base environment, `name → version`; empty for the base environment itself.
     pub overlay: BTreeMap<String, String>,
+    /// Packages that compile those of the overlay which are published as source alone, against the base environment.
+    #[serde(skip_serializing)]
+    pub build: BTreeMap<String, String>,
 }
 
 /// A place in a spec file.

@@ -24,19 +24,24 @@ fn source(
     problems: &mut Problems,
 ) -> Option<(String, Source)> {
     let what = format!("sources.{}", field.key);
-    let record =
-        field.node.record(&what, &["package", "version", "module", "config", "overlay"], problems)?;
+    let record = field.node.record(
+        &what,
+        &["package", "version", "module", "config", "overlay", "build"],
+        problems,
+    )?;
     let package = record.need("package", problems).and_then(|node| node.text("package", problems));
     let version = record.need("version", problems).and_then(|node| version("version", node, problems));
     let module = record.optional("module", |node| dotted(&format!("{what}.module"), node, problems));
     let config = record.optional("config", |node| dotted(&format!("{what}.config"), node, problems));
     let overlay = record.optional("overlay", |node| pins(&format!("{what}.overlay"), node, problems));
+    let build = record.optional("build", |node| pins(&format!("{what}.build"), node, problems));
     let source = Source {
         package: package?.to_owned(),
         version: version?,
         module: module?,
         config: config?,
         overlay: overlay?.unwrap_or_default(),
+        build: build?.unwrap_or_default(),
     };
     let (set, pins) =
         if source.overlay.is_empty() { ("python", python) } else { ("its overlay", &source.overlay) };

@@ -20,6 +20,8 @@ from .job import Job, Json, Source
 Config = transformers.PretrainedConfig
 # Where the config is kept: `config` may be a property of the class (diffusers).
 KEPT = "exporter_config"
+# Names that torch had in a private place when older packages were made (natten), and where it has them now.
+DROPPED = ((torch.cuda, "_device_t", torch.types.Device),)
 
 
 def import_module(path: str) -> Any:
@@ -27,6 +29,9 @@ def import_module(path: str) -> Any:
 
     ImageBind's imports readers of sounds and videos, which none of its classes needs.
     """
+    for owner, name, now in DROPPED:
+        if not hasattr(owner, name):
+            setattr(owner, name, now)
     names = path.split(".")
     for end in range(1, len(names)):
         around = ".".join(names[:end])

@@ -238,6 +238,53 @@ def _points_in_script(model: nn.Module) -> AbstractContextManager[None]:
     return replaced(detector, "forward", forward)
 
 
+def _neighbours(length: Any, kernel: int, dilation: int) -> tuple[Tensor, Tensor]:
+    """For each place of a line the places [length, kernel] of its neighbours, and how far these are off.
+
+    natten's `get_window_start` and `get_pb_start`: neighbours lie a dilation apart, and a place near an end has those
+    that are nearest to it on the line; distances are counted from the farthest on the left, `1 - kernel`.
+    """
+    place = torch.arange(length)
+    rest, step = place % dilation, place // dilation
+    steps = (length - rest + dilation - 1) // dilation
+    first = torch.minimum((step - kernel // 2).clamp(min=0), steps - kernel)
+    window = first[:, None] + torch.arange(kernel)
+    return rest[:, None] + dilation * window, window - step[:, None] + kernel - 1
+
+
+@contextmanager
+def _neighbours_gathered(model: nn.Module) -> Iterator[None]:
+    """NAT and DiNAT call kernels of natten, which a trace cannot hold.
+
+    `natten2dqkrpb` and `natten2dav` on [batch, head, height, width, size] with the neighbours gathered.
+    """
+
+    def gathered(grid: Tensor, kernel: int, dilation: int) -> Tensor:
+        rows, _ = _neighbours(grid.shape[2], kernel, dilation)
+        columns, _ = _neighbours(grid.shape[3], kernel, dilation)
+        return grid[:, :, rows[:, None, :, None], columns[None, :, None, :]]
+
+    def scores(
+        query: Tensor, key: Tensor, bias: Tensor, kernel: int, dilation: int
+    ) -> Tensor:
+        _, rows = _neighbours(key.shape[2], kernel, dilation)
+        _, columns = _neighbours(key.shape[3], kernel, dilation)
+        near = bias[:, rows[:, None, :, None], columns[None, :, None, :]]
+        keys = gathered(key, kernel, dilation)
+        return ((query[..., None, None, :] * keys).sum(-1) + near).flatten(-2)
+
+    def context(attention: Tensor, value: Tensor, kernel: int, dilation: int) -> Tensor:
+        weights = attention.unflatten(-1, (kernel, kernel)).unsqueeze(-1)
+        return (weights * gathered(value, kernel, dilation)).sum((-3, -2))
+
+    module = sys.modules[type(model).__module__]
+    with (
+        replaced(module, "natten2dqkrpb", scores),
+        replaced(module, "natten2dav", context),
+    ):
+        yield
+
+
 @torch.jit.script
 def _kept(boxes: Tensor, scores: Tensor, limit: float) -> Tensor:
     """`torchvision.ops.nms`: which boxes no better one covers by more than the limit, the best first.
@@ -451,9 +498,11 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "depth_anything": [_sizes_kept],
     "depth_pro": [_patches_of_any_number],
     "deta": [_deta_in_script],
+    "dinat": [_neighbours_gathered],
     "levit": [_biases_not_cached],
     "mobilenet_v1": [_tf_padding],
     "mobilenet_v2": [_tf_padding],
+    "nat": [_neighbours_gathered],
     "pixtral": [_pixtral_without_lists],
     "slanet": [_table_in_script],
     "slanext": [_table_in_script],
