@@ -6,6 +6,7 @@ where it was found.
 
 import importlib
 import importlib.util
+import inspect
 import re
 from dataclasses import dataclass
 
@@ -93,13 +94,16 @@ def find(name: str, task: str | None, hint: dict[str, str | None]) -> Found:
     if task is None and hinted.get("task"):
         task = hinted["task"]
         reasons.append(f"task {task}: the roster says so")
+        if task == "feature-extraction" and _sees(getattr(transformers, hinted["class"])):
+            task = "image-feature-extraction"
+            reasons[-1] = f"task {task}: images go in"
     if task is None:
         task = next((task for task in MAPPINGS if classes(found, task)), None)
         reasons.append(f"task {task}: the first for which {found} has a class")
     if task is None:
         raise ExportError(f"{found} has no class that transformers exports")
     names = classes(found, task)
-    if task == hinted.get("task") and hinted["class"] not in names:
+    if hinted and task in (hinted["task"], "image-feature-extraction") and hinted["class"] not in names:
         names.insert(0, hinted["class"])
     if not names:
         others = [other for other in MAPPINGS if classes(found, other)]
@@ -123,10 +127,17 @@ def classes(model_type: str, task: str) -> list[str]:
     """The architecture's classes for a task, the usual one first; base models serve feature extraction."""
     if task in ("feature-extraction", "image-feature-extraction"):
         names = _names(_mapping("").get(model_type)) or _base_classes(model_type)
-        image = bool(names) and getattr(transformers, names[0]).main_input_name == "pixel_values"
+        image = bool(names) and _sees(getattr(transformers, names[0]))
         return names if image == (task == "image-feature-extraction") else []
     mappings = [_mapping(f"FOR_{name}_") for name in MAPPINGS.get(task, ())]
     return [name for mapping in mappings for name in _names(mapping.get(model_type))]
+
+
+def _sees(model_class: type) -> bool:
+    """Whether images go in; some towers do not say so, but their forward cannot do without."""
+    images = inspect.signature(model_class.forward).parameters.get("pixel_values")
+    needed = images is not None and images.default is inspect.Parameter.empty
+    return needed or model_class.main_input_name == "pixel_values"
 
 
 def classes_of(mapping: str) -> set[str]:

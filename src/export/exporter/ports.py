@@ -5,6 +5,7 @@ the forms in which its main input may come.
 """
 
 from collections.abc import Iterator
+from inspect import Parameter
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
@@ -48,8 +49,8 @@ def take_inputs(draft: Draft, eager: nn.Module) -> None:
     takes = parameters_of(eager)
     own = [port["name"] for port in draft.ports]
     draft.without = [port for port in own if port.split("__")[0] not in takes]
-    main = eager.main_input_name
-    if main not in own and main in FLOATS:
+    main = _main_float(eager)
+    if main and main not in own:
         draft.inputs[main] = _port(FLOATS[main][0])
         draft.reasons.append(f"input {main}: the main input of {name}")
     if draft.without:
@@ -61,6 +62,13 @@ def take_inputs(draft: Draft, eager: nn.Module) -> None:
             draft.omit[check] = "CTC: there is no decoder" if ctc else f"forward takes no {grown}"
 
 
+def _main_float(eager: nn.Module) -> str | None:
+    """The images or sounds that forward takes first; some towers do not say so themselves."""
+    takes = parameters_of(eager)
+    needed = [name for name in takes if name in FLOATS and takes[name].default is Parameter.empty]
+    return next((name for name in (eager.main_input_name, *needed) if name in FLOATS and name in takes), None)
+
+
 def _port(shape: list[str | int]) -> Json:
     return {"shape": shape, "fill": "normal"}
 
@@ -68,9 +76,9 @@ def _port(shape: list[str | int]) -> Json:
 def forms(draft: Draft, eager: nn.Module) -> Iterator[Json]:
     """The inputs that the draft changes, then the same with the main input in other forms."""
     yield draft.inputs
-    main = eager.main_input_name
+    main = _main_float(eager)
     images = [port["name"] for port in draft.ports if port["name"] == "pixel_values"]
-    for name in dict.fromkeys([*([main] if main in FLOATS else []), *images]):
+    for name in dict.fromkeys([*([main] if main else []), *images]):
         now = next((port["shape"] for port in draft.ports if port["name"] == name), None)
         for shape in FLOATS[name]:
             if now is not None and shape != list(now):

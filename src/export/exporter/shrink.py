@@ -19,6 +19,8 @@ RULES: list[tuple[re.Pattern[str], int]] = [
     for pattern, size in [
         (r"vocab_size", VOCABULARY),
         (r"^(num_hidden_layers|num_layers|n_layers?|depth)$", LAYERS),
+        # They share what an earlier layer of their kind computed; a tiny model has none to spare.
+        (r"kv_shared_layers$", 0),
         (r"(encoder|decoder)_(num_)?(hidden_)?layers$|num_.*_layers$", LAYERS),
         (r"^(num_key_value_heads|num_kv_heads|n_kv_heads?|multi_query_group_num)$", GROUPS),
         (r"(linear|mamba|ssm)_.*num.*heads$", HEADS),

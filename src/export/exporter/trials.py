@@ -63,7 +63,8 @@ def _fits(draft: Draft, eager: nn.Module, data: Json) -> ExportError | None:
             draft.reasons += reasons
             return None
         failures.append(failure)
-    return failures[0]
+    # A size that does not fit says least: others were tried.
+    return next((failure for failure in failures if limits.told(failure, limits.SIZE) is None), failures[0])
 
 
 def _sizes(draft: Draft, eager: nn.Module, data: Json) -> Iterator[Json]:
