@@ -47,6 +47,7 @@ models:
     inputs:
       bbox: {dtype: int64, shape: [batch, sequence, 4], fill: boxes}
       kinds: {dtype: int64, shape: [parts], fill: {integers: [0, 5]}}
+      places: {shape: [parts, 4, 2], fill: {grid: [2, 2]}}
     omit: {half: "the model computes in float32 throughout"}
     tolerance:
       - {check: generalises, output: logits, k: 8, reason: "long sums", until: 2099-12-31}
