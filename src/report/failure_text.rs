@@ -1,6 +1,7 @@
 //! A failure in the words that people read.
 
 use super::Record;
+use crate::failure::Stage;
 
 /// The failures among `records`: the first of all that are alike but for their check, with the other checks.
 pub fn failures<'a>(records: impl IntoIterator<Item = &'a Record>) -> Vec<(&'a Record, Vec<&'a str>)> {
@@ -38,15 +39,16 @@ impl Record {
             format!("  {}", reason.as_deref().unwrap_or("for no known reason")),
         ];
         lines.extend(details.iter().map(|detail| format!("  {detail}")));
-        if device == "mock" {
-            lines.push(format!(
-                "  again: cargo test --test suite {}::{check}",
-                model.replace(['-', '.'], "_")
-            ));
-        } else {
-            lines.push(format!("  again in Rust:   just test {model} --check {check} --device {device}"));
-            lines.push(format!("  again in Python: just replay {model}"));
-        }
+        lines.extend(match (device, stage) {
+            ("mock", _) => {
+                vec![format!("  again: cargo test --test suite {}::{check}", model.replace(['-', '.'], "_"))]
+            }
+            (_, Some(Stage::Export)) => vec![format!("  again: just export {model}")],
+            _ => vec![
+                format!("  again in Rust:   just test {model} --check {check} --device {device}"),
+                format!("  again in Python: just replay {model}"),
+            ],
+        });
         lines.join("\n")
     }
 }
