@@ -2,7 +2,7 @@
 
 In: `{"timeout_seconds", "dims", "tasks", "families", "entries", "requests"}` on stdin. Out: a JSON object a line for
 every request, `{"name", "draft"}` or `{"name", "stage", "reason", "copy"}`; `copy` names the entry whose code is
-nearest. Each request is worked on in a fork, so that a crash or a time-out costs one name.
+nearest, or else one of the same task. Each request is worked on in a fork, so that a crash or a time-out costs one name.
 """
 
 import json
@@ -123,7 +123,8 @@ def suggest(request: Json, data: Json) -> Draft:
     usable = {entry["name"] for entry in data["entries"] if entry["usable"]}
     like, template = request["like"], request["template"]
     base = named[like] if like else data["families"][family]
-    copy = near[0]["name"] if near else None
+    same = (entry for entry in data["entries"] if entry["task"] == found.task)
+    copy = next((entry["name"] for entry in (*near, *same)), None)
     plain = Draft(found, family, base, data["tasks"][found.task], near=copy, like=like)
     try:
         return _tried(_shorter(plain, named, template if template in usable else None), data)
