@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "biology",
     class: "EsmForProteinFolding",
     checkpoint: Some("facebook/esmfold_v1"),
-    digest: "a80483fc71ced0dc",
+    digest: "c9005be63827b688",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "biology",
     class: "EvollaForProteinText2Text",
     checkpoint: Some("westlake-repl/Evolla-10B-hf"),
-    digest: "2cfab1252c23be0e",
+    digest: "c057e22c23c227d6",
     inputs: &[
         input(
             "input_ids",

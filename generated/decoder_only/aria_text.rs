@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "AriaTextForCausalLM",
     checkpoint: Some("rhymes-ai/Aria"),
-    digest: "5cf037de65dea9f0",
+    digest: "75083f9a37471c0a",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

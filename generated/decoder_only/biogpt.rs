@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "BioGptForCausalLM",
     checkpoint: Some("microsoft/biogpt"),
-    digest: "4bcefba3ad3d1c8e",
+    digest: "cc8a1939ce4ee9a8",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

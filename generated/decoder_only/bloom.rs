@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "BloomForCausalLM",
     checkpoint: Some("bigscience/bloom-560m"),
-    digest: "103ca002595bdec3",
+    digest: "0ec22d9e5000e4e3",
     inputs: &[
         input(
             "input_ids",

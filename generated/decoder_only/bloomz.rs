@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "BloomForCausalLM",
     checkpoint: Some("bigscience/bloomz-560m"),
-    digest: "bdbcf6c3770e3ce1",
+    digest: "52d64a659d1d5bed",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GPT2LMHeadModel",
     checkpoint: Some("cerebras/Cerebras-GPT-111M"),
-    digest: "135dbf8377fcb929",
+    digest: "09172539234aa4bb",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

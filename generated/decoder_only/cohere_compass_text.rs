@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "CohereCompassForCausalLM",
     checkpoint: Some("CohereLabs/North-Micro-Vision-Instruct"),
-    digest: "3ead6cdf7373f67f",
+    digest: "e1a0f56144caafd5",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

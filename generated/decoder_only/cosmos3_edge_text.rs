@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "Cosmos3EdgeTextModel",
     checkpoint: Some("nvidia/Cosmos3-Edge"),
-    digest: "47cbab2cf98ceb27",
+    digest: "bfb59a00563368ea",
     inputs: &[
         input(
             "input_ids",

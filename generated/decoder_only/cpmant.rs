@@ -9,7 +9,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "CpmAntForCausalLM",
     checkpoint: Some("openbmb/cpm-ant-10b"),
-    digest: "9ca382de957f5102",
+    digest: "00ba872e99f66668",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "CTRLLMHeadModel",
     checkpoint: Some("Salesforce/ctrl"),
-    digest: "80a7b32872adfc43",
+    digest: "fd1a97091960adcb",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "LlamaForCausalLM",
     checkpoint: Some("deepseek-ai/deepseek-llm-7b-base"),
-    digest: "fa26c560aa1ed229",
+    digest: "3344a9c1fd0d2384",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "LlamaForCausalLM",
     checkpoint: Some("deepseek-ai/deepseek-coder-1.3b-base"),
-    digest: "238603c6fda5ccde",
+    digest: "f186aded53a1f280",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

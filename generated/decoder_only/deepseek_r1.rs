@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "DeepseekV3ForCausalLM",
     checkpoint: Some("deepseek-ai/DeepSeek-R1"),
-    digest: "1bac6f364ec327d2",
+    digest: "7e6baa8245711a08",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GPT2LMHeadModel",
     checkpoint: Some("microsoft/DialoGPT-small"),
-    digest: "c791ada4bcbb273a",
+    digest: "423a6de05c3dac54",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GPTNeoXForCausalLM",
     checkpoint: Some("databricks/dolly-v2-3b"),
-    digest: "3e0b96f8486c28e1",
+    digest: "462c4ec7acf67640",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Exaone4ForCausalLM",
     checkpoint: Some("LGAI-EXAONE/EXAONE-4.0-32B"),
-    digest: "76410ecc43d49e46",
+    digest: "199426ead5988005",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "ExaoneMoeForCausalLM",
     checkpoint: Some("LGAI-EXAONE/K-EXAONE-236B-A23B"),
-    digest: "624c4635af2819a2",
+    digest: "4583eb26e01a133d",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

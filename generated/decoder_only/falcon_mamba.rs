@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "FalconMambaForCausalLM",
     checkpoint: Some("tiiuae/falcon-mamba-7b"),
-    digest: "7145ca0677ca8bc3",
+    digest: "9aa186ca68a44528",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GemmaForCausalLM",
     checkpoint: Some("google/gemma-7b"),
-    digest: "823f337bf9987d40",
+    digest: "32eafdb5e26b94d8",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Gemma2ForCausalLM",
     checkpoint: Some("google/gemma-2-9b"),
-    digest: "b8636b17b7ca3c7c",
+    digest: "b7b7f0d68a4b0055",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

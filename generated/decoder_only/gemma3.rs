@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Gemma3ForConditionalGeneration",
     checkpoint: Some("google/gemma-3-4b-it"),
-    digest: "b801e645ff368ab2",
+    digest: "6a38ea0b4475a701",
     inputs: &[
         input(
             "input_ids",

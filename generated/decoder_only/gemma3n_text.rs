@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Gemma3nForCausalLM",
     checkpoint: Some("google/gemma-3n-E4B"),
-    digest: "3a4d261a8d539fa2",
+    digest: "ad89846e1f210f84",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "Gemma4AssistantForCausalLM",
     checkpoint: Some("google/gemma-4-e2b-it-assistant"),
-    digest: "a394ccc89ee044a2",
+    digest: "ac3a6388178f2ed6",
     inputs: &[
         input(
             "attention_mask",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "Gemma4UnifiedAssistantForCausalLM",
     checkpoint: None,
-    digest: "b3631f6a8069ab5d",
+    digest: "247e0bc910a8e667",
     inputs: &[
         input(
             "attention_mask",

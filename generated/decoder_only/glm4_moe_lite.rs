@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Glm4MoeLiteForCausalLM",
     checkpoint: Some("zai-org/GLM-4.7-Flash"),
-    digest: "a84ce9cdc26b339e",
+    digest: "2f04671567a16dd2",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "Glm4vMoeTextModel",
     checkpoint: Some("zai-org/GLM-4.5V"),
-    digest: "c6d7b555f0283456",
+    digest: "590294e3967b61c8",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "Glm4vTextModel",
     checkpoint: Some("zai-org/GLM-4.1V-9B-Thinking"),
-    digest: "f36f9051997bba8b",
+    digest: "473081ec5ee56b5d",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "GlmImageTextModel",
     checkpoint: Some("zai-org/GLM-Image"),
-    digest: "3a2b546b3c81c71b",
+    digest: "611e714e84ca33b0",
     inputs: &[
         input(
             "input_ids",

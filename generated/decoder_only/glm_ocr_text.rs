@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "GlmOcrTextModel",
     checkpoint: Some("zai-org/GLM-OCR"),
-    digest: "fd2a3015924decc8",
+    digest: "0eb8dd8aaa01fe9f",
     inputs: &[
         input(
             "input_ids",

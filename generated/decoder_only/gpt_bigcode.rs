@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GPTBigCodeForCausalLM",
     checkpoint: Some("bigcode/gpt_bigcode-santacoder"),
-    digest: "0c419efd503f8cd6",
+    digest: "bb14a50bdc6ab92e",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

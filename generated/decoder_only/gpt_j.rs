@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GPTJForCausalLM",
     checkpoint: Some("EleutherAI/gpt-j-6B"),
-    digest: "b9f3e01fc6ccf2ff",
+    digest: "de71575fb4f0514d",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

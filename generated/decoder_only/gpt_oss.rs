@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GptOssForCausalLM",
     checkpoint: Some("openai/gpt-oss-20b"),
-    digest: "fd43102572bc4ce3",
+    digest: "cf8893fa44b725b3",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

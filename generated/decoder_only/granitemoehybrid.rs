@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GraniteMoeHybridForCausalLM",
     checkpoint: Some("ibm-granite/granite-4.0-h-tiny"),
-    digest: "3662762d3a07fdbc",
+    digest: "48d35a6aebfbb01d",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "HunYuanMoEV1ForCausalLM",
     checkpoint: Some("tencent/Hunyuan-A13B-Instruct"),
-    digest: "e68cd9a9a8190adf",
+    digest: "111cd40c59374f38",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

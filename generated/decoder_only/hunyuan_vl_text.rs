@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "HunYuanVLTextModel",
     checkpoint: Some("tencent/HunyuanOCR"),
-    digest: "7038920596ee7eb8",
+    digest: "e70de0f7952cbe4c",
     inputs: &[
         input(
             "input_ids",

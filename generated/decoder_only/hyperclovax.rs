@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "HyperCLOVAXForCausalLM",
     checkpoint: Some("naver-hyperclovax/HyperCLOVAX-SEED-Think-14B"),
-    digest: "931ae12d405450d9",
+    digest: "47f63dba4b955b33",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "XGLMForCausalLM",
     checkpoint: Some("facebook/incoder-1B"),
-    digest: "c8283ba43de71ceb",
+    digest: "7142e581268a7f16",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "InklingForCausalLM",
     checkpoint: Some("thinkingmachines/Inkling"),
-    digest: "c916caa5c74b42df",
+    digest: "714a41f18651280d",
     inputs: &[
         input(
             "input_ids",

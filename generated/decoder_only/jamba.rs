@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "JambaForCausalLM",
     checkpoint: Some("ai21labs/Jamba-v0.1"),
-    digest: "0aef94c25eb0fd6b",
+    digest: "cc5c93c0793eaa3f",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "KimiLinearForCausalLM",
     checkpoint: Some("moonshotai/Kimi-Linear-48B-A3B-Instruct"),
-    digest: "be8732fd153f31b6",
+    digest: "f2b38b3237a6e3ea",
     inputs: &[
         input(
             "input_ids",

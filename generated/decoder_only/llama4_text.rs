@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Llama4ForCausalLM",
     checkpoint: Some("meta-llama/Llama-4-Scout-17B-16E"),
-    digest: "1a76760b93308654",
+    digest: "36cdc91dc961d36c",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

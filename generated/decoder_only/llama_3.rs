@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "LlamaForCausalLM",
     checkpoint: Some("meta-llama/Meta-Llama-3-8B"),
-    digest: "fc21eb9830a5e23b",
+    digest: "2cedd75857d7c650",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GPT2LMHeadModel",
     checkpoint: Some("ai-forever/mGPT"),
-    digest: "1cf808a5684b33a4",
+    digest: "cd67bcb18dc12b5a",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "MiniMaxForCausalLM",
     checkpoint: Some("MiniMaxAI/MiniMax-Text-01-hf"),
-    digest: "34709b1c5fa263f0",
+    digest: "71aa2c89f1dbeeb4",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "MiniMaxM2ForCausalLM",
     checkpoint: Some("MiniMaxAI/MiniMax-M2"),
-    digest: "a06b0c9c65616e8a",
+    digest: "a845021bd19d2b0f",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "MiniMaxM3VLForCausalLM",
     checkpoint: Some("MiniMaxAI/MiniMax-M3"),
-    digest: "f4a731e926c7996e",
+    digest: "14d083d3a3a212a9",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 13, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "MinistralForCausalLM",
     checkpoint: Some("mistralai/Ministral-8B-Instruct-2410"),
-    digest: "6092e8c82e3d9892",
+    digest: "ead51e4ef28029af",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "MistralForCausalLM",
     checkpoint: Some("mistralai/Mistral-7B-v0.1"),
-    digest: "a100dedf2c39b995",
+    digest: "184aaf5c0cbd7236",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "MistralForCausalLM",
     checkpoint: Some("mistralai/Mistral-Nemo-Base-2407"),
-    digest: "d3386a177241d5ae",
+    digest: "ec31363a6aaf28b6",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

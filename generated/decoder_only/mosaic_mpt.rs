@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "MptForCausalLM",
     checkpoint: Some("mosaicml/mpt-7b-instruct"),
-    digest: "aefbc799c8d51135",
+    digest: "dd31c558391d687c",
     inputs: &[
         input(
             "input_ids",

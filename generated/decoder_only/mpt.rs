@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "MptForCausalLM",
     checkpoint: Some("mosaicml/mpt-7b"),
-    digest: "593afb6c6f8985ec",
+    digest: "21d9e9853618050f",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "MuseGlimmerAssistantModel",
     checkpoint: Some("meta-models/Muse-Glimmer-30B-assistant"),
-    digest: "13aa5d7b3627b039",
+    digest: "61db8fc4d4d53182",
     inputs: &[
         input(
             "attention_mask",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "MuseGlimmerTextModel",
     checkpoint: Some("meta-models/Muse-Glimmer-30B"),
-    digest: "0d5367dc90fde001",
+    digest: "261d71ecff9dfa78",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: FeatureExtraction::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Olmo3ForCausalLM",
     checkpoint: Some("allenai/Olmo-3-7B-Instruct"),
-    digest: "9d02b7b0c1ce6a59",
+    digest: "790e0aa82066a0b5",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Phi3ForCausalLM",
     checkpoint: Some("microsoft/phi-4"),
-    digest: "717ec3ea18ad81e9",
+    digest: "fbaaccd5f4261287",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "PhimoeForCausalLM",
     checkpoint: Some("microsoft/Phi-3.5-MoE-instruct"),
-    digest: "d290626e79afdb0f",
+    digest: "971a5fba49ca1bbe",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Qwen2ForCausalLM",
     checkpoint: Some("Qwen/Qwen2-7B"),
-    digest: "b52bd4970d8112ba",
+    digest: "f919548eeec3d6b9",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "Qwen2_5_VLTextModel",
     checkpoint: Some("Qwen/Qwen2.5-VL-7B-Instruct"),
-    digest: "b4d7e7a4ec231206",
+    digest: "81e47585ef7fe7d8",
     inputs: &[
         input(
             "input_ids",

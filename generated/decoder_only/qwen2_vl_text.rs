@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "Qwen2VLTextModel",
     checkpoint: Some("Qwen/Qwen2-VL-7B-Instruct"),
-    digest: "b8c85a62f1f93b06",
+    digest: "769b29268f98c2ec",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Qwen3ForCausalLM",
     checkpoint: Some("Qwen/Qwen3-8B"),
-    digest: "3a1cf12b5fc361f5",
+    digest: "e4371b4689d8669f",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Qwen3_5MoeForCausalLM",
     checkpoint: Some("Qwen/Qwen3.5-35B-A3B"),
-    digest: "fbc5086b2d0f8d89",
+    digest: "ac292edee4f53b4a",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 70)],

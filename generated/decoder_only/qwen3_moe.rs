@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Qwen3MoeForCausalLM",
     checkpoint: Some("Qwen/Qwen3-30B-A3B-Base"),
-    digest: "91175764a66ba3af",
+    digest: "9705901606fedac2",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Qwen4ExpForCausalLM",
     checkpoint: Some("Qwen/Qwen4-Exp"),
-    digest: "aeda4d3e6ac05fdd",
+    digest: "2244a658db43cbe9",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 70)],

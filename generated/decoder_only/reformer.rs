@@ -10,7 +10,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "ReformerModelWithLMHead",
     checkpoint: Some("google/reformer-crime-and-punishment"),
-    digest: "9e034aaffa8c45e4",
+    digest: "69e3c6333e28eaa2",
     inputs: &[
         input(
             "input_ids",

@@ -8,7 +8,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "RwkvForCausalLM",
     checkpoint: Some("RWKV/rwkv-4-169m-pile"),
-    digest: "69bf85c1646854b4",
+    digest: "b736d5ed2a85a930",
     inputs: &[
         input(
             "input_ids",

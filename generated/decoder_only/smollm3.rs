@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "SmolLM3ForCausalLM",
     checkpoint: Some("HuggingFaceTB/SmolLM3-3B"),
-    digest: "c7f6f4251864242b",
+    digest: "f13ba2993f0f9048",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

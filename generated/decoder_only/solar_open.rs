@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "SolarOpenForCausalLM",
     checkpoint: Some("upstage/Solar-Open-100B"),
-    digest: "6484c21adb4c4645",
+    digest: "7e1d01abcdb5a4cc",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

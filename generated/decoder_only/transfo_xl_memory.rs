@@ -9,7 +9,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "TransfoXLLMHeadModel",
     checkpoint: Some("transfo-xl/transfo-xl-wt103"),
-    digest: "5d7a9279b6b9c381",
+    digest: "49bdd539ccbd547a",
     inputs: &[
         input(
             "input_ids",

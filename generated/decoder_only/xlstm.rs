@@ -8,7 +8,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "xLSTMForCausalLM",
     checkpoint: Some("NX-AI/xLSTM-7b"),
-    digest: "4760871b7f29e2f1",
+    digest: "76f79b20654ae37a",
     inputs: &[
         input(
             "input_ids",

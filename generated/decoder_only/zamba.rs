@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "ZambaForCausalLM",
     checkpoint: Some("Zyphra/Zamba-7B-v1"),
-    digest: "c5bb4180dd6c937a",
+    digest: "a48d35fe77812feb",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Zamba2ForCausalLM",
     checkpoint: Some("Zyphra/Zamba2-2.7B"),
-    digest: "30d6376a704bd364",
+    digest: "946f5fbaeea87d26",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "ZayaForCausalLM",
     checkpoint: Some("Zyphra/ZAYA1-8B"),
-    digest: "99e92a2e86b39436",
+    digest: "d8bd17a5a7d8e81d",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

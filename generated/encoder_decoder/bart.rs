@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "BartForConditionalGeneration",
     checkpoint: Some("facebook/bart-base"),
-    digest: "a7124d2699066125",
+    digest: "18be1a21f9d08abb",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Summarization> = Model::new(Card {
     family: "encoder-decoder",
     class: "MBartForConditionalGeneration",
     checkpoint: Some("moussaKam/barthez"),
-    digest: "580ef6dfa1ca3726",
+    digest: "000d5257108c1a66",
     inputs: Summarization::CONTRACT.inputs,
     outputs: Summarization::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "MBartForConditionalGeneration",
     checkpoint: Some("vinai/bartpho-syllable"),
-    digest: "68f540ede4b27dd9",
+    digest: "111a8b6b2817e1fd",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

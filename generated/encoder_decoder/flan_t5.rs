@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "T5ForConditionalGeneration",
     checkpoint: Some("google/flan-t5-small"),
-    digest: "fc7d0fbdb0303adb",
+    digest: "480718d523a70cbd",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(Card {
     family: "encoder-decoder",
     class: "FSMTForConditionalGeneration",
     checkpoint: Some("facebook/wmt19-en-ru"),
-    digest: "ec3f7615b50de48a",
+    digest: "2d6f10513dc98c6e",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

@@ -11,7 +11,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "GPTSanJapaneseForConditionalGeneration",
     checkpoint: Some("Tanrei/GPTSAN-japanese"),
-    digest: "0f4a1e6f8115d5ca",
+    digest: "3d4d0d5dd1f41cf5",
     inputs: &[
         input(
             "input_ids",

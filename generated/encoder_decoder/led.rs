@@ -7,7 +7,7 @@ static MODEL: Model<Summarization> = Model::new(Card {
     family: "encoder-decoder",
     class: "LEDForConditionalGeneration",
     checkpoint: Some("allenai/led-base-16384"),
-    digest: "6b3a0b6a68f90082",
+    digest: "efb01f24680580d3",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(Card {
     family: "encoder-decoder",
     class: "M2M100ForConditionalGeneration",
     checkpoint: Some("facebook/m2m100_418M"),
-    digest: "763a074b2397caf1",
+    digest: "aeaae12d16bc75e1",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(Card {
     family: "encoder-decoder",
     class: "MarianMTModel",
     checkpoint: Some("Helsinki-NLP/opus-mt-en-de"),
-    digest: "78397af949169010",
+    digest: "a65f890e456cc57a",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(Card {
     family: "encoder-decoder",
     class: "MBartForConditionalGeneration",
     checkpoint: Some("facebook/mbart-large-50"),
-    digest: "29c3abdd3a3338e9",
+    digest: "bbaee9c23b0c08da",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "MT5ForConditionalGeneration",
     checkpoint: Some("bigscience/mt0-small"),
-    digest: "36ceb7241f9441df",
+    digest: "8fa54dcb93a13b74",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

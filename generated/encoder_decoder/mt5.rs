@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "MT5ForConditionalGeneration",
     checkpoint: Some("google/mt5-small"),
-    digest: "59abb2b5cc1dd00a",
+    digest: "9c2c642f6da0bfd3",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

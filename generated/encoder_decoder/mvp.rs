@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "MvpForConditionalGeneration",
     checkpoint: Some("RUCAIBox/mvp"),
-    digest: "60f02316301701bf",
+    digest: "bfa13503d2fa2875",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

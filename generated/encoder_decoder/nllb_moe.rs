@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(Card {
     family: "encoder-decoder",
     class: "NllbMoeForConditionalGeneration",
     checkpoint: Some("facebook/nllb-moe-54b"),
-    digest: "d8efe543fd3ad8a0",
+    digest: "48682d3337d3e987",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

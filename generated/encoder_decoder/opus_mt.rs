@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(Card {
     family: "encoder-decoder",
     class: "MarianMTModel",
     checkpoint: Some("Helsinki-NLP/opus-mt-fr-en"),
-    digest: "f70f9c4969dfa7dd",
+    digest: "70936cfd72e52fe2",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Summarization> = Model::new(Card {
     family: "encoder-decoder",
     class: "PegasusForConditionalGeneration",
     checkpoint: Some("google/pegasus-xsum"),
-    digest: "3120c11457d700f3",
+    digest: "de7af05b9648882e",
     inputs: Summarization::CONTRACT.inputs,
     outputs: Summarization::CONTRACT.outputs,
     axes: &[

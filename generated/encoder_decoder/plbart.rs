@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "PLBartForConditionalGeneration",
     checkpoint: Some("uclanlp/plbart-base"),
-    digest: "3ff903ebd70d8787",
+    digest: "bf358ae361271376",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

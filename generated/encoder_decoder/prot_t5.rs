@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "T5ForConditionalGeneration",
     checkpoint: Some("Rostlab/prot_t5_xl_uniref50"),
-    digest: "283782e41f6be4db",
+    digest: "0e7caa3cc89846e5",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

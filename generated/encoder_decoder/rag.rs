@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "RagTokenForGeneration",
     checkpoint: Some("facebook/rag-token-nq"),
-    digest: "c108d71c7610deeb",
+    digest: "beada1e47487673d",
     inputs: &[
         input(
             "decoder_input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(Card {
     family: "encoder-decoder",
     class: "SeamlessM4TForTextToText",
     checkpoint: Some("facebook/hf-seamless-m4t-medium"),
-    digest: "b31cf421f4f2e60c",
+    digest: "8b9606fc21191bce",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

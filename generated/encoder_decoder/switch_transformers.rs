@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "SwitchTransformersForConditionalGeneration",
     checkpoint: Some("google/switch-base-8"),
-    digest: "b33f5ea2e071d83f",
+    digest: "265bd5fd99f19f11",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "T5ForConditionalGeneration",
     checkpoint: Some("google-t5/t5-small"),
-    digest: "940a15c882241e99",
+    digest: "138f30e3e4ff7566",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "UMT5ForConditionalGeneration",
     checkpoint: Some("google/umt5-small"),
-    digest: "0ea0817becae5ce2",
+    digest: "cab4aa11518e3eda",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

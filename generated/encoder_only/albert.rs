@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "AlbertForMaskedLM",
     checkpoint: Some("albert/albert-base-v2"),
-    digest: "dffa0781326449d9",
+    digest: "1f136e95fcddedd1",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "BertForMaskedLM",
     checkpoint: Some("google-bert/bert-base-uncased"),
-    digest: "0a452c51894af130",
+    digest: "b90e59043819b2b7",
     inputs: &[
         input(
             "input_ids",

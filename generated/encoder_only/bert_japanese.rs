@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "BertForMaskedLM",
     checkpoint: Some("tohoku-nlp/bert-base-japanese"),
-    digest: "9b799c0d0991510a",
+    digest: "0384edd35d15bbcf",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "RobertaForMaskedLM",
     checkpoint: Some("vinai/bertweet-base"),
-    digest: "c7505c36b208a576",
+    digest: "8c79095caaff1b5d",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "BigBirdForMaskedLM",
     checkpoint: Some("google/bigbird-roberta-base"),
-    digest: "cdf070edde35f039",
+    digest: "470ff8877f1688d2",
     inputs: &[
         input(
             "input_ids",

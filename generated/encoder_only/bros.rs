@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "BrosModel",
     checkpoint: Some("jinho8345/bros-base-uncased"),
-    digest: "f10d14bf25bd714f",
+    digest: "518780bd949edcc0",
     inputs: &[
         input(
             "input_ids",

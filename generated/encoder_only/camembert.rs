@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "CamembertForMaskedLM",
     checkpoint: Some("almanach/camembert-base"),
-    digest: "19f1267e435891ca",
+    digest: "bb2cbf9f2e41583e",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

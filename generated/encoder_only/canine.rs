@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "CanineModel",
     checkpoint: Some("google/canine-s"),
-    digest: "0234a59ff3d1947b",
+    digest: "7b313466626f1623",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "ConvBertForMaskedLM",
     checkpoint: Some("YituTech/conv-bert-base"),
-    digest: "7fef939f00d23768",
+    digest: "88f51ebbed5a84e0",
     inputs: &[
         input(
             "input_ids",

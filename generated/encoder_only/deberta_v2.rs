@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "DebertaV2ForMaskedLM",
     checkpoint: Some("microsoft/deberta-v2-xlarge"),
-    digest: "3aaa71ac804bf7c0",
+    digest: "4ade324f8f5c38ab",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

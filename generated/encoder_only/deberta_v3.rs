@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "DebertaV2ForMaskedLM",
     checkpoint: Some("microsoft/deberta-v3-small"),
-    digest: "14cbc8141dab9f1a",
+    digest: "6c4d6cc898b342e6",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "RobertaForMaskedLM",
     checkpoint: Some("distilbert/distilroberta-base"),
-    digest: "8d1a545429fe8df9",
+    digest: "3e847c3c227c2ab7",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

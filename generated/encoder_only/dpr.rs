@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "DPRQuestionEncoder",
     checkpoint: Some("facebook/dpr-question_encoder-single-nq-base"),
-    digest: "a48a401e69743917",
+    digest: "92e66e0d708461ae",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "ElectraForMaskedLM",
     checkpoint: Some("google/electra-base-generator"),
-    digest: "37dc87e0950a22b4",
+    digest: "d1a4a78974754d35",
     inputs: &[
         input(
             "input_ids",

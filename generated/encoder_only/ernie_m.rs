@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "ErnieMModel",
     checkpoint: Some("susnato/ernie-m-base_pytorch"),
-    digest: "eeb7a4831fdbf2e8",
+    digest: "a8c87ca001459a25",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "EsmForMaskedLM",
     checkpoint: Some("facebook/esm1b_t33_650M_UR50S"),
-    digest: "65ff122d1c5a9814",
+    digest: "e2216ae46581fe4f",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "FlaubertWithLMHeadModel",
     checkpoint: Some("flaubert/flaubert_base_uncased"),
-    digest: "8f0286a07fdefca8",
+    digest: "9ae78c4e2a8c75e1",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "FunnelForMaskedLM",
     checkpoint: Some("funnel-transformer/small"),
-    digest: "002a8097819465e8",
+    digest: "49921b7992aab3c2",
     inputs: &[
         input(
             "input_ids",

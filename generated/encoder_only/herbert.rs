@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "BertForMaskedLM",
     checkpoint: Some("allegro/herbert-base-cased"),
-    digest: "ac513d145c283438",
+    digest: "658b7f28fddd816c",
     inputs: &[
         input(
             "input_ids",

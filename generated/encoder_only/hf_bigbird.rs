@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "BigBirdForMaskedLM",
     checkpoint: Some("google/bigbird-roberta-base"),
-    digest: "6a446a86b33461b2",
+    digest: "17274ef3264ce20d",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "JinaEmbeddingsV3ForMaskedLM",
     checkpoint: Some("jinaai/jina-embeddings-v3-hf"),
-    digest: "2ec5d520d7f88de6",
+    digest: "151f96166e778d83",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

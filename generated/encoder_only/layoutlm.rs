@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "LayoutLMForMaskedLM",
     checkpoint: Some("microsoft/layoutlm-base-uncased"),
-    digest: "37746d7333d4752e",
+    digest: "d84c42b38ae4d27b",
     inputs: &[
         input(
             "input_ids",

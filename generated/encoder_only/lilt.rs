@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "LiltModel",
     checkpoint: Some("SCUT-DLVCLab/lilt-roberta-en-base"),
-    digest: "be34888a2c1ccead",
+    digest: "ae46835e069d209f",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "LongformerForMaskedLM",
     checkpoint: Some("allenai/longformer-base-4096"),
-    digest: "9116388efd34f5d3",
+    digest: "b5c478d925d7a071",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "LukeForMaskedLM",
     checkpoint: Some("studio-ousia/luke-base"),
-    digest: "4068e5a3bf923381",
+    digest: "14a39a3761546f76",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "MarkupLMModel",
     checkpoint: Some("microsoft/markuplm-base"),
-    digest: "d048073d7c647b6a",
+    digest: "9d6de232425d0173",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "MegatronBertForMaskedLM",
     checkpoint: Some("nvidia/megatron-bert-uncased-345m"),
-    digest: "9633f1a805ca70d5",
+    digest: "c38c2bac2b8635d4",
     inputs: &[
         input(
             "input_ids",

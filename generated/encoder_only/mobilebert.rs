@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "MobileBertForMaskedLM",
     checkpoint: Some("google/mobilebert-uncased"),
-    digest: "078456375a25017f",
+    digest: "30f9fd617e4d972f",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "ModernBertForMaskedLM",
     checkpoint: Some("answerdotai/ModernBERT-base"),
-    digest: "9963120c270ad358",
+    digest: "0c55dc1c2a70b3ee",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

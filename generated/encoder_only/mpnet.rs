@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "MPNetForMaskedLM",
     checkpoint: Some("microsoft/mpnet-base"),
-    digest: "c109512ab2154527",
+    digest: "4c92c67f8ac24cd6",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

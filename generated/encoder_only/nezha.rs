@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "NezhaForMaskedLM",
     checkpoint: Some("sijunhe/nezha-cn-base"),
-    digest: "71aa46015686dbf0",
+    digest: "f5fbdaab8ee5d858",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "NomicBertForMaskedLM",
     checkpoint: Some("nomic-ai/nomic-embed-text-v1.5"),
-    digest: "5cec782d385327b2",
+    digest: "6e8075c3ac2f373b",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "NystromformerForMaskedLM",
     checkpoint: Some("uw-madison/nystromformer-512"),
-    digest: "f3c6b57ddbe10d7a",
+    digest: "3a7a74c5ab68e44d",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<TokenClassification> = Model::new(Card {
     family: "encoder-only",
     class: "OpenAIPrivacyFilterForTokenClassification",
     checkpoint: Some("openai/privacy-filter"),
-    digest: "b069ae5f81ece185",
+    digest: "512dfb96e8c72c5c",
     inputs: TokenClassification::CONTRACT.inputs,
     outputs: TokenClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

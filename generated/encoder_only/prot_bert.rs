@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "BertForMaskedLM",
     checkpoint: Some("Rostlab/prot_bert"),
-    digest: "84e3b69810d8b1b3",
+    digest: "ed8ae7f85f8a27ac",
     inputs: &[
         input(
             "input_ids",

@@ -11,7 +11,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "QDQBertForMaskedLM",
     checkpoint: Some("google-bert/bert-base-uncased"),
-    digest: "eb4da7644fabc848",
+    digest: "ba864115f6335d79",
     inputs: &[
         input(
             "input_ids",

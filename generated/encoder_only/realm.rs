@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "RealmKnowledgeAugEncoder",
     checkpoint: Some("google/realm-cc-news-pretrained-encoder"),
-    digest: "5a26bfdeb3314a48",
+    digest: "6c02dba2f7515a24",
     inputs: &[
         input(
             "input_ids",

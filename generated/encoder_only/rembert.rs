@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "RemBertForMaskedLM",
     checkpoint: Some("google/rembert"),
-    digest: "72eb2fce7bde3179",
+    digest: "3e75938470ac66e9",
     inputs: &[
         input(
             "input_ids",

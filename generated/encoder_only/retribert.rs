@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "RetriBertModel",
     checkpoint: Some("yjernite/retribert-base-uncased"),
-    digest: "e70a93de831a1099",
+    digest: "feadaefeaead5fa0",
     inputs: &[
         input(
             "input_ids_query",

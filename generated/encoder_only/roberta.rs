@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "RobertaForMaskedLM",
     checkpoint: Some("FacebookAI/roberta-base"),
-    digest: "5b2d9d1701af8951",
+    digest: "cc60cfb37873d82a",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "RoCBertForMaskedLM",
     checkpoint: Some("weiweishi/roc-bert-base-zh"),
-    digest: "9be74ddeb3f3ea75",
+    digest: "f294a43c6d010c53",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "RoFormerForMaskedLM",
     checkpoint: Some("junnyu/roformer_chinese_base"),
-    digest: "0fc7584c2b42fcf9",
+    digest: "927b6321c65933bf",
     inputs: &[
         input(
             "input_ids",

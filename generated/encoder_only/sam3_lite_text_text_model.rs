@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "Sam3LiteTextTextModel",
     checkpoint: Some("yonigozlan/sam3-litetext-s0"),
-    digest: "70862e5a2a24d43f",
+    digest: "d106a91e9719f2b1",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -9,7 +9,7 @@ static MODEL: Model<QuestionAnswering> = Model::new(Card {
     family: "encoder-only",
     class: "SplinterForQuestionAnswering",
     checkpoint: Some("tau/splinter-base"),
-    digest: "5dbad7e6f8480adb",
+    digest: "79cdcdcdb58bd69a",
     inputs: &[
         input(
             "input_ids",

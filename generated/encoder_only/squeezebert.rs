@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "SqueezeBertForMaskedLM",
     checkpoint: Some("squeezebert/squeezebert-uncased"),
-    digest: "41283082e17eb11f",
+    digest: "8bd9e253a7face87",
     inputs: &[
         input(
             "input_ids",

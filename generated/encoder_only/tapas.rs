@@ -10,7 +10,7 @@ static MODEL: Model<TableQuestionAnswering> = Model::new(Card {
     family: "encoder-only",
     class: "TapasForQuestionAnswering",
     checkpoint: Some("google/tapas-base-finetuned-wtq"),
-    digest: "bfeb2cebe5eed523",
+    digest: "77f02d8f359cdae8",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "Tipsv2TextModel",
     checkpoint: Some("google/tipsv2-b14"),
-    digest: "eb6f1b3671faef8f",
+    digest: "d20ac7f0a2802984",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "XLMWithLMHeadModel",
     checkpoint: Some("FacebookAI/xlm-mlm-en-2048"),
-    digest: "ef8ee02d41329bfe",
+    digest: "af708e1ee58fadca",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "XLMRobertaForMaskedLM",
     checkpoint: Some("FacebookAI/xlm-roberta-base"),
-    digest: "ea384bab49135479",
+    digest: "c2cf47a947cefd68",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

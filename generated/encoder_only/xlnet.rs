@@ -10,7 +10,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "encoder-only",
     class: "XLNetLMHeadModel",
     checkpoint: Some("xlnet/xlnet-base-cased"),
-    digest: "f131bf3f03d49381",
+    digest: "25a2ceb5807f0e8c",
     inputs: &[
         input(
             "input_ids",

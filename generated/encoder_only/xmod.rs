@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "XmodForMaskedLM",
     checkpoint: Some("facebook/xmod-base"),
-    digest: "1743dcec73f4a666",
+    digest: "3653d290b875c29c",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "YosoForMaskedLM",
     checkpoint: Some("uw-madison/yoso-4096"),
-    digest: "226463050c35a5e4",
+    digest: "6827f49e8cf69b08",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "AriaForConditionalGeneration",
     checkpoint: Some("rhymes-ai/Aria"),
-    digest: "a42d5d36391c95e0",
+    digest: "9ab683249c210017",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

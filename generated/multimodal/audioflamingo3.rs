@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "multimodal",
     class: "AudioFlamingo3ForConditionalGeneration",
     checkpoint: Some("nvidia/audio-flamingo-3-hf"),
-    digest: "ab2739b86a42c4a9",
+    digest: "47b32069574905be",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "AyaVisionForConditionalGeneration",
     checkpoint: Some("CohereForAI/aya-vision-8b"),
-    digest: "c878475f58a20815",
+    digest: "04e1421e35d09e92",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Blip2ForConditionalGeneration",
     checkpoint: Some("Salesforce/blip2-opt-2.7b"),
-    digest: "c2ff0657726f9c9c",
+    digest: "d8a69dcd083b745f",
     inputs: &[
         input(
             "input_ids",

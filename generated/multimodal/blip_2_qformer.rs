@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "multimodal",
     class: "Blip2QFormerModel",
     checkpoint: Some("Salesforce/blip2-opt-2.7b"),
-    digest: "1ef313eda42f2eb7",
+    digest: "9d2949043e6be671",
     inputs: &[
         input(
             "query_embeds",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "ChameleonForConditionalGeneration",
     checkpoint: Some("facebook/chameleon-7b"),
-    digest: "33afac9b7e14451e",
+    digest: "d0db06c530612e70",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

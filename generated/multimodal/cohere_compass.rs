@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "CohereCompassForConditionalGeneration",
     checkpoint: Some("CohereLabs/North-Micro-Vision-Instruct"),
-    digest: "77cd1956375c9f56",
+    digest: "6928fe6a6bd632bc",
     inputs: &[
         input(
             "input_ids",

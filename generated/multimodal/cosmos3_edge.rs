@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Cosmos3EdgeForConditionalGeneration",
     checkpoint: Some("nvidia/Cosmos3-Edge"),
-    digest: "7737b6a0b921bf72",
+    digest: "e2feaa7deff2d435",
     inputs: &[
         input(
             "input_ids",

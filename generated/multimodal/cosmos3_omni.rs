@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Cosmos3OmniForConditionalGeneration",
     checkpoint: Some("nvidia/Cosmos3-Nano"),
-    digest: "32abd744fffe41c2",
+    digest: "3ac51b758f14af8d",
     inputs: &[
         input(
             "input_ids",

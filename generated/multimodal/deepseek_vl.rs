@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "DeepseekVLForConditionalGeneration",
     checkpoint: Some("deepseek-community/deepseek-vl-1.3b-chat"),
-    digest: "5aaad853fb14c0de",
+    digest: "c37cbfab743db5fb",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "DeepseekVLHybridForConditionalGeneration",
     checkpoint: Some("deepseek-community/deepseek-vl-7b-chat"),
-    digest: "8b3bbf3e8834e9fc",
+    digest: "f816000e8c72f295",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Ernie4_5_VLMoeForConditionalGeneration",
     checkpoint: Some("baidu/ERNIE-4.5-VL-28B-A3B-PT"),
-    digest: "0a60ee787a92d3d5",
+    digest: "eb2e78732bd22a7b",
     inputs: &[
         input(
             "input_ids",

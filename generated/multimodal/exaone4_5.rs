@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Exaone4_5_ForConditionalGeneration",
     checkpoint: Some("LGAI-EXAONE/EXAONE-4.5-33B"),
-    digest: "65ffcf0f7c5f1a82",
+    digest: "5baf219afb7a0480",
     inputs: &[
         input(
             "input_ids",

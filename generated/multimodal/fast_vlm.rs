@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "FastVlmForConditionalGeneration",
     checkpoint: Some("KamilaMila/FastVLM-7B"),
-    digest: "d1f4549145c3c6fc",
+    digest: "3c2512de06f3cacb",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "multimodal",
     class: "FlavaModel",
     checkpoint: Some("facebook/flava-full"),
-    digest: "f88063791e5e43de",
+    digest: "ad9b3b3d10d60333",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "multimodal",
     class: "Florence2ForConditionalGeneration",
     checkpoint: Some("florence-community/Florence-2-base"),
-    digest: "ee5113313d8beb72",
+    digest: "7ed547c651f5bb4b",
     inputs: &[
         input(
             "pixel_values",

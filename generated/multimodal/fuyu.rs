@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "FuyuForCausalLM",
     checkpoint: Some("adept/fuyu-8b"),
-    digest: "1c67097081f4e9ca",
+    digest: "fd29192275fc0b22",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Gemma3nForConditionalGeneration",
     checkpoint: Some("google/gemma-3n-E4B"),
-    digest: "818d70d117d8e257",
+    digest: "ef668609681a263e",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Gemma4ForConditionalGeneration",
     checkpoint: Some("google/gemma-4-e2b-it"),
-    digest: "ff337419d34b2991",
+    digest: "639b2d61c7348433",
     inputs: &[
         input(
             "input_ids",

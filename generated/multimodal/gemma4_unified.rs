@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Gemma4UnifiedForConditionalGeneration",
     checkpoint: Some("google/gemma-4-12B-it"),
-    digest: "269cc9f7b4e53d75",
+    digest: "3f337b46eaad87eb",
     inputs: &[
         input(
             "input_ids",

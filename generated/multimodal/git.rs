@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "GitForCausalLM",
     checkpoint: Some("microsoft/git-base"),
-    digest: "cc8f730a4d12821a",
+    digest: "67dfa04a394568db",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

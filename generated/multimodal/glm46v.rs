@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Glm46VForConditionalGeneration",
     checkpoint: None,
-    digest: "790a34e32ce083e9",
+    digest: "b82c55a2ecbdcbf0",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Glm4vMoeForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-4.5V"),
-    digest: "15a523403d473cde",
+    digest: "9fecfc8cbcee42b3",
     inputs: &[
         input(
             "input_ids",

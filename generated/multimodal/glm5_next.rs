@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Glm5NextForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-5.3-Flash"),
-    digest: "880f604c2a8ed676",
+    digest: "fe121471a9a84f4c",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Glm46VForConditionalGeneration",
     checkpoint: None,
-    digest: "52167acde7e0c3b9",
+    digest: "15224597b6819464",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
     family: "multimodal",
     class: "GroupViTModel",
     checkpoint: Some("nvidia/groupvit-gcc-yfcc"),
-    digest: "c03bf144071a8ed0",
+    digest: "1da05fdbfcc00857",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

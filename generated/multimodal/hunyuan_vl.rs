@@ -8,7 +8,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "HunYuanVLForConditionalGeneration",
     checkpoint: Some("tencent/HunyuanOCR"),
-    digest: "41b2f76dcc3ad139",
+    digest: "6bab5a032ed877d0",
     inputs: &[
         input(
             "input_ids",

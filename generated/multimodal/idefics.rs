@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "IdeficsForVisionText2Text",
     checkpoint: Some("HuggingFaceM4/idefics-9b"),
-    digest: "b7d3868492f18532",
+    digest: "03742a29b27099ae",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Idefics2ForConditionalGeneration",
     checkpoint: Some("HuggingFaceM4/idefics2-8b"),
-    digest: "0d9e1b47846f974c",
+    digest: "1831b43e576d1538",
     inputs: &[
         input(
             "input_ids",

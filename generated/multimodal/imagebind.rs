@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "multimodal",
     class: "ImageBindModel",
     checkpoint: Some("nielsr/imagebind-huge"),
-    digest: "51fcebc52a435459",
+    digest: "7e5e9c9493223575",
     inputs: &[
         input(
             "inputs__vision",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "InklingForConditionalGeneration",
     checkpoint: Some("thinkingmachines/Inkling"),
-    digest: "99f8b8a60f6b9b72",
+    digest: "110d78fac85c2712",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "InstructBlipVideoForConditionalGeneration",
     checkpoint: Some("Salesforce/instructblip-vicuna-7b"),
-    digest: "e2e4dc6912709ac9",
+    digest: "1a8965dd03da3dff",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "InternVLForConditionalGeneration",
     checkpoint: Some("OpenGVLab/InternVL3-1B-hf"),
-    digest: "0f19bc520b316dfd",
+    digest: "afb5b0d4fa532439",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

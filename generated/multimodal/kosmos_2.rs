@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Kosmos2ForConditionalGeneration",
     checkpoint: Some("microsoft/kosmos-2-patch14-224"),
-    digest: "c71e87b09ddd53e5",
+    digest: "1484699e8eed55dd",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<DocumentQuestionAnswering> = Model::new(Card {
     family: "multimodal",
     class: "LayoutLMv3ForQuestionAnswering",
     checkpoint: Some("microsoft/layoutlmv3-base"),
-    digest: "a2206296cc4f0882",
+    digest: "73ea0a2307cafc69",
     inputs: &[
         input(
             "input_ids",

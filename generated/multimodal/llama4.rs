@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Llama4ForConditionalGeneration",
     checkpoint: Some("meta-llama/Llama-4-Scout-17B-16E"),
-    digest: "905f2b0f59bd48f2",
+    digest: "5dd7d4df95f89be5",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "LlavaNextVideoForConditionalGeneration",
     checkpoint: Some("llava-hf/LLaVA-NeXT-Video-7B-hf"),
-    digest: "47c0b7f9d2150b1b",
+    digest: "bd02567080562b4d",
     inputs: &[
         input(
             "input_ids",

@@ -8,7 +8,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "MiniMaxM3SparseForConditionalGeneration",
     checkpoint: Some("MiniMaxAI/MiniMax-M3"),
-    digest: "45388cfb2d890d4f",
+    digest: "ad12d99d312c392e",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "MllamaForConditionalGeneration",
     checkpoint: Some("meta-llama/Llama-3.2-11B-Vision"),
-    digest: "5959e3ff86eca1f8",
+    digest: "af154581d0c6e2a3",
     inputs: &[
         input(
             "input_ids",

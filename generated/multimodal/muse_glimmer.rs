@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "MuseGlimmerForConditionalGeneration",
     checkpoint: Some("meta-models/Muse-Glimmer-30B"),
-    digest: "9797230d02790262",
+    digest: "e83d837e7a5adad1",
     inputs: &[
         input(
             "input_ids",

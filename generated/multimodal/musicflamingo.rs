@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "multimodal",
     class: "MusicFlamingoForConditionalGeneration",
     checkpoint: Some("nvidia/music-flamingo-2601-hf"),
-    digest: "a64ebd6f68b32d90",
+    digest: "3c0bd5eb2ff24469",
     inputs: &[
         input(
             "input_ids",

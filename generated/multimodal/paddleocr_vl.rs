@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "PaddleOCRVLForConditionalGeneration",
     checkpoint: Some("PaddlePaddle/PaddleOCR-VL"),
-    digest: "6ea975c52acb8772",
+    digest: "3c50953e927e3a9f",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "PaliGemmaForConditionalGeneration",
     checkpoint: Some("google/paligemma-3b-pt-224"),
-    digest: "a281522663dce811",
+    digest: "e60a46d8f22d81bb",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "multimodal",
     class: "PeAudioVideoModel",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "2b407d34796621ff",
+    digest: "33f1157b20f11d01",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "multimodal",
     class: "PeAudioVideoEncoder",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "7a127173c2e898ef",
+    digest: "e2a4fb48cdb2774a",
     inputs: &[
         input(
             "input_values",

@@ -10,7 +10,7 @@ static MODEL: Model<Robotics> = Model::new(Card {
     family: "multimodal",
     class: "PI0ForConditionalGeneration",
     checkpoint: Some("lerobot/pi0_base"),
-    digest: "668d649deb6c39c5",
+    digest: "5217418751e7c8dd",
     inputs: &[
         input(
             "input_ids",

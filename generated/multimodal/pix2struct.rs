@@ -7,7 +7,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "multimodal",
     class: "Pix2StructForConditionalGeneration",
     checkpoint: Some("google/pix2struct-textcaps-base"),
-    digest: "739c74fa97cd084e",
+    digest: "b2d7904309e06cd6",
     inputs: &[
         input(
             "decoder_input_ids",

@@ -8,7 +8,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "multimodal",
     class: "PPFormulaNetForConditionalGeneration",
     checkpoint: Some("PaddlePaddle/PP-FormulaNet_plus-L_safetensors"),
-    digest: "2eae82d8d6ae35bd",
+    digest: "ca37df818366cb37",
     inputs: ImageToText::CONTRACT.inputs,
     outputs: ImageToText::CONTRACT.outputs,
     axes: &[

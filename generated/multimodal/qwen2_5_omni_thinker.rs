@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Qwen2_5OmniThinkerForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen2.5-Omni-7B"),
-    digest: "feccc5054488a6a8",
+    digest: "1e963e7b9fbdb7ce",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Qwen2_5_VLForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen2.5-VL-7B-Instruct"),
-    digest: "c30a7b04fd9ddfe3",
+    digest: "7d3865db96ebb0b8",
     inputs: &[
         input(
             "input_ids",

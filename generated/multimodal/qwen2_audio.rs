@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Qwen2AudioForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen2-Audio-7B"),
-    digest: "ca6cf367c2aee904",
+    digest: "edbb86eaf98eb426",
     inputs: &[
         input(
             "input_ids",

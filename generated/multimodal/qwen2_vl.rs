@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Qwen2VLForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen2-VL-7B-Instruct"),
-    digest: "225b628d8a3da49c",
+    digest: "37f1c8cfaa3efc29",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Qwen3_5ForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3.5-27B"),
-    digest: "1228b2541ed7494e",
+    digest: "c8e926db8e4bebe3",
     inputs: &[
         input(
             "input_ids",

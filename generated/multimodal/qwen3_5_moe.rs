@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Qwen3_5MoeForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3.5-35B-A3B"),
-    digest: "abdd7f10bb36591e",
+    digest: "d31d9c60af335f7f",
     inputs: &[
         input(
             "input_ids",

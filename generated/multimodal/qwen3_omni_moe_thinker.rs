@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Qwen3OmniMoeThinkerForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3-Omni-30B-A3B-Instruct"),
-    digest: "9953ea2ebbf77923",
+    digest: "c7cf89d4451b6286",
     inputs: &[
         input(
             "input_ids",

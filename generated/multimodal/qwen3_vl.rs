@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Qwen3VLForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3-VL-4B-Instruct"),
-    digest: "9f5625022e0a7860",
+    digest: "0295395fddab25f6",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Qwen3VLMoeForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3-VL-30B-A3B-Instruct"),
-    digest: "5504e6a108b1422c",
+    digest: "661daedb76f14fbb",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Qwen4ExpForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen4-Exp"),
-    digest: "8d9f2c0efba9fbcb",
+    digest: "fe5fcdd9e42d8ec0",
     inputs: &[
         input(
             "input_ids",

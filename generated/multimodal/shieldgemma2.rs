@@ -9,7 +9,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "multimodal",
     class: "ShieldGemma2ForImageClassification",
     checkpoint: Some("google/shieldgemma-2-4b-it"),
-    digest: "f03b5748ccfc764f",
+    digest: "b55f14eb8ebbb814",
     inputs: &[
         input(
             "pixel_values",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "SmolVLMForConditionalGeneration",
     checkpoint: Some("HuggingFaceTB/SmolVLM2-2.2B-Instruct"),
-    digest: "d4fa0b4f8926b0ca",
+    digest: "f7a839af3234e2c1",
     inputs: &[
         input(
             "input_ids",

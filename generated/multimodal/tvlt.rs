@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "multimodal",
     class: "TvltModel",
     checkpoint: Some("ZinengTang/tvlt-base"),
-    digest: "6dcd49c29e894930",
+    digest: "03965d9b196587c1",
     inputs: &[
         input(
             "pixel_values",

@@ -9,7 +9,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "multimodal",
     class: "UdopForConditionalGeneration",
     checkpoint: Some("microsoft/udop-large"),
-    digest: "12fc7e62e7820cd5",
+    digest: "f87957a81415ad66",
     inputs: &[
         input(
             "pixel_values",

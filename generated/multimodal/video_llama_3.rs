@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "VideoLlama3ForConditionalGeneration",
     checkpoint: Some("lkhl/VideoLLaMA3-2B-Image-HF"),
-    digest: "2c2eb74a47fdf44f",
+    digest: "fb6fdf7dfe258696",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "VideoLlavaForConditionalGeneration",
     checkpoint: Some("LanguageBind/Video-LLaVA-7B-hf"),
-    digest: "dd5243f01bc234cd",
+    digest: "e519c2a206b539a7",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<ReinforcementLearning> = Model::new(Card {
     family: "reinforcement-learning",
     class: "DecisionTransformerModel",
     checkpoint: Some("edbeeching/decision-transformer-gym-hopper-medium"),
-    digest: "c81b257f01e322e2",
+    digest: "eea7e5bca48dc926",
     inputs: ReinforcementLearning::CONTRACT.inputs,
     outputs: &[
         output(

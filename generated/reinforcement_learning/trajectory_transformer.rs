@@ -11,7 +11,7 @@ static MODEL: Model<ReinforcementLearning> = Model::new(Card {
     family: "reinforcement-learning",
     class: "TrajectoryTransformerModel",
     checkpoint: Some("CarlCochet/trajectory-transformer-halfcheetah-medium-v2"),
-    digest: "8b51bcaf3b3037f6",
+    digest: "1da3dd8c0bfdeb04",
     inputs: &[
         input(
             "trajectories",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "AudioFlamingo3Encoder",
     checkpoint: Some("nvidia/audio-flamingo-3-hf"),
-    digest: "8baa3865d3dff80b",
+    digest: "ab3945664f3123b9",
     inputs: &[
         input(
             "input_features",

@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(Card {
     family: "speech",
     class: "AudioLDM2UNet2DConditionModel",
     checkpoint: Some("cvssp/audioldm2"),
-    digest: "14ce37b25e4826c9",
+    digest: "b884f1b246a6e5af",
     inputs: &[
         input(
             "sample",

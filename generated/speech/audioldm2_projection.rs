@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "AudioLDM2ProjectionModel",
     checkpoint: Some("cvssp/audioldm2"),
-    digest: "63a51d3f5e4f94ea",
+    digest: "98885cce8bd876ca",
     inputs: &[
         input(
             "attention_mask",

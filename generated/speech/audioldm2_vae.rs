@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "AutoencoderKL",
     checkpoint: Some("cvssp/audioldm2"),
-    digest: "cc1d5cab63ceba31",
+    digest: "3dbbe605248e176a",
     inputs: &[
         input(
             "sample",

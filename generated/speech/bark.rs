@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "speech",
     class: "BarkSemanticModel",
     checkpoint: Some("suno/bark-small"),
-    digest: "d429c0f69ac87316",
+    digest: "3b91cb38c06e5b1a",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "speech",
     class: "BarkCoarseModel",
     checkpoint: Some("suno/bark-small"),
-    digest: "03a2d5d8b5f8d98d",
+    digest: "1403d03a60096650",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "BarkFineModel",
     checkpoint: Some("suno/bark-small"),
-    digest: "5d8b3fcb2af07551",
+    digest: "2fd5497a5bc68f17",
     inputs: &[
         input(
             "input_ids",

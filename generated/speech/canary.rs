@@ -7,7 +7,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "CanaryForConditionalGeneration",
     checkpoint: Some("nvidia/canary-1b-v2"),
-    digest: "d96eea5e92068dc2",
+    digest: "2bd27955b671ec75",
     inputs: &[
         input(
             "input_features",

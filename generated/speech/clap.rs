@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotAudioClassification> = Model::new(Card {
     family: "speech",
     class: "ClapModel",
     checkpoint: Some("laion/clap-htsat-fused"),
-    digest: "a317fddc2dc71e9a",
+    digest: "cb72429ea9d29759",
     inputs: &[
         input(
             "input_ids",

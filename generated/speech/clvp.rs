@@ -11,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "ClvpModelForConditionalGeneration",
     checkpoint: Some("susnato/clvp_dev"),
-    digest: "70563e49ed69ce29",
+    digest: "e90a1e3b42e1bd6c",
     inputs: &[
         input(
             "input_ids",

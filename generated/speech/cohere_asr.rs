@@ -7,7 +7,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "CohereAsrForConditionalGeneration",
     checkpoint: Some("CohereLabs/cohere-transcribe-03-2026"),
-    digest: "c008763475702998",
+    digest: "a9c93a1d546e7f2b",
     inputs: &[
         input(
             "input_features",

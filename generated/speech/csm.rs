@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(Card {
     family: "speech",
     class: "CsmForConditionalGeneration",
     checkpoint: Some("sesame/csm-1b"),
-    digest: "67cc01c569194577",
+    digest: "44e064d846a280f2",
     inputs: &[
         input(
             "input_ids",

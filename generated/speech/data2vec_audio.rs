@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Data2VecAudioForCTC",
     checkpoint: Some("facebook/data2vec-audio-base-960h"),
-    digest: "c1fb9f4b6d56e940",
+    digest: "ca4777cdc2633c92",
     inputs: &[
         input(
             "input_values",

@@ -9,7 +9,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "speech",
     class: "DiaForConditionalGeneration",
     checkpoint: Some("nari-labs/Dia-1.6B"),
-    digest: "9f9f6f8ed6c1b37e",
+    digest: "9d79adc7161d73ca",
     inputs: &[
         input(
             "input_ids",

@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "EncodecModel",
     checkpoint: Some("facebook/encodec_24khz"),
-    digest: "fbe60d40879efaff",
+    digest: "bd469fbc76855751",
     inputs: &[
         input(
             "input_values",

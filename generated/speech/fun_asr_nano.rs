@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "speech",
     class: "FunAsrNanoForConditionalGeneration",
     checkpoint: Some("FunAudioLLM/Fun-ASR-Nano-2512-hf"),
-    digest: "4b4c57e16b5d39f1",
+    digest: "32239f92a526cdff",
     inputs: &[
         input(
             "input_ids",

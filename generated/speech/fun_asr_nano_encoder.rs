@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "FunAsrNanoEncoder",
     checkpoint: Some("FunAudioLLM/Fun-ASR-Nano-2512-hf"),
-    digest: "e90c364a3ef2bb6a",
+    digest: "bab67616ba17e220",
     inputs: &[
         input(
             "input_features",

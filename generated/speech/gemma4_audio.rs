@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "Gemma4AudioModel",
     checkpoint: Some("google/gemma-4-e2b-it"),
-    digest: "c164a44491fdfe98",
+    digest: "3b1471bae2829bd6",
     inputs: &[
         input(
             "attention_mask",

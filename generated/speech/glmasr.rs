@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "speech",
     class: "GlmAsrForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-ASR-Nano-2512"),
-    digest: "6effc8d01e7e16fa",
+    digest: "e75e6819c4c834e6",
     inputs: AudioTextToText::CONTRACT.inputs,
     outputs: AudioTextToText::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "GlmAsrEncoder",
     checkpoint: Some("zai-org/GLM-ASR-Nano-2512"),
-    digest: "e535098d728511b1",
+    digest: "e6f25b2196014c7a",
     inputs: &[
         input(
             "input_features",

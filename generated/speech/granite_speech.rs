@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "speech",
     class: "GraniteSpeechForConditionalGeneration",
     checkpoint: Some("ibm-granite/granite-speech-3.3-2b"),
-    digest: "b4cd2039b1c01b06",
+    digest: "b8c91a026b6de314",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "GraniteSpeech5ForCTC",
     checkpoint: Some("ibm-granite/granite-speech-5.0-470m-turboctc"),
-    digest: "024bdf17146e5a6e",
+    digest: "95747a1d251742c5",
     inputs: &[
         input(
             "input_features",

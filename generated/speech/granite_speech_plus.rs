@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "speech",
     class: "GraniteSpeechPlusForConditionalGeneration",
     checkpoint: Some("ibm-granite/granite-speech-4.1-2b-plus"),
-    digest: "e816dd9246712603",
+    digest: "b0bb957d4b58a83a",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(Card {
     family: "speech",
     class: "HiggsAudioV2ForConditionalGeneration",
     checkpoint: Some("bosonai/higgs-audio-v2-generation-3B-base"),
-    digest: "6adfaf1961f5c7e5",
+    digest: "7bc172ff8df68679",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "HubertForCTC",
     checkpoint: Some("facebook/hubert-large-ls960-ft"),
-    digest: "634a675d31ba6239",
+    digest: "93891d0b74684ff3",
     inputs: &[
         input(
             "input_values",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "KyutaiSpeechToTextForConditionalGeneration",
     checkpoint: Some("kyutai/stt-2.6b-en-trfs"),
-    digest: "fa80b0bde2a5fc01",
+    digest: "a78bac7336edbf26",
     inputs: &[
         input(
             "input_ids",

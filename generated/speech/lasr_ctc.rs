@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "LasrForCTC",
     checkpoint: Some("google/medasr"),
-    digest: "886d78037c163fdd",
+    digest: "2c60165912e01785",
     inputs: &[
         input(
             "input_features",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "LasrEncoder",
     checkpoint: Some("google/medasr"),
-    digest: "4a1cfa45d2688fc0",
+    digest: "88ff104c40e3aa2c",
     inputs: &[
         input(
             "attention_mask",

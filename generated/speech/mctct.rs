@@ -11,7 +11,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "MCTCTForCTC",
     checkpoint: Some("speechbrain/m-ctc-t-large"),
-    digest: "515867177b5ef383",
+    digest: "bfcad012c37d20de",
     inputs: &[
         input(
             "input_features",

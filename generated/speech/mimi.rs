@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "MimiModel",
     checkpoint: Some("kyutai/mimi"),
-    digest: "c51673673d08d9e8",
+    digest: "51ecaacd8d023ed5",
     inputs: &[
         input(
             "input_values",

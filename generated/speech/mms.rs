@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Wav2Vec2ForCTC",
     checkpoint: Some("facebook/mms-1b-all"),
-    digest: "c734ab8146848acc",
+    digest: "be6fd6c90b79223f",
     inputs: &[
         input(
             "input_values",

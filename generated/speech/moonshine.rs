@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "MoonshineForConditionalGeneration",
     checkpoint: Some("UsefulSensors/moonshine-tiny"),
-    digest: "5fbc0f78a4a416d6",
+    digest: "cdfeb88718c5fdff",
     inputs: &[
         input(
             "decoder_input_ids",

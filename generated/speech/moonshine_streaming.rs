@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "MoonshineStreamingForConditionalGeneration",
     checkpoint: Some("UsefulSensors/moonshine-streaming-tiny"),
-    digest: "8c45fb3e7a09c3d5",
+    digest: "6e970be25ad7ae6b",
     inputs: &[
         input(
             "decoder_input_ids",

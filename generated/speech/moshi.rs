@@ -9,7 +9,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "MoshiForConditionalGeneration",
     checkpoint: Some("kyutai/moshiko-pytorch-bf16"),
-    digest: "fd6edaa481996ddb",
+    digest: "f7b5746f694c1829",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "speech",
     class: "MoshiForCausalLM",
     checkpoint: Some("kyutai/moshiko-pytorch-bf16"),
-    digest: "6a9caa5ddee9cfe9",
+    digest: "06d63298d606ca90",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -8,7 +8,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "speech",
     class: "MusicgenForConditionalGeneration",
     checkpoint: Some("facebook/musicgen-small"),
-    digest: "5e6247e755a93377",
+    digest: "14a891dc72b70f4b",
     inputs: &[
         input(
             "input_ids",

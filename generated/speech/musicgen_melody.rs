@@ -9,7 +9,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "speech",
     class: "MusicgenMelodyForConditionalGeneration",
     checkpoint: Some("facebook/musicgen-melody"),
-    digest: "9cad9b5e48bc270f",
+    digest: "66de2169b7765b34",
     inputs: &[
         input(
             "input_ids",

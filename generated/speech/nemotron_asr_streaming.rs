@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "NemotronAsrStreamingForRNNT",
     checkpoint: Some("nvidia/nemotron-speech-streaming-en-0.6b"),
-    digest: "df6b21af39142c29",
+    digest: "47c323ad09a6222e",
     inputs: &[
         input(
             "input_features",

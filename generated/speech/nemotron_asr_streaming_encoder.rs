@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "NemotronAsrStreamingEncoder",
     checkpoint: Some("nvidia/nemotron-speech-streaming-en-0.6b"),
-    digest: "b60b271f38d85aaf",
+    digest: "3efb5d8a59b451db",
     inputs: &[
         input(
             "attention_mask",

@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "NeuCodecModel",
     checkpoint: Some("neuphonic/neucodec"),
-    digest: "a11c993c673fda1d",
+    digest: "904bf1da4f8f323b",
     inputs: &[
         input(
             "input_values",

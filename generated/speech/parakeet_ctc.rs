@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "ParakeetForCTC",
     checkpoint: Some("nvidia/parakeet-ctc-1.1b"),
-    digest: "2c6a077a9f717633",
+    digest: "35abb8d28755ac7b",
     inputs: &[
         input(
             "input_features",

@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "ParakeetForRNNT",
     checkpoint: Some("nvidia/parakeet-rnnt-0.6b"),
-    digest: "85e99947808912b8",
+    digest: "3fb3b538403db859",
     inputs: &[
         input(
             "input_features",

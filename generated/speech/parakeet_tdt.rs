@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "ParakeetForTDT",
     checkpoint: Some("nvidia/parakeet-tdt-0.6b-v3"),
-    digest: "f4b14b3ed61f7b0b",
+    digest: "77aa06aa1b91b6ee",
     inputs: &[
         input(
             "input_features",

@@ -10,7 +10,7 @@ static MODEL: Model<ZeroShotAudioClassification> = Model::new(Card {
     family: "speech",
     class: "PeAudioModel",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "892bd935c9edcb8e",
+    digest: "3cb8240d15dad7b2",
     inputs: &[
         input(
             "input_ids",

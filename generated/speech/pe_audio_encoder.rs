@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "PeAudioEncoder",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "5375e284aefaa205",
+    digest: "724b5c9a964a6923",
     inputs: &[
         input(
             "input_values",

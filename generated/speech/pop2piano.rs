@@ -7,7 +7,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Pop2PianoForConditionalGeneration",
     checkpoint: Some("sweetcocoa/pop2piano"),
-    digest: "4ece686e3723cceb",
+    digest: "5a8270de3c5a8d5f",
     inputs: &[
         input(
             "decoder_input_ids",

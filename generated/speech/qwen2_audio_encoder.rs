@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "Qwen2AudioEncoder",
     checkpoint: Some("Qwen/Qwen2-Audio-7B"),
-    digest: "6304d98e29ac04be",
+    digest: "a78577c903d61d26",
     inputs: &[
         input(
             "input_features",

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "speech",
     class: "Qwen3ASRForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3-ASR-1.7B-hf"),
-    digest: "66c513dca4671ca3",
+    digest: "d40a596559a756b4",
     inputs: AudioTextToText::CONTRACT.inputs,
     outputs: AudioTextToText::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "Qwen3ASREncoder",
     checkpoint: Some("Qwen/Qwen3-ASR-1.7B-hf"),
-    digest: "5c39b871e7f360e5",
+    digest: "d973a71a6b304529",
     inputs: &[
         input(
             "input_features",

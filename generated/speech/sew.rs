@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "SEWForCTC",
     checkpoint: Some("asapp/sew-tiny-100k"),
-    digest: "33ced60b0699827b",
+    digest: "43b55baf3af55118",
     inputs: &[
         input(
             "input_values",

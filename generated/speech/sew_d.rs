@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "SEWDForCTC",
     checkpoint: Some("asapp/sew-d-tiny-100k"),
-    digest: "7bb8f86a08235d9a",
+    digest: "8d130bbd35b8458e",
     inputs: &[
         input(
             "input_values",

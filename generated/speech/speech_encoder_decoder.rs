@@ -7,7 +7,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "SpeechEncoderDecoderModel",
     checkpoint: Some("facebook/wav2vec2-xls-r-300m-en-to-15"),
-    digest: "9a59cbfd51528055",
+    digest: "a0d77449602351b2",
     inputs: &[
         input(
             "decoder_input_ids",

@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Speech2TextForConditionalGeneration",
     checkpoint: Some("facebook/s2t-small-librispeech-asr"),
-    digest: "d73c35bf44111c4e",
+    digest: "e42342176e4c46ae",
     inputs: &[
         input(
             "input_features",

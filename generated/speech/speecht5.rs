@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "SpeechT5ForSpeechToText",
     checkpoint: Some("microsoft/speecht5_asr"),
-    digest: "7f063e0d3d3fd4c9",
+    digest: "a22c70ef96c0751d",
     inputs: &[
         input(
             "decoder_input_ids",

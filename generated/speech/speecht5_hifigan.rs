@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "SpeechT5HifiGan",
     checkpoint: Some("microsoft/speecht5_hifigan"),
-    digest: "11de258ced2f5f30",
+    digest: "a0c45933c1c90020",
     inputs: &[
         input(
             "spectrogram",

@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(Card {
     family: "speech",
     class: "SpeechT5ForTextToSpeech",
     checkpoint: Some("microsoft/speecht5_tts"),
-    digest: "e220121da37031cf",
+    digest: "55502f23d7f0ef7b",
     inputs: &[
         input(
             "input_ids",

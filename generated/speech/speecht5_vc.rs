@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "SpeechT5ForSpeechToSpeech",
     checkpoint: Some("microsoft/speecht5_vc"),
-    digest: "aa4c94e7bb40b6de",
+    digest: "718d345821fab949",
     inputs: &[
         input(
             "decoder_input_values",

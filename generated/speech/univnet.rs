@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "UnivNetModel",
     checkpoint: Some("dg845/univnet-dev"),
-    digest: "376e4b204a863388",
+    digest: "b6048f977b926f27",
     inputs: &[
         input(
             "input_features",

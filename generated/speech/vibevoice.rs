@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(Card {
     family: "speech",
     class: "VibeVoiceForConditionalGeneration",
     checkpoint: Some("vibevoice/VibeVoice-1.5B-hf"),
-    digest: "053c8d5c287a6f13",
+    digest: "cb5b9d4a068d7caa",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "VibeVoiceAcousticTokenizerModel",
     checkpoint: Some("microsoft/VibeVoice-1.5B"),
-    digest: "6b199b99d2570b38",
+    digest: "6ee86df46019b28e",
     inputs: &[
         input(
             "input_values",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "VibeVoiceAcousticTokenizerDecoderModel",
     checkpoint: Some("microsoft/VibeVoice-1.5B"),
-    digest: "4301956b1efa8e6e",
+    digest: "12fe4fb003b37311",
     inputs: &[
         input(
             "hidden_states",

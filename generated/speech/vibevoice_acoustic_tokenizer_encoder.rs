@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "VibeVoiceAcousticTokenizerEncoderModel",
     checkpoint: Some("microsoft/VibeVoice-1.5B"),
-    digest: "1dc8eb982a37cfbf",
+    digest: "5df40726888de9dd",
     inputs: &[
         input(
             "hidden_states",

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "speech",
     class: "VibeVoiceAsrForConditionalGeneration",
     checkpoint: Some("microsoft/VibeVoice-ASR-HF"),
-    digest: "1a8b3ab6a8112e08",
+    digest: "c8d09591f2902d82",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<TextToAudio> = Model::new(Card {
     family: "speech",
     class: "VitsModel",
     checkpoint: Some("facebook/mms-tts-eng"),
-    digest: "0ad2952037fba2a3",
+    digest: "4e9f4a338a6133f3",
     inputs: TextToAudio::CONTRACT.inputs,
     outputs: TextToAudio::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "speech",
     class: "VoxtralForConditionalGeneration",
     checkpoint: Some("mistralai/Voxtral-Mini-3B-2507"),
-    digest: "4a41bf35f38fdd3d",
+    digest: "2dd4388051fb93e0",
     inputs: AudioTextToText::CONTRACT.inputs,
     outputs: AudioTextToText::CONTRACT.outputs,
     axes: &[

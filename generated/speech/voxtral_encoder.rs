@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "VoxtralEncoder",
     checkpoint: Some("mistralai/Voxtral-Mini-3B-2507"),
-    digest: "9a1b22be8f330c80",
+    digest: "15a8dc4f0e602cb8",
     inputs: &[
         input(
             "input_features",

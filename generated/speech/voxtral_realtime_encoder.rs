@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "VoxtralRealtimeEncoder",
     checkpoint: Some("mistralai/Voxtral-Mini-4B-Realtime-2602"),
-    digest: "9d20e6936942f28b",
+    digest: "3967e133ab93b2b4",
     inputs: &[
         input(
             "input_features",

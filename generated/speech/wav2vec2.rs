@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Wav2Vec2ForCTC",
     checkpoint: Some("facebook/wav2vec2-base-960h"),
-    digest: "8b83caef518c1594",
+    digest: "549cc142091d222a",
     inputs: &[
         input(
             "input_values",

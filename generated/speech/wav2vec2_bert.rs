@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Wav2Vec2BertForCTC",
     checkpoint: Some("facebook/w2v-bert-2.0"),
-    digest: "1597007cb238c9d0",
+    digest: "35b5cfd743f07f20",
     inputs: &[
         input(
             "input_features",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Wav2Vec2ForCTC",
     checkpoint: Some("facebook/wav2vec2-lv-60-espeak-cv-ft"),
-    digest: "cc00bcba1450b6f9",
+    digest: "03b309de12538c80",
     inputs: &[
         input(
             "input_values",

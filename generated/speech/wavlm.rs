@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "WavLMForCTC",
     checkpoint: Some("microsoft/wavlm-base"),
-    digest: "c493051438d6be37",
+    digest: "9c9974966dfbe080",
     inputs: &[
         input(
             "input_values",

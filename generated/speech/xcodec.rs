@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "XcodecModel",
     checkpoint: Some("hf-audio/xcodec-hubert-librispeech"),
-    digest: "ba3ce3ff438c6bc9",
+    digest: "666d5f05b50bbae6",
     inputs: &[
         input(
             "input_values",

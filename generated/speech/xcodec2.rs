@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "Xcodec2Model",
     checkpoint: Some("HKUSTAudio/xcodec2-hf"),
-    digest: "b33a88fc66ef54e4",
+    digest: "12150fd14b2df393",
     inputs: &[
         input(
             "input_values",

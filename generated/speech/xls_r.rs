@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Wav2Vec2ForCTC",
     checkpoint: Some("facebook/wav2vec2-xls-r-300m"),
-    digest: "465e1295e9b71604",
+    digest: "27e421c48a0f64cb",
     inputs: &[
         input(
             "input_values",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Wav2Vec2ForCTC",
     checkpoint: Some("facebook/wav2vec2-large-xlsr-53"),
-    digest: "a754a1b3c5f5d124",
+    digest: "71976a256f3ece73",
     inputs: &[
         input(
             "input_values",

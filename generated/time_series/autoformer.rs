@@ -12,7 +12,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(Card {
     family: "time-series",
     class: "AutoformerForPrediction",
     checkpoint: Some("huggingface/autoformer-tourism-monthly"),
-    digest: "e540c653611cd33d",
+    digest: "36d1bfdc57693fc3",
     inputs: &[
         input(
             "past_values",

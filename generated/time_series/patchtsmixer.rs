@@ -10,7 +10,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(Card {
     family: "time-series",
     class: "PatchTSMixerForPrediction",
     checkpoint: Some("ibm/patchtsmixer-etth1-pretrain"),
-    digest: "db472fb32918771b",
+    digest: "481924328c4bd418",
     inputs: TimeSeriesForecasting::CONTRACT.inputs,
     outputs: TimeSeriesForecasting::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3)],

@@ -10,7 +10,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(Card {
     family: "time-series",
     class: "TimeSeriesTransformerForPrediction",
     checkpoint: Some("huggingface/time-series-transformer-tourism-monthly"),
-    digest: "b96295365055a97e",
+    digest: "2bbee7ce00abfae1",
     inputs: &[
         input(
             "past_values",

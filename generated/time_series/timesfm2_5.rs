@@ -10,7 +10,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(Card {
     family: "time-series",
     class: "TimesFm2_5ModelForPrediction",
     checkpoint: Some("google/timesfm-2.5-200m-transformers"),
-    digest: "e185555a698157f9",
+    digest: "873013ba8de18350",
     inputs: &[
         input(
             "past_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Aimv2VisionModel",
     checkpoint: Some("apple/aimv2-large-patch14-224-lit"),
-    digest: "65b1dd0d9e23786c",
+    digest: "917bb7b95a243a05",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

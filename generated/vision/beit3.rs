@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "BEiT3",
     checkpoint: None,
-    digest: "9ac7186231e0d18c",
+    digest: "009d9889e804b383",
     inputs: &[
         input(
             "attention_mask",

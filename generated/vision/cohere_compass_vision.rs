@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "CohereCompassVisionModel",
     checkpoint: Some("CohereLabs/North-Micro-Vision-Instruct"),
-    digest: "37b791a9a369c3e2",
+    digest: "907744c560d34921",
     inputs: &[
         input(
             "hidden_states",

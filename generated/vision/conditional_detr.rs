@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "ConditionalDetrForObjectDetection",
     checkpoint: Some("microsoft/conditional-detr-resnet-50"),
-    digest: "c0febbd50498c2e9",
+    digest: "fbf390d21985e614",
     inputs: &[
         input(
             "pixel_values",

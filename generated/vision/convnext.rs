@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "ConvNextForImageClassification",
     checkpoint: Some("facebook/convnext-tiny-224"),
-    digest: "d64b58b5a762a2d5",
+    digest: "15d421ba4885ec28",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Cosmos3EdgeVisionModel",
     checkpoint: Some("nvidia/Cosmos3-Edge"),
-    digest: "1e56e9708348a386",
+    digest: "590a213dcbc3b8d6",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "CvtForImageClassification",
     checkpoint: Some("microsoft/cvt-13"),
-    digest: "bf031c79d2b6eff4",
+    digest: "6a37db2d4cc6edce",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "DFineForObjectDetection",
     checkpoint: Some("ustc-community/dfine-xlarge-coco"),
-    digest: "c0517fad80e1e2c1",
+    digest: "81e3598932174ee0",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: &[
         output(

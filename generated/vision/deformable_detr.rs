@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "DeformableDetrForObjectDetection",
     checkpoint: Some("SenseTime/deformable-detr"),
-    digest: "c3eb34b568989713",
+    digest: "b66ba37e7391bfef",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "Deimv2ForObjectDetection",
     checkpoint: Some("Intellindust/DEIMv2_HGNetv2_N_COCO"),
-    digest: "a4894b94c9a18080",
+    digest: "80d63be62f84fc9a",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "DeiTForImageClassificationWithTeacher",
     checkpoint: Some("facebook/deit-base-distilled-patch16-224"),
-    digest: "db276dc053c0a2f7",
+    digest: "96db40a8c7f3fafa",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(Card {
     family: "vision",
     class: "DepthProForDepthEstimation",
     checkpoint: Some("apple/DepthPro-hf"),
-    digest: "00a3e7b4343ec655",
+    digest: "d0b0c687c8dc1953",
     inputs: DepthEstimation::CONTRACT.inputs,
     outputs: &[
         output(

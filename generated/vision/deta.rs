@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "DetaForObjectDetection",
     checkpoint: Some("jozhang97/deta-swin-large"),
-    digest: "c8e204d1ee4b3414",
+    digest: "a98238db7d5b4822",
     inputs: &[
         input(
             "pixel_values",

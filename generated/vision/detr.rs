@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "DetrForObjectDetection",
     checkpoint: Some("facebook/detr-resnet-50"),
-    digest: "c6900ef250b3b5ec",
+    digest: "5a648eb261561135",
     inputs: &[
         input(
             "pixel_values",

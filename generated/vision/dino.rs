@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "ViTForImageClassification",
     checkpoint: Some("facebook/dino-vits16"),
-    digest: "3075979d9f9b0c92",
+    digest: "391f5d7f07ad754f",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

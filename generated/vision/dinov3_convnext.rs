@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "DINOv3ConvNextModel",
     checkpoint: Some("facebook/dinov3-convnext-tiny-pretrain-lvd1689m"),
-    digest: "42185a7b916f70b0",
+    digest: "4afeeac6279fb3d6",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "DINOv3ViTModel",
     checkpoint: Some("facebook/dinov3-vits16-pretrain-lvd1689m"),
-    digest: "3cb0716ddf02121e",
+    digest: "9bc9ba55baa2b2cf",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "BeitForImageClassification",
     checkpoint: Some("microsoft/dit-base-finetuned-rvlcdip"),
-    digest: "4465f20913fdc10c",
+    digest: "b5b644ad8cde847f",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 32, 48)],

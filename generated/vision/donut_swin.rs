@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "DonutSwinForImageClassification",
     checkpoint: Some("naver-clova-ix/donut-base"),
-    digest: "fab354630b7e0093",
+    digest: "937ce7d82413997c",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 76, 64)],

@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(Card {
     family: "vision",
     class: "EdgeTamModel",
     checkpoint: Some("yonigozlan/EdgeTAM-hf"),
-    digest: "f5c317813d343f5d",
+    digest: "a0301d6a585ed89c",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "EdgeTamVisionModel",
     checkpoint: Some("yonigozlan/EdgeTAM-hf"),
-    digest: "ac8750fcb1c8a9af",
+    digest: "87424ae3a14d6e4f",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "EfficientFormerForImageClassification",
     checkpoint: Some("snap-research/efficientformer-l1-300"),
-    digest: "2b59049055a08f74",
+    digest: "0ae57475fdac99e1",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "EfficientNetForImageClassification",
     checkpoint: Some("google/efficientnet-b7"),
-    digest: "0dedd14833d2fe66",
+    digest: "fd1e606ba806cbe3",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

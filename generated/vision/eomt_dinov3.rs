@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "EomtDinov3ForUniversalSegmentation",
     checkpoint: Some("tue-mps/coco_panoptic_eomt_large_640_dinov3"),
-    digest: "61a391711c6044a9",
+    digest: "1bf168191a073498",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Exaone4_5_VisionModel",
     checkpoint: Some("LGAI-EXAONE/EXAONE-4.5-33B"),
-    digest: "e0c08d8a0d78803a",
+    digest: "d726328ade63bfc7",
     inputs: &[
         input(
             "hidden_states",

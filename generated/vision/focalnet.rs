@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "FocalNetForImageClassification",
     checkpoint: Some("microsoft/focalnet-tiny"),
-    digest: "a4d8bc7daecb4b06",
+    digest: "ff9edfad4f236155",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "TimmWrapperModel",
     checkpoint: Some("google/gemma-3n-E4B"),
-    digest: "673dcf5c505759f1",
+    digest: "5d4bddd077c668bb",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

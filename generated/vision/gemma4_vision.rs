@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Gemma4VisionModel",
     checkpoint: Some("google/gemma-4-e2b-it"),
-    digest: "f50dc6e1e5e2477c",
+    digest: "66dab1f713f93d54",
     inputs: &[
         input(
             "pixel_values",

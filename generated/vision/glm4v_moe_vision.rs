@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Glm4vMoeVisionModel",
     checkpoint: Some("zai-org/GLM-4.5V"),
-    digest: "87843b8dca597132",
+    digest: "35355729e1dc3834",
     inputs: &[
         input(
             "hidden_states",

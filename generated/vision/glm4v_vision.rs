@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Glm4vVisionModel",
     checkpoint: Some("zai-org/GLM-4.1V-9B-Thinking"),
-    digest: "7cc1cf50f05689bd",
+    digest: "14ef657c60988f2d",
     inputs: &[
         input(
             "hidden_states",

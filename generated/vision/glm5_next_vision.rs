@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Glm5NextVisionModel",
     checkpoint: Some("zai-org/GLM-5.3-Flash"),
-    digest: "24dec7891c0d3fc7",
+    digest: "68c66650151299d5",
     inputs: &[
         input(
             "hidden_states",

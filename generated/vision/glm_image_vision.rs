@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "GlmImageVisionModel",
     checkpoint: Some("zai-org/GLM-Image"),
-    digest: "e4e47da583cf6c94",
+    digest: "dbf5e43ccf713f7d",
     inputs: &[
         input(
             "pixel_values",

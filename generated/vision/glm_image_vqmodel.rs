@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "GlmImageVQVAE",
     checkpoint: Some("zai-org/GLM-Image"),
-    digest: "aa07106025776613",
+    digest: "9ee6f31efd11c380",
     inputs: &[
         input(
             "hidden_states",

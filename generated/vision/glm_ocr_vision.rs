@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "GlmOcrVisionModel",
     checkpoint: Some("zai-org/GLM-OCR"),
-    digest: "9de7ca99b8202d27",
+    digest: "bbb90bfe69013f18",
     inputs: &[
         input(
             "hidden_states",

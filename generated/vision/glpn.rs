@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(Card {
     family: "vision",
     class: "GLPNForDepthEstimation",
     checkpoint: Some("vinvino02/glpn-kitti"),
-    digest: "53834adcf0adf350",
+    digest: "622974346799d3f3",
     inputs: DepthEstimation::CONTRACT.inputs,
     outputs: DepthEstimation::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

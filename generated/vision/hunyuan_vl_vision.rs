@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "HunYuanVLVisionTransformer",
     checkpoint: Some("tencent/HunyuanOCR"),
-    digest: "fe7e1359b1a94d9e",
+    digest: "b06c0791313365d2",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Idefics3VisionTransformer",
     checkpoint: Some("HuggingFaceM4/Idefics3-8B-Llama3"),
-    digest: "18cf3624e10369a2",
+    digest: "ff41dc221e27e64f",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "IJepaForImageClassification",
     checkpoint: Some("facebook/ijepa_vith14_1k"),
-    digest: "338116d70242e08a",
+    digest: "a455265c58a138d8",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

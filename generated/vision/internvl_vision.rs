@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "InternVLVisionModel",
     checkpoint: Some("OpenGVLab/InternVL3-1B-hf"),
-    digest: "40c436594bc04b99",
+    digest: "fb1effde5d4f4e9b",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Kimi_K25VisionModel",
     checkpoint: Some("moonshotai/Kimi-K2.6"),
-    digest: "5fbfa4c7956d08a6",
+    digest: "74de6b835799e4de",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "LevitForImageClassification",
     checkpoint: Some("facebook/levit-128S"),
-    digest: "15e52b586d938f79",
+    digest: "09e3095d0350d1b5",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "LwDetrViTBackbone",
     checkpoint: Some("AnnaZhang/lwdetr_small_60e_coco"),
-    digest: "9b450c210abf181e",
+    digest: "454c1bbe763c5244",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "Mask2FormerForUniversalSegmentation",
     checkpoint: Some("facebook/mask2former-swin-small-coco-instance"),
-    digest: "8e143f0e292ad9b5",
+    digest: "18da14ca11862134",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "MaskFormerForInstanceSegmentation",
     checkpoint: Some("facebook/maskformer-swin-base-ade"),
-    digest: "83c3c40b6ec6bbdc",
+    digest: "0c23c5aea37b438c",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

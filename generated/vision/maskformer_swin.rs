@@ -11,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "MaskFormerSwinModel",
     checkpoint: Some("facebook/maskformer-swin-base-ade"),
-    digest: "2e8edc95c24b49c0",
+    digest: "38cc89688c907441",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: ImageFeatureExtraction::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 76, 64)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "MLCDVisionModel",
     checkpoint: Some("DeepGlint-AI/mlcd-vit-bigG-patch14-336"),
-    digest: "72ad04593c0d6f17",
+    digest: "abbc0286db976ff1",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

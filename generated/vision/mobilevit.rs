@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "MobileViTForImageClassification",
     checkpoint: Some("apple/mobilevit-small"),
-    digest: "a2685df832fb5707",
+    digest: "c08e767303506cd2",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 72, 96)],

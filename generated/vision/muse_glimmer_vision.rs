@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "MuseGlimmerVisionModel",
     checkpoint: Some("meta-models/Muse-Glimmer-30B"),
-    digest: "983e142876e2881c",
+    digest: "a464c78eab6f6347",
     inputs: &[
         input(
             "pixel_values",

@@ -11,7 +11,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "NatForImageClassification",
     checkpoint: Some("shi-labs/nat-mini-in1k-224"),
-    digest: "64a7ca13ea54d265",
+    digest: "c788d1fe6630faed",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

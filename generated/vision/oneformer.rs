@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "OneFormerForUniversalSegmentation",
     checkpoint: Some("shi-labs/oneformer_ade20k_swin_tiny"),
-    digest: "f1f829f26edf9f7f",
+    digest: "c481016e63fa4944",
     inputs: &[
         input(
             "pixel_values",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "PeVideoEncoder",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "8b0f7c5835f5a630",
+    digest: "09e8bbc0a74c0535",
     inputs: &[
         input(
             "pixel_values_videos",

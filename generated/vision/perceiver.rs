@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "PerceiverForImageClassificationLearned",
     checkpoint: Some("deepmind/vision-perceiver-learned"),
-    digest: "d2c18c48e94f2d0a",
+    digest: "da020de50717be35",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "PixioModel",
     checkpoint: Some("facebook/pixio-huge"),
-    digest: "26a1cbe8365e5f84",
+    digest: "72f90a229d2fd302",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "PixtralVisionModel",
     checkpoint: Some("mistral-community/pixtral-12b"),
-    digest: "875cf7bbf1b6d3c6",
+    digest: "91b8a1e10a1e9ced",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

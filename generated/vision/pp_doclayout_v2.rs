@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "PPDocLayoutV2ForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-DocLayoutV2_safetensors"),
-    digest: "b49f9ed7191b874f",
+    digest: "b3b720141e0a5dd6",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "PPDocLayoutV3ForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-DocLayoutV3_safetensors"),
-    digest: "6ba4dd42d35903be",
+    digest: "84f8735324ebbcc0",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: &[
         output(

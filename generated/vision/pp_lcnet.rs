@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "PPLCNetForImageClassification",
     checkpoint: Some("PaddlePaddle/PP-LCNet_x1_0_doc_ori_safetensors"),
-    digest: "8cd13d629a027e9d",
+    digest: "b607f1062a97c46a",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: &[
         output(

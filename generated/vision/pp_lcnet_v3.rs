@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "PPLCNetV3Backbone",
     checkpoint: None,
-    digest: "9021bf6d714f5de1",
+    digest: "8e6cfc70a5296412",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

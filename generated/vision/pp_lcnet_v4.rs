@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "PPLCNetV4Backbone",
     checkpoint: None,
-    digest: "f7eb935420cf341c",
+    digest: "04f19e5cfdc985b3",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

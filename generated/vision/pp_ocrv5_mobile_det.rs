@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "PPOCRV5MobileDetForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-OCRv5_mobile_det_safetensors"),
-    digest: "cfb42b3b130724fb",
+    digest: "1d6bc74c001ee723",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "PPOCRV5ServerDetForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-OCRv5_server_det_safetensors"),
-    digest: "bf08dc9be216b944",
+    digest: "b6a6951923bc0a18",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "vision",
     class: "PPOCRV5ServerRecForTextRecognition",
     checkpoint: Some("PaddlePaddle/PP-OCRv5_server_rec_safetensors"),
-    digest: "be8a028bb60ec92f",
+    digest: "dc9b42fa98cb4499",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "PPOCRV6MediumDetForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-OCRv6_medium_det_safetensors"),
-    digest: "f61ea4b52de6b454",
+    digest: "4dbfabe490ba57bd",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "vision",
     class: "PPOCRV6SmallRecForTextRecognition",
     checkpoint: Some("PaddlePaddle/PP-OCRv6_small_rec_safetensors"),
-    digest: "63f257d20dd000a9",
+    digest: "7b7a45a6297cb980",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "vision",
     class: "PPOCRV6TinyRecForTextRecognition",
     checkpoint: Some("PaddlePaddle/PP-OCRv6_tiny_rec_safetensors"),
-    digest: "f9eafa5972e3627f",
+    digest: "4717d8e6d029f530",
     inputs: &[
         input(
             "pixel_values",

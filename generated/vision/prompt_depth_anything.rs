@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(Card {
     family: "vision",
     class: "PromptDepthAnythingForDepthEstimation",
     checkpoint: Some("depth-anything/prompt-depth-anything-vits-hf"),
-    digest: "80e66287be9941f5",
+    digest: "f000a07df52c350b",
     inputs: &[
         input(
             "pixel_values",

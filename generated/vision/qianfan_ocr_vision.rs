@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "QianfanOCRVisionModel",
     checkpoint: Some("baidu/Qianfan-OCR"),
-    digest: "812d90583b032f61",
+    digest: "f7f69c5c98fa0fe0",
     inputs: &[
         input(
             "pixel_values",

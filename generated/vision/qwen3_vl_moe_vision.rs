@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Qwen3VLMoeVisionModel",
     checkpoint: Some("Qwen/Qwen3-VL-30B-A3B-Instruct"),
-    digest: "3b9a23cf1f7b9c6b",
+    digest: "2c20023e1c972d68",
     inputs: &[
         input(
             "hidden_states",

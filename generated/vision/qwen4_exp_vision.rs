@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Qwen4ExpVisionModel",
     checkpoint: Some("Qwen/Qwen4-Exp"),
-    digest: "84077cabc0acbd2b",
+    digest: "742c257adeabae25",
     inputs: &[
         input(
             "hidden_states",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "RadioModel",
     checkpoint: Some("nvidia/C-RADIOv4-H"),
-    digest: "4dfec1a27e444346",
+    digest: "059b1b5387c9b75b",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "ResNetForImageClassification",
     checkpoint: Some("microsoft/resnet-50"),
-    digest: "7a916d3cf7c65dc6",
+    digest: "bff47b02130bb17a",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

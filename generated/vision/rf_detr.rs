@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "RfDetrForObjectDetection",
     checkpoint: Some("Roboflow/rf-detr-base"),
-    digest: "e9d4501e31639198",
+    digest: "1facdaf0938f129e",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "RfDetrDinov2Backbone",
     checkpoint: Some("Roboflow/rf-detr-base"),
-    digest: "c512112e9e691b2c",
+    digest: "f9a179b22cce371d",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "RTDetrForObjectDetection",
     checkpoint: Some("PekingU/rtdetr_r50vd"),
-    digest: "052b9dada73b1d08",
+    digest: "9391bcb7bfff8797",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: ObjectDetection::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

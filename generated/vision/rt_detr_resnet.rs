@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "RTDetrResNetBackbone",
     checkpoint: Some("PekingU/rtdetr_r50vd"),
-    digest: "cd27327292ca861e",
+    digest: "9c44b091565c0f5e",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

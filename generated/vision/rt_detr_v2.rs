@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "RTDetrV2ForObjectDetection",
     checkpoint: Some("PekingU/rtdetr_v2_r18vd"),
-    digest: "b1fb0caeed2337d6",
+    digest: "9efd64e9c7a72a1e",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: ObjectDetection::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(Card {
     family: "vision",
     class: "SamModel",
     checkpoint: Some("facebook/sam-vit-base"),
-    digest: "fed989fddc0aef78",
+    digest: "6fe8f9227cb202e7",
     inputs: &[
         input(
             "pixel_values",

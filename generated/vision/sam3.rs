@@ -9,7 +9,7 @@ static MODEL: Model<MaskGeneration> = Model::new(Card {
     family: "vision",
     class: "Sam3Model",
     checkpoint: Some("facebook/sam3"),
-    digest: "eea22273cd7bea0a",
+    digest: "fc8fce0f26afa84c",
     inputs: &[
         input(
             "pixel_values",

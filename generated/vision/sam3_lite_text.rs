@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(Card {
     family: "vision",
     class: "Sam3LiteTextModel",
     checkpoint: Some("yonigozlan/sam3-litetext-s0"),
-    digest: "6e50f4cbb6b83885",
+    digest: "6364db1b31f81604",
     inputs: &[
         input(
             "pixel_values",

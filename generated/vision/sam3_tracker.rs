@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(Card {
     family: "vision",
     class: "Sam3TrackerModel",
     checkpoint: Some("facebook/sam3"),
-    digest: "f7d445cc8e951bf0",
+    digest: "9fc50d6b5d37cffb",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Sam3VisionModel",
     checkpoint: Some("facebook/sam3"),
-    digest: "24be8ca3f00acca2",
+    digest: "b48bb1b51f087b72",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Sam3ViTModel",
     checkpoint: Some("facebook/sam3"),
-    digest: "35374c489cdc70d1",
+    digest: "a785939a964c93d5",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: ImageFeatureExtraction::CONTRACT.outputs,
     axes: &[

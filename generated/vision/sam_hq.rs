@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(Card {
     family: "vision",
     class: "SamHQModel",
     checkpoint: Some("syscv-community/sam-hq-vit-base"),
-    digest: "e1be8578f844f64f",
+    digest: "35e38aefcceaf6d4",
     inputs: &[
         input(
             "pixel_values",

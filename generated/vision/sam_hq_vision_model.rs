@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "SamHQVisionModel",
     checkpoint: Some("syscv-community/sam-hq-vit-base"),
-    digest: "462cfa3658f0f600",
+    digest: "3ac042d366096e58",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

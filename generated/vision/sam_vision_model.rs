@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "SamVisionModel",
     checkpoint: Some("facebook/sam-vit-base"),
-    digest: "67a790d40a192edf",
+    digest: "73f45471a568a775",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

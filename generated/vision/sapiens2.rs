@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "Sapiens2ForSemanticSegmentation",
     checkpoint: Some("facebook/sapiens2-seg-0.4b"),
-    digest: "c3b78da2db2840e2",
+    digest: "1b5b26dcdbf2cdd7",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: ImageSegmentation::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "SegGptForImageSegmentation",
     checkpoint: Some("BAAI/seggpt-vit-large"),
-    digest: "271b56110c9177d5",
+    digest: "42a5b91b6a207221",
     inputs: &[
         input(
             "pixel_values",

@@ -9,7 +9,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Siglip2VisionModel",
     checkpoint: Some("google/siglip2-base-patch16-naflex"),
-    digest: "b5eaaf70269fe86c",
+    digest: "4e50a1360a4eda24",
     inputs: &[
         input(
             "pixel_values",

@@ -11,7 +11,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "vision",
     class: "SLANetForTableRecognition",
     checkpoint: Some("PaddlePaddle/SLANet_plus_safetensors"),
-    digest: "88d4708f71f88db2",
+    digest: "a145c163902fb97a",
     inputs: &[
         input(
             "pixel_values",

@@ -11,7 +11,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "vision",
     class: "SLANeXtForTableRecognition",
     checkpoint: Some("PaddlePaddle/SLANeXt_wired_safetensors"),
-    digest: "cb4efa359da8bcc8",
+    digest: "e1948e819dc6a823",
     inputs: &[
         input(
             "pixel_values",

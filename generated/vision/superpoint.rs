@@ -11,7 +11,7 @@ static MODEL: Model<KeypointDetection> = Model::new(Card {
     family: "vision",
     class: "SuperPointForKeypointDetection",
     checkpoint: Some("magic-leap-community/superpoint"),
-    digest: "0670bc2aa8f86f2c",
+    digest: "2f75b410d51c4a7c",
     inputs: KeypointDetection::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "TableTransformerForObjectDetection",
     checkpoint: Some("microsoft/table-transformer-detection"),
-    digest: "325b19fbd3b6f9e4",
+    digest: "af32de282f4b286c",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<VideoClassification> = Model::new(Card {
     family: "vision",
     class: "TimesformerForVideoClassification",
     checkpoint: Some("facebook/timesformer-base-finetuned-k400"),
-    digest: "466b7f6fd1ca3335",
+    digest: "9169b5ef42b63926",
     inputs: VideoClassification::CONTRACT.inputs,
     outputs: VideoClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "TimmBackbone",
     checkpoint: Some("timm/resnet50.a1_in1k"),
-    digest: "66ad7ae316a9273d",
+    digest: "5fc3c76beaf35652",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "TimmWrapperForImageClassification",
     checkpoint: Some("timm/resnet50.a1_in1k"),
-    digest: "10b09041081e6449",
+    digest: "92c8b355190c1114",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

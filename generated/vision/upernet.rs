@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "UperNetForSemanticSegmentation",
     checkpoint: Some("openmmlab/upernet-convnext-tiny"),
-    digest: "a036336600e9b964",
+    digest: "8f6df2e34929d1ed",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: ImageSegmentation::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "UVDocModel",
     checkpoint: Some("PaddlePaddle/UVDoc_safetensors"),
-    digest: "4e85c89b9df21b55",
+    digest: "6d6a53c9090af7e1",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

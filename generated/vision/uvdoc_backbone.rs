@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "UVDocBackbone",
     checkpoint: Some("PaddlePaddle/UVDoc_safetensors"),
-    digest: "1c786fd1fe831f56",
+    digest: "02058ae0ab74988f",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "VanForImageClassification",
     checkpoint: Some("Visual-Attention-Network/van-base"),
-    digest: "49019f8d32b41ebb",
+    digest: "65fddae98028488d",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

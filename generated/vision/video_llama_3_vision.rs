@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "VideoLlama3VisionModel",
     checkpoint: Some("lkhl/VideoLLaMA3-2B-Image-HF"),
-    digest: "c5233d17b31126a6",
+    digest: "cca27cc9e6a10cae",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<VideoClassification> = Model::new(Card {
     family: "vision",
     class: "VideoPrismForVideoClassification",
     checkpoint: Some("google/videoprism-base-f16r288"),
-    digest: "291a9d4923f898a2",
+    digest: "5f3203b8ee48941d",
     inputs: &[
         input(
             "pixel_values_videos",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "ViTForImageClassification",
     checkpoint: Some("google/vit-base-patch16-224"),
-    digest: "083105f67b3ade40",
+    digest: "88b2879d0372601e",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "ViTHybridForImageClassification",
     checkpoint: Some("google/vit-hybrid-base-bit-384"),
-    digest: "6f26b1b20968524e",
+    digest: "d80566bb4f920cc5",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "ViTMAEModel",
     checkpoint: Some("facebook/vit-mae-base"),
-    digest: "c121b7feaf87b8c3",
+    digest: "b40a5a698911f253",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "ViTMSNForImageClassification",
     checkpoint: Some("facebook/vit-msn-small"),
-    digest: "a8bda5b5e21be1aa",
+    digest: "308d20079b274104",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "VitDetModel",
     checkpoint: None,
-    digest: "fdb9c22a5c9bfd59",
+    digest: "cefc77c2318e88f2",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "VitMatteForImageMatting",
     checkpoint: Some("hustvl/vitmatte-small-composition-1k"),
-    digest: "143463ad31607468",
+    digest: "00b70db74f7b2b8a",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<KeypointDetection> = Model::new(Card {
     family: "vision",
     class: "VitPoseForPoseEstimation",
     checkpoint: Some("usyd-community/vitpose-base-simple"),
-    digest: "a912fe89d2baed0c",
+    digest: "3d0a9065b948ca6a",
     inputs: KeypointDetection::CONTRACT.inputs,
     outputs: KeypointDetection::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "VitPoseBackbone",
     checkpoint: Some("usyd-community/vitpose-base-simple"),
-    digest: "47fb2952c3b8de37",
+    digest: "d809adf11860d721",
     inputs: &[
         input(
             "pixel_values",

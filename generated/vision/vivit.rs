@@ -10,7 +10,7 @@ static MODEL: Model<VideoClassification> = Model::new(Card {
     family: "vision",
     class: "VivitForVideoClassification",
     checkpoint: Some("google/vivit-b-16x2-kinetics400"),
-    digest: "4df8f3a38f934ae3",
+    digest: "edd40f136c1a90ca",
     inputs: VideoClassification::CONTRACT.inputs,
     outputs: VideoClassification::CONTRACT.outputs,
     axes: &[

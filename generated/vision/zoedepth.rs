@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(Card {
     family: "vision",
     class: "ZoeDepthForDepthEstimation",
     checkpoint: Some("Intel/zoedepth-nyu-kitti"),
-    digest: "0a0d5173267ce78d",
+    digest: "22893e7bfe660170",
     inputs: DepthEstimation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
     family: "vision-text",
     class: "Aimv2Model",
     checkpoint: Some("apple/aimv2-large-patch14-224-lit"),
-    digest: "7e7b5181e93e7357",
+    digest: "55d939d239e7326c",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

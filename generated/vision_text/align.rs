@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
     family: "vision-text",
     class: "AlignModel",
     checkpoint: Some("kakaobrain/align-base"),
-    digest: "0fb5eb6b07aa1b73",
+    digest: "613445fed26675ae",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
     family: "vision-text",
     class: "AltCLIPModel",
     checkpoint: Some("BAAI/AltCLIP"),
-    digest: "2171fa362cf7f912",
+    digest: "5ba0ee4f2047a831",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

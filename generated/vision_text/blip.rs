@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "vision-text",
     class: "BlipForConditionalGeneration",
     checkpoint: Some("Salesforce/blip-image-captioning-base"),
-    digest: "0f4dee350198e8a1",
+    digest: "8dbc9f3bbe32d305",
     inputs: &[
         input(
             "input_ids",

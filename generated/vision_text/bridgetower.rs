@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "vision-text",
     class: "BridgeTowerModel",
     checkpoint: Some("BridgeTower/bridgetower-base"),
-    digest: "305368a433c48fa8",
+    digest: "79f665bf95a94139",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
     family: "vision-text",
     class: "ChineseCLIPModel",
     checkpoint: Some("OFA-Sys/chinese-clip-vit-base-patch16"),
-    digest: "5c5efe7e91248de0",
+    digest: "7fa2dbd47221ef58",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

@@ -9,7 +9,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision-text",
     class: "CLIPSegForImageSegmentation",
     checkpoint: Some("CIDAS/clipseg-rd64-refined"),
-    digest: "288e1caeb213c447",
+    digest: "66cc999225d2af3e",
     inputs: &[
         input(
             "pixel_values",

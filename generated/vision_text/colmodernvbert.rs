@@ -9,7 +9,7 @@ static MODEL: Model<VisualDocumentRetrieval> = Model::new(Card {
     family: "vision-text",
     class: "ColModernVBertForRetrieval",
     checkpoint: Some("ModernVBERT/colmodernvbert-merged"),
-    digest: "30033c1b5967bbe1",
+    digest: "d6b0e144be49821d",
     inputs: &[
         input(
             "input_ids",

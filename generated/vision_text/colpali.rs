@@ -9,7 +9,7 @@ static MODEL: Model<VisualDocumentRetrieval> = Model::new(Card {
     family: "vision-text",
     class: "ColPaliForRetrieval",
     checkpoint: Some("vidore/colpali-v1.2"),
-    digest: "82f69be3cef8a123",
+    digest: "4d456eab9504eea0",
     inputs: VisualDocumentRetrieval::CONTRACT.inputs,
     outputs: VisualDocumentRetrieval::CONTRACT.outputs,
     axes: &[

@@ -9,7 +9,7 @@ static MODEL: Model<VisualDocumentRetrieval> = Model::new(Card {
     family: "vision-text",
     class: "ColQwen2ForRetrieval",
     checkpoint: Some("vidore/colqwen2-v1.0-hf"),
-    digest: "4886adfa69845a77",
+    digest: "b41b32c046a395ff",
     inputs: &[
         input(
             "input_ids",

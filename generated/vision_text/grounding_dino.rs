@@ -11,7 +11,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(Card {
     family: "vision-text",
     class: "GroundingDinoForObjectDetection",
     checkpoint: Some("IDEA-Research/grounding-dino-tiny"),
-    digest: "94e5fa94f923e965",
+    digest: "7b47421d554b4b1d",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<VisualQuestionAnswering> = Model::new(Card {
     family: "vision-text",
     class: "LxmertForQuestionAnswering",
     checkpoint: Some("unc-nlp/lxmert-base-uncased"),
-    digest: "9cd0ed5bbe011488",
+    digest: "d4e7ff312198e180",
     inputs: &[
         input(
             "input_ids",

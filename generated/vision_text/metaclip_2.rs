@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
     family: "vision-text",
     class: "MetaClip2Model",
     checkpoint: Some("facebook/metaclip-2-worldwide-huge-quickgelu"),
-    digest: "009ef5d2c9c78f0d",
+    digest: "c18485580384c22e",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "vision-text",
     class: "MgpstrForSceneTextRecognition",
     checkpoint: Some("alibaba-damo/mgp-str-base"),
-    digest: "294886c8cccf831b",
+    digest: "10910b8cdc42ab56",
     inputs: &[
         input(
             "pixel_values",

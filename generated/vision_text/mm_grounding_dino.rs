@@ -11,7 +11,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(Card {
     family: "vision-text",
     class: "MMGroundingDinoForObjectDetection",
     checkpoint: Some("openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det"),
-    digest: "efa9966d26436979",
+    digest: "11cefe88d7a9e331",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "vision-text",
     class: "ModernVBertForMaskedLM",
     checkpoint: Some("ModernVBERT/modernvbert"),
-    digest: "ec1810622db8a75a",
+    digest: "cbb53bd8a1413a2e",
     inputs: &[
         input(
             "input_ids",

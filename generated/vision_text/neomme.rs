@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "vision-text",
     class: "NeoMMEForMaskedLM",
     checkpoint: Some("Hcompany/NeoMME-260M"),
-    digest: "9580f6d2f76f83de",
+    digest: "49746ea55ea67de1",
     inputs: &[
         input(
             "input_ids",

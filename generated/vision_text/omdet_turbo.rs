@@ -11,7 +11,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(Card {
     family: "vision-text",
     class: "OmDetTurboForObjectDetection",
     checkpoint: Some("omlab/omdet-turbo-swin-tiny-hf"),
-    digest: "e874d47942edd513",
+    digest: "98e8a59eb58534fc",
     inputs: &[
         input(
             "pixel_values",

@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(Card {
     family: "vision-text",
     class: "Owlv2ForObjectDetection",
     checkpoint: Some("google/owlv2-base-patch16-ensemble"),
-    digest: "950cb4d964312e14",
+    digest: "6f57492c9f11418f",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(Card {
     family: "vision-text",
     class: "OwlViTForObjectDetection",
     checkpoint: Some("google/owlvit-base-patch32"),
-    digest: "8e481f1d749aa6fb",
+    digest: "6e9441ce0594cf88",
     inputs: &[
         input(
             "input_ids",

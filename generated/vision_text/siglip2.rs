@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
     family: "vision-text",
     class: "Siglip2Model",
     checkpoint: Some("google/siglip2-base-patch16-naflex"),
-    digest: "805dd1dfa4a4d452",
+    digest: "e88787232d04cb52",
     inputs: &[
         input(
             "input_ids",

@@ -8,7 +8,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "vision-text",
     class: "VisionEncoderDecoderModel",
     checkpoint: Some("microsoft/trocr-base-handwritten"),
-    digest: "168ff854000e0769",
+    digest: "5ad3da976c49be71",
     inputs: ImageToText::CONTRACT.inputs,
     outputs: ImageToText::CONTRACT.outputs,
     axes: &[

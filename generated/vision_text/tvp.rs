@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "vision-text",
     class: "TvpModel",
     checkpoint: Some("Intel/tvp-base"),
-    digest: "7544b70bc7ff79fc",
+    digest: "0d1e50c7f9a17ee3",
     inputs: &[
         input(
             "input_ids",

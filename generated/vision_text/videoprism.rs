@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
     family: "vision-text",
     class: "VideoPrismClipModel",
     checkpoint: Some("google/videoprism-lvt-base-f16r288"),
-    digest: "05b2ae02e7a8b6d8",
+    digest: "8b36d10427cedae5",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<VisualQuestionAnswering> = Model::new(Card {
     family: "vision-text",
     class: "ViltForQuestionAnswering",
     checkpoint: Some("dandelin/vilt-b32-finetuned-vqa"),
-    digest: "27a1978508a34b26",
+    digest: "eacde31c3192f7b1",
     inputs: VisualQuestionAnswering::CONTRACT.inputs,
     outputs: VisualQuestionAnswering::CONTRACT.outputs,
     axes: &[

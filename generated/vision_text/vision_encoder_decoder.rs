@@ -8,7 +8,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "vision-text",
     class: "VisionEncoderDecoderModel",
     checkpoint: Some("nlpconnect/vit-gpt2-image-captioning"),
-    digest: "2ed12a9e0608101b",
+    digest: "c971f3db06b7f165",
     inputs: ImageToText::CONTRACT.inputs,
     outputs: ImageToText::CONTRACT.outputs,
     axes: &[

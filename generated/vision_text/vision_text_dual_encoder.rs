@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
     family: "vision-text",
     class: "VisionTextDualEncoderModel",
     checkpoint: Some("clip-italian/clip-italian"),
-    digest: "a90aa885fe7af5f1",
+    digest: "fad06712e302f52a",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

@@ -9,7 +9,7 @@ static MODEL: Model<VisualQuestionAnswering> = Model::new(Card {
     family: "vision-text",
     class: "VisualBertForQuestionAnswering",
     checkpoint: Some("uclanlp/visualbert-vqa"),
-    digest: "209decef30f6b67f",
+    digest: "c7e4e9804f710be8",
     inputs: &[
         input(
             "input_ids",

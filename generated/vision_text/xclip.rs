@@ -9,7 +9,7 @@ static MODEL: Model<VideoClassification> = Model::new(Card {
     family: "vision-text",
     class: "XCLIPModel",
     checkpoint: Some("microsoft/xclip-base-patch32"),
-    digest: "f5d04a29a381f5a7",
+    digest: "318d8a44e48e8b14",
     inputs: &[
         input(
             "pixel_values",

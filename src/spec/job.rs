@@ -81,10 +81,8 @@ impl Entry {
     /// The pins of its source are part of it.
     pub fn digest(&self, versions: &Versions) -> String {
         let pins = (&versions.python, versions.sources.get(&self.source));
-        let mut job = serde_json::to_value((self.job(), pins)).expect("a job is plain data with text keys");
-        // In some builds serde_json keeps the order of insertion.
-        job.sort_all_objects();
-        let digest = Sha256::digest(job.to_string());
+        let job = serde_json::to_vec(&(self.job(), pins)).expect("a job is plain data with text keys");
+        let digest = Sha256::digest(job);
         format!("{digest:x}")[..16].to_owned()
     }
 }
