@@ -17,10 +17,14 @@ build:
 run MODEL *OPTIONS: setup
     @cargo run --quiet --features libtorch -- run {{ MODEL }} {{ OPTIONS }}
 
-# Test the generator and every model, or just the models FILTER means, on libtorch: just test bert --check half.
+# Test the project's own code and every model, or just the models FILTER means, on libtorch: just test bert --check half.
 test *FILTER: setup
-    {{ if FILTER == "" { "cargo test --quiet --features libtorch --lib --bins" } else { "" } }}
+    @{{ if FILTER == "" { "just unit" } else { "true" } }}
     @cargo run --quiet --features libtorch -- test {{ FILTER }}
+
+# Test the project's own code, with libtorch.
+unit: setup
+    cargo test --quiet --features libtorch --lib --bins
 
 # Add an entry for an architecture, found, made small, tried: just add qwen3-vl [--dry-run --task --like --family --source].
 add NAME *OPTIONS: setup
