@@ -1,6 +1,6 @@
 //! `batch`: many entries from one file.
 
-use super::{export::Bar, failed, regenerate, table};
+use super::{export::Bar, failed, regenerate, show, table};
 use anyhow::{Context, Result};
 use clap::Args;
 use hf_conformance::author::{Added, Desk, Trial, Tried, Wish, batch, trial};
@@ -43,7 +43,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if !arguments.dry_run {
         regenerate(&desk.spec()?)?;
     }
-    println!("{}", summary(&wishes, &tried));
+    show(summary(&wishes, &tried))?;
     let report = report_path(arguments);
     write(&report, &markdown(&arguments.file, &wishes, &tried, &desk.spec()?))?;
     println!("\n{}; report: {}", counts(&tried), report.display());

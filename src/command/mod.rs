@@ -63,7 +63,10 @@ pub fn table<const N: usize>(header: [&str; N]) -> Table {
 
 /// Prints a text that may be long; a reader that has seen enough of it (`| head`) is no error.
 pub fn show(text: impl std::fmt::Display) -> std::io::Result<()> {
-    match writeln!(std::io::stdout().lock(), "{text}") {
+    let text = text.to_string();
+    // Tables fill their last column with spaces: beside one long reason, every line would wrap.
+    let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+    match writeln!(std::io::stdout().lock(), "{}", lines.join("\n")) {
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
         outcome => outcome,
     }

@@ -4,7 +4,7 @@
 //! same table and the same last line, read from the results store, so that a check which never ran cannot be
 //! counted as passed.
 
-use super::{export, failed, select::select, table};
+use super::{export, failed, select::select, show, table};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use comfy_table::CellAlignment;
@@ -139,7 +139,7 @@ impl<'a> Round<'a> {
         if let (Some(said), true) = (&broke_off, tally.failed == 0 || tally.lost > 0) {
             println!("\n{said}\n{} check(s) left no result", tally.lost);
         }
-        println!("\n{}", self.summary(&records));
+        show(format!("\n{}", self.summary(&records)))?;
         self.print_paid_debt(&records);
         let seconds = self.started.elapsed().as_secs_f64();
         println!("\n{} checks on {} models in {seconds:.1} s", self.due.len(), self.entries.len());

@@ -1,6 +1,6 @@
 //! `run`: one model, on one device, against eager Python.
 
-use super::{export, failed, select::select, spec, table};
+use super::{export, failed, select::select, show, spec, table};
 use anyhow::{Result, bail};
 use clap::Args;
 use hf_conformance::artifact::{self, Manifest};
@@ -120,7 +120,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             if agreement.holds() { "agrees" } else { "DIFFERS" }.to_owned(),
         ]);
     }
-    println!("\n{rows}");
+    show(format!("\n{rows}"))?;
     if !agrees {
         println!("\nfind out more: just test {}{}", card.name, device_option(device));
     }
