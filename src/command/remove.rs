@@ -19,7 +19,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut desk = Desk::open(Path::new("."))?;
     let spec = desk.spec()?;
     let entry = one(&spec, &arguments.name)?;
-    let spec = desk.remove(entry.family.as_str(), entry.name.as_str())?;
+    let without = || format!("nothing was removed; without {} the spec would be wrong", entry.name);
+    let spec = desk.remove(entry.family.as_str(), entry.name.as_str()).with_context(without)?;
     desk.write()?;
     regenerate(&spec)?;
     let artifact = artifact::root().join(entry.name.as_str());
