@@ -65,6 +65,7 @@ mod paligemma;
 mod pe_audio_video;
 mod pe_audio_video_encoder;
 mod perception_lm;
+mod phi4_multimodal;
 mod pi0;
 mod pix2struct;
 mod pp_chart2table;

@@ -209,6 +209,75 @@ def _cameras_by_mask(model: nn.Module) -> AbstractContextManager[None]:
 
 
 @contextmanager
+def _pictures_and_sounds_in_one(model: nn.Module) -> Iterator[None]:
+    """Phi-4-multimodal lays out the crops of every image, and cuts every sound, in loops over the batch.
+
+    Images of one size, as many of their patches shown by the mask, and sounds of one length go together.
+    """
+    module = sys.modules[type(model).__module__]
+    eyes = module.Phi4MultimodalImageEmbedding
+    ears = module.Phi4MultimodalAudioEmbedding
+
+    def see(
+        self: nn.Module,
+        ids: Tensor,
+        embeds: Tensor,
+        image_pixel_values: Tensor,
+        image_sizes: Tensor,
+        image_attention_mask: Tensor,
+    ) -> Tensor:
+        mask = image_attention_mask
+        seen = self.get_img_features(
+            image_pixel_values.flatten(0, 1), mask.flatten(0, 1).to(torch.bool)
+        )
+        side = int(self.num_img_tokens**0.5)
+        seen = seen.unflatten(1, (side, side)).unflatten(0, mask.shape[:2])
+        rows, columns = (image_sizes[0] // self.crop_size).unbind()
+        crops = seen[:, 1:][:, : rows * columns].unflatten(1, (rows, columns))
+        crops = crops.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        shown = mask[0, 1 : rows * columns + 1, ::2, ::2]
+        shown = (
+            shown.unflatten(0, (rows, columns)).transpose(1, 2).flatten(2).flatten(0, 1)
+        )
+        height, width = shown[:, 0].sum().long(), shown[0].sum().long()
+
+        def ended(lines: Tensor) -> Tensor:
+            ends = self.sub_img_feature_extensor.expand(*lines.shape[:2], 1, -1)
+            return torch.cat([lines, ends], dim=2).flatten(1, 2)
+
+        between = self.global_img_feature_extensor.expand(seen.shape[0], -1, -1)
+        whole = ended(crops[:, :height, :width]), between, ended(seen[:, 0])
+        shaped = nn.functional.gelu(self.img_projection_up(torch.cat(whole, dim=1)))
+        features = self.img_projection_down(shaped).flatten(0, 1).to(embeds.dtype)
+        image = ids == self.config.vision_config.image_token_id
+        return embeds.masked_scatter(image[..., None], features)
+
+    def hear(
+        self: nn.Module,
+        ids: Tensor,
+        embeds: Tensor,
+        audio_input_features: Tensor,
+        audio_embed_sizes: Tensor,
+        audio_attention_mask: Tensor | None = None,
+        audio_projection_mode: str = "speech",
+    ) -> Tensor:
+        mode = "speech" if audio_projection_mode == "speech" else "vision_speech"
+        up = getattr(self, f"up_proj_for_{mode}")
+        down = getattr(self, f"down_proj_for_{mode}")
+        heard = self.encoder(
+            audio_input_features.to(up.bias.dtype), audio_attention_mask
+        )
+        features = down(nn.functional.gelu(up(heard)))[:, : audio_embed_sizes[0]]
+        audio = ids == self.config.audio_config.audio_token_id
+        return embeds.masked_scatter(
+            audio[..., None], features.flatten(0, 1).to(embeds.dtype)
+        )
+
+    with replaced(eyes, "forward", see), replaced(ears, "forward", hear):
+        yield
+
+
+@contextmanager
 def _patches_as_tensors(model: nn.Module) -> Iterator[None]:
     """Positions of patches, windows and segments of attention are computed in Python, image by image."""
     attentions = [
@@ -676,6 +745,7 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "paddleocr_vl": [_paddle_pictures],
     "pe_audio_video": [_video_beside_audio],
     "pe_audio_video_encoder": [_video_beside_audio],
+    "phi4_multimodal": [_pictures_and_sounds_in_one],
     "pi0": [_cameras_by_mask],
     "qwen2_5_vl": [_grids_as_tensors],
     "qwen2_5_omni_thinker": [_grids_as_tensors, _omni_inputs],
