@@ -54,6 +54,7 @@ mod llava;
 mod llava_next;
 mod llava_next_video;
 mod llava_onevision;
+mod minicpmv4_6;
 mod minimax_m3_vl;
 mod mistral3;
 mod mllama;

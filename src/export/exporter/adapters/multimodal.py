@@ -343,6 +343,49 @@ def _kimi_pictures(model: nn.Module) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _packed_pictures(model: nn.Module) -> Iterator[None]:
+    """MiniCPM-V 4.6 lists the places of patches, and merges them, image by image; its images have one size."""
+    module = sys.modules[type(model).__module__]
+
+    def nearest(sizes: Tensor, side: int, **_: Any) -> Tensor:
+        height, width = sizes[0].unbind()
+        bounds = torch.arange(1 / side, 1.0, 1 / side)
+        row, column = (
+            torch.bucketize(torch.arange(length) / length, bounds, right=True)
+            for length in (height, width)
+        )
+        return (row[:, None] * side + column).flatten().repeat(sizes.shape[0])
+
+    def merged(sizes: Tensor, window: tuple[int, int], **_: Any) -> tuple[Any, ...]:
+        return tuple(
+            length // side
+            for length, side in zip(sizes[0].unbind(), window, strict=True)
+        )
+
+    def merge(self: nn.Module, states: Tensor, sizes: Tensor) -> list[Tensor]:
+        images = states[0].unflatten(0, (sizes.shape[0], -1))
+
+        def blocks_merged(part: Tensor) -> Tensor:
+            (rows, columns), (high, wide) = sizes[0].unbind(), self.merge_kernel_size
+            for mlp in self.mlp:
+                rows, columns = rows // high, columns // wide
+                blocks = part.view(-1, rows, high, columns, wide, part.shape[-1])
+                part = mlp(blocks.transpose(2, 3).flatten(3).flatten(0, 2))
+            return part
+
+        # In two calls, as the traced case's two images are merged in eager Python: the layers' outputs are compared.
+        return [blocks_merged(images[:1]), blocks_merged(images[1:])]
+
+    with (
+        _patches_as_tensors(model),
+        replaced(module, "get_vision_nearest_position_ids", nearest),
+        replaced(module, "get_vision_merged_shape", merged),
+        replaced(module.MiniCPMV4_6Merger, "forward", merge),
+    ):
+        yield
+
+
 def _muse_features(model: nn.Module) -> AbstractContextManager[None]:
     """Muse Glimmer splits the features of all images into a list, to concatenate them again."""
 
@@ -738,6 +781,7 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "kimi_k25_vision": [_kimi_pictures],
     "lfm2_vl": [_pictures_of_one_shape],
     "lighton_ocr": [_pictures_on_top_of_each_other],
+    "minicpmv4_6": [_packed_pictures],
     "minimax_m3_vl": [_patches_as_tensors],
     "mistral3": [_pictures_on_top_of_each_other],
     "muse_glimmer": [_muse_pictures, _muse_features],
