@@ -29,6 +29,7 @@ mod glm46v;
 mod glm4v;
 mod glm4v_moe;
 mod glm5_next;
+mod glm_image;
 mod glm_ocr;
 mod glmga;
 mod got_ocr2;

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import grids
-from .common import Adapter, replaced, shadowed
+from .common import Adapter, replaced, rewritten, shadowed
 
 
 def _seeing(model: nn.Module) -> nn.Module:
@@ -382,6 +382,47 @@ def _packed_pictures(model: nn.Module) -> Iterator[None]:
         replaced(module, "get_vision_nearest_position_ids", nearest),
         replaced(module, "get_vision_merged_shape", merged),
         replaced(module.MiniCPMV4_6Merger, "forward", merge),
+    ):
+        yield
+
+
+@contextmanager
+def _source_before_target(model: nn.Module) -> Iterator[None]:
+    """GLM-Image takes the grids of every sample apart, and its images one by one, in lists.
+
+    Every sample has one image, all of one size, and the grid of what is to be drawn.
+    """
+    owner = type(model.model)
+    split = r"if images_per_sample is not None:.*?source_grids = image_grid_thw\[:-1\]"
+    sources = "source_grids = image_grid_thw.unflatten(0, (batch_size, -1))[:, 0]"
+
+    def get_image_tokens(self: nn.Module, states: Tensor, grid: Tensor) -> Tensor:
+        _, height, width = grid[0].unbind()
+        images = states.unflatten(0, (grid.shape[0], height, width))
+        return self.vqmodel.encode(images.permute(0, 3, 1, 2)).image_tokens
+
+    def get_rope_index(
+        self: nn.Module,
+        input_ids: Tensor,
+        image_grid_thw: Tensor,
+        attention_mask: Tensor,
+        **_: Any,
+    ) -> tuple[Tensor, Tensor]:
+        real = attention_mask.bool()
+        begin = (real & (input_ids == self.config.image_start_token_id)).long()
+        end = (real & (input_ids == self.config.image_end_token_id)).long()
+        inside = begin.cumsum(1) - begin - end.cumsum(1)
+        grid = image_grid_thw.unflatten(0, (input_ids.shape[0], -1))[:, 0]
+        positions, deltas = grids.token_positions(
+            self, input_ids, inside, grid, attention_mask=attention_mask
+        )
+        return positions.masked_fill(~real, 1), torch.zeros_like(deltas)
+
+    with (
+        _grids_as_tensors(model),
+        replaced(owner, "get_image_tokens", get_image_tokens),
+        replaced(owner, "get_rope_index", get_rope_index),
+        replaced(owner, "forward", rewritten(owner.forward, {split: sources})),
     ):
         yield
 
@@ -774,6 +815,7 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "glm5_next_vision": [_patches_as_tensors],
     "glm_ocr": [_grids_as_tensors],
     "glm_ocr_vision": [_patches_as_tensors],
+    "glm_image": [_source_before_target],
     "glm_image_vision": [_patches_as_tensors],
     "hunyuan_vl": [_hunyuan_tower, _hunyuan_positions],
     "hunyuan_vl_vision": [_hunyuan_tower],
