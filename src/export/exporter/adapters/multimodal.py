@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import grids
-from .common import Adapter, replaced, shadowed
+from .common import Adapter, replaced, rewritten, shadowed
 
 
 def _seeing(model: nn.Module) -> nn.Module:
@@ -209,6 +209,75 @@ def _cameras_by_mask(model: nn.Module) -> AbstractContextManager[None]:
 
 
 @contextmanager
+def _pictures_and_sounds_in_one(model: nn.Module) -> Iterator[None]:
+    """Phi-4-multimodal lays out the crops of every image, and cuts every sound, in loops over the batch.
+
+    Images of one size, as many of their patches shown by the mask, and sounds of one length go together.
+    """
+    module = sys.modules[type(model).__module__]
+    eyes = module.Phi4MultimodalImageEmbedding
+    ears = module.Phi4MultimodalAudioEmbedding
+
+    def see(
+        self: nn.Module,
+        ids: Tensor,
+        embeds: Tensor,
+        image_pixel_values: Tensor,
+        image_sizes: Tensor,
+        image_attention_mask: Tensor,
+    ) -> Tensor:
+        mask = image_attention_mask
+        seen = self.get_img_features(
+            image_pixel_values.flatten(0, 1), mask.flatten(0, 1).to(torch.bool)
+        )
+        side = int(self.num_img_tokens**0.5)
+        seen = seen.unflatten(1, (side, side)).unflatten(0, mask.shape[:2])
+        rows, columns = (image_sizes[0] // self.crop_size).unbind()
+        crops = seen[:, 1:][:, : rows * columns].unflatten(1, (rows, columns))
+        crops = crops.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        shown = mask[0, 1 : rows * columns + 1, ::2, ::2]
+        shown = (
+            shown.unflatten(0, (rows, columns)).transpose(1, 2).flatten(2).flatten(0, 1)
+        )
+        height, width = shown[:, 0].sum().long(), shown[0].sum().long()
+
+        def ended(lines: Tensor) -> Tensor:
+            ends = self.sub_img_feature_extensor.expand(*lines.shape[:2], 1, -1)
+            return torch.cat([lines, ends], dim=2).flatten(1, 2)
+
+        between = self.global_img_feature_extensor.expand(seen.shape[0], -1, -1)
+        whole = ended(crops[:, :height, :width]), between, ended(seen[:, 0])
+        shaped = nn.functional.gelu(self.img_projection_up(torch.cat(whole, dim=1)))
+        features = self.img_projection_down(shaped).flatten(0, 1).to(embeds.dtype)
+        image = ids == self.config.vision_config.image_token_id
+        return embeds.masked_scatter(image[..., None], features)
+
+    def hear(
+        self: nn.Module,
+        ids: Tensor,
+        embeds: Tensor,
+        audio_input_features: Tensor,
+        audio_embed_sizes: Tensor,
+        audio_attention_mask: Tensor | None = None,
+        audio_projection_mode: str = "speech",
+    ) -> Tensor:
+        mode = "speech" if audio_projection_mode == "speech" else "vision_speech"
+        up = getattr(self, f"up_proj_for_{mode}")
+        down = getattr(self, f"down_proj_for_{mode}")
+        heard = self.encoder(
+            audio_input_features.to(up.bias.dtype), audio_attention_mask
+        )
+        features = down(nn.functional.gelu(up(heard)))[:, : audio_embed_sizes[0]]
+        audio = ids == self.config.audio_config.audio_token_id
+        return embeds.masked_scatter(
+            audio[..., None], features.flatten(0, 1).to(embeds.dtype)
+        )
+
+    with replaced(eyes, "forward", see), replaced(ears, "forward", hear):
+        yield
+
+
+@contextmanager
 def _patches_as_tensors(model: nn.Module) -> Iterator[None]:
     """Positions of patches, windows and segments of attention are computed in Python, image by image."""
     attentions = [
@@ -270,6 +339,90 @@ def _kimi_pictures(model: nn.Module) -> Iterator[None]:
         _patches_as_tensors(model),
         replaced(module, "get_vision_frame_index", frames),
         replaced(module, "get_vision_temporal_merge_index", blocks),
+    ):
+        yield
+
+
+@contextmanager
+def _packed_pictures(model: nn.Module) -> Iterator[None]:
+    """MiniCPM-V 4.6 lists the places of patches, and merges them, image by image; its images have one size."""
+    module = sys.modules[type(model).__module__]
+
+    def nearest(sizes: Tensor, side: int, **_: Any) -> Tensor:
+        height, width = sizes[0].unbind()
+        bounds = torch.arange(1 / side, 1.0, 1 / side)
+        row, column = (
+            torch.bucketize(torch.arange(length) / length, bounds, right=True)
+            for length in (height, width)
+        )
+        return (row[:, None] * side + column).flatten().repeat(sizes.shape[0])
+
+    def merged(sizes: Tensor, window: tuple[int, int], **_: Any) -> tuple[Any, ...]:
+        return tuple(
+            length // side
+            for length, side in zip(sizes[0].unbind(), window, strict=True)
+        )
+
+    def merge(self: nn.Module, states: Tensor, sizes: Tensor) -> list[Tensor]:
+        images = states[0].unflatten(0, (sizes.shape[0], -1))
+
+        def blocks_merged(part: Tensor) -> Tensor:
+            (rows, columns), (high, wide) = sizes[0].unbind(), self.merge_kernel_size
+            for mlp in self.mlp:
+                rows, columns = rows // high, columns // wide
+                blocks = part.view(-1, rows, high, columns, wide, part.shape[-1])
+                part = mlp(blocks.transpose(2, 3).flatten(3).flatten(0, 2))
+            return part
+
+        # In two calls, as the traced case's two images are merged in eager Python: the layers' outputs are compared.
+        return [blocks_merged(images[:1]), blocks_merged(images[1:])]
+
+    with (
+        _patches_as_tensors(model),
+        replaced(module, "get_vision_nearest_position_ids", nearest),
+        replaced(module, "get_vision_merged_shape", merged),
+        replaced(module.MiniCPMV4_6Merger, "forward", merge),
+    ):
+        yield
+
+
+@contextmanager
+def _source_before_target(model: nn.Module) -> Iterator[None]:
+    """GLM-Image takes the grids of every sample apart, and its images one by one, in lists.
+
+    Every sample has one image, all of one size, and the grid of what is to be drawn.
+    """
+    owner = type(model.model)
+    split = r"if images_per_sample is not None:.*?source_grids = image_grid_thw\[:-1\]"
+    sources = "source_grids = image_grid_thw.unflatten(0, (batch_size, -1))[:, 0]"
+
+    def get_image_tokens(self: nn.Module, states: Tensor, grid: Tensor) -> Tensor:
+        _, height, width = grid[0].unbind()
+        images = states.unflatten(0, (grid.shape[0], height, width))
+        return self.vqmodel.encode(images.permute(0, 3, 1, 2)).image_tokens
+
+    def get_rope_index(
+        self: nn.Module,
+        input_ids: Tensor,
+        image_grid_thw: Tensor,
+        attention_mask: Tensor,
+        **_: Any,
+    ) -> tuple[Tensor, Tensor]:
+        real = attention_mask.bool()
+        begin = (real & (input_ids == self.config.image_start_token_id)).long()
+        end = (real & (input_ids == self.config.image_end_token_id)).long()
+        inside = begin.cumsum(1) - begin - end.cumsum(1)
+        grid = image_grid_thw.unflatten(0, (input_ids.shape[0], -1))[:, 0]
+        positions, deltas = grids.token_positions(
+            self, input_ids, inside, grid, attention_mask=attention_mask
+        )
+        return positions.masked_fill(~real, 1), torch.zeros_like(deltas)
+
+    with (
+        _grids_as_tensors(model),
+        replaced(owner, "get_image_tokens", get_image_tokens),
+        replaced(owner, "get_rope_index", get_rope_index),
+        replaced(owner, "forward", rewritten(owner.forward, {split: sources})),
     ):
         yield
 
@@ -662,6 +815,7 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "glm5_next_vision": [_patches_as_tensors],
     "glm_ocr": [_grids_as_tensors],
     "glm_ocr_vision": [_patches_as_tensors],
+    "glm_image": [_source_before_target],
     "glm_image_vision": [_patches_as_tensors],
     "hunyuan_vl": [_hunyuan_tower, _hunyuan_positions],
     "hunyuan_vl_vision": [_hunyuan_tower],
@@ -669,6 +823,7 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "kimi_k25_vision": [_kimi_pictures],
     "lfm2_vl": [_pictures_of_one_shape],
     "lighton_ocr": [_pictures_on_top_of_each_other],
+    "minicpmv4_6": [_packed_pictures],
     "minimax_m3_vl": [_patches_as_tensors],
     "mistral3": [_pictures_on_top_of_each_other],
     "muse_glimmer": [_muse_pictures, _muse_features],
@@ -676,6 +831,7 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "paddleocr_vl": [_paddle_pictures],
     "pe_audio_video": [_video_beside_audio],
     "pe_audio_video_encoder": [_video_beside_audio],
+    "phi4_multimodal": [_pictures_and_sounds_in_one],
     "pi0": [_cameras_by_mask],
     "qwen2_5_vl": [_grids_as_tensors],
     "qwen2_5_omni_thinker": [_grids_as_tensors, _omni_inputs],

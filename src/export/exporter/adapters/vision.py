@@ -494,12 +494,28 @@ def _patches_of_any_number(model: nn.Module) -> Iterator[None]:
         del names["len"]
 
 
+def _places_side_by_side(model: nn.Module) -> AbstractContextManager[None]:
+    """EfficientLoFTR writes rotary positions into slices, of sizes that a trace bakes, and keeps them for the next call.
+
+    Row and column in turn are the same without slices.
+    """
+
+    def compute(frequencies: Tensor, height: Any, width: Any, _hidden: int) -> Tensor:
+        ones = torch.ones(height, width, dtype=frequencies.dtype)
+        places = [ones.cumsum(axis).unsqueeze(-1) * frequencies for axis in (0, 1)]
+        return torch.stack(places, -1).flatten(-2).unsqueeze(0)
+
+    return replaced(sys.modules[type(model).__module__], "compute_embeddings", compute)
+
+
 ADAPTERS: dict[str, list[Adapter]] = {
     "depth_anything": [_sizes_kept],
     "depth_pro": [_patches_of_any_number],
     "deta": [_deta_in_script],
     "dinat": [_neighbours_gathered],
+    "efficientloftr": [_places_side_by_side],
     "levit": [_biases_not_cached],
+    "lightglue": [_points_in_script],
     "mobilenet_v1": [_tf_padding],
     "mobilenet_v2": [_tf_padding],
     "nat": [_neighbours_gathered],
