@@ -171,6 +171,10 @@ fn mock(card: &Card) -> Outcome {
 
 /// Bit equality of all outputs of two runs.
 fn same_bits(bench: &Bench, first: &[Tensor], second: &[Tensor], what: &str) -> Findings {
+    if first.len() != second.len() {
+        let counts = format!("{what} returns {} outputs, not {}", second.len(), first.len());
+        return Err(Failure::new(Stage::Compare, counts));
+    }
     for ((port, a), b) in bench.card.outputs.iter().zip(first).zip(second) {
         if !a.same_bits(b) {
             let message = format!("{}: {what} gives other bits", port.name);
