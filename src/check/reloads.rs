@@ -11,6 +11,7 @@ pub fn check(bench: &Bench) -> Findings {
     bench.program.save(&path)?;
     let reloaded = bench.engine.load(&path, bench.device)?;
     let inputs = bench.inputs("traced")?;
-    let [first, second] = [bench.program, reloaded.as_ref()].map(|program| program.run_plain(&inputs));
-    same_bits(bench, &first?, &second?, "the reloaded program")
+    let first = bench.run(&inputs)?;
+    let second = Bench { program: reloaded.as_ref(), ..*bench }.run(&inputs)?;
+    same_bits(bench, &first.outputs, &second.outputs, "the reloaded program")
 }

@@ -40,14 +40,6 @@ pub trait Program: Send + Sync {
     /// Stage `move` for the tensors, stage `run` for the program itself.
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure>;
 
-    /// The same without the engine's optimiser, which costs more than it saves where a program runs but once.
-    ///
-    /// # Errors
-    /// As [`Program::run`].
-    fn run_plain(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
-        self.run(inputs)
-    }
-
     /// Runs the program `count` times on inputs that are brought to the device once, and says how long each run took;
     /// outputs stay where they are, and a run ends when the device is done.
     ///

@@ -47,15 +47,6 @@ impl Program for Module {
         flatten(output)?.iter().map(to_host).collect()
     }
 
-    fn run_plain(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
-        let optimise = |on: bool| tch::jit::f_set_graph_executor_optimize(on).at(Stage::Run, "the optimiser");
-        // The switch is this thread's alone.
-        optimise(false)?;
-        let outputs = self.run(inputs);
-        optimise(true)?;
-        outputs
-    }
-
     fn time(&self, inputs: &[Tensor], count: usize) -> Result<Vec<Duration>, Failure> {
         let _guard = tch::no_grad_guard();
         let inputs = self.moved(inputs)?;
