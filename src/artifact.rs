@@ -8,7 +8,7 @@ use crate::engine::{Tensor, TensorError};
 use crate::export;
 use crate::failure::{At, Failure, Stage};
 use crate::model::Card;
-use crate::spec::Case;
+use crate::spec::{Case, Check};
 use crate::task::Dtype;
 use safetensors::SafeTensors;
 use serde::{Deserialize, Serialize};
@@ -46,7 +46,13 @@ pub struct Manifest {
     /// Modules whose outputs the program returns after the contract's, in order of execution.
     pub layers: Vec<String>,
     pub cases: Vec<Case>,
+    /// What checks do to the traced case.
+    pub situations: Vec<Situation>,
     pub parameters: Parameters,
+    /// Precision → parameter or buffer → sha256 of its bytes in the eager model.
+    pub digests: BTreeMap<String, BTreeMap<String, String>>,
+    /// Parameters that move no output beyond the rule, by their name in the eager model.
+    pub idle: Vec<String>,
     /// Places in the program's code that name a device.
     pub device_literals: usize,
     /// How long the export took.
@@ -63,6 +69,37 @@ pub struct Parameters {
     pub count: usize,
     /// Name → shape.
     pub tensors: BTreeMap<String, Vec<usize>>,
+}
+
+/// The traced case with one thing changed: its inputs are stored under its name, and by how much eager is off there.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Situation {
+    pub name: String,
+    #[serde(flatten)]
+    pub change: Change,
+}
+
+/// What was changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", tag = "change")]
+pub enum Change {
+    /// One row is alone.
+    Row { row: usize },
+    /// So many masked positions were added along an axis, by the name of the mask.
+    Padding { mask: String, axis: String, before: usize, after: usize },
+    /// The last real token of every row of an input is another.
+    Token { input: String },
+}
+
+impl Change {
+    /// The check that it is made for.
+    pub fn check(&self) -> Check {
+        match self {
+            Self::Row { .. } => Check::BatchInvariant,
+            Self::Padding { .. } => Check::PaddingInvariant,
+            Self::Token { .. } => Check::Causal,
+        }
+    }
 }
 
 /// How Python's `generate` began, ended and filled up.
@@ -129,7 +166,7 @@ impl Artifact {
         })
     }
 
-    /// Inputs of a case, in the program's order.
+    /// Inputs of a case or situation, in the program's order.
     pub fn inputs(&self, case: &str) -> Result<Vec<Tensor>, Failure> {
         self.manifest.inputs.iter().map(|name| self.tensor(&format!("{case}/input/{name}"))).collect()
     }
@@ -137,6 +174,11 @@ impl Artifact {
     /// An eager output (or `layer/<name>`) of a case, computed in `dtype`.
     pub fn reference(&self, case: &str, dtype: Dtype, output: &str) -> Result<Tensor, Failure> {
         self.tensor(&format!("{case}/{}/{output}", dtype.name()))
+    }
+
+    /// By how much eager in `dtype` is off in a case or situation, element by element of an output (or `layer/<name>`).
+    pub fn error(&self, situation: &str, dtype: Dtype, output: &str) -> Result<Tensor, Failure> {
+        self.tensor(&format!("{situation}/error/{}/{output}", dtype.name()))
     }
 
     /// A stored tensor by its full name.
@@ -189,7 +231,23 @@ fn intact(path: &Path, expected: &str) -> Result<(), Failure> {
     }
 }
 
-fn tensors(path: &Path) -> Result<BTreeMap<String, Tensor>, Failure> {
+/// Writes named tensors as safetensors.
+///
+/// # Errors
+/// Stage `load`: the file cannot be written.
+pub fn save_tensors<'a>(
+    named: impl IntoIterator<Item = (String, &'a Tensor)>,
+    path: &Path,
+) -> Result<(), Failure> {
+    let bytes = safetensors::serialize(named, None).at(Stage::Load, path.display())?;
+    std::fs::write(path, bytes).at(Stage::Load, path.display())
+}
+
+/// The tensors of a safetensors file, by name.
+///
+/// # Errors
+/// Stage `load`: the file cannot be read, or holds elements of an unknown type.
+pub fn tensors(path: &Path) -> Result<BTreeMap<String, Tensor>, Failure> {
     let bytes = std::fs::read(path).at(Stage::Load, path.display())?;
     let stored = SafeTensors::deserialize(&bytes).at(Stage::Load, path.display())?;
     let named = stored.tensors().into_iter().map(|(name, view)| Ok((name, Tensor::try_from(view)?)));
@@ -223,8 +281,8 @@ mod tests {
         let manifest = json!({
             "key": export::key(digest), "model": "toy", "task": "t", "class": "Toy", "module": "toys",
             "model_type": null, "model_types": [], "checkpoint": null, "weights": "random", "seed": 0, "versions": {}, "dims": {},
-            "inputs": [], "outputs": [], "layers": [], "cases": [], "parameters": {"count": 0, "tensors": {}},
-            "device_literals": 0, "seconds": 0.1, "generation": null,
+            "inputs": [], "outputs": [], "layers": [], "cases": [], "situations": [], "parameters": {"count": 0, "tensors": {}},
+            "digests": {}, "idle": [], "device_literals": 0, "seconds": 0.1, "generation": null,
             "files": {"program.pt": format!("{:x}", Sha256::digest(program))},
         });
         std::fs::write(folder.path().join("manifest.json"), manifest.to_string()).unwrap();

@@ -1,6 +1,6 @@
 //! What can go wrong between a spec entry and a verdict, told by the stage at which it did.
 
-use crate::check::rule::Measure;
+use crate::numerics::Measure;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 

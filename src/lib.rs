@@ -23,6 +23,7 @@ pub mod engine;
 pub mod export;
 pub mod failure;
 pub mod model;
+pub mod numerics;
 pub mod report;
 pub mod roster;
 pub mod schema;

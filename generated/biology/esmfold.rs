@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "biology",
     class: "EsmForProteinFolding",
     checkpoint: Some("facebook/esmfold_v1"),
-    digest: "c9005be63827b688",
+    digest: "fa3ffc12d464c8be",
     inputs: &[
         input(
             "input_ids",

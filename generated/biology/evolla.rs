@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "biology",
     class: "EvollaForProteinText2Text",
     checkpoint: Some("westlake-repl/Evolla-10B-hf"),
-    digest: "c057e22c23c227d6",
+    digest: "9455f2c4aa5681ed",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "AfmoeForCausalLM",
     checkpoint: Some("arcee-ai/Trinity-Mini"),
-    digest: "61c84da929766961",
+    digest: "326978c4646ce514",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "ApertusForCausalLM",
     checkpoint: Some("swiss-ai/Apertus-8B-Instruct-2509"),
-    digest: "f1cd89631d93bb2b",
+    digest: "b8a5a3b1bfb93723",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "AriaTextForCausalLM",
     checkpoint: Some("rhymes-ai/Aria"),
-    digest: "75083f9a37471c0a",
+    digest: "40544edad94fafa0",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "AXK1ForCausalLM",
     checkpoint: Some("skt/A.X-K1"),
-    digest: "1fc0a987bec7b3af",
+    digest: "d8f65c910868ecbb",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

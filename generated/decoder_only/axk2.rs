@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "AXK2ForCausalLM",
     checkpoint: Some("skt/A.X-K2"),
-    digest: "6b625d4300167787",
+    digest: "e93e0dac0b6f9beb",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

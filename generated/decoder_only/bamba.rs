@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "BambaForCausalLM",
     checkpoint: Some("ibm-fms/Bamba-9.8b-2.2T-hf"),
-    digest: "ee7c1c6b65f1bf03",
+    digest: "8dce1c832f9fe847",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

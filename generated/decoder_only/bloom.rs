@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "BloomForCausalLM",
     checkpoint: Some("bigscience/bloom-560m"),
-    digest: "0ec22d9e5000e4e3",
+    digest: "f17288201a368dbf",
     inputs: &[
         input(
             "input_ids",

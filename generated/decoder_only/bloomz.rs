@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "BloomForCausalLM",
     checkpoint: Some("bigscience/bloomz-560m"),
-    digest: "52d64a659d1d5bed",
+    digest: "381fcd7d4b1f723e",
     inputs: &[
         input(
             "input_ids",

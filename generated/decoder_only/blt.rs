@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "BltForCausalLM",
     checkpoint: Some("itazap/blt-1b-hf"),
-    digest: "c2fa8ead1d84da65",
+    digest: "6983cb5d1a000fa3",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "CodeGenForCausalLM",
     checkpoint: Some("Salesforce/codegen-2B-mono"),
-    digest: "d0e180dfcf686058",
+    digest: "97d229f31d360200",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

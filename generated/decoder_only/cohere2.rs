@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Cohere2ForCausalLM",
     checkpoint: Some("CohereLabs/c4ai-command-r7b-12-2024"),
-    digest: "539cbb4836acfd7c",
+    digest: "b3df3566bc342ebd",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "CohereCompassForCausalLM",
     checkpoint: Some("CohereLabs/North-Micro-Vision-Instruct"),
-    digest: "e1a0f56144caafd5",
+    digest: "12ec231052845739",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

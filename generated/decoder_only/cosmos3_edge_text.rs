@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "Cosmos3EdgeTextModel",
     checkpoint: Some("nvidia/Cosmos3-Edge"),
-    digest: "bfb59a00563368ea",
+    digest: "444fdc3f9feb1489",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "CpmAntForCausalLM",
     checkpoint: Some("openbmb/cpm-ant-10b"),
-    digest: "00ba872e99f66668",
+    digest: "56823e94c8fcfc27",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "CTRLLMHeadModel",
     checkpoint: Some("Salesforce/ctrl"),
-    digest: "fd1a97091960adcb",
+    digest: "20bcb3fdc2c9cf04",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

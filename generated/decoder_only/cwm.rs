@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "CwmForCausalLM",
     checkpoint: Some("facebook/cwm"),
-    digest: "f1849b90c56a8d0a",
+    digest: "a0d5743e412e9f1e",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "DbrxForCausalLM",
     checkpoint: Some("transformers-community/dbrx-instruct"),
-    digest: "fa07c78c87224210",
+    digest: "6191fca3be746b7e",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

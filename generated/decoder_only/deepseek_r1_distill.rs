@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Qwen2ForCausalLM",
     checkpoint: Some("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"),
-    digest: "6cc9bb2a84ae8c08",
+    digest: "3464920e94d68d0a",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "DeepseekV2ForCausalLM",
     checkpoint: Some("deepseek-ai/DeepSeek-V2-Lite"),
-    digest: "feb10708da9559e1",
+    digest: "f3e4238da471c0aa",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

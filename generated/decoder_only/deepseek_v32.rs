@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "DeepseekV32ForCausalLM",
     checkpoint: Some("deepseek-ai/DeepSeek-V3.2-Exp"),
-    digest: "09f52d124d31daf0",
+    digest: "e38b02c58bee8b69",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "DeepseekV4ForCausalLM",
     checkpoint: Some("deepseek-ai/DeepSeek-V4-Flash-Base"),
-    digest: "70309c562f29dd82",
+    digest: "98b222db6f52fdc6",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

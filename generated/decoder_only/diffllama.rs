@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "DiffLlamaForCausalLM",
     checkpoint: Some("kajuma/DiffLlama-0.3B-handcut"),
-    digest: "62e5a2dba4edf49c",
+    digest: "af557b0a701fdee4",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GPTNeoXForCausalLM",
     checkpoint: Some("databricks/dolly-v2-3b"),
-    digest: "462c4ec7acf67640",
+    digest: "817e51a72937cfbe",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

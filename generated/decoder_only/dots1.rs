@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Dots1ForCausalLM",
     checkpoint: Some("rednote-hilab/dots.llm1.base"),
-    digest: "332a2507be109cd8",
+    digest: "ea15d02bca5b5f4a",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

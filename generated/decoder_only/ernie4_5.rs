@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Ernie4_5ForCausalLM",
     checkpoint: Some("baidu/ERNIE-4.5-0.3B-PT"),
-    digest: "c0d0efc32240e6fc",
+    digest: "73cea48d789b765b",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

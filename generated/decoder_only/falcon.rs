@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "FalconForCausalLM",
     checkpoint: Some("tiiuae/falcon-7b"),
-    digest: "86183e1b15a17395",
+    digest: "38e70211d5355027",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

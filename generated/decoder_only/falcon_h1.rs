@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "FalconH1ForCausalLM",
     checkpoint: Some("tiiuae/Falcon-H1-1.5B-Deep-Instruct"),
-    digest: "1485477b2f2d631b",
+    digest: "ae153b13db667676",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

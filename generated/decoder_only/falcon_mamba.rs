@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "FalconMambaForCausalLM",
     checkpoint: Some("tiiuae/falcon-mamba-7b"),
-    digest: "9aa186ca68a44528",
+    digest: "077a180b6052686d",
     inputs: &[
         input(
             "input_ids",

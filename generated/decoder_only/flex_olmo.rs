@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "FlexOlmoForCausalLM",
     checkpoint: Some("allenai/FlexOlmo-7x7B-1T"),
-    digest: "dbf99d696a009403",
+    digest: "c64313297f666580",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "OPTForCausalLM",
     checkpoint: Some("facebook/galactica-125m"),
-    digest: "3f3332e87cfddb60",
+    digest: "f8f2a8a0c5e401ab",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GemmaForCausalLM",
     checkpoint: Some("google/gemma-7b"),
-    digest: "32eafdb5e26b94d8",
+    digest: "531aa6bcf3d7430d",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Gemma3ForConditionalGeneration",
     checkpoint: Some("google/gemma-3-4b-it"),
-    digest: "6a38ea0b4475a701",
+    digest: "b63f6bf0d77dd1b4",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Gemma3nForCausalLM",
     checkpoint: Some("google/gemma-3n-E4B"),
-    digest: "ad89846e1f210f84",
+    digest: "1dd5f964f96e35e4",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "Gemma4AssistantForCausalLM",
     checkpoint: Some("google/gemma-4-e2b-it-assistant"),
-    digest: "ac3a6388178f2ed6",
+    digest: "ee842ae687cc72e4",
     inputs: &[
         input(
             "attention_mask",

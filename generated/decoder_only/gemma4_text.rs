@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Gemma4ForCausalLM",
     checkpoint: Some("google/gemma-4-e2b-it"),
-    digest: "85f3beac5c78e8f7",
+    digest: "9a34c73503c7022c",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "Gemma4UnifiedAssistantForCausalLM",
     checkpoint: None,
-    digest: "247e0bc910a8e667",
+    digest: "5e767555889dd5d7",
     inputs: &[
         input(
             "attention_mask",

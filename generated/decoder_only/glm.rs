@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GlmForCausalLM",
     checkpoint: Some("THUDM/glm-4-9b-chat-hf"),
-    digest: "43050ca092f89454",
+    digest: "afc63e70c432e09a",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

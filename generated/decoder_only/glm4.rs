@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Glm4ForCausalLM",
     checkpoint: Some("THUDM/GLM-4-9B-0414"),
-    digest: "c39accf03d79b11b",
+    digest: "33a03f98b9a4a03c",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "Glm4vMoeTextModel",
     checkpoint: Some("zai-org/GLM-4.5V"),
-    digest: "590294e3967b61c8",
+    digest: "af990b95a8a5769c",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "Glm4vTextModel",
     checkpoint: Some("zai-org/GLM-4.1V-9B-Thinking"),
-    digest: "473081ec5ee56b5d",
+    digest: "424fc2727d7f47b3",
     inputs: &[
         input(
             "input_ids",

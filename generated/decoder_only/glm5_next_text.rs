@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "Glm5NextTextModel",
     checkpoint: Some("zai-org/GLM-5.3-Flash"),
-    digest: "fc20779f4da95d9c",
+    digest: "650b271c3da05e4f",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: FeatureExtraction::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 70)],

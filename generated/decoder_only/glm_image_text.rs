@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "GlmImageTextModel",
     checkpoint: Some("zai-org/GLM-Image"),
-    digest: "611e714e84ca33b0",
+    digest: "da05f286790e2878",
     inputs: &[
         input(
             "input_ids",

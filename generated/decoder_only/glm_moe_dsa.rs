@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GlmMoeDsaForCausalLM",
     checkpoint: Some("zai-org/GLM-5"),
-    digest: "8b8248afd9ff3aa1",
+    digest: "386369377260b3e3",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

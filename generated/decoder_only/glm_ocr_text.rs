@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "GlmOcrTextModel",
     checkpoint: Some("zai-org/GLM-OCR"),
-    digest: "0eb8dd8aaa01fe9f",
+    digest: "1477240354e07c08",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GPTNeoForCausalLM",
     checkpoint: Some("EleutherAI/gpt-neo-1.3B"),
-    digest: "a497c5eb34c5a730",
+    digest: "648d4d442ec440e3",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

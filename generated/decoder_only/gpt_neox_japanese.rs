@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GPTNeoXJapaneseForCausalLM",
     checkpoint: Some("abeja/gpt-neox-japanese-2.7b"),
-    digest: "737573d481ada1f1",
+    digest: "a6d907cc498e725f",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

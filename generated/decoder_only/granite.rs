@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GraniteForCausalLM",
     checkpoint: Some("ibm-granite/granite-3.0-8b-base"),
-    digest: "81a09ad9dad481bd",
+    digest: "56830d8120c70e74",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

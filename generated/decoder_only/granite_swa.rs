@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GraniteSWAForCausalLM",
     checkpoint: Some("ibm-granite/granite-swash-2b"),
-    digest: "04590e246f70fd47",
+    digest: "d3b37614c8c1a804",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GraniteMoeForCausalLM",
     checkpoint: Some("ibm/PowerMoE-3b"),
-    digest: "477d1a9f14b67b58",
+    digest: "d7f1f04f0ef60f8c",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GraniteMoeSWAForCausalLM",
     checkpoint: Some("ibm-granite/granite-swash-3b-a600m"),
-    digest: "6f502e7c900d1841",
+    digest: "e9133ea659188d5a",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

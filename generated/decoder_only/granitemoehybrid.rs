@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GraniteMoeHybridForCausalLM",
     checkpoint: Some("ibm-granite/granite-4.0-h-tiny"),
-    digest: "48d35a6aebfbb01d",
+    digest: "ff0a20841c5707a6",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GraniteMoeSharedForCausalLM",
     checkpoint: Some("ibm-research/moe-7b-1b-active-shared-experts"),
-    digest: "b5cb090382abbd20",
+    digest: "913b37bf9a4544a9",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "HrmTextForCausalLM",
     checkpoint: Some("sapientinc/HRM-Text-1B"),
-    digest: "2561f2f848ff6549",
+    digest: "39d3566af57b22ab",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

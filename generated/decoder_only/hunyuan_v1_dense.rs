@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "HunYuanDenseV1ForCausalLM",
     checkpoint: Some("tencent/Hunyuan-7B-Instruct"),
-    digest: "a845667f4e52da53",
+    digest: "328e0052087fd832",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

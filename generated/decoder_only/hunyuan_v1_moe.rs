@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "HunYuanMoEV1ForCausalLM",
     checkpoint: Some("tencent/Hunyuan-A13B-Instruct"),
-    digest: "111cd40c59374f38",
+    digest: "dbbe702282cf45ef",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "HunYuanVLTextModel",
     checkpoint: Some("tencent/HunyuanOCR"),
-    digest: "e70de0f7952cbe4c",
+    digest: "fc1fc004e9cf3e0e",
     inputs: &[
         input(
             "input_ids",

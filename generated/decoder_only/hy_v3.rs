@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "HYV3ForCausalLM",
     checkpoint: Some("tencent/Hy3-preview"),
-    digest: "4e2aad13fc9c67b9",
+    digest: "cf8288c5e2b8ed3e",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "XGLMForCausalLM",
     checkpoint: Some("facebook/incoder-1B"),
-    digest: "7142e581268a7f16",
+    digest: "44c3d40232ca866f",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "InklingForCausalLM",
     checkpoint: Some("thinkingmachines/Inkling"),
-    digest: "714a41f18651280d",
+    digest: "2b8c2ef2200c99fe",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Jais2ForCausalLM",
     checkpoint: Some("inceptionai/Jais-2-8B-Chat"),
-    digest: "b60c07ff0ae8a595",
+    digest: "5276452399092c69",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

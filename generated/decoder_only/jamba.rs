@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "JambaForCausalLM",
     checkpoint: Some("ai21labs/Jamba-v0.1"),
-    digest: "cc5c93c0793eaa3f",
+    digest: "d304f56d7732d856",
     inputs: &[
         input(
             "input_ids",

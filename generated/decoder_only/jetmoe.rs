@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "JetMoeForCausalLM",
     checkpoint: Some("jetmoe/jetmoe-8b"),
-    digest: "2d8a5c81547ba15d",
+    digest: "09f729889905230c",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "KimiLinearForCausalLM",
     checkpoint: Some("moonshotai/Kimi-Linear-48B-A3B-Instruct"),
-    digest: "f2b38b3237a6e3ea",
+    digest: "b94eff27509e24e2",
     inputs: &[
         input(
             "input_ids",

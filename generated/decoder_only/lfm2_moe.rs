@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Lfm2MoeForCausalLM",
     checkpoint: Some("LiquidAI/LFM2-8B-A1B"),
-    digest: "bc0976ab675313ad",
+    digest: "8f1b59890f5b882b",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

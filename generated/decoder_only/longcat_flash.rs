@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "LongcatFlashForCausalLM",
     checkpoint: Some("meituan-longcat/LongCat-Flash-Chat"),
-    digest: "5dd65ad32c3a88a0",
+    digest: "ee51435a0a1deccd",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

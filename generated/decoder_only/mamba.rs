@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "MambaForCausalLM",
     checkpoint: Some("state-spaces/mamba-130m-hf"),
-    digest: "10155ab69378a0d4",
+    digest: "b13ea4d23f002d55",
     inputs: &[
         input(
             "input_ids",

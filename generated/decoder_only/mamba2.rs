@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Mamba2ForCausalLM",
     checkpoint: Some("mistralai/Mamba-Codestral-7B-v0.1"),
-    digest: "b924a7c0cebc0d63",
+    digest: "88d4cf1d8e38e6d9",
     inputs: &[
         input(
             "input_ids",

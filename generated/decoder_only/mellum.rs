@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "MellumForCausalLM",
     checkpoint: Some("JetBrains/Mellum2-12B-A2.5B-Base"),
-    digest: "0784be36aa131ff0",
+    digest: "c82e83596602cfa0",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "MiMoV2FlashForCausalLM",
     checkpoint: Some("XiaomiMiMo/MiMo-V2-Flash"),
-    digest: "15d89f76ef41e7a9",
+    digest: "4c56061db1726beb",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

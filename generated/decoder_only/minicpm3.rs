@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "MiniCPM3ForCausalLM",
     checkpoint: Some("openbmb/MiniCPM3-4B"),
-    digest: "1e8d2e5ae27b4d08",
+    digest: "2e72d5cbfd704fe2",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "MiniMaxM2ForCausalLM",
     checkpoint: Some("MiniMaxAI/MiniMax-M2"),
-    digest: "a845021bd19d2b0f",
+    digest: "4d50cf25cc938a52",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

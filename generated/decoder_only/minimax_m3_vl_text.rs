@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "MiniMaxM3VLForCausalLM",
     checkpoint: Some("MiniMaxAI/MiniMax-M3"),
-    digest: "14d083d3a3a212a9",
+    digest: "e80715781224835e",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 13, 19)],

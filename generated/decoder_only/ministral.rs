@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "MinistralForCausalLM",
     checkpoint: Some("mistralai/Ministral-8B-Instruct-2410"),
-    digest: "ead51e4ef28029af",
+    digest: "b97f459380be93bb",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

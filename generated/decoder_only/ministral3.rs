@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Ministral3ForCausalLM",
     checkpoint: Some("mistralai/Ministral-3-8B-Base-2512"),
-    digest: "9583e3d43dc3f093",
+    digest: "1ec394017169ef93",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Mistral4ForCausalLM",
     checkpoint: Some("mistralai/Mistral-Small-4-119B-2603"),
-    digest: "ecb31e22665978e7",
+    digest: "e57020115f4d4e82",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "MixtralForCausalLM",
     checkpoint: Some("mistralai/Mixtral-8x7B-v0.1"),
-    digest: "8198fc3a00cd4aee",
+    digest: "023208a88273f9c3",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

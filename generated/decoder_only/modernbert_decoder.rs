@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "ModernBertDecoderForCausalLM",
     checkpoint: Some("jhu-clsp/ettin-decoder-17m"),
-    digest: "4e2ddfe57a083198",
+    digest: "910a1ac2a910ee22",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "MptForCausalLM",
     checkpoint: Some("mosaicml/mpt-7b-instruct"),
-    digest: "dd31c558391d687c",
+    digest: "d34c31e4ceab687e",
     inputs: &[
         input(
             "input_ids",

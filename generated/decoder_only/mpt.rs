@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "MptForCausalLM",
     checkpoint: Some("mosaicml/mpt-7b"),
-    digest: "21d9e9853618050f",
+    digest: "3640989f13c78e3e",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "MuseGlimmerAssistantModel",
     checkpoint: Some("meta-models/Muse-Glimmer-30B-assistant"),
-    digest: "61db8fc4d4d53182",
+    digest: "70165ac1077da6f9",
     inputs: &[
         input(
             "attention_mask",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "MuseGlimmerTextModel",
     checkpoint: Some("meta-models/Muse-Glimmer-30B"),
-    digest: "261d71ecff9dfa78",
+    digest: "a8076fe15b9be888",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: FeatureExtraction::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "NanoChatForCausalLM",
     checkpoint: Some("karpathy/nanochat-d32"),
-    digest: "7eb8b821fccd33c2",
+    digest: "f494f0a18d49607c",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

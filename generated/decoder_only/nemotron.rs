@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "NemotronForCausalLM",
     checkpoint: Some("nvidia/Minitron-4B-Base"),
-    digest: "4ab89f187a673488",
+    digest: "8dd474f07beffdf2",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

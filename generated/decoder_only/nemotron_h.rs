@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "NemotronHForCausalLM",
     checkpoint: Some("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16"),
-    digest: "1e63740257c09a43",
+    digest: "95b3092a40893d14",
     inputs: &[
         input(
             "input_ids",

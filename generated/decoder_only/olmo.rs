@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "OlmoForCausalLM",
     checkpoint: Some("allenai/OLMo-7B-hf"),
-    digest: "db702a5ab15d30ee",
+    digest: "aa05b21fffbd5bdc",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

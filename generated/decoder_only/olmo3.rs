@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Olmo3ForCausalLM",
     checkpoint: Some("allenai/Olmo-3-7B-Instruct"),
-    digest: "790e0aa82066a0b5",
+    digest: "4cf1ff553d20afd5",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "OlmoeForCausalLM",
     checkpoint: Some("allenai/OLMoE-1B-7B-0924"),
-    digest: "a80b4244b8b9d38e",
+    digest: "be4ca60b64940f44",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "OpenLlamaForCausalLM",
     checkpoint: Some("s-JoL/Open-Llama-V1"),
-    digest: "46b6d066c28b483f",
+    digest: "658436832641de51",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

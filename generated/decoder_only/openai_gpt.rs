@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "OpenAIGPTLMHeadModel",
     checkpoint: Some("openai-community/openai-gpt"),
-    digest: "bdf7ee67bad6acc0",
+    digest: "fbbb1fd52e1269cf",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "OPTForCausalLM",
     checkpoint: Some("facebook/opt-350m"),
-    digest: "c74fb1336c55546a",
+    digest: "650782ea446e3e05",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "PersimmonForCausalLM",
     checkpoint: Some("adept/persimmon-8b-base"),
-    digest: "5a1b81dc2a469208",
+    digest: "e261281e69200393",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

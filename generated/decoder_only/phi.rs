@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "PhiForCausalLM",
     checkpoint: Some("microsoft/phi-1"),
-    digest: "23f33196ce9942ac",
+    digest: "620bfde3dbcdd58d",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "GPTNeoXForCausalLM",
     checkpoint: Some("EleutherAI/pythia-70m"),
-    digest: "3591374fe3ba12e1",
+    digest: "e3924849c98a5983",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "Qwen2_5_VLTextModel",
     checkpoint: Some("Qwen/Qwen2.5-VL-7B-Instruct"),
-    digest: "81e47585ef7fe7d8",
+    digest: "fe935a1d9bd288f6",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Qwen2MoeForCausalLM",
     checkpoint: Some("Qwen/Qwen1.5-MoE-A2.7B"),
-    digest: "81c4e9eabc871551",
+    digest: "76840379dfec4765",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

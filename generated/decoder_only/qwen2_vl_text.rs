@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "Qwen2VLTextModel",
     checkpoint: Some("Qwen/Qwen2-VL-7B-Instruct"),
-    digest: "769b29268f98c2ec",
+    digest: "2e92df630185a167",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Qwen3_5MoeForCausalLM",
     checkpoint: Some("Qwen/Qwen3.5-35B-A3B"),
-    digest: "ac292edee4f53b4a",
+    digest: "4d164c4d689b66d6",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 70)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Qwen3NextForCausalLM",
     checkpoint: Some("Qwen/Qwen3-Next-80B-A3B-Instruct"),
-    digest: "ea615c524113be4e",
+    digest: "2d741b962cbc97d8",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 70)],

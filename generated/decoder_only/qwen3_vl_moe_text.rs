@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "Qwen3VLMoeTextModel",
     checkpoint: Some("Qwen/Qwen3-VL-30B-A3B-Instruct"),
-    digest: "578a41315bc96a27",
+    digest: "0ac3d729af87a083",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "decoder-only",
     class: "Qwen3VLTextModel",
     checkpoint: Some("Qwen/Qwen3-VL-4B-Instruct"),
-    digest: "33fd9a41df95e4d7",
+    digest: "15472f731fdd4321",
     inputs: &[
         input(
             "input_ids",

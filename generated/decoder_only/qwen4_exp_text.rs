@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Qwen4ExpForCausalLM",
     checkpoint: Some("Qwen/Qwen4-Exp"),
-    digest: "2244a658db43cbe9",
+    digest: "8bb338a45b64b785",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 70)],

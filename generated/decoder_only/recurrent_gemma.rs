@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "RecurrentGemmaForCausalLM",
     checkpoint: Some("google/recurrentgemma-2b"),
-    digest: "f99dc5f3a1bc3e15",
+    digest: "7f34e41d3289d92e",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

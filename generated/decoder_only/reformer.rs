@@ -10,7 +10,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "ReformerModelWithLMHead",
     checkpoint: Some("google/reformer-crime-and-punishment"),
-    digest: "69e3c6333e28eaa2",
+    digest: "9a94da05d823e4c8",
     inputs: &[
         input(
             "input_ids",

@@ -8,7 +8,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "RwkvForCausalLM",
     checkpoint: Some("RWKV/rwkv-4-169m-pile"),
-    digest: "b736d5ed2a85a930",
+    digest: "c490b164bf812e64",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "SeedOssForCausalLM",
     checkpoint: Some("ByteDance-Seed/Seed-OSS-36B-Instruct"),
-    digest: "e72e920fe5d3a33a",
+    digest: "387cddd00be51d3a",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "SmolLM3ForCausalLM",
     checkpoint: Some("HuggingFaceTB/SmolLM3-3B"),
-    digest: "f13ba2993f0f9048",
+    digest: "67ae78fbc4cce71c",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "SolarOpenForCausalLM",
     checkpoint: Some("upstage/Solar-Open-100B"),
-    digest: "7e1d01abcdb5a4cc",
+    digest: "d58f3aa463c6c48f",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "StableLmForCausalLM",
     checkpoint: Some("stabilityai/stablelm-3b-4e1t"),
-    digest: "fe5b484bd52a2556",
+    digest: "22d66633c9f166a2",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Starcoder2ForCausalLM",
     checkpoint: Some("bigcode/starcoder2-7b"),
-    digest: "883ace60d218e9e1",
+    digest: "600be1cc4f4155b0",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

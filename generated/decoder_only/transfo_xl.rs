@@ -8,7 +8,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "TransfoXLLMHeadModel",
     checkpoint: Some("transfo-xl/transfo-xl-wt103"),
-    digest: "3398b5ba191c72de",
+    digest: "cbff32ef4babd7fe",
     inputs: &[
         input(
             "input_ids",

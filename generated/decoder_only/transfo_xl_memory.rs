@@ -9,7 +9,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "TransfoXLLMHeadModel",
     checkpoint: Some("transfo-xl/transfo-xl-wt103"),
-    digest: "49bdd539ccbd547a",
+    digest: "22662658baf12995",
     inputs: &[
         input(
             "input_ids",

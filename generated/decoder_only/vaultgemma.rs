@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "VaultGemmaForCausalLM",
     checkpoint: Some("google/vaultgemma-1b"),
-    digest: "2b54c318b9564a59",
+    digest: "96e5a3a325721c79",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "XGLMForCausalLM",
     checkpoint: Some("facebook/xglm-564M"),
-    digest: "0719a15819b51c22",
+    digest: "3061d39cb48582b7",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

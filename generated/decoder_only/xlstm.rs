@@ -8,7 +8,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "xLSTMForCausalLM",
     checkpoint: Some("NX-AI/xLSTM-7b"),
-    digest: "76f79b20654ae37a",
+    digest: "236b7619f39a75cd",
     inputs: &[
         input(
             "input_ids",

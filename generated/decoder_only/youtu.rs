@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "YoutuForCausalLM",
     checkpoint: Some("tencent/Youtu-LLM-2B"),
-    digest: "c783353ef1d6fea4",
+    digest: "447fa56261001c42",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "ZambaForCausalLM",
     checkpoint: Some("Zyphra/Zamba-7B-v1"),
-    digest: "a48d35fe77812feb",
+    digest: "a3afe994bc7278dc",
     inputs: &[
         input(
             "input_ids",

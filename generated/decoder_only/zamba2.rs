@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "Zamba2ForCausalLM",
     checkpoint: Some("Zyphra/Zamba2-2.7B"),
-    digest: "946f5fbaeea87d26",
+    digest: "86afe09f7e513703",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "BartForConditionalGeneration",
     checkpoint: Some("facebook/bart-base"),
-    digest: "18be1a21f9d08abb",
+    digest: "384ad670bcda1909",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

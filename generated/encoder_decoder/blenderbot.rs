@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "BlenderbotForConditionalGeneration",
     checkpoint: Some("facebook/blenderbot-400M-distill"),
-    digest: "4ec7a23cf68e56d0",
+    digest: "5735664f245f4d84",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "EncoderDecoderModel",
     checkpoint: Some("patrickvonplaten/bert2bert-cnn_dailymail-fp16"),
-    digest: "9af03a9154fe04ee",
+    digest: "c612d84bb77f7fda",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

@@ -11,7 +11,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "GPTSanJapaneseForConditionalGeneration",
     checkpoint: Some("Tanrei/GPTSAN-japanese"),
-    digest: "3d4d0d5dd1f41cf5",
+    digest: "30da8fc91b9478c4",
     inputs: &[
         input(
             "input_ids",

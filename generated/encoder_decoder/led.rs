@@ -7,7 +7,7 @@ static MODEL: Model<Summarization> = Model::new(Card {
     family: "encoder-decoder",
     class: "LEDForConditionalGeneration",
     checkpoint: Some("allenai/led-base-16384"),
-    digest: "efb01f24680580d3",
+    digest: "f5ad51550bf7db6f",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "MvpForConditionalGeneration",
     checkpoint: Some("RUCAIBox/mvp"),
-    digest: "bfa13503d2fa2875",
+    digest: "296f3220470a1c7d",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

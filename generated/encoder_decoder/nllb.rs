@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(Card {
     family: "encoder-decoder",
     class: "M2M100ForConditionalGeneration",
     checkpoint: Some("facebook/nllb-200-distilled-600M"),
-    digest: "43a79fb600250de4",
+    digest: "8cee5f9068d22ab4",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

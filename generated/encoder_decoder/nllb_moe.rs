@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(Card {
     family: "encoder-decoder",
     class: "NllbMoeForConditionalGeneration",
     checkpoint: Some("facebook/nllb-moe-54b"),
-    digest: "48682d3337d3e987",
+    digest: "64bd1b4b4d0295a1",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Summarization> = Model::new(Card {
     family: "encoder-decoder",
     class: "PegasusXForConditionalGeneration",
     checkpoint: Some("google/pegasus-x-large"),
-    digest: "01cb4ee8152ca7d1",
+    digest: "afef5d3782c8e670",
     inputs: Summarization::CONTRACT.inputs,
     outputs: Summarization::CONTRACT.outputs,
     axes: &[

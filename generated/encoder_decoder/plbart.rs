@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "PLBartForConditionalGeneration",
     checkpoint: Some("uclanlp/plbart-base"),
-    digest: "bf358ae361271376",
+    digest: "1ee99e648e47f893",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

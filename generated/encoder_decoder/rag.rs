@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "RagTokenForGeneration",
     checkpoint: Some("facebook/rag-token-nq"),
-    digest: "beada1e47487673d",
+    digest: "9f324bb5c046ffa5",
     inputs: &[
         input(
             "decoder_input_ids",

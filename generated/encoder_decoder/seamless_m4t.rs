@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(Card {
     family: "encoder-decoder",
     class: "SeamlessM4TForTextToText",
     checkpoint: Some("facebook/hf-seamless-m4t-medium"),
-    digest: "8b9606fc21191bce",
+    digest: "19089c588ba76bff",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

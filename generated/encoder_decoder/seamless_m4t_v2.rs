@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(Card {
     family: "encoder-decoder",
     class: "SeamlessM4Tv2ForTextToText",
     checkpoint: Some("facebook/seamless-m4t-v2-large"),
-    digest: "40f8dea77bf8b686",
+    digest: "f9036c0b32cd9c45",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "T5GemmaForConditionalGeneration",
     checkpoint: Some("google/t5gemma-2b-2b-prefixlm-it"),
-    digest: "505e7e78b882be4b",
+    digest: "37b00d0220e50237",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "BartForConditionalGeneration",
     checkpoint: Some("microsoft/tapex-base"),
-    digest: "d68ed3f976f041c9",
+    digest: "29f431f1937b0ef5",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "UMT5ForConditionalGeneration",
     checkpoint: Some("google/umt5-small"),
-    digest: "cab4aa11518e3eda",
+    digest: "f91e9e0173c9189d",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "AlbertForMaskedLM",
     checkpoint: Some("albert/albert-base-v2"),
-    digest: "1f136e95fcddedd1",
+    digest: "fce1e8257dd5afc0",
     inputs: &[
         input(
             "input_ids",

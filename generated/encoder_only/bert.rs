@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "BertForMaskedLM",
     checkpoint: Some("google-bert/bert-base-uncased"),
-    digest: "b90e59043819b2b7",
+    digest: "c10426f2d8bf7f98",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "BertForMaskedLM",
     checkpoint: Some("tohoku-nlp/bert-base-japanese"),
-    digest: "0384edd35d15bbcf",
+    digest: "3ade1936e9ee5a0c",
     inputs: &[
         input(
             "input_ids",

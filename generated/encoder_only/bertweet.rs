@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "RobertaForMaskedLM",
     checkpoint: Some("vinai/bertweet-base"),
-    digest: "8c79095caaff1b5d",
+    digest: "f67290526bca9b82",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "BigBirdForMaskedLM",
     checkpoint: Some("google/bigbird-roberta-base"),
-    digest: "470ff8877f1688d2",
+    digest: "7b2c30ffa746fa90",
     inputs: &[
         input(
             "input_ids",

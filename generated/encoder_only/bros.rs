@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "BrosModel",
     checkpoint: Some("jinho8345/bros-base-uncased"),
-    digest: "518780bd949edcc0",
+    digest: "5c5b80137242af81",
     inputs: &[
         input(
             "input_ids",

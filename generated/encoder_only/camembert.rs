@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "CamembertForMaskedLM",
     checkpoint: Some("almanach/camembert-base"),
-    digest: "bb2cbf9f2e41583e",
+    digest: "e0082d7ff7517810",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

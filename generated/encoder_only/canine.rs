@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "CanineModel",
     checkpoint: Some("google/canine-s"),
-    digest: "7b313466626f1623",
+    digest: "122b66980de1a7db",
     inputs: &[
         input(
             "input_ids",

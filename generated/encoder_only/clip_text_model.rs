@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "CLIPTextModel",
     checkpoint: Some("openai/clip-vit-base-patch32"),
-    digest: "99bc81c6f9a297cf",
+    digest: "448425aedb7e4805",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "ConvBertForMaskedLM",
     checkpoint: Some("YituTech/conv-bert-base"),
-    digest: "88f51ebbed5a84e0",
+    digest: "e804eccdf5d6ed9c",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "DebertaForMaskedLM",
     checkpoint: Some("microsoft/deberta-base"),
-    digest: "5835c0aea9e5ebb1",
+    digest: "c93dbfa45fd2596e",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "DistilBertForMaskedLM",
     checkpoint: Some("distilbert/distilbert-base-uncased"),
-    digest: "f5087b17a05aea95",
+    digest: "2276281d1cd4cab4",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "DPRQuestionEncoder",
     checkpoint: Some("facebook/dpr-question_encoder-single-nq-base"),
-    digest: "92e66e0d708461ae",
+    digest: "af3f39276d149c28",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "ElectraForMaskedLM",
     checkpoint: Some("google/electra-base-generator"),
-    digest: "d1a4a78974754d35",
+    digest: "626b027bffe703e2",
     inputs: &[
         input(
             "input_ids",

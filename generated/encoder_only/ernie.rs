@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "ErnieForMaskedLM",
     checkpoint: Some("nghuyong/ernie-3.0-base-zh"),
-    digest: "5d6c313c8f00bdde",
+    digest: "2046e02f5151bc3e",
     inputs: &[
         input(
             "input_ids",

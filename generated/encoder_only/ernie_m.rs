@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "ErnieMModel",
     checkpoint: Some("susnato/ernie-m-base_pytorch"),
-    digest: "a8c87ca001459a25",
+    digest: "b1303eaff93120f2",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "EsmForMaskedLM",
     checkpoint: Some("facebook/esm2_t6_8M_UR50D"),
-    digest: "c1fab72c47476728",
+    digest: "97400913f3417e19",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

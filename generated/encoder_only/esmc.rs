@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "EsmcForMaskedLM",
     checkpoint: Some("biohub/ESMC-6B-hf"),
-    digest: "1519635572a85e14",
+    digest: "dd603d9548670d66",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

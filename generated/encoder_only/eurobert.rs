@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "EuroBertForMaskedLM",
     checkpoint: Some("EuroBERT/EuroBERT-210m"),
-    digest: "e4edb5ab09923ca6",
+    digest: "eda6deb714177f76",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "FlaubertWithLMHeadModel",
     checkpoint: Some("flaubert/flaubert_base_uncased"),
-    digest: "9ae78c4e2a8c75e1",
+    digest: "d9f037a2bb07ffd7",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -11,7 +11,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "FNetForMaskedLM",
     checkpoint: Some("google/fnet-base"),
-    digest: "85063d2d8ca47a1a",
+    digest: "61d511062c21645c",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "FunnelForMaskedLM",
     checkpoint: Some("funnel-transformer/small"),
-    digest: "49921b7992aab3c2",
+    digest: "40de927b57a94cc0",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "BertModel",
     checkpoint: Some("thenlper/gte-small"),
-    digest: "59ccf0d02eb20b05",
+    digest: "fe7d034252852e54",
     inputs: &[
         input(
             "input_ids",

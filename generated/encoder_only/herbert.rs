@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "BertForMaskedLM",
     checkpoint: Some("allegro/herbert-base-cased"),
-    digest: "658b7f28fddd816c",
+    digest: "b7264b066a983cb9",
     inputs: &[
         input(
             "input_ids",

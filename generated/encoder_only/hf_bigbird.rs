@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "BigBirdForMaskedLM",
     checkpoint: Some("google/bigbird-roberta-base"),
-    digest: "17274ef3264ce20d",
+    digest: "67523b0d3e9697ec",
     inputs: &[
         input(
             "input_ids",

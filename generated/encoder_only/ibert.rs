@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "IBertForMaskedLM",
     checkpoint: Some("kssteven/ibert-roberta-base"),
-    digest: "5bd7e32def5cdb9e",
+    digest: "dd2c453961926c17",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

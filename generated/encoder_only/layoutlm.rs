@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "LayoutLMForMaskedLM",
     checkpoint: Some("microsoft/layoutlm-base-uncased"),
-    digest: "d84c42b38ae4d27b",
+    digest: "ddfcb01ac78e3687",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "LiltModel",
     checkpoint: Some("SCUT-DLVCLab/lilt-roberta-en-base"),
-    digest: "ae46835e069d209f",
+    digest: "19113181ef225e7b",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "LongformerForMaskedLM",
     checkpoint: Some("allenai/longformer-base-4096"),
-    digest: "b5c478d925d7a071",
+    digest: "a84929c7112c897c",
     inputs: &[
         input(
             "input_ids",

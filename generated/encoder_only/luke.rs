@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "LukeForMaskedLM",
     checkpoint: Some("studio-ousia/luke-base"),
-    digest: "14a39a3761546f76",
+    digest: "b95f43b9b9836bf4",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "MarkupLMModel",
     checkpoint: Some("microsoft/markuplm-base"),
-    digest: "9d6de232425d0173",
+    digest: "85822346c921c042",
     inputs: &[
         input(
             "input_ids",

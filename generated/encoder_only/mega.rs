@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "MegaForMaskedLM",
     checkpoint: Some("mnaylor/mega-base-wikitext"),
-    digest: "d4c82e2fdeacf14a",
+    digest: "ac4085acfeffbd0b",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

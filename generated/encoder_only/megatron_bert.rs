@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "MegatronBertForMaskedLM",
     checkpoint: Some("nvidia/megatron-bert-uncased-345m"),
-    digest: "c38c2bac2b8635d4",
+    digest: "05759ced8671b42a",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "MobileBertForMaskedLM",
     checkpoint: Some("google/mobilebert-uncased"),
-    digest: "30f9fd617e4d972f",
+    digest: "ff24a09d51caa168",
     inputs: &[
         input(
             "input_ids",

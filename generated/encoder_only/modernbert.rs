@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "ModernBertForMaskedLM",
     checkpoint: Some("answerdotai/ModernBERT-base"),
-    digest: "0c55dc1c2a70b3ee",
+    digest: "0a56cb01c8f33e4f",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

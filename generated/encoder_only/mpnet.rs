@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "MPNetForMaskedLM",
     checkpoint: Some("microsoft/mpnet-base"),
-    digest: "4c92c67f8ac24cd6",
+    digest: "487d6271226b20ac",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "NezhaForMaskedLM",
     checkpoint: Some("sijunhe/nezha-cn-base"),
-    digest: "f5fbdaab8ee5d858",
+    digest: "dee52f9fecb15f51",
     inputs: &[
         input(
             "input_ids",

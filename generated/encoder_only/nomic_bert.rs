@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "NomicBertForMaskedLM",
     checkpoint: Some("nomic-ai/nomic-embed-text-v1.5"),
-    digest: "6e8075c3ac2f373b",
+    digest: "796587805b5fdb25",
     inputs: &[
         input(
             "input_ids",

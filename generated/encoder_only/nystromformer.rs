@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "NystromformerForMaskedLM",
     checkpoint: Some("uw-madison/nystromformer-512"),
-    digest: "3a7a74c5ab68e44d",
+    digest: "7c6b57b0f22936f3",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<TokenClassification> = Model::new(Card {
     family: "encoder-only",
     class: "OpenAIPrivacyFilterForTokenClassification",
     checkpoint: Some("openai/privacy-filter"),
-    digest: "512dfb96e8c72c5c",
+    digest: "c3f0c07da57b7a8f",
     inputs: TokenClassification::CONTRACT.inputs,
     outputs: TokenClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "BertForMaskedLM",
     checkpoint: Some("Rostlab/prot_bert"),
-    digest: "ed8ae7f85f8a27ac",
+    digest: "4068cb59c6600b3a",
     inputs: &[
         input(
             "input_ids",

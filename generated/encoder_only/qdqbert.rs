@@ -11,7 +11,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "QDQBertForMaskedLM",
     checkpoint: Some("google-bert/bert-base-uncased"),
-    digest: "ba864115f6335d79",
+    digest: "82d11be28df54f32",
     inputs: &[
         input(
             "input_ids",

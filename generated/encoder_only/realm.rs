@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "RealmKnowledgeAugEncoder",
     checkpoint: Some("google/realm-cc-news-pretrained-encoder"),
-    digest: "6c02dba2f7515a24",
+    digest: "8de11bf9ca03860f",
     inputs: &[
         input(
             "input_ids",

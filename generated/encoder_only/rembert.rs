@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "RemBertForMaskedLM",
     checkpoint: Some("google/rembert"),
-    digest: "3e75938470ac66e9",
+    digest: "d8f1d68178176e2d",
     inputs: &[
         input(
             "input_ids",

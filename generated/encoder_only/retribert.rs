@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "RetriBertModel",
     checkpoint: Some("yjernite/retribert-base-uncased"),
-    digest: "feadaefeaead5fa0",
+    digest: "86fdedbb13f3c316",
     inputs: &[
         input(
             "input_ids_query",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "RobertaForMaskedLM",
     checkpoint: Some("FacebookAI/roberta-base"),
-    digest: "cc60cfb37873d82a",
+    digest: "b43378eb1fb752ed",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "RoCBertForMaskedLM",
     checkpoint: Some("weiweishi/roc-bert-base-zh"),
-    digest: "f294a43c6d010c53",
+    digest: "1e758b0086fb5f19",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "RoFormerForMaskedLM",
     checkpoint: Some("junnyu/roformer_chinese_base"),
-    digest: "927b6321c65933bf",
+    digest: "41ba05bd38a6d893",
     inputs: &[
         input(
             "input_ids",

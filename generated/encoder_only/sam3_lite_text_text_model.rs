@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "Sam3LiteTextTextModel",
     checkpoint: Some("yonigozlan/sam3-litetext-s0"),
-    digest: "d106a91e9719f2b1",
+    digest: "310f77acd84f098e",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

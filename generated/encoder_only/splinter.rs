@@ -9,7 +9,7 @@ static MODEL: Model<QuestionAnswering> = Model::new(Card {
     family: "encoder-only",
     class: "SplinterForQuestionAnswering",
     checkpoint: Some("tau/splinter-base"),
-    digest: "79cdcdcdb58bd69a",
+    digest: "99c6457261cd7f4b",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "SqueezeBertForMaskedLM",
     checkpoint: Some("squeezebert/squeezebert-uncased"),
-    digest: "8bd9e253a7face87",
+    digest: "93a7404db84a6de3",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<TableQuestionAnswering> = Model::new(Card {
     family: "encoder-only",
     class: "TapasForQuestionAnswering",
     checkpoint: Some("google/tapas-base-finetuned-wtq"),
-    digest: "77f02d8f359cdae8",
+    digest: "09df64b85a7b8f21",
     inputs: &[
         input(
             "input_ids",

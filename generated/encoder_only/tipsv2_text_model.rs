@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "encoder-only",
     class: "Tipsv2TextModel",
     checkpoint: Some("google/tipsv2-b14"),
-    digest: "d20ac7f0a2802984",
+    digest: "0401e2617d0d3c4b",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

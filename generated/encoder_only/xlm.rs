@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "XLMWithLMHeadModel",
     checkpoint: Some("FacebookAI/xlm-mlm-en-2048"),
-    digest: "af708e1ee58fadca",
+    digest: "242595b16eb2c3d8",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "XLMRobertaXLForMaskedLM",
     checkpoint: Some("facebook/xlm-roberta-xl"),
-    digest: "20eb79aa320b7a69",
+    digest: "31cc5b611f2e993f",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -10,7 +10,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "encoder-only",
     class: "XLNetLMHeadModel",
     checkpoint: Some("xlnet/xlnet-base-cased"),
-    digest: "25a2ceb5807f0e8c",
+    digest: "4150b16525313ed2",
     inputs: &[
         input(
             "input_ids",

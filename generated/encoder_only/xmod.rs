@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "XmodForMaskedLM",
     checkpoint: Some("facebook/xmod-base"),
-    digest: "3653d290b875c29c",
+    digest: "65cac419f1989620",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "encoder-only",
     class: "YosoForMaskedLM",
     checkpoint: Some("uw-madison/yoso-4096"),
-    digest: "6827f49e8cf69b08",
+    digest: "9dd1e32f8dc6efa1",
     inputs: &[
         input(
             "input_ids",

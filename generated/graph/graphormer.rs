@@ -11,7 +11,7 @@ static MODEL: Model<GraphMl> = Model::new(Card {
     family: "graph",
     class: "GraphormerForGraphClassification",
     checkpoint: Some("clefourrier/graphormer-base-pcqm4mv2"),
-    digest: "4f42f7e4c50a71bf",
+    digest: "d001fd489ccc2bc0",
     inputs: &[
         input(
             "input_nodes",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "AriaForConditionalGeneration",
     checkpoint: Some("rhymes-ai/Aria"),
-    digest: "9ab683249c210017",
+    digest: "1845c3f1c2e9de13",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

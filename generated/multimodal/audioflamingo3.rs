@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "multimodal",
     class: "AudioFlamingo3ForConditionalGeneration",
     checkpoint: Some("nvidia/audio-flamingo-3-hf"),
-    digest: "47b32069574905be",
+    digest: "ac45a486bdd8dca6",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "AyaVisionForConditionalGeneration",
     checkpoint: Some("CohereForAI/aya-vision-8b"),
-    digest: "04e1421e35d09e92",
+    digest: "b70da155a316555d",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Blip2ForConditionalGeneration",
     checkpoint: Some("Salesforce/blip2-opt-2.7b"),
-    digest: "d8a69dcd083b745f",
+    digest: "011987d90c5f0195",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "multimodal",
     class: "Blip2QFormerModel",
     checkpoint: Some("Salesforce/blip2-opt-2.7b"),
-    digest: "9d2949043e6be671",
+    digest: "f10455c87bb0db43",
     inputs: &[
         input(
             "query_embeds",

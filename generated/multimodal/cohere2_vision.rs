@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Cohere2VisionForConditionalGeneration",
     checkpoint: Some("CohereLabs/command-a-vision-07-2025"),
-    digest: "cf1bc262257b732d",
+    digest: "273b92fa0039080b",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

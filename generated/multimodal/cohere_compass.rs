@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "CohereCompassForConditionalGeneration",
     checkpoint: Some("CohereLabs/North-Micro-Vision-Instruct"),
-    digest: "6928fe6a6bd632bc",
+    digest: "2fdb2d23e4250a40",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Cosmos3EdgeForConditionalGeneration",
     checkpoint: Some("nvidia/Cosmos3-Edge"),
-    digest: "e2feaa7deff2d435",
+    digest: "a2390cea089a7f2e",
     inputs: &[
         input(
             "input_ids",

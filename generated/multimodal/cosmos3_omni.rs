@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Cosmos3OmniForConditionalGeneration",
     checkpoint: Some("nvidia/Cosmos3-Nano"),
-    digest: "3ac51b758f14af8d",
+    digest: "0f0a67103e44f56e",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "DeepseekOcr2ForConditionalGeneration",
     checkpoint: Some("deepseek-community/DeepSeek-OCR-2"),
-    digest: "a4a7403834848c85",
+    digest: "17d3119d187490d6",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "DeepseekVLForConditionalGeneration",
     checkpoint: Some("deepseek-community/deepseek-vl-1.3b-chat"),
-    digest: "c37cbfab743db5fb",
+    digest: "cc86c5068497dd38",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "DeepseekVLHybridForConditionalGeneration",
     checkpoint: Some("deepseek-community/deepseek-vl-7b-chat"),
-    digest: "f816000e8c72f295",
+    digest: "530547c2aaadd0da",
     inputs: &[
         input(
             "input_ids",

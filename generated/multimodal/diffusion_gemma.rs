@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "multimodal",
     class: "DiffusionGemmaForBlockDiffusion",
     checkpoint: Some("google/diffusiongemma-26B-A4B-it"),
-    digest: "47bddd8049e97fa1",
+    digest: "2af73b54910cb936",
     inputs: &[
         input(
             "input_ids",

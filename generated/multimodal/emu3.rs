@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Emu3ForConditionalGeneration",
     checkpoint: Some("Emu3-community/Emu3-Chat-hf"),
-    digest: "4d9b90e312a5cda3",
+    digest: "ef517720694565ea",
     inputs: &[
         input(
             "input_ids",

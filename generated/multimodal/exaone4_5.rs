@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Exaone4_5_ForConditionalGeneration",
     checkpoint: Some("LGAI-EXAONE/EXAONE-4.5-33B"),
-    digest: "5baf219afb7a0480",
+    digest: "79b546d606a109d4",
     inputs: &[
         input(
             "input_ids",

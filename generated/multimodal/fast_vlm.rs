@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "FastVlmForConditionalGeneration",
     checkpoint: Some("KamilaMila/FastVLM-7B"),
-    digest: "3c2512de06f3cacb",
+    digest: "531f1fd1a5e32ee2",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

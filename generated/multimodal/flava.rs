@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "multimodal",
     class: "FlavaModel",
     checkpoint: Some("facebook/flava-full"),
-    digest: "ad9b3b3d10d60333",
+    digest: "849b6e73d78f03a5",
     inputs: &[
         input(
             "input_ids",

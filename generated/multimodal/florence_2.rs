@@ -7,7 +7,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "multimodal",
     class: "Florence2ForConditionalGeneration",
     checkpoint: Some("florence-community/Florence-2-base"),
-    digest: "7ed547c651f5bb4b",
+    digest: "5ee8751bb375be47",
     inputs: &[
         input(
             "pixel_values",

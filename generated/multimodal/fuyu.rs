@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "FuyuForCausalLM",
     checkpoint: Some("adept/fuyu-8b"),
-    digest: "fd29192275fc0b22",
+    digest: "b60548b958a30843",
     inputs: &[
         input(
             "input_ids",

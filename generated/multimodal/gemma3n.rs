@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Gemma3nForConditionalGeneration",
     checkpoint: Some("google/gemma-3n-E4B"),
-    digest: "ef668609681a263e",
+    digest: "22bd68fc6fb066a8",
     inputs: &[
         input(
             "input_ids",

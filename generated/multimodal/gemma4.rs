@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Gemma4ForConditionalGeneration",
     checkpoint: Some("google/gemma-4-e2b-it"),
-    digest: "639b2d61c7348433",
+    digest: "20e1af891a903bd2",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Gemma4UnifiedForConditionalGeneration",
     checkpoint: Some("google/gemma-4-12B-it"),
-    digest: "3f337b46eaad87eb",
+    digest: "ac9cbff3c60fc265",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "GitForCausalLM",
     checkpoint: Some("microsoft/git-base"),
-    digest: "67dfa04a394568db",
+    digest: "432c108251461cd6",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

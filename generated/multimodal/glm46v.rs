@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Glm46VForConditionalGeneration",
     checkpoint: None,
-    digest: "b82c55a2ecbdcbf0",
+    digest: "5aca41fe26b6b69b",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Glm4vForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-4.1V-9B-Thinking"),
-    digest: "12fb241fde4b6abe",
+    digest: "27575ca799c881b6",
     inputs: &[
         input(
             "input_ids",

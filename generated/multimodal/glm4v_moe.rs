@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Glm4vMoeForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-4.5V"),
-    digest: "9fecfc8cbcee42b3",
+    digest: "c0ac38ebc7492831",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Glm5NextForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-5.3-Flash"),
-    digest: "fe121471a9a84f4c",
+    digest: "65a6c4d33d912b83",
     inputs: &[
         input(
             "input_ids",

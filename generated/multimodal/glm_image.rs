@@ -9,7 +9,7 @@ static MODEL: Model<TextToImage> = Model::new(Card {
     family: "multimodal",
     class: "GlmImageForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-Image"),
-    digest: "9cf0d2e1a64b28ab",
+    digest: "bdc46d94bbdb40b5",
     inputs: &[
         input(
             "input_ids",

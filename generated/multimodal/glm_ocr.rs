@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "GlmOcrForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-OCR"),
-    digest: "216f8c4b568c4a4d",
+    digest: "a161883230b519cd",
     inputs: &[
         input(
             "input_ids",

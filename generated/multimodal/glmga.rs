@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Glm46VForConditionalGeneration",
     checkpoint: None,
-    digest: "15224597b6819464",
+    digest: "cffed9d93a5af953",
     inputs: &[
         input(
             "input_ids",

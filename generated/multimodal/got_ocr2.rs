@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "GotOcr2ForConditionalGeneration",
     checkpoint: Some("stepfun-ai/GOT-OCR-2.0-hf"),
-    digest: "4eefeb1be25529be",
+    digest: "b9060d49364281a5",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Granite4VisionForConditionalGeneration",
     checkpoint: Some("ibm-granite/granite-vision-4.1-4b"),
-    digest: "c2dfe7efd29760a5",
+    digest: "7971ce1a75430e58",
     inputs: &[
         input(
             "input_ids",

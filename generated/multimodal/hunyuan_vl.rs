@@ -8,7 +8,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "HunYuanVLForConditionalGeneration",
     checkpoint: Some("tencent/HunyuanOCR"),
-    digest: "6bab5a032ed877d0",
+    digest: "a002495da99bb889",
     inputs: &[
         input(
             "input_ids",

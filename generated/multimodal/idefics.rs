@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "IdeficsForVisionText2Text",
     checkpoint: Some("HuggingFaceM4/idefics-9b"),
-    digest: "03742a29b27099ae",
+    digest: "814595287e1bb8e9",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Idefics2ForConditionalGeneration",
     checkpoint: Some("HuggingFaceM4/idefics2-8b"),
-    digest: "1831b43e576d1538",
+    digest: "8c5ff3917c9a8a0e",
     inputs: &[
         input(
             "input_ids",

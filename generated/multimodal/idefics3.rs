@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Idefics3ForConditionalGeneration",
     checkpoint: Some("HuggingFaceM4/Idefics3-8B-Llama3"),
-    digest: "3dbb1a6a87e89585",
+    digest: "a38a403f24c908da",
     inputs: &[
         input(
             "input_ids",

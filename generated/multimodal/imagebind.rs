@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "multimodal",
     class: "ImageBindModel",
     checkpoint: Some("nielsr/imagebind-huge"),
-    digest: "7e5e9c9493223575",
+    digest: "3b17c2e4d18996bf",
     inputs: &[
         input(
             "inputs__vision",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "InklingForConditionalGeneration",
     checkpoint: Some("thinkingmachines/Inkling"),
-    digest: "110d78fac85c2712",
+    digest: "3558478f942c17c3",
     inputs: &[
         input(
             "input_ids",

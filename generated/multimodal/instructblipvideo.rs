@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "InstructBlipVideoForConditionalGeneration",
     checkpoint: Some("Salesforce/instructblip-vicuna-7b"),
-    digest: "1a8965dd03da3dff",
+    digest: "63d9a2c26e38b7e5",
     inputs: &[
         input(
             "input_ids",

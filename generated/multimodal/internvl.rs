@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "InternVLForConditionalGeneration",
     checkpoint: Some("OpenGVLab/InternVL3-1B-hf"),
-    digest: "afb5b0d4fa532439",
+    digest: "e65d14f3e8a943a5",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

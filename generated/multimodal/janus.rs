@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "JanusForConditionalGeneration",
     checkpoint: Some("deepseek-community/Janus-Pro-1B"),
-    digest: "0152f23931cfdbf3",
+    digest: "e108183842bfb0c5",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Kimi_K25ForConditionalGeneration",
     checkpoint: Some("moonshotai/Kimi-K2.6"),
-    digest: "09bea9d99b6d7b33",
+    digest: "50cc70172590c8b5",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Kosmos2ForConditionalGeneration",
     checkpoint: Some("microsoft/kosmos-2-patch14-224"),
-    digest: "1484699e8eed55dd",
+    digest: "e2afb033607365cf",
     inputs: &[
         input(
             "input_ids",

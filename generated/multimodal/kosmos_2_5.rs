@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Kosmos2_5ForConditionalGeneration",
     checkpoint: Some("microsoft/kosmos-2.5"),
-    digest: "82873e8b74f3d4fb",
+    digest: "94f028b6d305f274",
     inputs: &[
         input(
             "input_ids",

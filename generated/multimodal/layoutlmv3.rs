@@ -9,7 +9,7 @@ static MODEL: Model<DocumentQuestionAnswering> = Model::new(Card {
     family: "multimodal",
     class: "LayoutLMv3ForQuestionAnswering",
     checkpoint: Some("microsoft/layoutlmv3-base"),
-    digest: "73ea0a2307cafc69",
+    digest: "13d1f072613c6c13",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Lfm2VlForConditionalGeneration",
     checkpoint: Some("LiquidAI/LFM2-VL-1.6B"),
-    digest: "d8e3a9def16865f3",
+    digest: "4105aee2496760b5",
     inputs: &[
         input(
             "input_ids",

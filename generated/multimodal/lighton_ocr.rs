@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "LightOnOcrForConditionalGeneration",
     checkpoint: Some("lightonai/LightOnOCR-1B-1025"),
-    digest: "b0a45e6b53c37ac8",
+    digest: "219b7f5bcd34c2d4",
     inputs: &[
         input(
             "input_ids",

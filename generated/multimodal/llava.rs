@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "LlavaForConditionalGeneration",
     checkpoint: Some("llava-hf/llava-1.5-7b-hf"),
-    digest: "f0ab0728d69c86d3",
+    digest: "c998f0919acd2aef",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "LlavaNextForConditionalGeneration",
     checkpoint: Some("llava-hf/llava-v1.6-mistral-7b-hf"),
-    digest: "9da89bf793682fb5",
+    digest: "18a1466dbacae712",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "LlavaNextVideoForConditionalGeneration",
     checkpoint: Some("llava-hf/LLaVA-NeXT-Video-7B-hf"),
-    digest: "bd02567080562b4d",
+    digest: "47d37bc9c7277416",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "LlavaOnevisionForConditionalGeneration",
     checkpoint: Some("llava-hf/llava-onevision-qwen2-7b-ov-hf"),
-    digest: "f420e870ae5c6208",
+    digest: "a45296ffbfe00c48",
     inputs: &[
         input(
             "input_ids",

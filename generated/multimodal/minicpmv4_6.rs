@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "MiniCPMV4_6ForConditionalGeneration",
     checkpoint: Some("openbmb/MiniCPM-V-4.6"),
-    digest: "7fc71d088f5e49ac",
+    digest: "55eee52317210cc0",
     inputs: &[
         input(
             "input_ids",

@@ -8,7 +8,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "MiniMaxM3SparseForConditionalGeneration",
     checkpoint: Some("MiniMaxAI/MiniMax-M3"),
-    digest: "ad12d99d312c392e",
+    digest: "99913c9f1928e0aa",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Mistral3ForConditionalGeneration",
     checkpoint: Some("mistralai/Mistral-Small-3.1-24B-Instruct-2503"),
-    digest: "db96f326917df972",
+    digest: "3c3dfc268a960bf8",
     inputs: &[
         input(
             "input_ids",

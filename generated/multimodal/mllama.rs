@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "MllamaForConditionalGeneration",
     checkpoint: Some("meta-llama/Llama-3.2-11B-Vision"),
-    digest: "af154581d0c6e2a3",
+    digest: "ebb39862f44f6798",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "MuseGlimmerForConditionalGeneration",
     checkpoint: Some("meta-models/Muse-Glimmer-30B"),
-    digest: "e83d837e7a5adad1",
+    digest: "5a95487d3506d44b",
     inputs: &[
         input(
             "input_ids",

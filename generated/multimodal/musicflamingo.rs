@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "multimodal",
     class: "MusicFlamingoForConditionalGeneration",
     checkpoint: Some("nvidia/music-flamingo-2601-hf"),
-    digest: "3c0bd5eb2ff24469",
+    digest: "74e75ba7dc395b81",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Ovis2ForConditionalGeneration",
     checkpoint: Some("thisisiron/Ovis2-1B-hf"),
-    digest: "4f52f20978ed589a",
+    digest: "b3996daab7abbaf3",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "PaddleOCRVLForConditionalGeneration",
     checkpoint: Some("PaddlePaddle/PaddleOCR-VL"),
-    digest: "3c50953e927e3a9f",
+    digest: "50411ff5fb28c8b4",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "multimodal",
     class: "PeAudioVideoModel",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "33f1157b20f11d01",
+    digest: "8b521dfc7ab46844",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "multimodal",
     class: "PeAudioVideoEncoder",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "e2a4fb48cdb2774a",
+    digest: "2a0c63947d206539",
     inputs: &[
         input(
             "input_values",

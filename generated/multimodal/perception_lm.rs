@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "PerceptionLMForConditionalGeneration",
     checkpoint: Some("facebook/Perception-LM-1B"),
-    digest: "4f3da7853c9718a5",
+    digest: "067645e294fade79",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "multimodal",
     class: "Phi4MultimodalForCausalLM",
     checkpoint: Some("microsoft/Phi-4-multimodal-instruct"),
-    digest: "01c1584d8c56022e",
+    digest: "fe612dc3f453f7ea",
     inputs: &[
         input(
             "input_ids",

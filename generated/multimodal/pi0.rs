@@ -10,7 +10,7 @@ static MODEL: Model<Robotics> = Model::new(Card {
     family: "multimodal",
     class: "PI0ForConditionalGeneration",
     checkpoint: Some("lerobot/pi0_base"),
-    digest: "5217418751e7c8dd",
+    digest: "05d909d6c66a27e0",
     inputs: &[
         input(
             "input_ids",

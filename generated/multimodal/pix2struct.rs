@@ -7,7 +7,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "multimodal",
     class: "Pix2StructForConditionalGeneration",
     checkpoint: Some("google/pix2struct-textcaps-base"),
-    digest: "b2d7904309e06cd6",
+    digest: "4d23584e35b40939",
     inputs: &[
         input(
             "decoder_input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "GotOcr2ForConditionalGeneration",
     checkpoint: Some("PaddlePaddle/PP-Chart2Table_safetensors"),
-    digest: "1fb978bf1859f00a",
+    digest: "16b6461c2f0a9b8a",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -8,7 +8,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "multimodal",
     class: "PPFormulaNetForConditionalGeneration",
     checkpoint: Some("PaddlePaddle/PP-FormulaNet_plus-L_safetensors"),
-    digest: "ca37df818366cb37",
+    digest: "5a724feae67b8918",
     inputs: ImageToText::CONTRACT.inputs,
     outputs: ImageToText::CONTRACT.outputs,
     axes: &[

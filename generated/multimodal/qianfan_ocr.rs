@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "QianfanOCRForConditionalGeneration",
     checkpoint: Some("baidu/Qianfan-OCR"),
-    digest: "6d0b48bb28e0c127",
+    digest: "619bb809440d2bb6",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

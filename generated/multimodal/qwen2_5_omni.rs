@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Qwen2_5OmniThinkerForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen2.5-Omni-7B"),
-    digest: "d2b1ff943890cdc9",
+    digest: "eb0b200241f2273f",
     inputs: &[
         input(
             "input_ids",

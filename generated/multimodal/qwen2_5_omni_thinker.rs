@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Qwen2_5OmniThinkerForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen2.5-Omni-7B"),
-    digest: "1e963e7b9fbdb7ce",
+    digest: "1f2da49f0b3235d1",
     inputs: &[
         input(
             "input_ids",

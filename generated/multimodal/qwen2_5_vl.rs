@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Qwen2_5_VLForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen2.5-VL-7B-Instruct"),
-    digest: "7d3865db96ebb0b8",
+    digest: "c69f10da6c766f35",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Qwen2AudioForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen2-Audio-7B"),
-    digest: "edbb86eaf98eb426",
+    digest: "b43ba41f381bbb29",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Qwen2VLForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen2-VL-7B-Instruct"),
-    digest: "37f1c8cfaa3efc29",
+    digest: "895892bbcc246ea2",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Qwen3_5ForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3.5-27B"),
-    digest: "c8e926db8e4bebe3",
+    digest: "d4502683b0a63204",
     inputs: &[
         input(
             "input_ids",

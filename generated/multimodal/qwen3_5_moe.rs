@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Qwen3_5MoeForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3.5-35B-A3B"),
-    digest: "d31d9c60af335f7f",
+    digest: "79de1a22a0e15e7f",
     inputs: &[
         input(
             "input_ids",

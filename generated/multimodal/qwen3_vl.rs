@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Qwen3VLForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3-VL-4B-Instruct"),
-    digest: "0295395fddab25f6",
+    digest: "b498d1572d145cbc",
     inputs: &[
         input(
             "input_ids",

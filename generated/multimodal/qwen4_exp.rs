@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Qwen4ExpForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen4-Exp"),
-    digest: "fe5fcdd9e42d8ec0",
+    digest: "b64205c85fbf5547",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "multimodal",
     class: "ShieldGemma2ForImageClassification",
     checkpoint: Some("google/shieldgemma-2-4b-it"),
-    digest: "b55f14eb8ebbb814",
+    digest: "47abfc6dacddc1f8",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "multimodal",
     class: "SiglipForImageClassification",
     checkpoint: Some("google/siglip-base-patch16-224"),
-    digest: "0916aea6448e1c66",
+    digest: "0468d2431590afad",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

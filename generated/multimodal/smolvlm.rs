@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "SmolVLMForConditionalGeneration",
     checkpoint: Some("HuggingFaceTB/SmolVLM2-2.2B-Instruct"),
-    digest: "f7a839af3234e2c1",
+    digest: "dc47a70865d7b655",
     inputs: &[
         input(
             "input_ids",

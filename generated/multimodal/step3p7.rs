@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "Step3p7ForConditionalGeneration",
     checkpoint: Some("stepfun-ai/Step-3.7-Flash"),
-    digest: "522defc9ec2cabcc",
+    digest: "1a67759a8deee700",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "multimodal",
     class: "T5Gemma2ForConditionalGeneration",
     checkpoint: Some("google/t5gemma-2-270m-270m"),
-    digest: "29168922f7715f0e",
+    digest: "d7862c6ccaa67aee",
     inputs: &[
         input(
             "pixel_values",

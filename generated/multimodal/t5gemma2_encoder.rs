@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "multimodal",
     class: "T5Gemma2Encoder",
     checkpoint: Some("google/t5gemma-2-270m-270m"),
-    digest: "05a1f063b655ea58",
+    digest: "d0437811afc4fbb5",
     inputs: &[
         input(
             "input_ids",

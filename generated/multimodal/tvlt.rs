@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "multimodal",
     class: "TvltModel",
     checkpoint: Some("ZinengTang/tvlt-base"),
-    digest: "03965d9b196587c1",
+    digest: "06a070a039dd78fa",
     inputs: &[
         input(
             "pixel_values",

@@ -9,7 +9,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "multimodal",
     class: "UdopForConditionalGeneration",
     checkpoint: Some("microsoft/udop-large"),
-    digest: "f87957a81415ad66",
+    digest: "dcdd3bfd7f1ef022",
     inputs: &[
         input(
             "pixel_values",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "VideoLlama3ForConditionalGeneration",
     checkpoint: Some("lkhl/VideoLLaMA3-2B-Image-HF"),
-    digest: "fb6fdf7dfe258696",
+    digest: "a849cfc9308daafb",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "VideoLlavaForConditionalGeneration",
     checkpoint: Some("LanguageBind/Video-LLaVA-7B-hf"),
-    digest: "e519c2a206b539a7",
+    digest: "742e2f44d96cd43c",
     inputs: &[
         input(
             "input_ids",

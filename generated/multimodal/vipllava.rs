@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "multimodal",
     class: "VipLlavaForConditionalGeneration",
     checkpoint: Some("llava-hf/vip-llava-7b-hf"),
-    digest: "ee309db2e0d742e4",
+    digest: "f2cb659649b1eb70",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -9,7 +9,7 @@ static MODEL: Model<ReinforcementLearning> = Model::new(Card {
     family: "reinforcement-learning",
     class: "DecisionTransformerModel",
     checkpoint: Some("edbeeching/decision-transformer-gym-hopper-medium"),
-    digest: "eea7e5bca48dc926",
+    digest: "ced846938961252e",
     inputs: ReinforcementLearning::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<ReinforcementLearning> = Model::new(Card {
     family: "reinforcement-learning",
     class: "TrajectoryTransformerModel",
     checkpoint: Some("CarlCochet/trajectory-transformer-halfcheetah-medium-v2"),
-    digest: "1da3dd8c0bfdeb04",
+    digest: "703a9a36ffaa234a",
     inputs: &[
         input(
             "trajectories",

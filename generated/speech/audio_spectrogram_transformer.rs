@@ -10,7 +10,7 @@ static MODEL: Model<AudioClassification> = Model::new(Card {
     family: "speech",
     class: "ASTForAudioClassification",
     checkpoint: Some("MIT/ast-finetuned-audioset-10-10-0.4593"),
-    digest: "a9c1e15318489fa6",
+    digest: "c77ca4fff4616e82",
     inputs: &[
         input(
             "input_values",

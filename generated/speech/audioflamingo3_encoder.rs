@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "AudioFlamingo3Encoder",
     checkpoint: Some("nvidia/audio-flamingo-3-hf"),
-    digest: "ab3945664f3123b9",
+    digest: "eeb48cbe8f4ef66d",
     inputs: &[
         input(
             "input_features",

@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(Card {
     family: "speech",
     class: "AudioLDM2UNet2DConditionModel",
     checkpoint: Some("cvssp/audioldm2"),
-    digest: "b884f1b246a6e5af",
+    digest: "ae230d540e580375",
     inputs: &[
         input(
             "sample",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "AudioLDM2ProjectionModel",
     checkpoint: Some("cvssp/audioldm2"),
-    digest: "98885cce8bd876ca",
+    digest: "ba0388543df7ca8a",
     inputs: &[
         input(
             "attention_mask",

@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "AutoencoderKL",
     checkpoint: Some("cvssp/audioldm2"),
-    digest: "3dbbe605248e176a",
+    digest: "d65ac379eb435b1d",
     inputs: &[
         input(
             "sample",

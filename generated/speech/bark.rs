@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "speech",
     class: "BarkSemanticModel",
     checkpoint: Some("suno/bark-small"),
-    digest: "3b91cb38c06e5b1a",
+    digest: "21b72f7fe163edac",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

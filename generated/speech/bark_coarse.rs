@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "speech",
     class: "BarkCoarseModel",
     checkpoint: Some("suno/bark-small"),
-    digest: "1403d03a60096650",
+    digest: "6ef971d3d62d2fe7",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

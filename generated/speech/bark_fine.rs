@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "BarkFineModel",
     checkpoint: Some("suno/bark-small"),
-    digest: "2fd5497a5bc68f17",
+    digest: "9b6d41cfb7bb9563",
     inputs: &[
         input(
             "input_ids",

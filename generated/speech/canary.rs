@@ -7,7 +7,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "CanaryForConditionalGeneration",
     checkpoint: Some("nvidia/canary-1b-v2"),
-    digest: "2bd27955b671ec75",
+    digest: "b65ada766a9c74ed",
     inputs: &[
         input(
             "input_features",

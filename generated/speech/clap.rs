@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotAudioClassification> = Model::new(Card {
     family: "speech",
     class: "ClapModel",
     checkpoint: Some("laion/clap-htsat-fused"),
-    digest: "cb72429ea9d29759",
+    digest: "7914615352475f30",
     inputs: &[
         input(
             "input_ids",

@@ -11,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "ClvpModelForConditionalGeneration",
     checkpoint: Some("susnato/clvp_dev"),
-    digest: "e90a1e3b42e1bd6c",
+    digest: "d60d93abaf815e16",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "CohereAsrForConditionalGeneration",
     checkpoint: Some("CohereLabs/cohere-transcribe-03-2026"),
-    digest: "a9c93a1d546e7f2b",
+    digest: "d5e8db4c7d9331f0",
     inputs: &[
         input(
             "input_features",

@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(Card {
     family: "speech",
     class: "CsmForConditionalGeneration",
     checkpoint: Some("sesame/csm-1b"),
-    digest: "44e064d846a280f2",
+    digest: "81fa66e96e488d11",
     inputs: &[
         input(
             "input_ids",

@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "DacModel",
     checkpoint: Some("descript/dac_16khz"),
-    digest: "1ff00141a8481cc0",
+    digest: "e15eca306d60ff39",
     inputs: &[
         input(
             "input_values",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Data2VecAudioForCTC",
     checkpoint: Some("facebook/data2vec-audio-base-960h"),
-    digest: "ca4777cdc2633c92",
+    digest: "c653fa1f9733400a",
     inputs: &[
         input(
             "input_values",

@@ -9,7 +9,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "speech",
     class: "DiaForConditionalGeneration",
     checkpoint: Some("nari-labs/Dia-1.6B"),
-    digest: "9d79adc7161d73ca",
+    digest: "aed8afc0ccee5f0c",
     inputs: &[
         input(
             "input_ids",

@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "EncodecModel",
     checkpoint: Some("facebook/encodec_24khz"),
-    digest: "bd469fbc76855751",
+    digest: "d8d2376da600d2d2",
     inputs: &[
         input(
             "input_values",

@@ -12,7 +12,7 @@ static MODEL: Model<TextToAudio> = Model::new(Card {
     family: "speech",
     class: "FastSpeech2ConformerModel",
     checkpoint: Some("espnet/fastspeech2_conformer"),
-    digest: "6646a44d651d653a",
+    digest: "960bfe534093299c",
     inputs: TextToAudio::CONTRACT.inputs,
     outputs: &[
         output(

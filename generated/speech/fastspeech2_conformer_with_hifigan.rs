@@ -12,7 +12,7 @@ static MODEL: Model<TextToAudio> = Model::new(Card {
     family: "speech",
     class: "FastSpeech2ConformerWithHifiGan",
     checkpoint: Some("espnet/fastspeech2_conformer_with_hifigan"),
-    digest: "e789fb0eb6ecc668",
+    digest: "18b8f3dd60c91284",
     inputs: TextToAudio::CONTRACT.inputs,
     outputs: &[
         output(

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "speech",
     class: "FunAsrNanoForConditionalGeneration",
     checkpoint: Some("FunAudioLLM/Fun-ASR-Nano-2512-hf"),
-    digest: "32239f92a526cdff",
+    digest: "d30aae535748e561",
     inputs: &[
         input(
             "input_ids",

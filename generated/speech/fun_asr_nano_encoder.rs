@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "FunAsrNanoEncoder",
     checkpoint: Some("FunAudioLLM/Fun-ASR-Nano-2512-hf"),
-    digest: "bab67616ba17e220",
+    digest: "8b6f421b9ac4a1ad",
     inputs: &[
         input(
             "input_features",

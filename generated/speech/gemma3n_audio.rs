@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "Gemma3nAudioEncoder",
     checkpoint: Some("google/gemma-3n-E4B"),
-    digest: "4018a3e8cff81435",
+    digest: "f414745ee822890c",
     inputs: &[
         input(
             "audio_mel",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "Gemma4AudioModel",
     checkpoint: Some("google/gemma-4-e2b-it"),
-    digest: "3b1471bae2829bd6",
+    digest: "d8d6c61a07fb6032",
     inputs: &[
         input(
             "attention_mask",

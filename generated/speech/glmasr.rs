@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "speech",
     class: "GlmAsrForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-ASR-Nano-2512"),
-    digest: "e75e6819c4c834e6",
+    digest: "e87d143cac515071",
     inputs: AudioTextToText::CONTRACT.inputs,
     outputs: AudioTextToText::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "GlmAsrEncoder",
     checkpoint: Some("zai-org/GLM-ASR-Nano-2512"),
-    digest: "e6f25b2196014c7a",
+    digest: "13614ce1c62d58f8",
     inputs: &[
         input(
             "input_features",

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "speech",
     class: "GraniteSpeechForConditionalGeneration",
     checkpoint: Some("ibm-granite/granite-speech-3.3-2b"),
-    digest: "b8c91a026b6de314",
+    digest: "85459e01edf3fe8d",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "GraniteSpeech5ForCTC",
     checkpoint: Some("ibm-granite/granite-speech-5.0-470m-turboctc"),
-    digest: "95747a1d251742c5",
+    digest: "7f9b256e3f8d3660",
     inputs: &[
         input(
             "input_features",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "GraniteSpeech5Encoder",
     checkpoint: Some("ibm-granite/granite-speech-5.0-470m-turboctc"),
-    digest: "624735efd0a90e6f",
+    digest: "e14607a29ebf0b7c",
     inputs: &[
         input(
             "attention_mask",

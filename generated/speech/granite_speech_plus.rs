@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "speech",
     class: "GraniteSpeechPlusForConditionalGeneration",
     checkpoint: Some("ibm-granite/granite-speech-4.1-2b-plus"),
-    digest: "b0bb957d4b58a83a",
+    digest: "4d7f8d7bcaeff406",
     inputs: &[
         input(
             "input_ids",

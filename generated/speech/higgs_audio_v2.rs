@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(Card {
     family: "speech",
     class: "HiggsAudioV2ForConditionalGeneration",
     checkpoint: Some("bosonai/higgs-audio-v2-generation-3B-base"),
-    digest: "7bc172ff8df68679",
+    digest: "2c53aea55bac301a",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "HubertForCTC",
     checkpoint: Some("facebook/hubert-large-ls960-ft"),
-    digest: "93891d0b74684ff3",
+    digest: "e379aae8a43a17ee",
     inputs: &[
         input(
             "input_values",

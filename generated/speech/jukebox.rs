@@ -11,7 +11,7 @@ static MODEL: Model<TextToAudio> = Model::new(Card {
     family: "speech",
     class: "JukeboxModel",
     checkpoint: Some("openai/jukebox-1b-lyrics"),
-    digest: "84a0f79d5b6d29f1",
+    digest: "e34ae72d28ac197f",
     inputs: &[
         input(
             "raw_audio",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "KyutaiSpeechToTextForConditionalGeneration",
     checkpoint: Some("kyutai/stt-2.6b-en-trfs"),
-    digest: "a78bac7336edbf26",
+    digest: "2c15064f3ea6b6d0",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "LasrForCTC",
     checkpoint: Some("google/medasr"),
-    digest: "2c60165912e01785",
+    digest: "7c3e85ef8a4893d1",
     inputs: &[
         input(
             "input_features",

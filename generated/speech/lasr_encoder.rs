@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "LasrEncoder",
     checkpoint: Some("google/medasr"),
-    digest: "88ff104c40e3aa2c",
+    digest: "72ff09a6f632a4df",
     inputs: &[
         input(
             "attention_mask",

@@ -11,7 +11,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "MCTCTForCTC",
     checkpoint: Some("speechbrain/m-ctc-t-large"),
-    digest: "bfcad012c37d20de",
+    digest: "e11347066d99655e",
     inputs: &[
         input(
             "input_features",

@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "MimiModel",
     checkpoint: Some("kyutai/mimi"),
-    digest: "51ecaacd8d023ed5",
+    digest: "a10548b75d6194c3",
     inputs: &[
         input(
             "input_values",

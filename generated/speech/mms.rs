@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Wav2Vec2ForCTC",
     checkpoint: Some("facebook/mms-1b-all"),
-    digest: "be6fd6c90b79223f",
+    digest: "f1c0f1b7b7c51816",
     inputs: &[
         input(
             "input_values",

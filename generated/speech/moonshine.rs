@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "MoonshineForConditionalGeneration",
     checkpoint: Some("UsefulSensors/moonshine-tiny"),
-    digest: "cdfeb88718c5fdff",
+    digest: "2c295bc03307de8f",
     inputs: &[
         input(
             "decoder_input_ids",

@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "MoonshineStreamingForConditionalGeneration",
     checkpoint: Some("UsefulSensors/moonshine-streaming-tiny"),
-    digest: "6e970be25ad7ae6b",
+    digest: "bf76c33b00d3231c",
     inputs: &[
         input(
             "decoder_input_ids",

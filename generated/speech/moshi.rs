@@ -9,7 +9,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "MoshiForConditionalGeneration",
     checkpoint: Some("kyutai/moshiko-pytorch-bf16"),
-    digest: "f7b5746f694c1829",
+    digest: "021cbb58ea5d5743",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "speech",
     class: "MoshiForCausalLM",
     checkpoint: Some("kyutai/moshiko-pytorch-bf16"),
-    digest: "06d63298d606ca90",
+    digest: "846c3c69928e77d5",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

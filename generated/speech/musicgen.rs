@@ -8,7 +8,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "speech",
     class: "MusicgenForConditionalGeneration",
     checkpoint: Some("facebook/musicgen-small"),
-    digest: "14a891dc72b70f4b",
+    digest: "e6e766bbef46f31d",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "speech",
     class: "MusicgenMelodyForConditionalGeneration",
     checkpoint: Some("facebook/musicgen-melody"),
-    digest: "66de2169b7765b34",
+    digest: "ef9f16f7fe127494",
     inputs: &[
         input(
             "input_ids",

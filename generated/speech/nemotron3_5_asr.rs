@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Nemotron3_5AsrForRNNT",
     checkpoint: Some("nvidia/nemotron-3.5-asr-streaming-0.6b"),
-    digest: "7229925382b79292",
+    digest: "5ed8d35002b902ed",
     inputs: &[
         input(
             "input_features",

@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "NemotronAsrStreamingForRNNT",
     checkpoint: Some("nvidia/nemotron-speech-streaming-en-0.6b"),
-    digest: "47c323ad09a6222e",
+    digest: "30fc9f2fe0842848",
     inputs: &[
         input(
             "input_features",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "NemotronAsrStreamingEncoder",
     checkpoint: Some("nvidia/nemotron-speech-streaming-en-0.6b"),
-    digest: "3efb5d8a59b451db",
+    digest: "48846c84b71ebcc8",
     inputs: &[
         input(
             "attention_mask",

@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "NeuCodecModel",
     checkpoint: Some("neuphonic/neucodec"),
-    digest: "904bf1da4f8f323b",
+    digest: "1050ba9cda17be32",
     inputs: &[
         input(
             "input_values",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "ParakeetForCTC",
     checkpoint: Some("nvidia/parakeet-ctc-1.1b"),
-    digest: "35abb8d28755ac7b",
+    digest: "b5df8e70623577da",
     inputs: &[
         input(
             "input_features",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "ParakeetEncoder",
     checkpoint: Some("nvidia/parakeet-ctc-1.1b"),
-    digest: "181aa89b05b60b86",
+    digest: "f92cbf1579f61898",
     inputs: &[
         input(
             "attention_mask",

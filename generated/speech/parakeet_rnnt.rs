@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "ParakeetForRNNT",
     checkpoint: Some("nvidia/parakeet-rnnt-0.6b"),
-    digest: "3fb3b538403db859",
+    digest: "fce31beb4156be40",
     inputs: &[
         input(
             "input_features",

@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "ParakeetForTDT",
     checkpoint: Some("nvidia/parakeet-tdt-0.6b-v3"),
-    digest: "77aa06aa1b91b6ee",
+    digest: "97183232f9f2f408",
     inputs: &[
         input(
             "input_features",

@@ -10,7 +10,7 @@ static MODEL: Model<ZeroShotAudioClassification> = Model::new(Card {
     family: "speech",
     class: "PeAudioModel",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "3cb8240d15dad7b2",
+    digest: "9f5a2761294bb49d",
     inputs: &[
         input(
             "input_ids",

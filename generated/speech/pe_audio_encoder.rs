@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "PeAudioEncoder",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "724b5c9a964a6923",
+    digest: "76d5a1382029b7cb",
     inputs: &[
         input(
             "input_values",

@@ -7,7 +7,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Pop2PianoForConditionalGeneration",
     checkpoint: Some("sweetcocoa/pop2piano"),
-    digest: "5a8270de3c5a8d5f",
+    digest: "71c44f43ff532848",
     inputs: &[
         input(
             "decoder_input_ids",

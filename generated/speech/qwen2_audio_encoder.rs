@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "Qwen2AudioEncoder",
     checkpoint: Some("Qwen/Qwen2-Audio-7B"),
-    digest: "a78577c903d61d26",
+    digest: "972d8384bb724081",
     inputs: &[
         input(
             "input_features",

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "speech",
     class: "Qwen3ASRForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3-ASR-1.7B-hf"),
-    digest: "d40a596559a756b4",
+    digest: "920b160d929fea10",
     inputs: AudioTextToText::CONTRACT.inputs,
     outputs: AudioTextToText::CONTRACT.outputs,
     axes: &[

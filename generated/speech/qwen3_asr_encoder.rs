@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "Qwen3ASREncoder",
     checkpoint: Some("Qwen/Qwen3-ASR-1.7B-hf"),
-    digest: "d973a71a6b304529",
+    digest: "8ad845743666a5fe",
     inputs: &[
         input(
             "input_features",

@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "SEWForCTC",
     checkpoint: Some("asapp/sew-tiny-100k"),
-    digest: "43b55baf3af55118",
+    digest: "13e78071d21d366a",
     inputs: &[
         input(
             "input_values",

@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "SEWDForCTC",
     checkpoint: Some("asapp/sew-d-tiny-100k"),
-    digest: "8d130bbd35b8458e",
+    digest: "93062eb9131f160c",
     inputs: &[
         input(
             "input_values",

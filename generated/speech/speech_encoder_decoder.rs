@@ -7,7 +7,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "SpeechEncoderDecoderModel",
     checkpoint: Some("facebook/wav2vec2-xls-r-300m-en-to-15"),
-    digest: "a0d77449602351b2",
+    digest: "2cccfeb881e452f2",
     inputs: &[
         input(
             "decoder_input_ids",

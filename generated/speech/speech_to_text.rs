@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Speech2TextForConditionalGeneration",
     checkpoint: Some("facebook/s2t-small-librispeech-asr"),
-    digest: "e42342176e4c46ae",
+    digest: "4a44364464342583",
     inputs: &[
         input(
             "input_features",

@@ -7,7 +7,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "SpeechEncoderDecoderModel",
     checkpoint: Some("facebook/s2t-wav2vec2-large-en-de"),
-    digest: "489c1764b9584303",
+    digest: "d8744a438d73947f",
     inputs: &[
         input(
             "decoder_input_ids",

@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "SpeechT5ForSpeechToText",
     checkpoint: Some("microsoft/speecht5_asr"),
-    digest: "a22c70ef96c0751d",
+    digest: "959f8f627a193592",
     inputs: &[
         input(
             "decoder_input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "SpeechT5HifiGan",
     checkpoint: Some("microsoft/speecht5_hifigan"),
-    digest: "a0c45933c1c90020",
+    digest: "43228df21875862a",
     inputs: &[
         input(
             "spectrogram",

@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(Card {
     family: "speech",
     class: "SpeechT5ForTextToSpeech",
     checkpoint: Some("microsoft/speecht5_tts"),
-    digest: "55502f23d7f0ef7b",
+    digest: "a3eb62bf26b4f8f1",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "SpeechT5ForSpeechToSpeech",
     checkpoint: Some("microsoft/speecht5_vc"),
-    digest: "718d345821fab949",
+    digest: "4b15e1156a3543ef",
     inputs: &[
         input(
             "decoder_input_values",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "UniSpeechForCTC",
     checkpoint: Some("microsoft/unispeech-large-1500h-cv"),
-    digest: "338c7e16717acf6b",
+    digest: "296dd378706deb67",
     inputs: &[
         input(
             "input_values",

@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "UniSpeechSatForCTC",
     checkpoint: Some("microsoft/unispeech-sat-base-100h-libri-ft"),
-    digest: "be31efc43b97b2c6",
+    digest: "254991541387c17b",
     inputs: &[
         input(
             "input_values",

@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "UnivNetModel",
     checkpoint: Some("dg845/univnet-dev"),
-    digest: "b6048f977b926f27",
+    digest: "574f0b4c79bc769b",
     inputs: &[
         input(
             "input_features",

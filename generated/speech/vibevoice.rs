@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(Card {
     family: "speech",
     class: "VibeVoiceForConditionalGeneration",
     checkpoint: Some("vibevoice/VibeVoice-1.5B-hf"),
-    digest: "cb5b9d4a068d7caa",
+    digest: "65fc4183b48cfb09",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "VibeVoiceAcousticTokenizerModel",
     checkpoint: Some("microsoft/VibeVoice-1.5B"),
-    digest: "6ee86df46019b28e",
+    digest: "a52683ffa2dbf8e0",
     inputs: &[
         input(
             "input_values",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "VibeVoiceAcousticTokenizerDecoderModel",
     checkpoint: Some("microsoft/VibeVoice-1.5B"),
-    digest: "12fe4fb003b37311",
+    digest: "6ad4bdf8e4594047",
     inputs: &[
         input(
             "hidden_states",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "VibeVoiceAcousticTokenizerEncoderModel",
     checkpoint: Some("microsoft/VibeVoice-1.5B"),
-    digest: "5df40726888de9dd",
+    digest: "61d8f52f9b118526",
     inputs: &[
         input(
             "hidden_states",

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "speech",
     class: "VibeVoiceAsrForConditionalGeneration",
     checkpoint: Some("microsoft/VibeVoice-ASR-HF"),
-    digest: "c8d09591f2902d82",
+    digest: "2186119a0f0f9b55",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(Card {
     family: "speech",
     class: "VoxtralForConditionalGeneration",
     checkpoint: Some("mistralai/Voxtral-Mini-3B-2507"),
-    digest: "2dd4388051fb93e0",
+    digest: "c12b9c618f52a93c",
     inputs: AudioTextToText::CONTRACT.inputs,
     outputs: AudioTextToText::CONTRACT.outputs,
     axes: &[

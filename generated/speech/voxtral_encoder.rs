@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "speech",
     class: "VoxtralEncoder",
     checkpoint: Some("mistralai/Voxtral-Mini-3B-2507"),
-    digest: "15a8dc4f0e602cb8",
+    digest: "303f29fd3089708a",
     inputs: &[
         input(
             "input_features",

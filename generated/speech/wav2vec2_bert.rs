@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Wav2Vec2BertForCTC",
     checkpoint: Some("facebook/w2v-bert-2.0"),
-    digest: "35b5cfd743f07f20",
+    digest: "f6f30976a8c274a4",
     inputs: &[
         input(
             "input_features",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Wav2Vec2ConformerForCTC",
     checkpoint: Some("facebook/wav2vec2-conformer-rel-pos-large"),
-    digest: "9ff9ba72aaf982c0",
+    digest: "c85d02965bdd6b84",
     inputs: &[
         input(
             "input_values",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Wav2Vec2ForCTC",
     checkpoint: Some("facebook/wav2vec2-lv-60-espeak-cv-ft"),
-    digest: "03b309de12538c80",
+    digest: "260be9bab1faeeee",
     inputs: &[
         input(
             "input_values",

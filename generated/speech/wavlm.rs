@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "WavLMForCTC",
     checkpoint: Some("microsoft/wavlm-base"),
-    digest: "9c9974966dfbe080",
+    digest: "fe41ef6bf149ba7b",
     inputs: &[
         input(
             "input_values",

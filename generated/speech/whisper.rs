@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "WhisperForConditionalGeneration",
     checkpoint: Some("openai/whisper-tiny"),
-    digest: "1e6484360738819d",
+    digest: "db7f2b2013992039",
     inputs: AutomaticSpeechRecognition::CONTRACT.inputs,
     outputs: AutomaticSpeechRecognition::CONTRACT.outputs,
     axes: &[

@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "XcodecModel",
     checkpoint: Some("hf-audio/xcodec-hubert-librispeech"),
-    digest: "666d5f05b50bbae6",
+    digest: "aed00624d3c25bc6",
     inputs: &[
         input(
             "input_values",

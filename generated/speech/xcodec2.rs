@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     family: "speech",
     class: "Xcodec2Model",
     checkpoint: Some("HKUSTAudio/xcodec2-hf"),
-    digest: "12150fd14b2df393",
+    digest: "ab57643e9369cba1",
     inputs: &[
         input(
             "input_values",

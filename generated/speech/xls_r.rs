@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Wav2Vec2ForCTC",
     checkpoint: Some("facebook/wav2vec2-xls-r-300m"),
-    digest: "27e421c48a0f64cb",
+    digest: "161172e061b31d3f",
     inputs: &[
         input(
             "input_values",

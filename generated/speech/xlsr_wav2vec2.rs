@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Wav2Vec2ForCTC",
     checkpoint: Some("facebook/wav2vec2-large-xlsr-53"),
-    digest: "71976a256f3ece73",
+    digest: "65046a3fab8789f5",
     inputs: &[
         input(
             "input_values",

@@ -12,7 +12,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(Card {
     family: "time-series",
     class: "AutoformerForPrediction",
     checkpoint: Some("huggingface/autoformer-tourism-monthly"),
-    digest: "36d1bfdc57693fc3",
+    digest: "dcc715224034e282",
     inputs: &[
         input(
             "past_values",

@@ -10,7 +10,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(Card {
     family: "time-series",
     class: "InformerForPrediction",
     checkpoint: Some("huggingface/informer-tourism-monthly"),
-    digest: "8245febbe3dc8243",
+    digest: "86cfaf8cbaf99730",
     inputs: &[
         input(
             "past_values",

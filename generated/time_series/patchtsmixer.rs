@@ -10,7 +10,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(Card {
     family: "time-series",
     class: "PatchTSMixerForPrediction",
     checkpoint: Some("ibm/patchtsmixer-etth1-pretrain"),
-    digest: "481924328c4bd418",
+    digest: "d9d0b71cd63eaeb6",
     inputs: TimeSeriesForecasting::CONTRACT.inputs,
     outputs: TimeSeriesForecasting::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3)],

@@ -10,7 +10,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(Card {
     family: "time-series",
     class: "PatchTSTForPrediction",
     checkpoint: Some("ibm-granite/granite-timeseries-patchtst"),
-    digest: "2ff29b240c39b827",
+    digest: "5e736e1924819b0d",
     inputs: TimeSeriesForecasting::CONTRACT.inputs,
     outputs: TimeSeriesForecasting::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3)],

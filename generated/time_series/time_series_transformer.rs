@@ -10,7 +10,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(Card {
     family: "time-series",
     class: "TimeSeriesTransformerForPrediction",
     checkpoint: Some("huggingface/time-series-transformer-tourism-monthly"),
-    digest: "2bbee7ce00abfae1",
+    digest: "0fc418836bcd3232",
     inputs: &[
         input(
             "past_values",

@@ -10,7 +10,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(Card {
     family: "time-series",
     class: "TimesFmModelForPrediction",
     checkpoint: Some("google/timesfm-2.0-500m-pytorch"),
-    digest: "274254336b76bd30",
+    digest: "e5d14f7ba173f591",
     inputs: &[
         input(
             "past_values",

@@ -10,7 +10,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(Card {
     family: "time-series",
     class: "TimesFm2_5ModelForPrediction",
     checkpoint: Some("google/timesfm-2.5-200m-transformers"),
-    digest: "873013ba8de18350",
+    digest: "3349e0cd9900a81b",
     inputs: &[
         input(
             "past_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Aimv2VisionModel",
     checkpoint: Some("apple/aimv2-large-patch14-224-lit"),
-    digest: "917bb7b95a243a05",
+    digest: "b048461fba22e1a9",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

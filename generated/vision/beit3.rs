@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "BEiT3",
     checkpoint: None,
-    digest: "009d9889e804b383",
+    digest: "3bb15267589241b2",
     inputs: &[
         input(
             "attention_mask",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "TimmWrapperForImageClassification",
     checkpoint: Some("timm/beitv2_base_patch16_224.in1k_ft_in22k_in1k"),
-    digest: "eb73a5575805c8f9",
+    digest: "9c7508bf345f628f",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

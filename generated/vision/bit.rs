@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "BitForImageClassification",
     checkpoint: Some("google/bit-50"),
-    digest: "8c5b8b1fd9e66fd2",
+    digest: "dc97e8fe0f48b395",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

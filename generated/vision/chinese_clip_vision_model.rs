@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "ChineseCLIPVisionModel",
     checkpoint: Some("OFA-Sys/chinese-clip-vit-base-patch16"),
-    digest: "f0d2f389ed7747b1",
+    digest: "63778b6b391ea11a",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "CLIPVisionModel",
     checkpoint: Some("openai/clip-vit-base-patch32"),
-    digest: "280a9af4d7ea0fe6",
+    digest: "b05d7f05fbdd0782",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "CohereCompassVisionModel",
     checkpoint: Some("CohereLabs/North-Micro-Vision-Instruct"),
-    digest: "907744c560d34921",
+    digest: "8ffab3df087af67a",
     inputs: &[
         input(
             "hidden_states",

@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "ConditionalDetrForObjectDetection",
     checkpoint: Some("microsoft/conditional-detr-resnet-50"),
-    digest: "fbf390d21985e614",
+    digest: "b17f0b2a0b825b68",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "ConvNextForImageClassification",
     checkpoint: Some("facebook/convnext-tiny-224"),
-    digest: "15d421ba4885ec28",
+    digest: "1c3202280f52e079",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Cosmos3EdgeVisionModel",
     checkpoint: Some("nvidia/Cosmos3-Edge"),
-    digest: "590a213dcbc3b8d6",
+    digest: "f4981f266c170add",
     inputs: &[
         input(
             "pixel_values",

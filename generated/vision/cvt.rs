@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "CvtForImageClassification",
     checkpoint: Some("microsoft/cvt-13"),
-    digest: "6a37db2d4cc6edce",
+    digest: "a8bcbe488910d6e4",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

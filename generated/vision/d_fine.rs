@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "DFineForObjectDetection",
     checkpoint: Some("ustc-community/dfine-xlarge-coco"),
-    digest: "81e3598932174ee0",
+    digest: "9d2ed7a65db6805c",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "DabDetrForObjectDetection",
     checkpoint: Some("IDEA-Research/dab-detr-resnet-50"),
-    digest: "b96df641c96c7716",
+    digest: "a2dcb01bf7fd380f",
     inputs: &[
         input(
             "pixel_values",

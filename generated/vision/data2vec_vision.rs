@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "Data2VecVisionForImageClassification",
     checkpoint: Some("facebook/data2vec-vision-base-ft1k"),
-    digest: "42fea39f2de8ab15",
+    digest: "781c0eb60cf41c76",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 32, 48)],

@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "DeformableDetrForObjectDetection",
     checkpoint: Some("SenseTime/deformable-detr"),
-    digest: "b66ba37e7391bfef",
+    digest: "09f7e010795602b0",
     inputs: &[
         input(
             "pixel_values",

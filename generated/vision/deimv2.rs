@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "Deimv2ForObjectDetection",
     checkpoint: Some("Intellindust/DEIMv2_HGNetv2_N_COCO"),
-    digest: "80d63be62f84fc9a",
+    digest: "dd4f0c0b1d3f63da",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "DeiTForImageClassificationWithTeacher",
     checkpoint: Some("facebook/deit-base-distilled-patch16-224"),
-    digest: "96db40a8c7f3fafa",
+    digest: "393390f4b5fe3d2c",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: &[
         output(

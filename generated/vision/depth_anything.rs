@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(Card {
     family: "vision",
     class: "DepthAnythingForDepthEstimation",
     checkpoint: Some("LiheYoung/depth-anything-small-hf"),
-    digest: "f8a153af3732b96f",
+    digest: "a980ef2e53c0cc34",
     inputs: DepthEstimation::CONTRACT.inputs,
     outputs: DepthEstimation::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 32, 48)],

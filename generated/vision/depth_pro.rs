@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(Card {
     family: "vision",
     class: "DepthProForDepthEstimation",
     checkpoint: Some("apple/DepthPro-hf"),
-    digest: "d0b0c687c8dc1953",
+    digest: "96a880e386b38f5e",
     inputs: DepthEstimation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "DetaForObjectDetection",
     checkpoint: Some("jozhang97/deta-swin-large"),
-    digest: "a98238db7d5b4822",
+    digest: "f4a9c34808cb5053",
     inputs: &[
         input(
             "pixel_values",

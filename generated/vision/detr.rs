@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "DetrForObjectDetection",
     checkpoint: Some("facebook/detr-resnet-50"),
-    digest: "5a648eb261561135",
+    digest: "ab3cf037bf75c804",
     inputs: &[
         input(
             "pixel_values",

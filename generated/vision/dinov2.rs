@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "Dinov2ForImageClassification",
     checkpoint: Some("facebook/dinov2-base-imagenet1k-1-layer"),
-    digest: "91c87684910f4ed0",
+    digest: "caa8bf17a31c9384",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 32, 48)],

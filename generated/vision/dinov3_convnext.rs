@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "DINOv3ConvNextModel",
     checkpoint: Some("facebook/dinov3-convnext-tiny-pretrain-lvd1689m"),
-    digest: "4afeeac6279fb3d6",
+    digest: "bf4c7470c5391f85",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "DINOv3ViTModel",
     checkpoint: Some("facebook/dinov3-vits16-pretrain-lvd1689m"),
-    digest: "9bc9ba55baa2b2cf",
+    digest: "7b4599320020090d",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "DonutSwinForImageClassification",
     checkpoint: Some("naver-clova-ix/donut-base"),
-    digest: "937ce7d82413997c",
+    digest: "12a3f55ba92ad855",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 76, 64)],

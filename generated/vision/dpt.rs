@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(Card {
     family: "vision",
     class: "DPTForDepthEstimation",
     checkpoint: Some("Intel/dpt-large"),
-    digest: "f7d8a0487d9244b2",
+    digest: "1001e0cbc7a50418",
     inputs: DepthEstimation::CONTRACT.inputs,
     outputs: DepthEstimation::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

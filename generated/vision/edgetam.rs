@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(Card {
     family: "vision",
     class: "EdgeTamModel",
     checkpoint: Some("yonigozlan/EdgeTAM-hf"),
-    digest: "a0301d6a585ed89c",
+    digest: "1e93b4860bc80fa3",
     inputs: &[
         input(
             "pixel_values",

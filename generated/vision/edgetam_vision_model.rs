@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "EdgeTamVisionModel",
     checkpoint: Some("yonigozlan/EdgeTAM-hf"),
-    digest: "87424ae3a14d6e4f",
+    digest: "acfbd81f2dadd8f7",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "EfficientFormerForImageClassification",
     checkpoint: Some("snap-research/efficientformer-l1-300"),
-    digest: "0ae57475fdac99e1",
+    digest: "6c1daa35fdfcb1b7",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -12,7 +12,7 @@ static MODEL: Model<KeypointMatching> = Model::new(Card {
     family: "vision",
     class: "EfficientLoFTRForKeypointMatching",
     checkpoint: Some("zju-community/efficientloftr"),
-    digest: "eb5e50c13c4c8e0c",
+    digest: "af06402dffebcba0",
     inputs: KeypointMatching::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "EomtForUniversalSegmentation",
     checkpoint: Some("tue-mps/coco_panoptic_eomt_large_640"),
-    digest: "6dc15919f23a3fa0",
+    digest: "aba2d56a6a9b4b95",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

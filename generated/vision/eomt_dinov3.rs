@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "EomtDinov3ForUniversalSegmentation",
     checkpoint: Some("tue-mps/coco_panoptic_eomt_large_640_dinov3"),
-    digest: "1bf168191a073498",
+    digest: "861e8445bc228441",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Exaone4_5_VisionModel",
     checkpoint: Some("LGAI-EXAONE/EXAONE-4.5-33B"),
-    digest: "d726328ade63bfc7",
+    digest: "ee2daeb01de98fc4",
     inputs: &[
         input(
             "hidden_states",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "FocalNetForImageClassification",
     checkpoint: Some("microsoft/focalnet-tiny"),
-    digest: "ff9edfad4f236155",
+    digest: "b998257e765fe403",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "TimmWrapperModel",
     checkpoint: Some("google/gemma-3n-E4B"),
-    digest: "5d4bddd077c668bb",
+    digest: "24505996c085f6e3",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

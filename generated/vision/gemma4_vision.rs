@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Gemma4VisionModel",
     checkpoint: Some("google/gemma-4-e2b-it"),
-    digest: "66dab1f713f93d54",
+    digest: "5c6440371141ba9b",
     inputs: &[
         input(
             "pixel_values",

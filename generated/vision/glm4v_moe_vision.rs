@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Glm4vMoeVisionModel",
     checkpoint: Some("zai-org/GLM-4.5V"),
-    digest: "35355729e1dc3834",
+    digest: "96477ba0516191f4",
     inputs: &[
         input(
             "hidden_states",

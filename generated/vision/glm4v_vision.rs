@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Glm4vVisionModel",
     checkpoint: Some("zai-org/GLM-4.1V-9B-Thinking"),
-    digest: "14ef657c60988f2d",
+    digest: "3d7135f0909133c0",
     inputs: &[
         input(
             "hidden_states",

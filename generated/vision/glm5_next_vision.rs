@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Glm5NextVisionModel",
     checkpoint: Some("zai-org/GLM-5.3-Flash"),
-    digest: "68c66650151299d5",
+    digest: "e9b4136770bc0eac",
     inputs: &[
         input(
             "hidden_states",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "GlmImageVisionModel",
     checkpoint: Some("zai-org/GLM-Image"),
-    digest: "dbf5e43ccf713f7d",
+    digest: "478cf1a052286170",
     inputs: &[
         input(
             "pixel_values",

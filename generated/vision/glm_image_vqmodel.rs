@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "GlmImageVQVAE",
     checkpoint: Some("zai-org/GLM-Image"),
-    digest: "9ee6f31efd11c380",
+    digest: "2e633105210f4bd4",
     inputs: &[
         input(
             "hidden_states",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "GlmOcrVisionModel",
     checkpoint: Some("zai-org/GLM-OCR"),
-    digest: "bbb90bfe69013f18",
+    digest: "5f1aed8d373ae92a",
     inputs: &[
         input(
             "hidden_states",

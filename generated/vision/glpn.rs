@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(Card {
     family: "vision",
     class: "GLPNForDepthEstimation",
     checkpoint: Some("vinvino02/glpn-kitti"),
-    digest: "622974346799d3f3",
+    digest: "2bf102c59f8a4824",
     inputs: DepthEstimation::CONTRACT.inputs,
     outputs: DepthEstimation::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "HGNetV2ForImageClassification",
     checkpoint: Some("ustc-community/hgnet-v2"),
-    digest: "198d4f24faf792e0",
+    digest: "81ab59a675b3d7f7",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

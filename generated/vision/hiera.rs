@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "HieraForImageClassification",
     checkpoint: Some("facebook/hiera-tiny-224-hf"),
-    digest: "cb2b6d070723d49b",
+    digest: "acf783de6568dd7e",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "HunYuanVLVisionTransformer",
     checkpoint: Some("tencent/HunyuanOCR"),
-    digest: "b06c0791313365d2",
+    digest: "90af168933eb524e",
     inputs: &[
         input(
             "pixel_values",

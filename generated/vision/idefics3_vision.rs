@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Idefics3VisionTransformer",
     checkpoint: Some("HuggingFaceM4/Idefics3-8B-Llama3"),
-    digest: "ff41dc221e27e64f",
+    digest: "421f08785986b934",
     inputs: &[
         input(
             "pixel_values",

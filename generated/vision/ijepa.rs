@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "IJepaForImageClassification",
     checkpoint: Some("facebook/ijepa_vith14_1k"),
-    digest: "a455265c58a138d8",
+    digest: "1b3658e5333a7d64",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "ImageGPTForImageClassification",
     checkpoint: Some("openai/imagegpt-small"),
-    digest: "76c99ac8db3e8d74",
+    digest: "f2c8695d61824023",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "InternVLVisionModel",
     checkpoint: Some("OpenGVLab/InternVL3-1B-hf"),
-    digest: "fb1effde5d4f4e9b",
+    digest: "70e5c83261df3df7",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Kimi_K25VisionModel",
     checkpoint: Some("moonshotai/Kimi-K2.6"),
-    digest: "74de6b835799e4de",
+    digest: "2da0fb025298a007",
     inputs: &[
         input(
             "pixel_values",

@@ -11,7 +11,7 @@ static MODEL: Model<KeypointMatching> = Model::new(Card {
     family: "vision",
     class: "LightGlueForKeypointMatching",
     checkpoint: Some("ETH-CVG/lightglue_superpoint"),
-    digest: "a417f00812005e21",
+    digest: "db9f6aebaae59c0d",
     inputs: KeypointMatching::CONTRACT.inputs,
     outputs: &[
         output(

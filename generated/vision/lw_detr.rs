@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "LwDetrForObjectDetection",
     checkpoint: Some("AnnaZhang/lwdetr_small_60e_coco"),
-    digest: "822f9686c51f5fa2",
+    digest: "61b6acda53d963b5",
     inputs: &[
         input(
             "pixel_values",

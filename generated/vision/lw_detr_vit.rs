@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "LwDetrViTBackbone",
     checkpoint: Some("AnnaZhang/lwdetr_small_60e_coco"),
-    digest: "454c1bbe763c5244",
+    digest: "a099caf4a23cb81f",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "Mask2FormerForUniversalSegmentation",
     checkpoint: Some("facebook/mask2former-swin-small-coco-instance"),
-    digest: "18da14ca11862134",
+    digest: "cb08fe0d7b90b137",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "MaskFormerForInstanceSegmentation",
     checkpoint: Some("facebook/maskformer-swin-base-ade"),
-    digest: "0c23c5aea37b438c",
+    digest: "534ba98405fe3330",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

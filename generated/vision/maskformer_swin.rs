@@ -11,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "MaskFormerSwinModel",
     checkpoint: Some("facebook/maskformer-swin-base-ade"),
-    digest: "38cc89688c907441",
+    digest: "3ddc953ee04997d6",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: ImageFeatureExtraction::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 76, 64)],

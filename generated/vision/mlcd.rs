@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "MLCDVisionModel",
     checkpoint: Some("DeepGlint-AI/mlcd-vit-bigG-patch14-336"),
-    digest: "7dfa275e3d0b3fd6",
+    digest: "1da375cac38a7562",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "MLCDVisionModel",
     checkpoint: Some("DeepGlint-AI/mlcd-vit-bigG-patch14-336"),
-    digest: "abbc0286db976ff1",
+    digest: "f46f34f301cabb13",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "TimmWrapperForImageClassification",
     checkpoint: Some("timm/mixer_b16_224.goog_in21k_ft_in1k"),
-    digest: "5c32e0d1fdb98f58",
+    digest: "75f829a1c370aed8",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "MobileNetV1ForImageClassification",
     checkpoint: Some("google/mobilenet_v1_1.0_224"),
-    digest: "3ad33e5649255880",
+    digest: "6b2b3f672a74c965",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 75)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "MobileViTForImageClassification",
     checkpoint: Some("apple/mobilevit-small"),
-    digest: "c08e767303506cd2",
+    digest: "8a65ce6af63a2fbb",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 72, 96)],

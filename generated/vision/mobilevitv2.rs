@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "MobileViTV2ForImageClassification",
     checkpoint: Some("apple/mobilevitv2-1.0-imagenet1k-256"),
-    digest: "c59ac3036d77387a",
+    digest: "9b113bc5e55e768a",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 72, 96)],

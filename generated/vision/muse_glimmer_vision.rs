@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "MuseGlimmerVisionModel",
     checkpoint: Some("meta-models/Muse-Glimmer-30B"),
-    digest: "a464c78eab6f6347",
+    digest: "1a1087959b706fae",
     inputs: &[
         input(
             "pixel_values",

@@ -11,7 +11,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "NatForImageClassification",
     checkpoint: Some("shi-labs/nat-mini-in1k-224"),
-    digest: "c788d1fe6630faed",
+    digest: "fd171a25d3c0486f",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "OneFormerForUniversalSegmentation",
     checkpoint: Some("shi-labs/oneformer_ade20k_swin_tiny"),
-    digest: "c481016e63fa4944",
+    digest: "717b7a5dd25ee9a7",
     inputs: &[
         input(
             "pixel_values",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "PeVideoEncoder",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "09e8bbc0a74c0535",
+    digest: "14a6584d1144c268",
     inputs: &[
         input(
             "pixel_values_videos",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "PixioModel",
     checkpoint: Some("facebook/pixio-huge"),
-    digest: "72f90a229d2fd302",
+    digest: "3ac56e8b566849df",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

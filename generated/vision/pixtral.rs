@@ -11,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "PixtralVisionModel",
     checkpoint: Some("mistral-community/pixtral-12b"),
-    digest: "91b8a1e10a1e9ced",
+    digest: "3ffd91d6be21261b",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "PoolFormerForImageClassification",
     checkpoint: Some("sail/poolformer_s12"),
-    digest: "d0764d1a9a9142ba",
+    digest: "fc7519c5c2780bd7",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

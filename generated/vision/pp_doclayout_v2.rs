@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "PPDocLayoutV2ForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-DocLayoutV2_safetensors"),
-    digest: "b3b720141e0a5dd6",
+    digest: "60a39f242a5e1092",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: &[
         output(

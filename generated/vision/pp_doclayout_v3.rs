@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "PPDocLayoutV3ForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-DocLayoutV3_safetensors"),
-    digest: "84f8735324ebbcc0",
+    digest: "b9951c66aae82acc",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "PPLCNetForImageClassification",
     checkpoint: Some("PaddlePaddle/PP-LCNet_x1_0_doc_ori_safetensors"),
-    digest: "b607f1062a97c46a",
+    digest: "74d63bcc2ab6b2a7",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "PPLCNetV3Backbone",
     checkpoint: None,
-    digest: "8e6cfc70a5296412",
+    digest: "846c8e58fb11db45",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

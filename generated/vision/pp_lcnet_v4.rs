@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "PPLCNetV4Backbone",
     checkpoint: None,
-    digest: "04f19e5cfdc985b3",
+    digest: "59db1040f78f9a53",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "PPOCRV5MobileDetForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-OCRv5_mobile_det_safetensors"),
-    digest: "1d6bc74c001ee723",
+    digest: "13920aa1c1a25c79",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

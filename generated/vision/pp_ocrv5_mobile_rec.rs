@@ -10,7 +10,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "vision",
     class: "PPOCRV5MobileRecForTextRecognition",
     checkpoint: Some("PaddlePaddle/PP-OCRv5_mobile_rec_safetensors"),
-    digest: "3ecb3fb4162cb890",
+    digest: "4808b31dbd1998c5",
     inputs: &[
         input(
             "pixel_values",

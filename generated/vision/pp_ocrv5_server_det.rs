@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "PPOCRV5ServerDetForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-OCRv5_server_det_safetensors"),
-    digest: "b6a6951923bc0a18",
+    digest: "57fbbb4822c1f851",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

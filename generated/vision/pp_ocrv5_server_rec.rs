@@ -10,7 +10,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "vision",
     class: "PPOCRV5ServerRecForTextRecognition",
     checkpoint: Some("PaddlePaddle/PP-OCRv5_server_rec_safetensors"),
-    digest: "dc9b42fa98cb4499",
+    digest: "e46b92f79f6b9734",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "PPOCRV6MediumDetForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-OCRv6_medium_det_safetensors"),
-    digest: "4dbfabe490ba57bd",
+    digest: "d3aa962f10e1ad08",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

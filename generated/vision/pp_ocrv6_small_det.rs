@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "PPOCRV6SmallDetForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-OCRv6_small_det_safetensors"),
-    digest: "d2fbc83e86586dc0",
+    digest: "319aa3dea813936e",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "vision",
     class: "PPOCRV6SmallRecForTextRecognition",
     checkpoint: Some("PaddlePaddle/PP-OCRv6_small_rec_safetensors"),
-    digest: "7b7a45a6297cb980",
+    digest: "f315854eb63e7d88",
     inputs: &[
         input(
             "pixel_values",

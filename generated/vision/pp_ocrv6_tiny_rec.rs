@@ -10,7 +10,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "vision",
     class: "PPOCRV6TinyRecForTextRecognition",
     checkpoint: Some("PaddlePaddle/PP-OCRv6_tiny_rec_safetensors"),
-    digest: "4717d8e6d029f530",
+    digest: "9c44f524abe989d4",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(Card {
     family: "vision",
     class: "PromptDepthAnythingForDepthEstimation",
     checkpoint: Some("depth-anything/prompt-depth-anything-vits-hf"),
-    digest: "f000a07df52c350b",
+    digest: "760f120ebb2e281d",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "PvtForImageClassification",
     checkpoint: Some("Xrenya/pvt-tiny-224"),
-    digest: "397a6f6338aaa0be",
+    digest: "48ecea8f0d40d780",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "PvtV2ForImageClassification",
     checkpoint: Some("OpenGVLab/pvt_v2_b0"),
-    digest: "ada7d1480cd8a1af",
+    digest: "747026fcd3eaed58",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "QianfanOCRVisionModel",
     checkpoint: Some("baidu/Qianfan-OCR"),
-    digest: "f7f69c5c98fa0fe0",
+    digest: "aad986668e34079a",
     inputs: &[
         input(
             "pixel_values",

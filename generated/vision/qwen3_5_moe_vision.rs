@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Qwen3_5MoeVisionModel",
     checkpoint: Some("Qwen/Qwen3.5-35B-A3B"),
-    digest: "2c8fedc66aa0518c",
+    digest: "4b6ef21cda5123fe",
     inputs: &[
         input(
             "hidden_states",

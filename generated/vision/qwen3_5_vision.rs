@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Qwen3_5VisionModel",
     checkpoint: Some("Qwen/Qwen3.5-27B"),
-    digest: "f233f7b5c9b1c066",
+    digest: "e8cff147a412c337",
     inputs: &[
         input(
             "hidden_states",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Qwen3VLMoeVisionModel",
     checkpoint: Some("Qwen/Qwen3-VL-30B-A3B-Instruct"),
-    digest: "2c20023e1c972d68",
+    digest: "04596141cf179349",
     inputs: &[
         input(
             "hidden_states",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Qwen3VLVisionModel",
     checkpoint: Some("Qwen/Qwen3-VL-4B-Instruct"),
-    digest: "b4c4b3cdb6e37f18",
+    digest: "364de05c0e5f4b76",
     inputs: &[
         input(
             "hidden_states",

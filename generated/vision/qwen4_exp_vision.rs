@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Qwen4ExpVisionModel",
     checkpoint: Some("Qwen/Qwen4-Exp"),
-    digest: "742c257adeabae25",
+    digest: "2d70d2c9dc3f4cf0",
     inputs: &[
         input(
             "hidden_states",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "RadioModel",
     checkpoint: Some("nvidia/C-RADIOv4-H"),
-    digest: "059b1b5387c9b75b",
+    digest: "8c1309ec5984d8a9",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "RegNetForImageClassification",
     checkpoint: Some("facebook/regnet-y-040"),
-    digest: "41d412f872e9c856",
+    digest: "f52294c7c7db9a96",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "ResNetForImageClassification",
     checkpoint: Some("microsoft/resnet-50"),
-    digest: "bff47b02130bb17a",
+    digest: "e9245efa1bea4cee",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "RfDetrForObjectDetection",
     checkpoint: Some("Roboflow/rf-detr-base"),
-    digest: "1facdaf0938f129e",
+    digest: "cd4b7ec657c7849e",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "RfDetrDinov2Backbone",
     checkpoint: Some("Roboflow/rf-detr-base"),
-    digest: "f9a179b22cce371d",
+    digest: "54763e1ca1d79fe5",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

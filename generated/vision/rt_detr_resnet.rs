@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "RTDetrResNetBackbone",
     checkpoint: Some("PekingU/rtdetr_r50vd"),
-    digest: "9c44b091565c0f5e",
+    digest: "560ba969406697f1",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

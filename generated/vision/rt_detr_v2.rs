@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "RTDetrV2ForObjectDetection",
     checkpoint: Some("PekingU/rtdetr_v2_r18vd"),
-    digest: "9efd64e9c7a72a1e",
+    digest: "212246ba78978f5a",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: ObjectDetection::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(Card {
     family: "vision",
     class: "SamModel",
     checkpoint: Some("facebook/sam-vit-base"),
-    digest: "6fe8f9227cb202e7",
+    digest: "7ca4da7e9f7a2254",
     inputs: &[
         input(
             "pixel_values",

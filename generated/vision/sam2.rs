@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(Card {
     family: "vision",
     class: "Sam2Model",
     checkpoint: Some("facebook/sam2.1-hiera-tiny"),
-    digest: "f9621c0f3da22f5b",
+    digest: "cd0c336313ebf447",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Sam2HieraDetModel",
     checkpoint: Some("facebook/sam2.1-hiera-tiny"),
-    digest: "c752532d70392e78",
+    digest: "cd96945c6bda2f55",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Sam2VisionModel",
     checkpoint: Some("facebook/sam2.1-hiera-tiny"),
-    digest: "e03c4bf95dd0d854",
+    digest: "6edef4e904cee782",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -9,7 +9,7 @@ static MODEL: Model<MaskGeneration> = Model::new(Card {
     family: "vision",
     class: "Sam3Model",
     checkpoint: Some("facebook/sam3"),
-    digest: "fc8fce0f26afa84c",
+    digest: "b4bd9b87fe4dd695",
     inputs: &[
         input(
             "pixel_values",

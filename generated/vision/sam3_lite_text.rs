@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(Card {
     family: "vision",
     class: "Sam3LiteTextModel",
     checkpoint: Some("yonigozlan/sam3-litetext-s0"),
-    digest: "6364db1b31f81604",
+    digest: "3f3358526aa5936e",
     inputs: &[
         input(
             "pixel_values",

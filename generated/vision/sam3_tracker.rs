@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(Card {
     family: "vision",
     class: "Sam3TrackerModel",
     checkpoint: Some("facebook/sam3"),
-    digest: "9fc50d6b5d37cffb",
+    digest: "523a98d31bf41e90",
     inputs: &[
         input(
             "pixel_values",

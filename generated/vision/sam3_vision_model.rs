@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Sam3VisionModel",
     checkpoint: Some("facebook/sam3"),
-    digest: "b48bb1b51f087b72",
+    digest: "76e32c3d9fc09f69",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Sam3ViTModel",
     checkpoint: Some("facebook/sam3"),
-    digest: "a785939a964c93d5",
+    digest: "7fb57743bb1eb0dc",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: ImageFeatureExtraction::CONTRACT.outputs,
     axes: &[

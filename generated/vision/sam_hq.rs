@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(Card {
     family: "vision",
     class: "SamHQModel",
     checkpoint: Some("syscv-community/sam-hq-vit-base"),
-    digest: "35e38aefcceaf6d4",
+    digest: "7ed99c11d04ab126",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "SamHQVisionModel",
     checkpoint: Some("syscv-community/sam-hq-vit-base"),
-    digest: "3ac042d366096e58",
+    digest: "2b0ee30e097b228a",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

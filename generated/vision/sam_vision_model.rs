@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "SamVisionModel",
     checkpoint: Some("facebook/sam-vit-base"),
-    digest: "73f45471a568a775",
+    digest: "98824aaf051434c3",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

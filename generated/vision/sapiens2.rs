@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "Sapiens2ForSemanticSegmentation",
     checkpoint: Some("facebook/sapiens2-seg-0.4b"),
-    digest: "1b5b26dcdbf2cdd7",
+    digest: "eb6a9415f1972730",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: ImageSegmentation::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "SegGptForImageSegmentation",
     checkpoint: Some("BAAI/seggpt-vit-large"),
-    digest: "42a5b91b6a207221",
+    digest: "0ebc02474a37b98a",
     inputs: &[
         input(
             "pixel_values",

@@ -9,7 +9,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Siglip2VisionModel",
     checkpoint: Some("google/siglip2-base-patch16-naflex"),
-    digest: "4e50a1360a4eda24",
+    digest: "0b53b17983aa688d",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "SiglipVisionModel",
     checkpoint: Some("google/siglip-base-patch16-224"),
-    digest: "5317a6301e0cd9f5",
+    digest: "a7b6246253a23ad6",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

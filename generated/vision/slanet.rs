@@ -11,7 +11,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "vision",
     class: "SLANetForTableRecognition",
     checkpoint: Some("PaddlePaddle/SLANet_plus_safetensors"),
-    digest: "a145c163902fb97a",
+    digest: "8113efadce09ac9f",
     inputs: &[
         input(
             "pixel_values",

@@ -11,7 +11,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "vision",
     class: "SLANeXtForTableRecognition",
     checkpoint: Some("PaddlePaddle/SLANeXt_wired_safetensors"),
-    digest: "e1948e819dc6a823",
+    digest: "f84a52f93c7545c5",
     inputs: &[
         input(
             "pixel_values",

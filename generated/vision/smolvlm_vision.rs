@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "SmolVLMVisionTransformer",
     checkpoint: Some("HuggingFaceTB/SmolVLM2-2.2B-Instruct"),
-    digest: "843e27104e605142",
+    digest: "6c8c6fd0304cbcd6",
     inputs: &[
         input(
             "pixel_values",

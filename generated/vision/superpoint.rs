@@ -11,7 +11,7 @@ static MODEL: Model<KeypointDetection> = Model::new(Card {
     family: "vision",
     class: "SuperPointForKeypointDetection",
     checkpoint: Some("magic-leap-community/superpoint"),
-    digest: "2f75b410d51c4a7c",
+    digest: "44cea12d96f372bb",
     inputs: KeypointDetection::CONTRACT.inputs,
     outputs: &[
         output(

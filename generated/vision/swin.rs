@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "SwinForImageClassification",
     checkpoint: Some("microsoft/swin-tiny-patch4-window7-224"),
-    digest: "aff9383ee2899719",
+    digest: "2a2d9a4346968b87",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 76, 64)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageToImage> = Model::new(Card {
     family: "vision",
     class: "Swin2SRForImageSuperResolution",
     checkpoint: Some("caidas/swin2SR-classical-sr-x2-64"),
-    digest: "f5e09ac3de2ea25e",
+    digest: "bf0dc92f0ed8f94a",
     inputs: ImageToImage::CONTRACT.inputs,
     outputs: ImageToImage::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 16, 24)],

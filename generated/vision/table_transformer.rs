@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "TableTransformerForObjectDetection",
     checkpoint: Some("microsoft/table-transformer-detection"),
-    digest: "af32de282f4b286c",
+    digest: "cdb435e3687b5c6d",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "TextNetForImageClassification",
     checkpoint: Some("czczup/textnet-base"),
-    digest: "193b75ea91171d26",
+    digest: "97ca97996ec5affe",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

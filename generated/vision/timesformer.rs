@@ -10,7 +10,7 @@ static MODEL: Model<VideoClassification> = Model::new(Card {
     family: "vision",
     class: "TimesformerForVideoClassification",
     checkpoint: Some("facebook/timesformer-base-finetuned-k400"),
-    digest: "9169b5ef42b63926",
+    digest: "64880056eb29ff74",
     inputs: VideoClassification::CONTRACT.inputs,
     outputs: VideoClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "TimmBackbone",
     checkpoint: Some("timm/resnet50.a1_in1k"),
-    digest: "5fc3c76beaf35652",
+    digest: "e5f5a8a6201ebe10",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

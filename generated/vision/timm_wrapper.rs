@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "TimmWrapperForImageClassification",
     checkpoint: Some("timm/resnet50.a1_in1k"),
-    digest: "92c8b355190c1114",
+    digest: "f89301b5931e0b72",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "Tipsv2VisionModel",
     checkpoint: Some("google/tipsv2-b14"),
-    digest: "1c02a89282294fc7",
+    digest: "2aaa256b1b57e8c6",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

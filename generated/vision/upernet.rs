@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "UperNetForSemanticSegmentation",
     checkpoint: Some("openmmlab/upernet-convnext-tiny"),
-    digest: "8f6df2e34929d1ed",
+    digest: "3d6ee53ce0b18347",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: ImageSegmentation::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

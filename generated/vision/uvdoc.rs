@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "UVDocModel",
     checkpoint: Some("PaddlePaddle/UVDoc_safetensors"),
-    digest: "6d6a53c9090af7e1",
+    digest: "603d9d6af6a54b2c",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "UVDocBackbone",
     checkpoint: Some("PaddlePaddle/UVDoc_safetensors"),
-    digest: "02058ae0ab74988f",
+    digest: "ae6538ae94856f98",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

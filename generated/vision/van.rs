@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "VanForImageClassification",
     checkpoint: Some("Visual-Attention-Network/van-base"),
-    digest: "65fddae98028488d",
+    digest: "db195e3aedd763ac",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

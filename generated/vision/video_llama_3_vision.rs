@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "VideoLlama3VisionModel",
     checkpoint: Some("lkhl/VideoLLaMA3-2B-Image-HF"),
-    digest: "cca27cc9e6a10cae",
+    digest: "916a917475e6c6f1",
     inputs: &[
         input(
             "pixel_values",

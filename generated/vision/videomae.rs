@@ -10,7 +10,7 @@ static MODEL: Model<VideoClassification> = Model::new(Card {
     family: "vision",
     class: "VideoMAEForVideoClassification",
     checkpoint: Some("MCG-NJU/videomae-base-finetuned-kinetics"),
-    digest: "142bc7b6eb6805de",
+    digest: "9af4adb9c05bbf2b",
     inputs: VideoClassification::CONTRACT.inputs,
     outputs: VideoClassification::CONTRACT.outputs,
     axes: &[

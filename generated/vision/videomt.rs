@@ -11,7 +11,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "VideomtForUniversalSegmentation",
     checkpoint: Some("tue-mps/videomt-dinov2-small-ytvis2019"),
-    digest: "55ef6ade451572ee",
+    digest: "87e8905b854e5d2b",
     inputs: &[
         input(
             "pixel_values_videos",

@@ -10,7 +10,7 @@ static MODEL: Model<VideoClassification> = Model::new(Card {
     family: "vision",
     class: "VideoPrismForVideoClassification",
     checkpoint: Some("google/videoprism-base-f16r288"),
-    digest: "5f3203b8ee48941d",
+    digest: "fd5b74e7e8365fa9",
     inputs: &[
         input(
             "pixel_values_videos",

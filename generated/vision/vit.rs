@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     family: "vision",
     class: "ViTForImageClassification",
     checkpoint: Some("google/vit-base-patch16-224"),
-    digest: "88b2879d0372601e",
+    digest: "dcfdb34e603b1257",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "ViTMAEModel",
     checkpoint: Some("facebook/vit-mae-base"),
-    digest: "b40a5a698911f253",
+    digest: "4e1a2bc6666e6774",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "VitDetModel",
     checkpoint: None,
-    digest: "cefc77c2318e88f2",
+    digest: "a6f14a6a5745222b",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

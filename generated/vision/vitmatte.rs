@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision",
     class: "VitMatteForImageMatting",
     checkpoint: Some("hustvl/vitmatte-small-composition-1k"),
-    digest: "00b70db74f7b2b8a",
+    digest: "1842c1c92bc368d5",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<KeypointDetection> = Model::new(Card {
     family: "vision",
     class: "VitPoseForPoseEstimation",
     checkpoint: Some("usyd-community/vitpose-base-simple"),
-    digest: "3d0a9065b948ca6a",
+    digest: "91f9c64b0b1c2aa8",
     inputs: KeypointDetection::CONTRACT.inputs,
     outputs: KeypointDetection::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     family: "vision",
     class: "VitPoseBackbone",
     checkpoint: Some("usyd-community/vitpose-base-simple"),
-    digest: "d809adf11860d721",
+    digest: "735955a8977695d2",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<VideoClassification> = Model::new(Card {
     family: "vision",
     class: "VivitForVideoClassification",
     checkpoint: Some("google/vivit-b-16x2-kinetics400"),
-    digest: "edd40f136c1a90ca",
+    digest: "a89c6c4b43312b31",
     inputs: VideoClassification::CONTRACT.inputs,
     outputs: VideoClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<VideoClassification> = Model::new(Card {
     family: "vision",
     class: "VJEPA2ForVideoClassification",
     checkpoint: Some("facebook/vjepa2-vitl-fpc16-256-ssv2"),
-    digest: "69986a3d01ab3437",
+    digest: "552ef4fd5639990b",
     inputs: &[
         input(
             "pixel_values_videos",

@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     family: "vision",
     class: "YolosForObjectDetection",
     checkpoint: Some("hustvl/yolos-tiny"),
-    digest: "35513a8c65124a4b",
+    digest: "e412f6a9d155f5ef",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: ObjectDetection::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 32, 48)],

@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(Card {
     family: "vision",
     class: "ZoeDepthForDepthEstimation",
     checkpoint: Some("Intel/zoedepth-nyu-kitti"),
-    digest: "22893e7bfe660170",
+    digest: "b1f3942b2c9cfda5",
     inputs: DepthEstimation::CONTRACT.inputs,
     outputs: &[
         output(

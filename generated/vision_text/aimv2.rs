@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
     family: "vision-text",
     class: "Aimv2Model",
     checkpoint: Some("apple/aimv2-large-patch14-224-lit"),
-    digest: "55d939d239e7326c",
+    digest: "4f3a6373071d8bec",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

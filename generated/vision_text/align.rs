@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
     family: "vision-text",
     class: "AlignModel",
     checkpoint: Some("kakaobrain/align-base"),
-    digest: "613445fed26675ae",
+    digest: "1626c017d675291e",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
     family: "vision-text",
     class: "AltCLIPModel",
     checkpoint: Some("BAAI/AltCLIP"),
-    digest: "5ba0ee4f2047a831",
+    digest: "6721970dd3e3b48e",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

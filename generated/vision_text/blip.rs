@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     family: "vision-text",
     class: "BlipForConditionalGeneration",
     checkpoint: Some("Salesforce/blip-image-captioning-base"),
-    digest: "8dbc9f3bbe32d305",
+    digest: "82c139b5c9d25013",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "vision-text",
     class: "BridgeTowerModel",
     checkpoint: Some("BridgeTower/bridgetower-base"),
-    digest: "79f665bf95a94139",
+    digest: "a50b0bdc52c2ddb7",
     inputs: &[
         input(
             "input_ids",

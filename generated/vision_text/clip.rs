@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
     family: "vision-text",
     class: "CLIPModel",
     checkpoint: Some("openai/clip-vit-base-patch32"),
-    digest: "d62df801dc3e946a",
+    digest: "b06a3957c52d24fa",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

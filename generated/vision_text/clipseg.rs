@@ -9,7 +9,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     family: "vision-text",
     class: "CLIPSegForImageSegmentation",
     checkpoint: Some("CIDAS/clipseg-rd64-refined"),
-    digest: "66cc999225d2af3e",
+    digest: "f78daa434624aa2b",
     inputs: &[
         input(
             "pixel_values",

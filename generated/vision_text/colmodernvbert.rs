@@ -9,7 +9,7 @@ static MODEL: Model<VisualDocumentRetrieval> = Model::new(Card {
     family: "vision-text",
     class: "ColModernVBertForRetrieval",
     checkpoint: Some("ModernVBERT/colmodernvbert-merged"),
-    digest: "d6b0e144be49821d",
+    digest: "915e9ef7f7401aa1",
     inputs: &[
         input(
             "input_ids",

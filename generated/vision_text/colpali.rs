@@ -9,7 +9,7 @@ static MODEL: Model<VisualDocumentRetrieval> = Model::new(Card {
     family: "vision-text",
     class: "ColPaliForRetrieval",
     checkpoint: Some("vidore/colpali-v1.2"),
-    digest: "4d456eab9504eea0",
+    digest: "58cda7028595499a",
     inputs: VisualDocumentRetrieval::CONTRACT.inputs,
     outputs: VisualDocumentRetrieval::CONTRACT.outputs,
     axes: &[

@@ -9,7 +9,7 @@ static MODEL: Model<VisualDocumentRetrieval> = Model::new(Card {
     family: "vision-text",
     class: "ColQwen2ForRetrieval",
     checkpoint: Some("vidore/colqwen2-v1.0-hf"),
-    digest: "b41b32c046a395ff",
+    digest: "9b4c3eba42a3fefc",
     inputs: &[
         input(
             "input_ids",

@@ -11,7 +11,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(Card {
     family: "vision-text",
     class: "GroundingDinoForObjectDetection",
     checkpoint: Some("IDEA-Research/grounding-dino-tiny"),
-    digest: "7b47421d554b4b1d",
+    digest: "ebbd440f53b219f1",
     inputs: &[
         input(
             "input_ids",

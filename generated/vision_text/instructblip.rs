@@ -7,7 +7,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "vision-text",
     class: "InstructBlipForConditionalGeneration",
     checkpoint: Some("Salesforce/instructblip-flan-t5-xl"),
-    digest: "1a398279bb0295b5",
+    digest: "8fbe08b036ebe9f8",
     inputs: &[
         input(
             "pixel_values",

@@ -9,7 +9,7 @@ static MODEL: Model<VisualQuestionAnswering> = Model::new(Card {
     family: "vision-text",
     class: "LxmertForQuestionAnswering",
     checkpoint: Some("unc-nlp/lxmert-base-uncased"),
-    digest: "d4e7ff312198e180",
+    digest: "977927055f947d86",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
     family: "vision-text",
     class: "MetaClip2Model",
     checkpoint: Some("facebook/metaclip-2-worldwide-huge-quickgelu"),
-    digest: "c18485580384c22e",
+    digest: "10717f9278cdda89",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

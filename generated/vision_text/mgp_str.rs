@@ -10,7 +10,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "vision-text",
     class: "MgpstrForSceneTextRecognition",
     checkpoint: Some("alibaba-damo/mgp-str-base"),
-    digest: "10910b8cdc42ab56",
+    digest: "4c87d833b43d8c02",
     inputs: &[
         input(
             "pixel_values",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "vision-text",
     class: "ModernVBertForMaskedLM",
     checkpoint: Some("ModernVBERT/modernvbert"),
-    digest: "cbb53bd8a1413a2e",
+    digest: "1b2372f493bd4c4d",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(Card {
     family: "vision-text",
     class: "NeoMMEForMaskedLM",
     checkpoint: Some("Hcompany/NeoMME-260M"),
-    digest: "49746ea55ea67de1",
+    digest: "e3e3e05f6b9246c9",
     inputs: &[
         input(
             "input_ids",

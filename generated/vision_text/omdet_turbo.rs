@@ -11,7 +11,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(Card {
     family: "vision-text",
     class: "OmDetTurboForObjectDetection",
     checkpoint: Some("omlab/omdet-turbo-swin-tiny-hf"),
-    digest: "98e8a59eb58534fc",
+    digest: "58732cd7baf41478",
     inputs: &[
         input(
             "pixel_values",

@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(Card {
     family: "vision-text",
     class: "Owlv2ForObjectDetection",
     checkpoint: Some("google/owlv2-base-patch16-ensemble"),
-    digest: "6f57492c9f11418f",
+    digest: "3ea0cd54d9608ea7",
     inputs: &[
         input(
             "input_ids",

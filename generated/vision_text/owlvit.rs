@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(Card {
     family: "vision-text",
     class: "OwlViTForObjectDetection",
     checkpoint: Some("google/owlvit-base-patch32"),
-    digest: "6e9441ce0594cf88",
+    digest: "d83c74a22f256221",
     inputs: &[
         input(
             "input_ids",

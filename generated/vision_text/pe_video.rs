@@ -9,7 +9,7 @@ static MODEL: Model<VideoClassification> = Model::new(Card {
     family: "vision-text",
     class: "PeVideoModel",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "f2c7b17d64cd96c1",
+    digest: "c5e263f60bdbbddb",
     inputs: &[
         input(
             "pixel_values_videos",

@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
     family: "vision-text",
     class: "Siglip2Model",
     checkpoint: Some("google/siglip2-base-patch16-naflex"),
-    digest: "e88787232d04cb52",
+    digest: "20efe4bd7970aa45",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
     family: "vision-text",
     class: "Tipsv2Model",
     checkpoint: Some("google/tipsv2-b14"),
-    digest: "32849254ee053149",
+    digest: "89b4f457f15882fe",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

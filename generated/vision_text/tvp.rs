@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     family: "vision-text",
     class: "TvpModel",
     checkpoint: Some("Intel/tvp-base"),
-    digest: "0d1e50c7f9a17ee3",
+    digest: "13125e3a4852fb07",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
     family: "vision-text",
     class: "VideoPrismClipModel",
     checkpoint: Some("google/videoprism-lvt-base-f16r288"),
-    digest: "8b36d10427cedae5",
+    digest: "8d33aea81c083d64",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<VisualQuestionAnswering> = Model::new(Card {
     family: "vision-text",
     class: "ViltForQuestionAnswering",
     checkpoint: Some("dandelin/vilt-b32-finetuned-vqa"),
-    digest: "eacde31c3192f7b1",
+    digest: "2294f0ddbb33ef04",
     inputs: VisualQuestionAnswering::CONTRACT.inputs,
     outputs: VisualQuestionAnswering::CONTRACT.outputs,
     axes: &[

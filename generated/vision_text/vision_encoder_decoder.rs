@@ -8,7 +8,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "vision-text",
     class: "VisionEncoderDecoderModel",
     checkpoint: Some("nlpconnect/vit-gpt2-image-captioning"),
-    digest: "c971f3db06b7f165",
+    digest: "cf68c097e46939ba",
     inputs: ImageToText::CONTRACT.inputs,
     outputs: ImageToText::CONTRACT.outputs,
     axes: &[

@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
     family: "vision-text",
     class: "VisionTextDualEncoderModel",
     checkpoint: Some("clip-italian/clip-italian"),
-    digest: "fad06712e302f52a",
+    digest: "af0f127ca9acf02f",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

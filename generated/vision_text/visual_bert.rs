@@ -9,7 +9,7 @@ static MODEL: Model<VisualQuestionAnswering> = Model::new(Card {
     family: "vision-text",
     class: "VisualBertForQuestionAnswering",
     checkpoint: Some("uclanlp/visualbert-vqa"),
-    digest: "c7e4e9804f710be8",
+    digest: "118510ff958e011e",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<VideoClassification> = Model::new(Card {
     family: "vision-text",
     class: "XCLIPModel",
     checkpoint: Some("microsoft/xclip-base-patch32"),
-    digest: "318d8a44e48e8b14",
+    digest: "0e0a1dab1c096aea",
     inputs: &[
         input(
             "pixel_values",

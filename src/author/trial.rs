@@ -225,8 +225,8 @@ fn checks(
     match Session::open(folder, &card, engine, device) {
         Err(failure) => BTreeMap::from([(Check::Loads, failure)]),
         Ok(session) => {
-            let bench = session.bench(&card, entry.task);
-            let failure = |check: Check| Some((check, check::body(check)(&bench).err()?));
+            let context = session.context(&card, entry.task);
+            let failure = |check: Check| Some((check, check::body(check)(&context).err()?));
             applicable(entry).filter_map(failure).collect()
         }
     }

@@ -9,8 +9,8 @@ mod turns;
 pub use python::Python;
 
 use crate::artifact::Artifact;
-use crate::check::Bench;
-use crate::check::bench::dims_of;
+use crate::check::CheckContext;
+use crate::check::context::dims_of;
 use crate::engine::{Device, Engine, Tensor};
 use crate::failure::Failure;
 use crate::model::{Card, Subject};
@@ -20,6 +20,7 @@ use crate::report::speed::{Batch, Side, Speed};
 use crate::spec::Axis;
 use crate::task::Dtype;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use turns::Way;
@@ -60,7 +61,7 @@ pub fn measure(
     let first_ms = milliseconds(&first).next().unwrap_or_default();
     let mut rust = Side { load_ms, first_ms, ..Side::default() };
     let mut other = python.load(entry, folder, place.device)?;
-    let bench = Bench {
+    let context = CheckContext {
         card: &card,
         contract: entry.task,
         artifact: &artifact,
@@ -69,7 +70,7 @@ pub fn measure(
         device: place.device,
     };
     let (mut batches, mut left_out, mut compile) = (Vec::new(), Vec::new(), place.compile);
-    for (rows, picks) in selections(&bench) {
+    for (rows, picks) in selections(&context) {
         let chosen = picked(&inputs, &picks);
         let mut ways = vec![Way::Libtorch, Way::Eager];
         match compile.then(|| python.time(&picks, 1, true)) {
@@ -123,26 +124,25 @@ pub fn measure(
 }
 
 /// Batch sizes with what to pick of the traced inputs; where the batch is fixed, the traced inputs as they are.
-fn selections(bench: &Bench) -> Vec<(usize, Vec<Pick>)> {
-    let batch = bench.card.axes.iter().find(|(name, _)| *name == *"batch").map(|(_, axis)| *axis);
+fn selections(context: &CheckContext) -> Vec<(usize, Vec<Pick>)> {
+    let batch = context.card.axes.iter().find(|(name, _)| *name == *"batch").map(|(_, axis)| *axis);
     match batch {
-        Some(Axis::Dynamic { traced, .. }) => ROWS
-            .into_iter()
-            .map(|rows| (rows, picks(bench.card, &bench.followers("batch"), traced, rows)))
-            .collect(),
+        Some(Axis::Dynamic { traced, .. }) => {
+            ROWS.into_iter().map(|rows| (rows, picks(context.card, &context.rows(), traced, rows))).collect()
+        }
         Some(Axis::Fixed { size, .. }) => vec![(size, Vec::new())],
         _ => vec![(1, Vec::new())],
     }
 }
 
 /// What makes `rows` rows of the traced ones, repeated in their order.
-fn picks(card: &Card, followers: &[(&str, usize)], traced: usize, rows: usize) -> Vec<Pick> {
+fn picks(card: &Card, followers: &BTreeMap<&str, usize>, traced: usize, rows: usize) -> Vec<Pick> {
     let slices = |count: usize| -> Vec<usize> {
         (0..rows).flat_map(|row| (row % traced * count)..(row % traced + 1) * count).collect()
     };
     let mut picks = Vec::new();
     for (position, input) in card.inputs.iter().enumerate() {
-        for &(axis, count) in followers {
+        for (axis, &count) in followers {
             picks.extend(dims_of(input.shape, axis).into_iter().map(|dim| (position, dim, slices(count))));
         }
     }
@@ -197,7 +197,7 @@ mod tests {
             axes: &[],
             tolerance: &[],
         };
-        let found = picks(&card, &[("batch", 1), ("images", 2)], 2, 3);
+        let found = picks(&card, &BTreeMap::from([("batch", 1), ("images", 2)]), 2, 3);
         assert_eq!(found, [(0, 0, vec![0, 1, 0]), (1, 0, vec![0, 1, 2, 3, 0, 1])]);
     }
 }

@@ -1,6 +1,7 @@
 //! `causal`: a token has no say in what comes before it.
 
-use super::bench::{Bench, Claim, Findings, dims_of};
+use super::context::{CheckContext, CheckResult, Expectation, dims_of};
+use crate::artifact::Change;
 use crate::engine::Tensor;
 use crate::failure::{Failure, Stage};
 use crate::spec::Check;
@@ -8,41 +9,48 @@ use crate::task::{Dim, Output};
 
 /// Changes the last real token of every row and holds all earlier positions against their references;
 /// the changed position itself must react.
-pub fn check(bench: &Bench) -> Findings {
-    let Some((position, port)) = bench.contract.causal.and_then(|name| bench.input(name)) else {
-        return Err(Failure::new(Stage::Compare, "the task is causal in an input the entry does not have"));
-    };
-    let inputs = bench.inputs("traced")?;
-    let tokens = &inputs[position];
-    let mask = bench.mask_of(port).map(|mask| &inputs[mask]);
-    let real = |row, position| mask.is_none_or(|mask| mask.int_at(&[row, position]) != Some(0));
-    let (rows, length) = (tokens.shape()[0], tokens.shape()[1]);
-    let ends: Vec<usize> =
-        (0..rows).map(|row| (0..length).rev().find(|&position| real(row, position)).unwrap_or(0)).collect();
-    let changed = change(tokens, &ends)?;
-    let mut changed_inputs = inputs.clone();
-    changed_inputs[position] = changed;
-    let (before, after) = (bench.run(&inputs)?, bench.run(&changed_inputs)?);
+pub fn check(context: &CheckContext) -> CheckResult {
+    let mut measures = Vec::new();
+    for situation in context.situations(Check::Causal)? {
+        let Change::Token { input } = &situation.change else { continue };
+        measures.extend(change(context, &situation.name, input)?);
+    }
+    Ok(measures)
+}
 
-    let [row_dim, token_dim] = port.shape else {
-        return Err(Failure::new(Stage::Compare, format!("{} has no rows of tokens", port.name)));
+fn change(context: &CheckContext, situation: &str, input: &str) -> CheckResult {
+    let Some((position, port)) = context.input(input) else {
+        return Err(Failure::new(
+            Stage::Load,
+            format!("the artifact changes {input}, which the entry lacks"),
+        ));
     };
+    let [row_dim, token_dim] = port.shape else {
+        return Err(Failure::new(Stage::Compare, format!("{input} has no rows of tokens")));
+    };
+    let (inputs, changed) = (context.inputs("traced")?, context.inputs(situation)?);
+    let ends = changed_positions(&inputs[position], &changed[position])?;
+    let mask = context.mask_of(port).map(|mask| &inputs[mask]);
+    let real = |row, position| mask.is_none_or(|mask| mask.int_at(&[row, position]) != Some(0));
+    let (before, after) = (context.run(&inputs)?, context.run(&changed)?);
+
     let along = |output: &Output| place(output.shape, row_dim).zip(place(output.shape, token_dim));
     // A padding position may look anywhere: nothing of it is ever used.
     let earlier = |output: &Output, index: &[usize]| {
         along(output)
             .is_some_and(|(row, token)| index[token] < ends[index[row]] && real(index[row], index[token]))
     };
-    let claim = Claim {
-        situation: "before a changed token".to_owned(),
+    let expectation = Expectation {
+        yardstick: situation,
+        told: "before a changed token".to_owned(),
         keep: &earlier,
-        ..Claim::whole(Check::Causal, "traced")
+        ..Expectation::whole(Check::Causal, "traced")
     };
-    let following = || bench.card.outputs.iter().enumerate().filter(|(_, output)| along(output).is_some());
-    let measures = bench.hold(&claim, following().map(|(place, output)| (output, &after.outputs[place])))?;
+    let following = || context.card.outputs.iter().enumerate().filter(|(_, output)| along(output).is_some());
+    let measures =
+        context.hold(&expectation, following().map(|(place, output)| (output, &after.outputs[place])))?;
     if measures.is_empty() {
-        let none = format!("no output follows the positions of {}", port.name);
-        return Err(Failure::new(Stage::Compare, none));
+        return Err(Failure::new(Stage::Compare, format!("no output follows the positions of {input}")));
     }
     for (place, output) in following() {
         let Some((row, token)) = along(output) else { continue };
@@ -65,16 +73,10 @@ fn place(shape: &[Dim], dim: &Dim) -> Option<usize> {
     }
 }
 
-/// The tokens with each row's last real one replaced by that of another row.
-fn change(tokens: &Tensor, ends: &[usize]) -> Result<Tensor, Failure> {
-    // The last tokens of rows are plain ones: never padding, never placeholders for images or sounds.
-    let plain: Vec<i64> =
-        ends.iter().enumerate().filter_map(|(row, &end)| tokens.int_at(&[row, end])).collect();
-    if plain.iter().all(|token| Some(token) == plain.first()) {
-        return Err(Failure::new(Stage::Compare, "all rows of the case end in the same token"));
-    }
-    Ok(tokens.map_int(|index, token| match index[1] == ends[index[0]] {
-        true => plain.iter().copied().find(|&other| other != token).unwrap_or(token),
-        false => token,
-    }))
+/// For every row of `[rows, positions]`, where its token was changed.
+fn changed_positions(tokens: &Tensor, changed: &Tensor) -> Result<Vec<usize>, Failure> {
+    let (rows, length) = (tokens.shape()[0], tokens.shape()[1]);
+    let in_row = |row| (0..length).find(|&at| tokens.int_at(&[row, at]) != changed.int_at(&[row, at]));
+    let found: Option<Vec<usize>> = (0..rows).map(in_row).collect();
+    found.ok_or_else(|| Failure::new(Stage::Load, "the artifact leaves a row's tokens as they are"))
 }

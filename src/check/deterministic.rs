@@ -1,11 +1,11 @@
 //! `deterministic`: the same inputs give the same bits twice.
 
-use super::bench::{Bench, Findings};
+use super::context::{CheckContext, CheckResult};
 use super::same_bits;
 
 /// Runs the traced case twice on one device.
-pub fn check(bench: &Bench) -> Findings {
-    let inputs = bench.inputs("traced")?;
-    let (first, second) = (bench.run(&inputs)?, bench.run(&inputs)?);
-    same_bits(bench, &first.outputs, &second.outputs, "a second run")
+pub fn check(context: &CheckContext) -> CheckResult {
+    let inputs = context.inputs("traced")?;
+    let (first, second) = (context.run(&inputs)?, context.run(&inputs)?);
+    same_bits(context, &first.outputs, &second.outputs, "a second run")
 }

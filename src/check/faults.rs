@@ -3,13 +3,14 @@
 //! In: a healthy model. Out: the same model with one thing wrong, in its program, its weights, its stored inputs
 //! or its references. Every fault has a check that exists to catch it; others may catch it as well.
 
-use super::{Bench, Session};
+use super::{CheckContext, Session};
 use crate::artifact::Artifact;
 use crate::engine::{Device, Engine, Program, Tensor};
 use crate::failure::{At, Failure, Stage};
 use crate::model::Card;
 use crate::spec::{Check, Entry};
 use crate::task::{Contract, Dtype};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// One way in which a model can be wrong.
@@ -29,6 +30,8 @@ pub enum Plant {
     Program,
     /// In one weight, which is made larger by this much.
     Weight(f64),
+    /// In one weight, by a unit in its last place.
+    LastPlace,
     /// In the saved copy of the program.
     Saved,
     /// In the stored rows of the inputs: their order.
@@ -62,6 +65,7 @@ const PROGRAM: &[(&str, Check)] = &[
 
 /// Faults of everything else.
 const OTHER: &[(&str, Check, Plant)] = &[
+    ("one weight + 1 ulp", Check::Loads, Plant::LastPlace),
     ("one weight + 1e-3", Check::MatchesReference, Plant::Weight(1e-3)),
     ("saved copy differs", Check::Reloads, Plant::Saved),
     ("input rows swapped", Check::MatchesReference, Plant::Inputs),
@@ -85,15 +89,15 @@ pub fn faults(entry: &Entry) -> Vec<Fault> {
     in_program.chain(other).filter(|fault| fault.target.omitted(entry).is_none()).collect()
 }
 
-/// A faulty model, ready to be checked.
-pub struct Patient {
+/// A model with a fault, ready to be checked.
+pub struct FaultyModel {
     artifact: Artifact,
     program: Box<dyn Program>,
     engine: &'static dyn Engine,
     device: Device,
 }
 
-impl Patient {
+impl FaultyModel {
     /// The model in `folder` (healthy, or with the fault already in its program) with the fault planted.
     ///
     /// # Errors
@@ -108,14 +112,16 @@ impl Patient {
         let Session { mut artifact, program, .. } = Session::open(folder, card, engine, device)?;
         let program: Box<dyn Program> = match fault.plant {
             Plant::Weight(delta) => {
-                let (name, element) = weight(&artifact)?;
-                program.nudge(name, element, delta)?;
+                let weight = Weight::of(&artifact, program.as_ref())?;
+                program.perturb(&weight.parameter, weight.element, delta)?;
                 program
             }
-            Plant::Saved => {
-                let (name, element) = weight(&artifact)?;
-                Box::new(Forgetful { program, parameter: name.to_owned(), element })
+            Plant::LastPlace => {
+                let weight = Weight::of(&artifact, program.as_ref())?;
+                program.perturb(&weight.parameter, weight.element, weight.value * f64::from(f32::EPSILON))?;
+                program
             }
+            Plant::Saved => Box::new(Forgetful { weight: Weight::of(&artifact, program.as_ref())?, program }),
             _ => program,
         };
         match fault.plant {
@@ -123,40 +129,54 @@ impl Patient {
             Plant::Reference => shift_reference(&mut artifact)?,
             Plant::Tokens => shift_token(&mut artifact)?,
             Plant::Class => artifact.manifest.class.push_str("Fast"),
-            Plant::Program | Plant::Weight(_) | Plant::Saved => {}
+            Plant::Program | Plant::Weight(_) | Plant::LastPlace | Plant::Saved => {}
         }
         Ok(Self { artifact, program, engine, device })
     }
 
-    /// The faulty model put on the bench.
-    pub fn bench<'a>(&'a self, card: &'a Card<'a>, contract: &'a Contract) -> Bench<'a> {
+    /// The faulty model, ready to be checked.
+    pub fn context<'a>(&'a self, card: &'a Card<'a>, contract: &'a Contract) -> CheckContext<'a> {
         let program = self.program.as_ref();
-        Bench { card, contract, artifact: &self.artifact, program, engine: self.engine, device: self.device }
+        let Self { artifact, engine, device, .. } = self;
+        CheckContext { card, contract, artifact, program, engine: *engine, device: *device }
     }
 }
 
-/// The weight that faults change, as the parameter's name and an element: the middle of the first matrix in the
-/// last layer, or of the largest matrix where a model has no list of layers.
-///
-/// # Errors
-/// Stage `load` when the model has no matrix.
-pub fn weight(artifact: &Artifact) -> Result<(&str, usize), Failure> {
-    let tensors = &artifact.manifest.parameters.tensors;
-    let matrices = || tensors.iter().filter(|(_, shape)| shape.len() > 1);
-    let last = artifact.manifest.layers.last().map(|layer| layer.split('#').next().unwrap_or(layer));
-    let in_last = matrices().find(|(name, _)| last.is_some_and(|last| name.contains(&format!("{last}."))));
-    let largest = || matrices().max_by_key(|(_, shape)| shape.iter().product::<usize>());
-    let (name, shape) = in_last
-        .or_else(largest)
-        .ok_or_else(|| Failure::new(Stage::Load, "the model has no matrix to change"))?;
-    Ok((name, shape.iter().product::<usize>() / 2))
+/// The weight that faults change: the largest of the first matrix in the last layer, or of the largest matrix where a
+/// model has no list of layers. A small one might not matter.
+#[derive(Clone, Debug)]
+pub struct Weight {
+    pub parameter: String,
+    /// Its place in the parameter, row-major.
+    pub element: usize,
+    pub value: f64,
+}
+
+impl Weight {
+    /// The weight of a loaded program.
+    ///
+    /// # Errors
+    /// Stage `load` when the model has no matrix.
+    pub fn of(artifact: &Artifact, program: &dyn Program) -> Result<Self, Failure> {
+        let tensors = &artifact.manifest.parameters.tensors;
+        let matrices = || tensors.iter().filter(|(_, shape)| shape.len() > 1);
+        let last = artifact.manifest.layers.last().map(|layer| layer.split('#').next().unwrap_or(layer));
+        let in_last =
+            matrices().find(|(name, _)| last.is_some_and(|last| name.contains(&format!("{last}."))));
+        let largest = || matrices().max_by_key(|(_, shape)| shape.iter().product::<usize>());
+        let nothing = || Failure::new(Stage::Load, "the model has no matrix to change");
+        let (parameter, _) = in_last.or_else(largest).ok_or_else(nothing)?;
+        let values = program.parameter(parameter)?.to_f64();
+        let by_size = |a: &(usize, f64), b: &(usize, f64)| a.1.abs().total_cmp(&b.1.abs());
+        let (element, value) = values.into_iter().enumerate().max_by(by_size).ok_or_else(nothing)?;
+        Ok(Self { parameter: parameter.clone(), element, value })
+    }
 }
 
 /// A program whose saved copies are not what it runs.
 struct Forgetful {
     program: Box<dyn Program>,
-    parameter: String,
-    element: usize,
+    weight: Weight,
 }
 
 impl Program for Forgetful {
@@ -168,18 +188,22 @@ impl Program for Forgetful {
         self.program.parameters()
     }
 
+    fn digests(&self, names: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+        self.program.digests(names)
+    }
+
     fn save(&self, path: &Path) -> Result<(), Failure> {
-        self.nudge(&self.parameter, self.element, 1.0)?;
+        self.perturb(&self.weight.parameter, self.weight.element, 1.0)?;
         self.program.save(path)?;
-        self.nudge(&self.parameter, self.element, -1.0)
+        self.perturb(&self.weight.parameter, self.weight.element, -1.0)
     }
 
-    fn weight(&self, parameter: &str, element: usize) -> Result<f64, Failure> {
-        self.program.weight(parameter, element)
+    fn parameter(&self, name: &str) -> Result<Tensor, Failure> {
+        self.program.parameter(name)
     }
 
-    fn nudge(&self, parameter: &str, element: usize, delta: f64) -> Result<(), Failure> {
-        self.program.nudge(parameter, element, delta)
+    fn perturb(&self, parameter: &str, element: usize, delta: f64) -> Result<(), Failure> {
+        self.program.perturb(parameter, element, delta)
     }
 }
 
@@ -193,9 +217,8 @@ fn swap_rows(artifact: &mut Artifact) -> Result<(), Failure> {
     Ok(())
 }
 
-/// One element of both references, by as much as makes a relative L2 error of 1e-3: what is wrong by an absolute 1e-3
-/// would be lost in an output of large numbers. In the float64 one alone it would widen the rule's own
-/// yardstick; against that stands the digest of the file.
+/// One element of the references, by as much as makes a relative L2 error of 1e-3: what is wrong by an absolute 1e-3
+/// would be lost in an output of large numbers.
 fn shift_reference(artifact: &mut Artifact) -> Result<(), Failure> {
     let output = artifact.manifest.outputs.first().cloned().unwrap_or_default();
     for dtype in [Dtype::Float32, Dtype::Float64] {

@@ -1,19 +1,20 @@
 //! `generates`: greedy decoding in Rust gives exactly the tokens of Python's `generate`.
 
-use super::bench::{Bench, Findings};
+use super::context::{CheckContext, CheckResult};
 use crate::artifact::Stops;
 use crate::engine::{Tensor, Values};
 use crate::failure::{At, Failure, Stage};
 use crate::task::{Dtype, Fill, Generation};
 
 /// Decodes the stored prompts, a batch of two, without a cache: the program reads the whole row at every step.
-pub fn check(bench: &Bench) -> Findings {
-    let (Some(generation), Some(stops)) = (&bench.contract.generation, &bench.artifact.manifest.generation)
+pub fn check(context: &CheckContext) -> CheckResult {
+    let (Some(generation), Some(stops)) =
+        (&context.contract.generation, &context.artifact.manifest.generation)
     else {
         return Err(Failure::new(Stage::Load, "the artifact holds no generation case"));
     };
-    let expected = rows_of(&bench.artifact.tensor("generate/tokens")?);
-    let generated = decode(bench, generation, stops)?;
+    let expected = rows_of(&context.artifact.tensor("generate/tokens")?);
+    let generated = decode(context, generation, stops)?;
     for (row, (got, expected)) in generated.iter().zip(&expected).enumerate() {
         if let Some(step) =
             (0..got.len().max(expected.len())).find(|&step| got.get(step) != expected.get(step))
@@ -34,16 +35,16 @@ pub fn check(bench: &Bench) -> Findings {
 }
 
 /// The new tokens of every row: the largest logit each step, until all rows met the end or the limit came.
-fn decode(bench: &Bench, generation: &Generation, stops: &Stops) -> Result<Vec<Vec<i64>>, Failure> {
-    let mut inputs = prompt(bench, generation, stops)?;
-    let logits = bench.card.outputs.iter().position(|output| output.name == generation.logits);
-    let (Some((grows, _)), Some(logits)) = (bench.input(generation.grows), logits) else {
+fn decode(context: &CheckContext, generation: &Generation, stops: &Stops) -> Result<Vec<Vec<i64>>, Failure> {
+    let mut inputs = prompt(context, generation, stops)?;
+    let logits = context.card.outputs.iter().position(|output| output.name == generation.logits);
+    let (Some((grows, _)), Some(logits)) = (context.input(generation.grows), logits) else {
         return Err(Failure::new(Stage::Load, "the entry lacks the input or output that generation needs"));
     };
     let mut rows = vec![Vec::new(); inputs[grows].shape()[0]];
     let mut ended = vec![false; rows.len()];
     for _ in 0..stops.new_tokens {
-        let returned = bench.run(&inputs)?;
+        let returned = context.run(&inputs)?;
         let mut next = largest_at_end(&returned.outputs[logits])?;
         for (row, token) in next.iter_mut().enumerate() {
             if ended[row] {
@@ -55,28 +56,28 @@ fn decode(bench: &Bench, generation: &Generation, stops: &Stops) -> Result<Vec<V
         if ended.iter().all(|&ended| ended) {
             break;
         }
-        grow(bench, generation, &mut inputs, &next);
+        grow(context, generation, &mut inputs, &next);
     }
     Ok(rows)
 }
 
 /// The stored inputs; a decoder that starts from nothing gets its start token.
-fn prompt(bench: &Bench, generation: &Generation, stops: &Stops) -> Result<Vec<Tensor>, Failure> {
+fn prompt(context: &CheckContext, generation: &Generation, stops: &Stops) -> Result<Vec<Tensor>, Failure> {
     let start = |name: &str| match (name == generation.grows, stops.start) {
         (true, Some(start)) => {
-            let rows = bench.artifact.tensor("generate/tokens")?.shape()[0];
+            let rows = context.artifact.tensor("generate/tokens")?.shape()[0];
             Tensor::int(Dtype::Int64, &[rows, 1], vec![start; rows]).at(Stage::Load, "start tokens")
         }
-        _ => bench.artifact.tensor(&format!("generate/input/{name}")),
+        _ => context.artifact.tensor(&format!("generate/input/{name}")),
     };
-    bench.artifact.manifest.inputs.iter().map(|name| start(name)).collect()
+    context.artifact.manifest.inputs.iter().map(|name| start(name)).collect()
 }
 
 /// Appends a token to every row, a 1 to its mask and the next position to its positions; whatever else has
 /// steps along the tokens, such as what they are or which images they see, repeats its last step.
-fn grow(bench: &Bench, generation: &Generation, inputs: &mut [Tensor], next: &[i64]) {
-    let tokens = bench.input(generation.grows).and_then(|(_, port)| port.shape.get(1));
-    for (port, input) in bench.card.inputs.iter().zip(inputs) {
+fn grow(context: &CheckContext, generation: &Generation, inputs: &mut [Tensor], next: &[i64]) {
+    let tokens = context.input(generation.grows).and_then(|(_, port)| port.shape.get(1));
+    for (port, input) in context.card.inputs.iter().zip(inputs) {
         let name = Some(port.name.as_ref());
         let last = input.shape().get(1).copied().unwrap_or(0);
         let append: Box<dyn Fn(usize, i64) -> i64> = match port.fill {

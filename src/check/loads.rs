@@ -1,16 +1,19 @@
 //! `loads`: the program that loads is the one that was exported, from the class the spec names.
 
-use super::bench::{Bench, Findings};
+use super::context::{CheckContext, CheckResult};
+use crate::artifact::Manifest;
+use crate::engine::Program;
 use crate::failure::{Failure, Stage};
+use crate::task::Dtype;
 use std::collections::BTreeMap;
 
-/// The manifest names the entry's class and task; the program has the manifest's parameters, by name and shape.
-/// Digests were compared when the artifact was opened.
-pub fn check(bench: &Bench) -> Findings {
-    let manifest = &bench.artifact.manifest;
-    same("class", bench.card.class, &manifest.class)?;
-    same("task", bench.contract.name, &manifest.task)?;
-    let loaded: BTreeMap<String, Vec<usize>> = bench.program.parameters()?.into_iter().collect();
+/// The manifest names the entry's class and task; the program has the eager model's parameters and buffers, bit by bit.
+/// Digests of the files were compared when the artifact was opened.
+pub fn check(context: &CheckContext) -> CheckResult {
+    let manifest = &context.artifact.manifest;
+    same("class", context.card.class, &manifest.class)?;
+    same("task", context.contract.name, &manifest.task)?;
+    let loaded: BTreeMap<String, Vec<usize>> = context.program.parameters()?.into_iter().collect();
     let exported = &manifest.parameters.tensors;
     for (name, shape) in exported {
         match loaded.get(name) {
@@ -26,7 +29,27 @@ pub fn check(bench: &Bench) -> Findings {
     }
     let count: usize = loaded.values().map(|shape| shape.iter().product::<usize>()).sum();
     same("parameter count", &manifest.parameters.count.to_string(), &count.to_string())?;
+    weights(context.program, manifest, Dtype::Float32)?;
     Ok(Vec::new())
+}
+
+/// Whether every parameter and buffer has the very bits of the eager model in that precision. Weights need no tolerance.
+pub fn weights(program: &dyn Program, manifest: &Manifest, precision: Dtype) -> Result<(), Failure> {
+    let expected = manifest
+        .digests
+        .get(precision.name())
+        .ok_or_else(|| wrong(format!("the manifest has no digests of {} weights", precision.name())))?;
+    let found = program.digests(&expected.keys().cloned().collect::<Vec<_>>())?;
+    let others: Vec<&String> =
+        expected.keys().filter(|name| found.get(*name) != expected.get(*name)).collect();
+    match others.first() {
+        None => Ok(()),
+        Some(name) => Err(wrong(format!(
+            "{} of {} weights have other bits than eager's, first {name}",
+            others.len(),
+            expected.len()
+        ))),
+    }
 }
 
 fn same(what: &str, expected: &str, found: &str) -> Result<(), Failure> {

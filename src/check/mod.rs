@@ -5,8 +5,8 @@
 //! hundred modules share one compiled copy of every check.
 
 pub mod batch_invariant;
-pub mod bench;
 pub mod causal;
+pub mod context;
 pub mod deterministic;
 pub mod faults;
 pub mod generalises;
@@ -18,18 +18,17 @@ pub mod output_contract;
 pub mod padding_invariant;
 pub mod reloads;
 pub mod responsive;
-pub mod rule;
 mod session;
 #[cfg(test)]
 mod tests;
 
-pub use bench::{Bench, Findings};
-pub use rule::Measure;
+pub use context::{CheckContext, CheckResult};
 pub use session::{Session, Settings};
 
 use crate::engine::{Mock, Tensor};
 use crate::failure::{Failure, Stage};
 use crate::model::{Card, Model};
+use crate::numerics::Measure;
 use crate::report::{self, About, Record};
 use crate::spec::Check;
 use crate::task::{Contract, Task};
@@ -37,7 +36,7 @@ use crate::verdict::{Outcome, Verdict};
 use std::time::Instant;
 
 /// The function that carries out a check.
-pub fn body(check: Check) -> fn(&Bench) -> Findings {
+pub fn body(check: Check) -> fn(&CheckContext) -> CheckResult {
     match check {
         Check::Loads => loads::check,
         Check::OutputContract => output_contract::check,
@@ -122,7 +121,7 @@ fn verdict(check: Check, card: &Card<'static>, contract: &Contract) -> Verdict {
     let session =
         settings.as_ref().map(|settings| settings.as_ref().map(|settings| Session::cached(card, settings)));
     let (outcome, measures) = match &session {
-        Ok(Some(Ok(session))) => outcome(body(check)(&session.bench(card, contract))),
+        Ok(Some(Ok(session))) => outcome(body(check)(&session.context(card, contract))),
         Ok(None) => (mock(card), Vec::new()),
         Ok(Some(Err(failure))) => outcome(Err(failure.clone())),
         Err(failure) => outcome(Err((*failure).clone())),
@@ -141,9 +140,9 @@ fn verdict(check: Check, card: &Card<'static>, contract: &Contract) -> Verdict {
     Verdict(outcome)
 }
 
-/// What a check's findings come to; what was measured is there for a failure too.
-pub fn outcome(findings: Findings) -> (Outcome, Vec<Measure>) {
-    match findings {
+/// What a check's result comes to; what was measured is there for a failure too.
+pub fn outcome(result: CheckResult) -> (Outcome, Vec<Measure>) {
+    match result {
         Ok(measures) => (Outcome::Passed, measures),
         Err(mut failure) => {
             let measures = std::mem::take(&mut failure.measures);
@@ -170,12 +169,12 @@ fn mock(card: &Card) -> Outcome {
 }
 
 /// Bit equality of all outputs of two runs.
-fn same_bits(bench: &Bench, first: &[Tensor], second: &[Tensor], what: &str) -> Findings {
+fn same_bits(context: &CheckContext, first: &[Tensor], second: &[Tensor], what: &str) -> CheckResult {
     if first.len() != second.len() {
         let counts = format!("{what} returns {} outputs, not {}", second.len(), first.len());
         return Err(Failure::new(Stage::Compare, counts));
     }
-    for ((port, a), b) in bench.card.outputs.iter().zip(first).zip(second) {
+    for ((port, a), b) in context.card.outputs.iter().zip(first).zip(second) {
         if !a.same_bits(b) {
             let message = format!("{}: {what} gives other bits", port.name);
             return Err(Failure::new(Stage::Compare, message));

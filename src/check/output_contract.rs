@@ -1,6 +1,6 @@
 //! `output_contract`: outputs have the types, shapes and ranges their task promises, in every case.
 
-use super::bench::{Bench, Findings};
+use super::context::{CheckContext, CheckResult};
 use crate::engine::{Tensor, Values};
 use crate::failure::{Failure, Stage};
 use crate::task::{Dim, Output, Range};
@@ -10,14 +10,14 @@ use std::collections::BTreeMap;
 const UNIT_LENGTH: f64 = 1e-4;
 
 /// Runs every case and holds its outputs against the contract, symbols resolved by the case and the config.
-pub fn check(bench: &Bench) -> Findings {
-    for case in &bench.artifact.manifest.cases {
-        let outputs = bench.run(&bench.inputs(&case.name)?)?.outputs;
-        let mut sizes = bench.artifact.sizes(case);
-        let kept = shapes(bench.card.outputs, &outputs, &mut sizes)
-            .and_then(|()| ranges(bench.card.outputs, &outputs, &sizes));
+pub fn check(context: &CheckContext) -> CheckResult {
+    for case in &context.artifact.manifest.cases {
+        let outputs = context.run(&context.inputs(&case.name)?)?.outputs;
+        let mut sizes = context.artifact.sizes(case);
+        let kept = shapes(context.card.outputs, &outputs, &mut sizes)
+            .and_then(|()| ranges(context.card.outputs, &outputs, &sizes));
         kept.map_err(|broken| {
-            let task = bench.contract.name;
+            let task = context.contract.name;
             Failure::new(Stage::Compare, format!("case {}: task {task} promises {broken}", case.name))
         })?;
     }

@@ -1,61 +1,41 @@
 //! `padding_invariant`: what a mask hides has no say.
 
-use super::bench::{Bench, Claim, Findings, dims_of};
+use super::context::{CheckContext, CheckResult, Expectation, dims_of};
+use crate::artifact::Change;
 use crate::engine::Tensor;
+use crate::failure::{Failure, Stage};
 use crate::spec::Check;
-use crate::task::{Dim, Fill, Input, Output};
-
-/// Padding added to every row.
-const EXTRA: usize = 3;
+use crate::task::{Dim, Input, Output};
 
 /// Adds padding on the side where the exporter put it, for each mask in turn, and holds all real positions
 /// against the references of the unpadded case.
-pub fn check(bench: &Bench) -> Findings {
+pub fn check(context: &CheckContext) -> CheckResult {
     let mut measures = Vec::new();
-    for (position, port) in bench.card.inputs.iter().enumerate().filter(|(_, port)| port.fill == Fill::Mask) {
-        if let [.., Dim::Named(axis)] = port.shape {
-            measures.extend(pad(bench, position, port, axis)?);
-        }
+    for situation in context.situations(Check::PaddingInvariant)? {
+        let Change::Padding { mask, axis, before, after } = &situation.change else { continue };
+        let (position, port) = context.input(mask).ok_or_else(|| {
+            Failure::new(Stage::Load, format!("the artifact pads {mask}, which the entry does not have"))
+        })?;
+        let mask = &context.inputs("traced")?[position];
+        let returned = context.run(&context.inputs(&situation.name)?)?;
+        let expectation = Expectation {
+            yardstick: &situation.name,
+            told: format!("{} more padding positions along {axis}", before + after),
+            view: &|output, padded| unpadded(output, padded, axis, *before, *after),
+            keep: &|output, index| is_real(mask, port, output, index),
+            ..Expectation::whole(Check::PaddingInvariant, "traced")
+        };
+        measures.extend(context.hold(&expectation, context.card.outputs.iter().zip(&returned.outputs))?);
     }
     Ok(measures)
 }
 
-fn pad(bench: &Bench, mask_position: usize, mask_port: &Input, axis: &str) -> Findings {
-    let inputs = bench.inputs("traced")?;
-    let mask = &inputs[mask_position];
-    let left = pads_left(mask);
-    let (before, after) = if left { (EXTRA, 0) } else { (0, EXTRA) };
-    let padded: Vec<Tensor> = bench
-        .card
-        .inputs
-        .iter()
-        .zip(&inputs)
-        .map(|(port, tensor)| {
-            dims_of(port.shape, axis)
-                .into_iter()
-                .fold(tensor.clone(), |tensor, dim| tensor.padded(dim, before, after, 0.0))
-        })
-        .collect();
-    let returned = bench.run(&padded)?;
-    let unpadded = bench.card.outputs.iter().zip(returned.outputs).map(|(port, x)| {
-        dims_of(port.shape, axis).into_iter().fold(x, |x, dim| {
-            let length = x.shape()[dim].saturating_sub(EXTRA);
-            x.select(dim, &(before..before + length).collect::<Vec<_>>())
-        })
-    });
-    let unpadded: Vec<Tensor> = unpadded.collect();
-    let claim = Claim {
-        situation: format!("{EXTRA} more padding positions along {axis}"),
-        keep: &|port, index| is_real(mask, mask_port, port, index),
-        ..Claim::whole(Check::PaddingInvariant, "traced")
-    };
-    bench.hold(&claim, bench.card.outputs.iter().zip(&unpadded))
-}
-
-/// Whether some row of the mask begins with padding.
-fn pads_left(mask: &Tensor) -> bool {
-    let rows = mask.shape().first().copied().unwrap_or(0);
-    (0..rows).any(|row| mask.int_at(&[row, 0]) == Some(0))
+/// An output without what belongs to the added positions.
+fn unpadded(output: &Output, padded: Tensor, axis: &str, before: usize, after: usize) -> Tensor {
+    dims_of(output.shape, axis).into_iter().fold(padded, |tensor, dim| {
+        let length = tensor.shape()[dim].saturating_sub(before + after);
+        tensor.select(dim, &(before..before + length).collect::<Vec<_>>())
+    })
 }
 
 /// Whether an element of an output belongs to a position that the mask calls real; elements that carry no

@@ -1,17 +1,17 @@
 //! `reloads`: a program that is saved and loaded again gives the same bits.
 
-use super::bench::{Bench, Findings};
+use super::context::{CheckContext, CheckResult};
 use super::same_bits;
 use crate::failure::{At, Stage};
 
 /// Saves the loaded program, loads the file and runs the traced case with both.
-pub fn check(bench: &Bench) -> Findings {
+pub fn check(context: &CheckContext) -> CheckResult {
     let folder = tempfile::tempdir().at(Stage::Load, "a temporary folder")?;
     let path = folder.path().join("saved.pt");
-    bench.program.save(&path)?;
-    let reloaded = bench.engine.load(&path, bench.device)?;
-    let inputs = bench.inputs("traced")?;
-    let first = bench.run(&inputs)?;
-    let second = Bench { program: reloaded.as_ref(), ..*bench }.run(&inputs)?;
-    same_bits(bench, &first.outputs, &second.outputs, "the reloaded program")
+    context.program.save(&path)?;
+    let reloaded = context.engine.load(&path, context.device)?;
+    let inputs = context.inputs("traced")?;
+    let first = context.run(&inputs)?;
+    let second = CheckContext { program: reloaded.as_ref(), ..*context }.run(&inputs)?;
+    same_bits(context, &first.outputs, &second.outputs, "the reloaded program")
 }

@@ -1,41 +1,70 @@
 //! `responsive`: every input has a say, and no output is a constant.
 //!
-//! Random weights and a trace can hide a dead model: a head of zeros matches its reference perfectly.
+//! Random weights and a trace can hide a dead model: a head of zeros matches its reference perfectly, and a backbone
+//! whose signal is lost in rounding could be any backbone.
 
-use super::bench::{Bench, Findings, dims_of};
+use super::context::{CheckContext, CheckResult, dims_of};
 use crate::engine::{Tensor, Values};
 use crate::failure::{Failure, Stage};
 use crate::task::{Fill, Input, Output};
 
-/// Changes one input at a time; each must change some output. Outputs must vary along every axis they have.
-pub fn check(bench: &Bench) -> Findings {
-    let inputs = bench.inputs("traced")?;
-    let before = bench.run(&inputs)?.outputs;
-    for (port, output) in bench.card.outputs.iter().zip(&before) {
-        alive(bench, port, output)?;
+/// How many times what the rule allows an output must change for an input to have a say in it: an input that moves
+/// less could be half wrong, and no comparison would show it.
+const CLEARLY: f64 = 100.0;
+
+/// Changes one input at a time; each must change some output clearly. Outputs must vary along every axis they have.
+pub fn check(context: &CheckContext) -> CheckResult {
+    let inputs = context.inputs("traced")?;
+    let before = context.run(&inputs)?.outputs;
+    for (port, output) in context.card.outputs.iter().zip(&before) {
+        alive(context, port, output)?;
     }
-    for (position, port) in bench.card.inputs.iter().enumerate() {
+    let limits = context.limits(&before)?;
+    for (position, port) in context.card.inputs.iter().enumerate() {
         // No other values fit the other inputs.
         if matches!(port.fill, Fill::Values { .. } | Fill::Grid { .. }) {
             continue;
         }
         let mut changed = inputs.clone();
-        changed[position] = change(bench, port, &inputs, position);
-        let after = bench.run(&changed)?.outputs;
-        if before.iter().zip(&after).all(|(old, new)| old.same_bits(new)) {
-            return Err(Failure::new(Stage::Compare, format!("no output depends on {}", port.name)));
+        changed[position] = change(context, port, &inputs, position);
+        let after = context.run(&changed)?.outputs;
+        let changes = before.iter().zip(&after).zip(&limits);
+        let shares = changes.map(|((old, new), limit)| change_of(old, new) / limit);
+        let most = shares.fold(0.0, f64::max);
+        if most < CLEARLY {
+            return Err(Failure::new(Stage::Compare, weak(&port.name, most)));
         }
     }
     Ok(Vec::new())
 }
 
+/// The root mean square of what changed; beyond all bounds where the shape did.
+fn change_of(old: &Tensor, new: &Tensor) -> f64 {
+    if old.shape() != new.shape() {
+        return f64::INFINITY;
+    }
+    let (old, new) = (old.to_f64(), new.to_f64());
+    let changed = old.iter().zip(&new).filter(|(a, b)| a != b);
+    let squares: f64 = changed.map(|(a, b)| (a - b) * (a - b)).sum();
+    (squares / old.len().max(1) as f64).sqrt()
+}
+
+fn weak(input: &str, most: f64) -> String {
+    match most {
+        0.0 => format!("no output depends on {input}"),
+        _ => format!(
+            "outputs hardly depend on {input}: other values move them by {most:.1} × what rounding may, not {CLEARLY} ×"
+        ),
+    }
+}
+
 /// Not all zero, and not the same slice again and again along any axis of the call.
-fn alive(bench: &Bench, port: &Output, output: &Tensor) -> Result<(), Failure> {
+fn alive(context: &CheckContext, port: &Output, output: &Tensor) -> Result<(), Failure> {
     let values = output.to_f64();
     if values.iter().all(|&value| value == 0.0) {
         return Err(Failure::new(Stage::Compare, format!("{} is zero everywhere", port.name)));
     }
-    for (axis, _) in bench.card.axes {
+    for (axis, _) in context.card.axes {
         for dim in dims_of(port.shape, axis) {
             let slices = output.shape()[dim];
             let first = output.select(dim, &[0]);
@@ -49,10 +78,10 @@ fn alive(bench: &Bench, port: &Output, output: &Tensor) -> Result<(), Failure> {
 }
 
 /// The input with other values that are just as valid.
-fn change(bench: &Bench, port: &Input, inputs: &[Tensor], position: usize) -> Tensor {
+fn change(context: &CheckContext, port: &Input, inputs: &[Tensor], position: usize) -> Tensor {
     let input = &inputs[position];
     match port.fill {
-        Fill::Tokens => swap_tokens(input, bench.mask_of(port).map(|mask| &inputs[mask])),
+        Fill::Tokens => swap_tokens(input, context.mask_of(port).map(|mask| &inputs[mask])),
         Fill::Mask => hide_first(input),
         // Counted backwards: distances change their sign, so that relative positions react too.
         Fill::Positions => {

@@ -3,7 +3,7 @@
 //! Generated tests run side by side, a dozen per model: each model is loaded once and dropped when the
 //! tests have moved on, so that hundreds of models fit in memory.
 
-use super::Bench;
+use super::CheckContext;
 use crate::artifact::{self, Artifact};
 use crate::engine::{self, Device, Engine, Program};
 use crate::failure::Failure;
@@ -16,10 +16,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 const KEPT: usize = 8;
 
 /// An artifact and its program on a device.
-pub struct Session {
+pub struct Session<'e> {
     pub artifact: Artifact,
     pub program: Box<dyn Program>,
-    engine: &'static dyn Engine,
+    engine: &'e dyn Engine,
     device: Device,
 }
 
@@ -48,25 +48,29 @@ impl Settings {
     }
 }
 
-impl Session {
+impl<'e> Session<'e> {
     /// Opens the artifact in `folder` and loads its program.
     ///
     /// # Errors
     /// Stages `export`, `load` and `move`.
-    pub fn open(
-        folder: &Path,
-        card: &Card,
-        engine: &'static dyn Engine,
-        device: Device,
-    ) -> Result<Self, Failure> {
+    pub fn open(folder: &Path, card: &Card, engine: &'e dyn Engine, device: Device) -> Result<Self, Failure> {
         let artifact = Artifact::open(folder, card)?;
         let program = engine.load(&artifact.program(Dtype::Float32), device)?;
         Ok(Self { artifact, program, engine, device })
     }
 
+    /// The model, ready to be checked.
+    pub fn context<'a>(&'a self, card: &'a Card<'a>, contract: &'a Contract) -> CheckContext<'a> {
+        let program = self.program.as_ref();
+        let Self { artifact, engine, device, .. } = self;
+        CheckContext { card, contract, artifact, program, engine: *engine, device: *device }
+    }
+}
+
+impl Session<'static> {
     /// The loaded model of `card`; loads it if no check of this process has it open.
     pub fn cached(card: &Card<'static>, settings: &'static Settings) -> Result<Arc<Self>, Failure> {
-        type Slot = Arc<OnceLock<Result<Arc<Session>, Failure>>>;
+        type Slot = Arc<OnceLock<Result<Arc<Session<'static>>, Failure>>>;
         static OPEN: Mutex<Vec<(&str, Slot)>> = Mutex::new(Vec::new());
         let slot = {
             let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
@@ -86,11 +90,5 @@ impl Session {
                 .map(Arc::new)
         });
         opened.clone()
-    }
-
-    /// The model put on the bench.
-    pub fn bench<'a>(&'a self, card: &'a Card<'a>, contract: &'a Contract) -> Bench<'a> {
-        let program = self.program.as_ref();
-        Bench { card, contract, artifact: &self.artifact, program, engine: self.engine, device: self.device }
     }
 }

@@ -3,8 +3,8 @@
 //! The toy is a causal language model written in a few lines of Rust. It looks back at unmasked tokens, by their
 //! ids and their distance; its references are the same sums in float64, rounded where eager would round.
 
-use super::{Bench, body};
-use crate::artifact::{Artifact, Manifest, Parameters, Stops};
+use super::{CheckContext, body};
+use crate::artifact::{Artifact, Change, Manifest, Parameters, Situation, Stops};
 use crate::engine::{Device, Engine, Program, Tensor};
 use crate::failure::Failure;
 use crate::model::{Card, dynamic};
@@ -18,6 +18,8 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 const VOCABULARY: usize = 16;
+/// What stands for the digest of the toy's only weight.
+const BITS: &str = "1000";
 const AXES: &[(Text, Axis)] = &[dynamic("batch", 2, 3), dynamic("sequence", 6, 9)];
 const CARD: Card = Card {
     name: "toy",
@@ -48,6 +50,7 @@ enum Fault {
     Double,
     SavedWrong,
     HalfWrong,
+    OtherBits,
     OtherParameters,
     OneOutputMissing,
     Fails,
@@ -138,11 +141,16 @@ impl Program for Toy {
         Ok(())
     }
 
-    fn weight(&self, _: &str, _: usize) -> Result<f64, Failure> {
-        Ok(*self.scale.lock().unwrap())
+    fn digests(&self, names: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+        let bits = if self.fault == Fault::OtherBits { "1001" } else { BITS };
+        Ok(names.iter().map(|name| (name.clone(), bits.to_owned())).collect())
     }
 
-    fn nudge(&self, _: &str, _: usize, delta: f64) -> Result<(), Failure> {
+    fn parameter(&self, _: &str) -> Result<Tensor, Failure> {
+        Ok(Tensor::float(Dtype::Float32, &[1], vec![*self.scale.lock().unwrap()]).unwrap())
+    }
+
+    fn perturb(&self, _: &str, _: usize, delta: f64) -> Result<(), Failure> {
         *self.scale.lock().unwrap() += delta;
         Ok(())
     }
@@ -178,31 +186,71 @@ fn inputs(rows: usize, length: usize) -> Vec<Tensor> {
     ]
 }
 
+const INPUTS: [&str; 3] = ["input_ids", "attention_mask", "position_ids"];
+
+/// What checks do to the traced case, and the inputs that come of it.
+fn situations() -> Vec<(Situation, Vec<Tensor>)> {
+    let traced = inputs(2, 6);
+    let made = |name: &str, change: Change, inputs: Vec<Tensor>| {
+        (Situation { name: name.to_owned(), change }, inputs)
+    };
+    let row = |row: usize| traced.iter().map(|input| input.select(0, &[row])).collect();
+    let padded = traced.iter().map(|input| input.padded(1, 3, 0, 0.0)).collect();
+    let padding = Change::Padding {
+        mask: "attention_mask".to_owned(),
+        axis: "sequence".to_owned(),
+        before: 3,
+        after: 0,
+    };
+    let mut changed = traced.clone();
+    changed[0] = changed[0].map_int(|index, token| if index[1] == 5 { token % 13 + 1 } else { token });
+    vec![
+        made("row-0", Change::Row { row: 0 }, row(0)),
+        made("row-1", Change::Row { row: 1 }, row(1)),
+        made("padding", padding, padded),
+        made("token", Change::Token { input: "input_ids".to_owned() }, changed),
+    ]
+}
+
+/// What the exporter stores of a case or situation: inputs, references, and by how much eager rounds them.
+fn stored(name: &str, inputs: Vec<Tensor>) -> BTreeMap<String, Tensor> {
+    let healthy = Toy::new(Fault::Nothing);
+    let (rows, length) = (inputs[0].shape()[0], inputs[0].shape()[1]);
+    let shape = [rows, length, VOCABULARY];
+    let logits = healthy.logits(&inputs[0], &inputs[1], &inputs[2]);
+    let exact = Tensor::float(Dtype::Float64, &shape, logits).unwrap();
+    let mut tensors = BTreeMap::new();
+    for output in ["logits", "layer/layers.0"] {
+        for dtype in [Dtype::Float64, Dtype::Float32, Dtype::Bfloat16] {
+            let rounded = exact.cast(dtype);
+            let off = exact.to_f64().iter().zip(rounded.to_f64()).map(|(a, b)| a - b).collect();
+            let error = Tensor::float(Dtype::Float32, &shape, off).unwrap();
+            tensors.insert(format!("{name}/{}/{output}", dtype.name()), rounded);
+            tensors.insert(format!("{name}/error/{}/{output}", dtype.name()), error);
+        }
+    }
+    let named = INPUTS.iter().zip(inputs).map(|(input, tensor)| (format!("{name}/input/{input}"), tensor));
+    tensors.extend(named);
+    tensors
+}
+
 /// What the exporter would have written for a healthy toy.
 fn artifact() -> Artifact {
     let healthy = Toy::new(Fault::Nothing);
-    let mut tensors = BTreeMap::new();
     let case = |name: &str, batch: usize, sequence: usize| Case {
         name: name.to_owned(),
         sizes: [("batch".to_owned(), batch), ("sequence".to_owned(), sequence)].into(),
     };
     let cases = vec![case("traced", 2, 6), case("batch", 3, 6), case("sequence", 2, 9)];
-    let names = ["input_ids", "attention_mask", "position_ids"];
+    let mut tensors = BTreeMap::new();
     for case in &cases {
-        let (rows, length) = (case.sizes["batch"], case.sizes["sequence"]);
-        let inputs = inputs(rows, length);
-        let logits = healthy.logits(&inputs[0], &inputs[1], &inputs[2]);
-        let exact = Tensor::float(Dtype::Float64, &[rows, length, VOCABULARY], logits).unwrap();
-        for dtype in [Dtype::Float64, Dtype::Float32, Dtype::Bfloat16] {
-            for output in ["logits", "layer/layers.0"] {
-                tensors.insert(format!("{}/{}/{output}", case.name, dtype.name()), exact.cast(dtype));
-            }
-        }
-        for (name, input) in names.iter().zip(inputs) {
-            tensors.insert(format!("{}/input/{name}", case.name), input);
-        }
+        tensors.extend(stored(&case.name, inputs(case.sizes["batch"], case.sizes["sequence"])));
     }
-    for (name, input) in names.iter().zip(inputs(2, 6)) {
+    let (situations, changed): (Vec<_>, Vec<_>) = situations().into_iter().unzip();
+    for (situation, inputs) in situations.iter().zip(changed) {
+        tensors.extend(stored(&situation.name, inputs));
+    }
+    for (name, input) in INPUTS.iter().zip(inputs(2, 6)) {
         tensors.insert(format!("generate/input/{name}"), input);
     }
     let generated = Tensor::int(Dtype::Int64, &[2, 3], greedy(&healthy, 3)).unwrap();
@@ -220,14 +268,21 @@ fn artifact() -> Artifact {
         seed: 0,
         versions: BTreeMap::new(),
         dims: [("vocabulary".to_owned(), VOCABULARY)].into(),
-        inputs: names.map(str::to_owned).to_vec(),
+        inputs: INPUTS.map(str::to_owned).to_vec(),
         outputs: vec!["logits".to_owned()],
         layers: vec!["layers.0".to_owned()],
         cases,
+        situations,
         parameters: Parameters {
             count: 1,
             tensors: [("model.layers.0.scale".to_owned(), vec![1, 1])].into(),
         },
+        digests: ["float32", "bfloat16"]
+            .map(|dtype| {
+                (dtype.to_owned(), BTreeMap::from([("model.layers.0.scale".to_owned(), BITS.to_owned())]))
+            })
+            .into(),
+        idle: Vec::new(),
         device_literals: 0,
         seconds: 0.0,
         generation: Some(Stops { eos: None, pad: 0, start: None, new_tokens: 3 }),
@@ -261,7 +316,7 @@ fn greedy(toy: &Toy, steps: usize) -> Vec<i64> {
 fn outcome(fault: Fault, check: Check) -> Result<(), Failure> {
     let (artifact, program, engine) = (artifact(), Toy::new(fault), ToyEngine(fault));
     let contract = TextGeneration::CONTRACT;
-    let bench = Bench {
+    let context = CheckContext {
         card: &CARD,
         contract: &contract,
         artifact: &artifact,
@@ -269,7 +324,7 @@ fn outcome(fault: Fault, check: Check) -> Result<(), Failure> {
         engine: &engine,
         device: Device::Cpu,
     };
-    body(check)(&bench).map(drop)
+    body(check)(&context).map(drop)
 }
 
 fn snapshot(name: &str, text: &str) {
@@ -304,6 +359,7 @@ fn every_fault_turns_its_check_red_and_reads_well() {
         (Fault::SavedWrong, Check::Reloads),
         (Fault::HalfWrong, Check::Half),
         (Fault::OtherParameters, Check::Loads),
+        (Fault::OtherBits, Check::Loads),
         (Fault::MaskIgnored, Check::Generates),
         (Fault::OneOutputMissing, Check::MatchesReference),
         (Fault::Fails, Check::MatchesReference),
@@ -330,5 +386,6 @@ fn checks_other_than_those_that_see_a_fault_stay_green() {
     assert_eq!(red(Fault::SavedWrong), ["reloads"]);
     assert_eq!(red(Fault::HalfWrong), ["half"]);
     assert_eq!(red(Fault::OtherParameters), ["loads"]);
+    assert_eq!(red(Fault::OtherBits), ["loads", "half"]);
     assert_eq!(red(Fault::Double), ["output_contract"]);
 }

@@ -61,7 +61,7 @@ fn one(
     for &check in checks {
         let started = Instant::now();
         let found = match &session {
-            Ok(session) => check::body(check)(&session.bench(&card, entry.task)),
+            Ok(session) => check::body(check)(&session.context(&card, entry.task)),
             Err(failure) => Err(failure.clone()),
         };
         let (outcome, measures) = check::outcome(found);

@@ -7,15 +7,18 @@ use super::{export, failed, select::select, spec, table};
 use anyhow::{Result, bail};
 use clap::Args;
 use hf_conformance::artifact;
-use hf_conformance::check::faults::{Fault, Patient, Plant};
+use hf_conformance::check::faults::{Fault, FaultyModel, Plant, Weight};
 use hf_conformance::check::{self, Session, faults};
 use hf_conformance::engine::{self, Device, Engine};
 use hf_conformance::export::{Order, Plan, export as carry_out};
+use hf_conformance::failure::Failure;
 use hf_conformance::model::Subject;
 use hf_conformance::spec::{Check, Entry, Spec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
 
+/// A model in which a change of one weight by this share goes unseen is no proof of anything.
+const INSENSITIVE: f64 = 1e-2;
 /// What an exporter's refusal to plant a fault begins with.
 const NOT_APPLICABLE: &str = "not applicable: ";
 
@@ -59,9 +62,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
     }
     println!("\n{}", matrix(&trials));
-    let smallest = sensitivity(&spec, &entries, engine, device)?;
+    let (smallest, insensitive) = sensitivity(&spec, &entries, engine, device)?;
     println!("\n{smallest}");
-    let missed = missed(&trials, &entries);
+    let missed: Vec<String> = missed(&trials, &entries).into_iter().chain(insensitive).collect();
     for line in &missed {
         println!("MISSED {line}");
     }
@@ -100,7 +103,7 @@ fn plant_in_programs<'a>(spec: &Spec, entries: &[&'a Entry]) -> Result<BTreeMap<
     Ok(refused)
 }
 
-/// The checks that turn red on a faulty model; all of them when it does not even load.
+/// The checks that turn red on a faulty model; when it does not even load, `loads` alone has seen that.
 fn caught(
     spec: &Spec,
     entry: &Entry,
@@ -113,11 +116,11 @@ fn caught(
     let planted = (fault.plant == Plant::Program).then(|| fault.name.clone());
     let folder = Order { fault: planted, ..Order::plain(entry) }.folder(&artifact::root());
     let applicable = Check::ALL.into_iter().filter(|check| check.omitted(entry).is_none());
-    match Patient::new(&folder, &card, fault, engine, device) {
-        Err(_) => applicable.collect(),
-        Ok(patient) => {
-            let bench = patient.bench(&card, entry.task);
-            applicable.filter(|check| check::body(*check)(&bench).is_err()).collect()
+    match FaultyModel::new(&folder, &card, fault, engine, device) {
+        Err(_) => BTreeSet::from([Check::Loads]),
+        Ok(faulty) => {
+            let context = faulty.context(&card, entry.task);
+            applicable.filter(|check| check::body(*check)(&context).is_err()).collect()
         }
     }
 }
@@ -197,41 +200,55 @@ fn missed(trials: &[Trial], entries: &[&Entry]) -> Vec<String> {
     lines
 }
 
-/// The smallest change of one weight, relative to the weight's own size, that `matches_reference` catches.
+/// The smallest change of one weight, relative to the weight's own size, that `matches_reference` catches, for every
+/// model; and the models in which it misses one of [`INSENSITIVE`].
 fn sensitivity(
     spec: &Spec,
     entries: &[&Entry],
     engine: &'static dyn Engine,
     device: Device,
-) -> Result<String> {
+) -> Result<(String, Vec<String>)> {
     let mut rows = table(["family", "model", "smallest change caught", "of weight"]);
+    let mut insensitive = Vec::new();
     for entry in entries {
-        let subject = Subject::new(entry, &spec.versions);
-        let card = subject.card();
-        let session = Session::open(&Order::plain(entry).folder(&artifact::root()), &card, engine, device)
-            .map_err(|failure| failed(&failure))?;
-        let (name, element) = faults::weight(&session.artifact).map_err(|failure| failed(&failure))?;
-        let size = session.program.weight(name, element).map_err(|failure| failed(&failure))?.abs();
-        let caught = |relative: f64| -> Result<bool> {
-            let fault = Fault {
-                name: String::new(),
-                target: Check::MatchesReference,
-                plant: Plant::Weight(relative * size),
-            };
-            let patient = Patient::new(&session.artifact.folder, &card, &fault, engine, device)
-                .map_err(|failure| failed(&failure))?;
-            Ok(check::body(Check::MatchesReference)(&patient.bench(&card, entry.task)).is_err())
-        };
-        let mut smallest = None;
-        for exponent in 0..8 {
-            let relative = 10f64.powi(-exponent);
-            if !caught(relative)? {
-                break;
-            }
-            smallest = Some(relative);
+        let (weight, smallest) =
+            smallest_change(spec, entry, engine, device).map_err(|failure| failed(&failure))?;
+        let told = smallest.map_or("none".to_owned(), |relative| format!("{relative:.0e}"));
+        if smallest.is_none_or(|smallest| smallest > INSENSITIVE) {
+            insensitive.push(format!(
+                "matches_reference in {}: smallest change caught of one weight is {told}, not {INSENSITIVE:.0e}",
+                entry.name
+            ));
         }
-        let smallest = smallest.map_or("none".to_owned(), |relative| format!("{relative:.0e}"));
-        rows.add_row([entry.family.to_string(), entry.name.to_string(), smallest, name.to_owned()]);
+        rows.add_row([entry.family.to_string(), entry.name.to_string(), told, weight]);
     }
-    Ok(rows.to_string())
+    Ok((rows.to_string(), insensitive))
+}
+
+/// The weight that was changed, and the smallest power of ten that `matches_reference` catches.
+fn smallest_change(
+    spec: &Spec,
+    entry: &Entry,
+    engine: &'static dyn Engine,
+    device: Device,
+) -> Result<(String, Option<f64>), Failure> {
+    let subject = Subject::new(entry, &spec.versions);
+    let card = subject.card();
+    let session = Session::open(&Order::plain(entry).folder(&artifact::root()), &card, engine, device)?;
+    let weight = Weight::of(&session.artifact, session.program.as_ref())?;
+    let mut smallest = None;
+    for exponent in 0..8 {
+        let relative = 10f64.powi(-exponent);
+        let fault = Fault {
+            name: String::new(),
+            target: Check::MatchesReference,
+            plant: Plant::Weight(relative * weight.value),
+        };
+        let faulty = FaultyModel::new(&session.artifact.folder, &card, &fault, engine, device)?;
+        if check::body(Check::MatchesReference)(&faulty.context(&card, entry.task)).is_ok() {
+            break;
+        }
+        smallest = Some(relative);
+    }
+    Ok((weight.parameter, smallest))
 }

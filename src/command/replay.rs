@@ -1,13 +1,16 @@
-//! `replay`: the same comparison in Python, to tell an engine's fault from an artifact's.
+//! `replay`: a model's cases on Python's libtorch, to tell an engine's fault from an artifact's.
 
-use super::{select::select, spec};
-use anyhow::{Context, Result, bail};
+use super::run::{print_agreement, print_failure};
+use super::{failed, select::select, spec};
+use anyhow::{Result, bail};
 use clap::Args;
 use hf_conformance::artifact;
-use hf_conformance::check::rule;
-use hf_conformance::export::environment::Environment;
-use hf_conformance::export::unpack;
-use std::process::{Command, ExitCode};
+use hf_conformance::check::Session;
+use hf_conformance::engine::Device;
+use hf_conformance::export::InPython;
+use hf_conformance::model::Subject;
+use hf_conformance::spec::Check;
+use std::process::ExitCode;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -15,21 +18,30 @@ pub struct Arguments {
     model: String,
 }
 
-/// Runs `program.pt` under Python's libtorch on every stored case and prints how far it is off.
+/// Runs `program.pt` under Python on every stored case and judges it as the tests do; disagreement is exit code 1.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let spec = spec()?;
     let [entry] = select(&spec, std::slice::from_ref(&arguments.model))?[..] else {
         bail!("'{}' means several models; name one of them", arguments.model);
     };
-    let environment = Environment::ready(&spec.versions)?;
-    let package = tempfile::tempdir()?;
-    unpack(package.path())?;
-    let status = Command::new(environment.python())
-        .args(["-m", "exporter.replay"])
-        .arg(artifact::root().join(entry.name.as_str()))
-        .args([rule::K, rule::FLOOR].map(|figure| figure.to_string()))
-        .env("PYTHONPATH", package.path())
-        .status()
-        .with_context(|| format!("starting {}", environment.python().display()))?;
-    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let python = InPython::ready(&spec.versions, &entry.source).map_err(|failure| failed(&failure))?;
+    let subject = Subject::new(entry, &spec.versions);
+    let card = subject.card();
+    let folder = artifact::root().join(entry.name.as_str());
+    let session = Session::open(&folder, &card, &python, Device::Cpu).map_err(|failure| failed(&failure))?;
+    let context = session.context(&card, entry.task);
+    let mut status = ExitCode::SUCCESS;
+    for case in &session.artifact.manifest.cases {
+        let check = if case.name == "traced" { Check::MatchesReference } else { Check::Generalises };
+        let returned = context.inputs(&case.name).and_then(|inputs| context.run(&inputs));
+        let returned = returned.map_err(|failure| failed(&failure))?;
+        let agreement = context.judge_case(check, &case.name, &returned);
+        println!("\n{} in Python, case {}", card.name, case.name);
+        print_agreement(&context, check, &returned, &agreement)?;
+        if let Err(failure) = &agreement {
+            print_failure(failure);
+            status = ExitCode::FAILURE;
+        }
+    }
+    Ok(status)
 }

@@ -11,6 +11,7 @@ use comfy_table::CellAlignment;
 use hf_conformance::engine::{self, Device};
 use hf_conformance::failure::Failure;
 use hf_conformance::model::Subject;
+use hf_conformance::numerics::Tolerance;
 use hf_conformance::report::junit::{self, Planned};
 use hf_conformance::report::{self, About, Record, github};
 use hf_conformance::spec::{Check, Entry, Spec};
@@ -196,6 +197,7 @@ impl<'a> Round<'a> {
     fn print_paid_debt(&self, records: &[Record]) {
         for entry in &self.entries {
             for debt in &entry.tolerance {
+                let usual = Tolerance::of(debt.check.dtype());
                 let own = records.iter().filter(|record| {
                     record.model == entry.name.as_str() && record.check == debt.check.name()
                 });
@@ -204,7 +206,7 @@ impl<'a> Round<'a> {
                     .flat_map(|record| &record.metrics)
                     .filter(|metric| debt.output.is_none_or(|output| output == metric.output))
                     .peekable();
-                if metrics.peek().is_some() && metrics.all(|metric| metric.agreement.holds_without_debt()) {
+                if metrics.peek().is_some() && metrics.all(|metric| metric.agreement.holds_with(usual)) {
                     let (check, k) = (debt.check.name(), debt.k);
                     println!(
                         "\n{} passes {check} without its looser tolerance; take out of {}:",

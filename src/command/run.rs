@@ -4,12 +4,13 @@ use super::{export, failed, select::select, show, spec, table};
 use anyhow::{Result, bail};
 use clap::Args;
 use hf_conformance::artifact::{self, Manifest};
-use hf_conformance::check::bench::Returned;
-use hf_conformance::check::{Session, rule};
-use hf_conformance::engine::{self, Device, Tensor};
+use hf_conformance::check::context::Returned;
+use hf_conformance::check::{CheckContext, CheckResult, Session};
+use hf_conformance::engine::{self, Device};
 use hf_conformance::export::{Order, Weights};
 use hf_conformance::failure::Failure;
 use hf_conformance::model::Subject;
+use hf_conformance::spec::{Check, Entry};
 use hf_conformance::task::Dtype;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -49,13 +50,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         bail!("this build has no libtorch; use: just run {}", entry.name);
     };
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
-    if let Some((axis, _)) = arguments.size.iter().find(|(axis, _)| !entry.axes.contains_key(axis)) {
-        let axes: Vec<_> = entry.axes.keys().map(String::as_str).collect();
-        bail!("{} has no axis '{axis}'; there are: {}", entry.name, axes.join(", "));
-    }
-    let sizes: BTreeMap<_, _> = arguments.size.iter().cloned().collect();
-    let weights = arguments.weights.clone().map(|checkpoint| Weights { checkpoint, sizes });
-    let order = Order { weights, ..Order::plain(entry) };
+    let order = order(arguments, entry)?;
     let folder = order.folder(&artifact::root());
     if export::carry_out(&spec, vec![order], false)?.iter().any(|one| one.outcome.is_err()) {
         return Ok(ExitCode::FAILURE);
@@ -65,25 +60,54 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let started = Instant::now();
     let session = Session::open(&folder, &card, engine, device).map_err(|failure| failed(&failure))?;
     let load = started.elapsed();
-    let bench = session.bench(&card, entry.task);
-    let inputs = bench.inputs("traced").map_err(|failure| failed(&failure))?;
-    let forward = |inputs: &[Tensor]| -> Result<(Returned, Duration), Failure> {
+    let context = session.context(&card, entry.task);
+    let (returned, times) = timed(&context).map_err(|failure| failed(&failure))?;
+    print_facts(&context, &explained, load, &times);
+    let agreement = context.judge_case(Check::MatchesReference, "traced", &returned);
+    print_agreement(&context, Check::MatchesReference, &returned, &agreement)?;
+    let Err(failure) = agreement else { return Ok(ExitCode::SUCCESS) };
+    print_failure(&failure);
+    if arguments.weights.is_none() {
+        println!("\nfind out more: just test {}{}", card.name, device_option(device));
+    }
+    Ok(ExitCode::FAILURE)
+}
+
+/// What to export: the entry, with the weights that were asked for.
+fn order<'a>(arguments: &Arguments, entry: &'a Entry) -> Result<Order<'a>> {
+    if let Some((axis, _)) = arguments.size.iter().find(|(axis, _)| !entry.axes.contains_key(axis)) {
+        let axes: Vec<_> = entry.axes.keys().map(String::as_str).collect();
+        bail!("{} has no axis '{axis}'; there are: {}", entry.name, axes.join(", "));
+    }
+    let sizes: BTreeMap<_, _> = arguments.size.iter().cloned().collect();
+    let weights = arguments.weights.clone().map(|checkpoint| Weights { checkpoint, sizes });
+    Ok(Order { weights, ..Order::plain(entry) })
+}
+
+/// What the traced case returns, and how long the first and each further forward took.
+fn timed(context: &CheckContext) -> Result<(Returned, Vec<Duration>), Failure> {
+    let inputs = context.inputs("traced")?;
+    let forward = || -> Result<(Returned, Duration), Failure> {
         let started = Instant::now();
-        let returned = bench.run(inputs)?;
+        let returned = context.run(&inputs)?;
         Ok((returned, started.elapsed()))
     };
-    let (returned, first) = forward(&inputs).map_err(|failure| failed(&failure))?;
-    let mut times = (0..FORWARDS)
-        .map(|_| forward(&inputs).map(|(_, time)| time))
-        .collect::<Result<Vec<_>, _>>()
-        .map_err(|failure| failed(&failure))?;
-    times.sort();
+    let (returned, first) = forward()?;
+    let mut times = vec![first];
+    for _ in 0..FORWARDS {
+        times.push(forward()?.1);
+    }
+    Ok((returned, times))
+}
 
-    let manifest = &session.artifact.manifest;
+fn print_facts(context: &CheckContext, device: &str, load: Duration, times: &[Duration]) {
+    let manifest = &context.artifact.manifest;
     let versions: Vec<_> =
         manifest.versions.iter().map(|(name, version)| format!("{name} {version}")).collect();
+    let mut steady = times[1..].to_vec();
+    steady.sort();
     let facts = [
-        ("device", explained),
+        ("device", device.to_owned()),
         ("class", format!("{}.{}", manifest.module, manifest.class)),
         ("exported with", versions.join(", ")),
         ("weights", weights_of(manifest)),
@@ -92,23 +116,31 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             format!("{} in {} tensors", manifest.parameters.count, manifest.parameters.tensors.len()),
         ),
         ("load", milliseconds(load)),
-        ("first forward", milliseconds(first)),
-        ("median forward", format!("{} (of {FORWARDS})", milliseconds(times[FORWARDS / 2]))),
+        ("first forward", milliseconds(times[0])),
+        ("median forward", format!("{} (of {FORWARDS})", milliseconds(steady[FORWARDS / 2]))),
     ];
-    println!("{}", card.name);
+    println!("{}", context.card.name);
     for (name, value) in facts {
         println!("  {name:<15} {value}");
     }
+}
+
+/// A line for every output that could be compared, judged as the tests judge it.
+pub fn print_agreement(
+    context: &CheckContext,
+    check: Check,
+    returned: &Returned,
+    agreement: &CheckResult,
+) -> Result<()> {
+    let measures = match agreement {
+        Ok(measures) => measures,
+        Err(failure) => &failure.measures,
+    };
     let mut rows = table(["output", "shape", "max abs", "relative L2", "cosine", "error", "allowed", ""]);
-    let mut agrees = true;
-    for (port, x) in card.outputs.iter().zip(&returned.outputs) {
-        let (e, r) =
-            bench.references("traced", Dtype::Float32, &port.name).map_err(|failure| failed(&failure))?;
-        if x.shape() != r.shape() {
-            bail!("{} is {:?}, the reference {:?}", port.name, x.shape(), r.shape());
-        }
-        let agreement = rule::judge(x, &e, &r, rule::K, |_| true);
-        agrees &= agreement.holds();
+    for (port, x) in context.card.outputs.iter().zip(&returned.outputs) {
+        let Some(measure) = measures.iter().find(|measure| *port.name == *measure.output) else { continue };
+        let agreement = &measure.agreement;
+        let holds = agreement.ruling(context.tolerance(check, Dtype::Float32, port));
         rows.add_row([
             port.name.to_string(),
             format!("{:?}", x.shape()),
@@ -117,14 +149,21 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             format!("{:.9}", agreement.cosine),
             format!("{:.2e}", agreement.error),
             format!("{:.2e}", agreement.limit),
-            if agreement.holds() { "agrees" } else { "DIFFERS" }.to_owned(),
+            holds.words().to_owned(),
         ]);
     }
-    show(format!("\n{rows}"))?;
-    if !agrees {
-        println!("\nfind out more: just test {}{}", card.name, device_option(device));
+    if rows.row_count() > 0 {
+        show(format!("\n{rows}"))?;
     }
-    Ok(if agrees { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(())
+}
+
+/// What is wrong, in the words of the tests.
+pub fn print_failure(failure: &Failure) {
+    println!("\n{failure}");
+    for detail in &failure.details {
+        println!("  {detail}");
+    }
 }
 
 /// `random (seed 0)`, or the checkpoint's name.

@@ -17,6 +17,7 @@ pub use tensor::{Tensor, TensorError, Values};
 pub use torchscript::TorchScript;
 
 use crate::failure::{At, Failure, Stage};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -56,14 +57,21 @@ pub trait Program: Send + Sync {
     /// Names and shapes of all parameters.
     fn parameters(&self) -> Result<Vec<(String, Vec<usize>)>, Failure>;
 
+    /// The sha256 of the bytes of these parameters and buffers, in ascending order of their names, as the loaded program
+    /// has them.
+    ///
+    /// # Errors
+    /// Stage `load` when the program has others.
+    fn digests(&self, names: &[String]) -> Result<BTreeMap<String, String>, Failure>;
+
     /// Writes the program to `path`, in the engine's own format.
     fn save(&self, path: &Path) -> Result<(), Failure>;
 
-    /// One element of a parameter.
-    fn weight(&self, parameter: &str, element: usize) -> Result<f64, Failure>;
+    /// The values of a parameter.
+    fn parameter(&self, name: &str) -> Result<Tensor, Failure>;
 
     /// Adds `delta` to one element of a parameter: how weight faults are planted.
-    fn nudge(&self, parameter: &str, element: usize, delta: f64) -> Result<(), Failure>;
+    fn perturb(&self, parameter: &str, element: usize, delta: f64) -> Result<(), Failure>;
 }
 
 /// The engine this build runs models on; `None` in a build without the `libtorch` feature.

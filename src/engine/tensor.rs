@@ -6,7 +6,9 @@
 use crate::task::Dtype;
 use half::{bf16, f16};
 use ndarray::{ArrayD, Axis, IxDyn};
+use safetensors::View;
 use safetensors::tensor::TensorView;
+use std::borrow::Cow;
 
 /// A host tensor: values widened, the original element type kept beside them.
 #[derive(Clone, Debug, PartialEq)]
@@ -192,6 +194,40 @@ impl TryFrom<TensorView<'_>> for Tensor {
             Stored::F64 => float(Dtype::Float64, chunks(data).map(f64::from_le_bytes).collect()),
             other => Err(TensorError::Dtype(format!("{other:?}"))),
         }
+    }
+}
+
+impl View for &Tensor {
+    fn dtype(&self) -> safetensors::Dtype {
+        use safetensors::Dtype as Stored;
+        match self.dtype {
+            Dtype::Bool => Stored::BOOL,
+            Dtype::Int64 => Stored::I64,
+            Dtype::Float16 => Stored::F16,
+            Dtype::Bfloat16 => Stored::BF16,
+            Dtype::Float32 => Stored::F32,
+            Dtype::Float64 => Stored::F64,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        Tensor::shape(self)
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        let floats = || self.to_f64().into_iter();
+        Cow::Owned(match (self.dtype, &self.values) {
+            (Dtype::Bool, Values::Int(array)) => array.iter().map(|&value| u8::from(value != 0)).collect(),
+            (_, Values::Int(array)) => array.iter().flat_map(|value| value.to_le_bytes()).collect(),
+            (Dtype::Float16, _) => floats().flat_map(|value| f16::from_f64(value).to_le_bytes()).collect(),
+            (Dtype::Bfloat16, _) => floats().flat_map(|value| bf16::from_f64(value).to_le_bytes()).collect(),
+            (Dtype::Float32, _) => floats().flat_map(|value| (value as f32).to_le_bytes()).collect(),
+            (_, Values::Float(array)) => array.iter().flat_map(|value| value.to_le_bytes()).collect(),
+        })
+    }
+
+    fn data_len(&self) -> usize {
+        self.data().len()
     }
 }
 

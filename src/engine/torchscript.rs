@@ -6,6 +6,8 @@
 use super::{Device, Engine, Found, Program, Tensor, Values, archive};
 use crate::failure::{At, Failure, Stage};
 use crate::task::Dtype;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -68,15 +70,33 @@ impl Program for Module {
         self.module.save(path).at(Stage::Load, format!("saving {}", path.display()))
     }
 
-    fn weight(&self, parameter: &str, element: usize) -> Result<f64, Failure> {
-        let one = || self.parameter(parameter)?.f_double_value(&[element as i64]);
-        one().at(Stage::Load, format!("reading {parameter}[{element}]"))
+    fn digests(&self, names: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+        let mut tensors: BTreeMap<String, tch::Tensor> =
+            self.module.named_parameters().at(Stage::Load, "listing parameters")?.into_iter().collect();
+        let others: Vec<&String> = names.iter().filter(|name| !tensors.contains_key(*name)).collect();
+        let none: &[IValue] = &[];
+        let buffers = self.module.method_is("buffer_values", none).at(Stage::Load, "listing buffers")?;
+        let buffers = flatten(buffers)?;
+        if buffers.len() != others.len() {
+            let counts = format!("the program has {} buffers, not {}", buffers.len(), others.len());
+            return Err(Failure::new(Stage::Load, counts));
+        }
+        tensors.extend(others.into_iter().cloned().zip(buffers));
+        let digest = |(name, tensor): (String, tch::Tensor)| {
+            let bytes = bytes(&tensor).at(Stage::Load, format!("reading {name}"))?;
+            Ok((name, format!("{:x}", Sha256::digest(bytes))))
+        };
+        tensors.into_iter().map(digest).collect()
     }
 
-    fn nudge(&self, parameter: &str, element: usize, delta: f64) -> Result<(), Failure> {
+    fn parameter(&self, name: &str) -> Result<Tensor, Failure> {
+        to_host(&self.flat(name).at(Stage::Load, format!("reading {name}"))?)
+    }
+
+    fn perturb(&self, parameter: &str, element: usize, delta: f64) -> Result<(), Failure> {
         let _guard = tch::no_grad_guard();
-        let nudged = || self.parameter(parameter)?.f_get(element as i64)?.f_add_scalar_(delta).map(drop);
-        nudged().at(Stage::Load, format!("changing {parameter}[{element}]"))
+        let changed = || self.flat(parameter)?.f_get(element as i64)?.f_add_scalar_(delta).map(drop);
+        changed().at(Stage::Load, format!("changing {parameter}[{element}]"))
     }
 }
 
@@ -110,7 +130,7 @@ impl Module {
     }
 
     /// A parameter, flat, sharing its memory.
-    fn parameter(&self, name: &str) -> Result<tch::Tensor, tch::TchError> {
+    fn flat(&self, name: &str) -> Result<tch::Tensor, tch::TchError> {
         let parameters = self.module.named_parameters()?;
         let found = parameters.into_iter().find(|(found, _)| found == name);
         let (_, tensor) = found.ok_or_else(|| tch::TchError::Kind(format!("no parameter '{name}'")))?;
@@ -271,6 +291,14 @@ fn to_host(tensor: &tch::Tensor) -> Result<Tensor, Failure> {
         }
     };
     tensor.at(Stage::Run, "an output")
+}
+
+/// The bytes of a tensor's elements, row-major.
+fn bytes(tensor: &tch::Tensor) -> Result<Vec<u8>, tch::TchError> {
+    let host = tensor.f_to(tch::Device::Cpu)?.f_contiguous()?;
+    let mut bytes = vec![0; host.numel() * host.kind().elt_size_in_bytes()];
+    host.f_copy_data_u8(&mut bytes, host.numel())?;
+    Ok(bytes)
 }
 
 /// The first tensor of a program's result.

@@ -170,6 +170,7 @@ fn job(plan: &Plan, order: &Order) -> Result<Value, Failure> {
     job["source"] = json!(plan.spec.versions.sources.get(&entry.source));
     job["key"] = json!(super::key(&entry.digest(&plan.spec.versions)));
     job["directory"] = json!(std::path::absolute(&folder).at(Stage::Export, folder.display())?);
+    job["rule"] = super::rule();
     job["fault"] = json!(order.fault);
     Ok(job)
 }

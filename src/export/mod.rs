@@ -6,18 +6,27 @@
 mod driver;
 pub mod environment;
 mod python;
+mod replay;
 mod sources;
 
 pub use driver::{Exported, Order, Plan, Progress, State, Weights, export, state};
 pub use python::Python;
+pub use replay::InPython;
 pub use sources::unpack;
 
+use crate::numerics::rule;
 use sha2::{Digest, Sha256};
 
-/// What an artifact was made from: a sha256 over the entry (with its pins) and the exporter's sources.
+/// What the exporter is told of the numerical rule: it looks for parameters that move no output by more than it allows.
+fn rule() -> serde_json::Value {
+    serde_json::json!({"k": rule::K, "floor": rule::FLOOR})
+}
+
+/// What an artifact was made from: a sha256 over the entry (with its pins), the numerical rule and the exporter's sources.
 pub fn key(entry_digest: &str) -> String {
     let mut hash = Sha256::new();
     hash.update(entry_digest);
+    hash.update(rule().to_string());
     for (name, text) in sources::SOURCES {
         hash.update(name);
         hash.update([0]);

@@ -37,7 +37,10 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "program.py",
     "recurrence.py",
     "reference.py",
+    "rounding.py",
     "runner.py",
+    "situations.py",
+    "weights.py",
 );
 
 /// The same of what only uses artifacts: a change here makes none of them stale.

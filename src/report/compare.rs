@@ -4,7 +4,7 @@
 
 use super::Record;
 use super::matrix::latest;
-use crate::check::rule::Measure;
+use crate::numerics::Measure;
 use std::fmt;
 
 /// Growth of the error, as a share of what is allowed, that is worth telling.

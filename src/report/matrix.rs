@@ -4,8 +4,8 @@
 //! word on each check counts; results of an older entry than the model's newest do not.
 
 use super::Record;
-use crate::check::rule::nan_max;
 use crate::failure::Stage;
+use crate::numerics::rule::nan_max;
 use crate::spec::{Check, Entry};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};

@@ -5,10 +5,11 @@
 
 use super::machine::{self, Host};
 use crate::artifact::Manifest;
-use crate::check::rule::{Measure, nan_max};
 use crate::engine::Device;
 use crate::failure::Stage;
 use crate::model::Card;
+use crate::numerics::Measure;
+use crate::numerics::rule::nan_max;
 use crate::spec::Check;
 use crate::task::Contract;
 use crate::verdict::Outcome;

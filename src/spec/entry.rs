@@ -211,6 +211,18 @@ pub fn cases<'a>(axes: impl Iterator<Item = (&'a str, &'a Axis)> + Clone) -> Vec
         .collect()
 }
 
+/// How many slices each axis has for one step along `axis`: itself, and those given per it.
+pub fn followers<'a>(
+    axes: impl Iterator<Item = (&'a str, &'a Axis)>,
+    axis: &str,
+) -> BTreeMap<&'a str, usize> {
+    let steps = |name: &str, size: &Axis| match size {
+        Axis::Per { axis: other, count } if *other == *axis => Some(*count),
+        _ => (name == axis).then_some(1),
+    };
+    axes.filter_map(|(name, size)| Some((name, steps(name, size)?))).collect()
+}
+
 /// Every axis's size when `grown` has its second size.
 fn sizes<'a>(
     axes: impl Iterator<Item = (&'a str, &'a Axis)> + Clone,

@@ -3,7 +3,7 @@
 //! In: an [`Entry`]. Out: a [`Job`] (the exporter's JSON) and the entry's digest.
 
 use super::checks::Check;
-use super::entry::{Case, DimSource, Entry, Padding, Versions};
+use super::entry::{Case, DimSource, Entry, Padding, Versions, followers};
 use crate::task::{Generation, Input, Output};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -34,6 +34,12 @@ pub struct Job<'a> {
     pub inputs: &'a [Input],
     pub placeholders: &'a BTreeMap<String, usize>,
     pub outputs: &'a [Output],
+    /// Axis → its slices for one row of the batch; empty when the `batch_invariant` check does not apply.
+    pub rows: BTreeMap<&'a str, usize>,
+    /// Whether the `padding_invariant` check applies.
+    pub pads: bool,
+    /// The input of the `causal` check, where that applies.
+    pub causal: Option<&'a str>,
     /// Absent when the `generates` check does not apply.
     pub generation: Option<Generation>,
     pub new_tokens: usize,
@@ -61,10 +67,18 @@ impl Entry {
             inputs: &self.inputs,
             placeholders: &self.placeholders,
             outputs: &self.outputs,
+            rows: if applies(Check::BatchInvariant) { self.rows() } else { BTreeMap::new() },
+            pads: applies(Check::PaddingInvariant),
+            causal: self.task.causal.filter(|_| applies(Check::Causal)),
             generation: self.generation().filter(|_| applies(Check::Generates)),
             new_tokens: NEW_TOKENS,
             half: if applies(Check::Half) { HALF } else { &[] },
         }
+    }
+
+    /// Axis → its slices for one row of the batch.
+    fn rows(&self) -> BTreeMap<&str, usize> {
+        followers(self.axes.iter().map(|(name, axis)| (name.as_str(), axis)), "batch")
     }
 
     /// The task's generation, without the optional inputs that the entry drops.

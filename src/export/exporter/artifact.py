@@ -58,9 +58,25 @@ def _sweep(directory: Path) -> None:
 
 
 def save_program(program: torch.jit.ScriptModule, path: Path) -> None:
-    """Writes a TorchScript archive."""
+    """Writes a TorchScript archive.
+
+    Beside `forward` it has a method that returns the buffers, in the order of their names: libtorch lists parameters
+    by itself, and buffers to nobody but Python.
+    """
     with stage("torch.jit.save"):
+        names = sorted(name for name, _ in program.named_buffers(remove_duplicate=False))
+        held = ", ".join(_attribute(name) for name in names)
+        empty = "torch.jit.annotate(List[Tensor], [])"
+        program.define(f"def buffer_values(self):\n    return {f'[{held}]' if names else empty}\n")
         torch.jit.save(program, str(path))
+
+
+def _attribute(path: str) -> str:
+    """TorchScript for an attribute at any depth; the names of a list's items are numbers."""
+    found = "self"
+    for name in path.split("."):
+        found = f'getattr({found}, "{name}")'
+    return found
 
 
 def save_tensors(tensors: Tensors, path: Path) -> None:

@@ -99,6 +99,11 @@ class Draft:
                 "inputs": self.ports,
                 "placeholders": self.placeholders or self.base["placeholders"],
                 "outputs": self.outputs,
+                # A draft is run, not judged.
+                "rows": {},
+                "pads": False,
+                "causal": None,
+                "rule": {"k": 0.0, "floor": 0.0},
                 "generation": None if "generates" in self.omit else self._generation(),
                 "new_tokens": data["new_tokens"],
                 "half": half,

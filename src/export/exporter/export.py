@@ -12,10 +12,10 @@ import torch
 import transformers
 from torch import nn
 
-from . import artifact, faults, generation, inputs, model, program, reference
+from . import artifact, faults, generation, inputs, model, program, reference, situations, weights
 from .job import Job, Json
 
-FORMAT = 1
+FORMAT = 2
 
 
 def versions() -> dict[str, str]:
@@ -34,46 +34,46 @@ def export(job: Job) -> None:
     program.check_inputs(eager, job)
     config = model.config_of(eager)
     dims = model.resolve_dims(job, config)
-    cases = {
-        case.name: inputs.fill(job, config, dims, case, job.padding)
-        for case in job.cases
-    }
+    cases = {case.name: inputs.fill(job, config, dims, case, job.padding) for case in job.cases}
     traced = cases[job.traced.name]
+    changed = situations.situations(job, config, dims, traced)
     layers = program.find_layers(eager, job, traced)
-    tensors = reference.references(eager, job, dims, cases, layers)
+    tensors = reference.references(eager, job, dims, cases, changed, layers)
     facts = None
     if job.generation:
         generated, facts = generation.generate(eager, job, dims)
         tensors |= {f"generate/{name}": value for name, value in generated.items()}
 
     with artifact.folder(Path(job.directory)) as folder:
-        script = program.trace(program.Program(eager, job, layers), traced)
-        artifact.save_program(script, folder / "program.pt")
-        manifest = _manifest(job, eager, dims, script) | {
-            "layers": reference.layer_names(job, tensors),
-            "device_literals": artifact.device_literals(folder / "program.pt"),
-            "generation": facts,
-        }
+        whole = program.Program(eager, job, layers)
+        artifact.save_program(program.trace(whole, traced), folder / "program.pt")
+        digests = {"float32": weights.digests(whole)}
         for name in job.half:
-            dtype = getattr(torch, name)
-            half = program.Program(reference.converted(eager, dtype), job, [])
-            artifact.save_program(
-                program.trace(half, reference.cast(traced, dtype)),
-                folder / f"program.{name}.pt",
-            )
+            halved = reference.converted(eager, getattr(torch, name))
+            tensors |= reference.half_references(halved, job, traced)
+            half = program.Program(halved, job, [])
+            script = program.trace(half, reference.cast(traced, getattr(torch, name)))
+            artifact.save_program(script, folder / f"program.{name}.pt")
+            digests[name] = weights.digests(half)
         if job.fault:
             for name, faulty in faults.plant(job, eager, layers, cases).items():
                 artifact.save_program(faulty, folder / name)
         artifact.save_tensors(tensors, folder / "cases.safetensors")
-        manifest["seconds"] = round(time.monotonic() - start, 3)
+        manifest = _manifest(job, eager, dims) | {
+            "situations": [{"name": one.name, **one.facts} for one in changed],
+            "layers": reference.layer_names(job, tensors),
+            "device_literals": artifact.device_literals(folder / "program.pt"),
+            "generation": facts,
+            "digests": digests,
+            "idle": weights.idle(eager, job, traced, reference.limits(job, tensors)),
+            "seconds": round(time.monotonic() - start, 3),
+        }
         artifact.save_manifest(manifest, folder / "manifest.json")
 
 
-def _manifest(
-    job: Job, eager: nn.Module, dims: dict[str, int], script: torch.jit.ScriptModule
-) -> Json:
-    # Tied parameters are listed under each of their names, as libtorch lists them.
-    parameters = dict(script.named_parameters(remove_duplicate=False))
+def _manifest(job: Job, eager: nn.Module, dims: dict[str, int]) -> Json:
+    # As in the program: tied parameters under each of their names.
+    parameters = {f"model.{name}": value for name, value in eager.named_parameters(remove_duplicate=False)}
     return {
         "format": FORMAT,
         "key": job.key,

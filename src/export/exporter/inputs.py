@@ -41,7 +41,7 @@ class _Filler:
     ) -> None:
         self.job, self.config, self.case, self.padding = job, config, case, padding
         self.sizes = {**dims, **case.sizes}
-        self.vocabulary = dims.get("vocabulary", 0)
+        self.dims = dims
         self.copies = [
             (token_id(config, name), count) for name, count in job.placeholders.items()
         ]
@@ -136,11 +136,7 @@ class _Filler:
 
     def _tokens(self, entry: Input) -> Tensor:
         mask = self._mask_of(entry)
-        plain = torch.tensor(
-            sorted(set(range(self.vocabulary)) - special_ids(self.config))
-        )
-        if not len(plain):
-            raise ExportError(f"no ordinary token in a vocabulary of {self.vocabulary}")
+        plain = torch.tensor(ordinary_tokens(self.config, self.dims))
         chosen = torch.randint(
             0, len(plain), mask.shape, generator=self._generator(entry)
         )
@@ -194,6 +190,15 @@ class _Filler:
         for row, real in zip(tokens.flatten(0, -2), mask.flatten(0, -2), strict=True):
             start = int(real.argmax()) + 1
             row[start : start + len(held)] = held
+
+
+def ordinary_tokens(config: Config, dims: dict[str, int]) -> list[int]:
+    """Ids of the vocabulary that have no meaning of their own, in order."""
+    vocabulary = dims.get("vocabulary", 0)
+    ordinary = sorted(set(range(vocabulary)) - special_ids(config))
+    if not ordinary:
+        raise ExportError(f"no ordinary token in a vocabulary of {vocabulary}")
+    return ordinary
 
 
 def special_ids(config: Config) -> set[int]:

@@ -65,8 +65,20 @@ class Generation:
 
 
 @dataclass(frozen=True)
+class Rule:
+    """The numerical rule's factor on eager's error, and its floor as a share of the reference's size."""
+
+    k: float
+    floor: float
+
+
+@dataclass(frozen=True)
 class Job:
-    """One model to export."""
+    """One model to export.
+
+    `rows` (axis → its slices for one row of the batch), `pads` and `causal` (the input whose tokens see no later one)
+    say which situations the model's checks make; they are empty where a check is left out.
+    """
 
     model: str
     family: str
@@ -83,9 +95,13 @@ class Job:
     inputs: tuple[Input, ...]
     placeholders: dict[str, int]
     outputs: tuple[Output, ...]
+    rows: dict[str, int]
+    pads: bool
+    causal: str | None
     generation: Generation | None
     new_tokens: int
     half: tuple[str, ...]
+    rule: Rule
     fault: str | None
     key: str
     directory: str
@@ -103,6 +119,7 @@ class Job:
             "outputs": tuple(Output(**_shaped(entry)) for entry in fields["outputs"]),
             "generation": generation and Generation(**generation),
             "half": tuple(fields["half"]),
+            "rule": Rule(**fields["rule"]),
         }
         return cls(**fields)
 
@@ -110,6 +127,10 @@ class Job:
     def traced(self) -> Case:
         """The case that the program is traced at."""
         return self.cases[0]
+
+    def case(self, name: str) -> Case:
+        """The case of that name."""
+        return next(case for case in self.cases if case.name == name)
 
     def of_kind(self, kind: str) -> list[Input]:
         """The inputs with that kind of fill, in order."""

@@ -1,64 +1,155 @@
 """Eager references: what the program must reproduce.
 
-In: a model and the inputs of every case. Out: named tensors, `<case>/input|float32|float64|<half>/<name>`.
+In: a model and the inputs of every case and situation. Out: named tensors, `<case>/input|float32|float64|<half>/<name>`
+and `<case or situation>/error/<precision>/<name>`: by how much eager itself is off there, element by element.
 """
 
 import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from . import contract
 from .adapters.common import forget
 from .job import Job
 from .program import Tensors, evaluate
+from .rounding import Disturbed
+from .situations import Situation
+
+LAYER = "layer/"
+# Disturbed runs of a case or situation; the larger number where some output has fewer values than `FEW`.
+DRAWS, MANY_DRAWS, FEW = 3, 6, 100
 
 
 def references(
     model: nn.Module,
     job: Job,
     dims: dict[str, int],
-    inputs: dict[str, Tensors],
+    cases: dict[str, Tensors],
+    situations: list[Situation],
     layers: list[str],
 ) -> Tensors:
-    """Inputs, fp32 and fp64 outputs of all cases; for the traced case also layers and half outputs."""
+    """Inputs and eager outputs of all cases, inputs of all situations, and eager's own error in each of them.
+
+    For the traced case the layers' outputs too.
+    """
+    eager = _Eager(model, converted(model, torch.float64), job)
     tensors: Tensors = {}
-
-    def store(case: str, kind: str, values: Tensors) -> None:
-        tensors.update(
-            {f"{case}/{kind}/{name}": value for name, value in values.items()}
-        )
-
-    double = converted(model, torch.float64)
-    for case in job.cases:
-        hooked = layers if case is job.traced else []
-        outputs, inner = evaluate(model, job, inputs[case.name], hooked)
-        contract.check(job, case, dims, outputs)
-        with in_float64():
-            exact, exact_inner = evaluate(
-                double, job, cast(inputs[case.name], torch.float64), hooked
-            )
-        store(case.name, "input", inputs[case.name])
-        store(case.name, "float32", outputs)
-        store(case.name, "float64", exact)
-        store(case.name, "float32/layer", inner)
-        store(case.name, "float64/layer", exact_inner)
-    for name in job.half:
-        dtype = getattr(torch, name)
-        halved, _ = evaluate(
-            converted(model, dtype), job, cast(inputs[job.traced.name], dtype), []
-        )
-        store(job.traced.name, name, halved)
+    for name, inputs in cases.items():
+        hooked = layers if name == job.traced.name else []
+        tensors |= _prefixed(f"{name}/input", inputs)
+        held = eager.run(inputs, hooked)
+        contract.check(job, job.case(name), dims, held.promised)
+        tensors |= _prefixed(f"{name}/float32", held.outputs) | _prefixed(f"{name}/float64", held.exact)
+        tensors |= _prefixed(f"{name}/error/float32", held.error)
+    for situation in situations:
+        tensors |= _prefixed(f"{situation.name}/input", situation.inputs)
+        tensors |= _prefixed(f"{situation.name}/error/float32", eager.run(situation.inputs, []).error)
     return tensors
+
+
+def limits(job: Job, tensors: Tensors) -> dict[str, float]:
+    """The rmse that the numerical rule allows each output of the traced case."""
+    name = job.traced.name
+
+    def allowed(output: str) -> float:
+        error, exact = (tensors[f"{name}/{kind}/{output}"] for kind in ("error/float32", "float64"))
+        return job.rule.k * _size(error) + job.rule.floor * _size(exact)
+
+    return {output.name: allowed(output.name) for output in job.outputs}
+
+
+def _size(value: Tensor) -> float:
+    return value.double().square().mean().sqrt().item()
+
+
+def half_references(halved: nn.Module, job: Job, inputs: Tensors) -> Tensors:
+    """What eager computes in a half precision at the traced case, and by how much other kernels move that."""
+    dtype = next(halved.parameters()).dtype
+    inputs = cast(inputs, dtype)
+    outputs, _ = evaluate(halved, job, inputs, [])
+    draws = [_disturbed(halved, job, inputs, [], draw) for draw in range(_draws(outputs))]
+    error = {name: _rms([draw[name] for draw in draws], value) for name, value in outputs.items()}
+    name, half = job.traced.name, str(dtype).removeprefix("torch.")
+    return _prefixed(f"{name}/{half}", outputs) | _prefixed(f"{name}/error/{half}", error)
+
+
+@dataclass(frozen=True)
+class _Held:
+    """What eager returned: fp32, fp64, and the error of fp32; layers are named `layer/…` among them."""
+
+    outputs: Tensors
+    exact: Tensors
+    error: Tensors
+
+    @property
+    def promised(self) -> Tensors:
+        """The contract's outputs alone."""
+        return {name: value for name, value in self.outputs.items() if not name.startswith(LAYER)}
+
+
+@dataclass(frozen=True)
+class _Eager:
+    """A model in fp32 and in fp64."""
+
+    model: nn.Module
+    double: nn.Module
+    job: Job
+
+    def run(self, inputs: Tensors, layers: list[str]) -> _Held:
+        """The error is taken over the run as it is and over disturbed ones: one run alone may be right by luck."""
+        outputs = _with_layers(*evaluate(self.model, self.job, inputs, layers))
+        with in_float64():
+            wide = cast(inputs, torch.float64)
+            exact = _with_layers(*evaluate(self.double, self.job, wide, layers))
+        runs = [_disturbed(self.model, self.job, inputs, layers, draw) for draw in range(_draws(outputs))]
+        error = {
+            name: _rms([outputs[name], *(run[name] for run in runs)], value)
+            for name, value in exact.items()
+        }
+        return _Held(outputs, exact, error)
+
+
+def _disturbed(model: nn.Module, job: Job, inputs: Tensors, layers: list[str], draw: int) -> Tensors:
+    """One run as on another processor; what a class keeps of it is dropped."""
+    forget(model)
+    with Disturbed(draw):
+        outputs = _with_layers(*evaluate(model, job, inputs, layers))
+    forget(model)
+    return outputs
+
+
+def _draws(outputs: Tensors) -> int:
+    """How many disturbed runs: of an output of few values one run says little."""
+    return DRAWS if min(value.numel() for value in outputs.values()) >= FEW else MANY_DRAWS
+
+
+def _rms(runs: list[Tensor], reference: Tensor) -> Tensor:
+    """Element by element, how far runs are from a reference, as float32. What has another shape is off by all."""
+    if any(run.shape != reference.shape for run in runs):
+        return torch.full_like(reference, torch.inf, dtype=torch.float32)
+    off = torch.stack([(run.double() - reference.double()).square() for run in runs])
+    # Both infinite, alike: a mask's minus infinity is no error.
+    off = torch.where(torch.stack([run == reference for run in runs]), 0.0, off)
+    return off.mean(0).sqrt().float()
+
+
+def _with_layers(outputs: Tensors, layers: Tensors) -> Tensors:
+    return outputs | {LAYER + name: value for name, value in layers.items()}
+
+
+def _prefixed(prefix: str, tensors: Tensors) -> Tensors:
+    return {f"{prefix}/{name}": value for name, value in tensors.items()}
 
 
 def layer_names(job: Job, tensors: Tensors) -> list[str]:
     """The layers that `references` recorded, in order of execution."""
-    prefix = f"{job.traced.name}/float32/layer/"
+    prefix = f"{job.traced.name}/float32/{LAYER}"
     return [name.removeprefix(prefix) for name in tensors if name.startswith(prefix)]
 
 

@@ -1,8 +1,8 @@
 //! The drawer of a model: all there is to know of it.
 
 use super::Report;
-use crate::check::rule::Measure;
 use crate::codegen::module_text;
+use crate::numerics::Measure;
 use crate::report::{Record, failures, speed::Speed};
 use crate::spec::{Check, Entry};
 use maud::{Markup, html};

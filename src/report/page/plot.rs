@@ -2,7 +2,7 @@
 //!
 //! In: numbers. Out: SVG text without a background, its ink in `currentColor`, so that it suits light and dark.
 
-use crate::check::rule::Agreement;
+use crate::numerics::Agreement;
 use plotters::prelude::*;
 use std::collections::BTreeSet;
 use std::fmt::Display;

@@ -1,0 +1,275 @@
+//! What a check is given: a model's artifact and its loaded program, and how outputs are held to references.
+
+use crate::artifact::{Artifact, Situation};
+use crate::engine::{Device, Engine, Program, Tensor};
+use crate::failure::{Failure, Stage};
+use crate::model::Card;
+use crate::numerics::rule;
+use crate::numerics::{Agreement, Measure, Reference, Ruling, Tolerance};
+use crate::spec::{Check, followers};
+use crate::task::{Contract, Dim, Dtype, Fill, Input, Output};
+use std::collections::BTreeMap;
+
+/// A model ready to be checked.
+#[derive(Clone, Copy)]
+pub struct CheckContext<'a> {
+    pub card: &'a Card<'a>,
+    pub contract: &'a Contract,
+    pub artifact: &'a Artifact,
+    pub program: &'a dyn Program,
+    pub engine: &'a dyn Engine,
+    pub device: Device,
+}
+
+/// What a check measured of a model that passed, or its failure.
+pub type CheckResult = Result<Vec<Measure>, Failure>;
+
+/// What returned outputs should equal: a case's eager outputs, or part of them.
+pub struct Expectation<'a> {
+    pub check: Check,
+    /// The case whose eager outputs are meant.
+    pub case: &'a str,
+    /// Whose eager error is the yardstick: the case, or the situation that was made of it.
+    pub yardstick: &'a str,
+    /// What was done to the case's inputs, in words; the case's name where nothing was.
+    pub told: String,
+    /// The precision of the program.
+    pub precision: Dtype,
+    /// What r is: the truth in float64, or what eager returns in that precision.
+    pub truth: Dtype,
+    /// The part of a case's output that a situation's output stands for.
+    pub part: &'a dyn Fn(&Output, Tensor) -> Tensor,
+    /// The part of a situation's output that stands for it.
+    pub view: &'a dyn Fn(&Output, Tensor) -> Tensor,
+    /// Whether the element at that index counts.
+    pub keep: &'a dyn Fn(&Output, &[usize]) -> bool,
+}
+
+impl<'a> Expectation<'a> {
+    /// Every element of a case's outputs, in float32.
+    pub fn whole(check: Check, case: &'a str) -> Self {
+        Self {
+            check,
+            case,
+            yardstick: case,
+            told: case.to_owned(),
+            precision: Dtype::Float32,
+            truth: Dtype::Float64,
+            part: &|_, reference| reference,
+            view: &|_, returned| returned,
+            keep: &|_, _| true,
+        }
+    }
+}
+
+/// What a program returned for one set of inputs.
+pub struct Returned {
+    /// The contract's outputs, in its order.
+    pub outputs: Vec<Tensor>,
+    /// Outputs of the manifest's layers, in its order.
+    pub layers: Vec<Tensor>,
+}
+
+impl<'a> CheckContext<'a> {
+    /// Runs the float32 program.
+    pub fn run(&self, inputs: &[Tensor]) -> Result<Returned, Failure> {
+        let mut outputs = self.program.run(inputs)?;
+        let (expected, layers) = (self.card.outputs.len(), self.artifact.manifest.layers.len());
+        if outputs.len() != expected + layers {
+            let counts = format!("{} outputs, not {expected} and {layers} layers", outputs.len());
+            return Err(Failure::new(Stage::Compare, format!("the program returned {counts}")));
+        }
+        let layers = outputs.split_off(expected);
+        Ok(Returned { outputs, layers })
+    }
+
+    /// The stored inputs of a case.
+    pub fn inputs(&self, case: &str) -> Result<Vec<Tensor>, Failure> {
+        self.artifact.inputs(case)
+    }
+
+    /// The situations that were made of the traced case for this check.
+    ///
+    /// # Errors
+    /// Stage `load` where there are none: the check would prove nothing.
+    pub fn situations(&self, check: Check) -> Result<Vec<&'a Situation>, Failure> {
+        let made = self.artifact.manifest.situations.iter();
+        let own: Vec<_> = made.filter(|situation| situation.change.check() == check).collect();
+        match own.is_empty() {
+            true => Err(Failure::new(Stage::Load, format!("the artifact has no case for {}", check.name()))),
+            false => Ok(own),
+        }
+    }
+
+    /// Position and port of the input of that name.
+    pub fn input(&self, name: &str) -> Option<(usize, &'a Input)> {
+        self.card.inputs.iter().enumerate().find(|(_, input)| input.name == name)
+    }
+
+    /// Position of the mask that belongs to a token input: the one of its own shape.
+    pub fn mask_of(&self, tokens: &Input) -> Option<usize> {
+        let fits = |input: &Input| input.fill == Fill::Mask && input.shape == tokens.shape;
+        self.card.inputs.iter().position(fits)
+    }
+
+    /// How many slices each axis has for one row of the batch.
+    pub fn rows(&self) -> BTreeMap<&'a str, usize> {
+        followers(self.card.axes.iter().map(|(name, size)| (name.as_ref(), size)), "batch")
+    }
+
+    /// Holds a whole case against its references.
+    pub fn matches(&self, check: Check, case: &str) -> CheckResult {
+        let returned = self.run(&self.inputs(case)?)?;
+        self.judge_case(check, case, &returned)
+    }
+
+    /// Holds what a program returned for a case against its references.
+    pub fn judge_case(&self, check: Check, case: &str, returned: &Returned) -> CheckResult {
+        let judged =
+            self.hold(&Expectation::whole(check, case), self.card.outputs.iter().zip(&returned.outputs));
+        match (judged, case) {
+            (Err(failure), "traced") if failure.stage == Stage::Compare => {
+                Err(failure.with(self.first_differing_layer(returned)?))
+            }
+            (judged, _) => judged,
+        }
+    }
+
+    /// Holds every output against its references. A failure is the first output's that is off, and has the measures of
+    /// all that could be compared.
+    pub fn hold<'b>(
+        &self,
+        expectation: &Expectation,
+        outputs: impl IntoIterator<Item = (&'b Output, &'b Tensor)>,
+    ) -> CheckResult {
+        let (mut measures, mut first) = (Vec::new(), None);
+        for (port, x) in outputs {
+            let (measure, judged) = self.judge(expectation, port, x)?;
+            measures.extend(measure);
+            first = first.or(judged.err());
+        }
+        match first {
+            Some(failure) => Err(Failure { measures, ..failure }),
+            None => Ok(measures),
+        }
+    }
+
+    /// Applies the numerical rule to one output: what was measured, if anything, and whether it holds.
+    fn judge(
+        &self,
+        expectation: &Expectation,
+        port: &Output,
+        x: &Tensor,
+    ) -> Result<(Option<Measure>, Result<(), Failure>), Failure> {
+        let (x, reference) = ((expectation.view)(port, x.clone()), self.reference(expectation, port)?);
+        let named = format!("{} ({})", port.name, expectation.told);
+        if [x.shape(), reference.error.shape()] != [reference.exact.shape(); 2] {
+            let shapes = format!("{named} is {:?}, the reference {:?}", x.shape(), reference.exact.shape());
+            return Ok((None, Err(Failure::new(Stage::Compare, shapes))));
+        }
+        let tolerance = self.tolerance(expectation.check, expectation.precision, port);
+        let agreement = rule::judge(&x, &reference, tolerance, |index| (expectation.keep)(port, index));
+        let judged = match agreement.ruling(tolerance) {
+            Ruling::Agrees => Ok(()),
+            Ruling::Differs => Err(disagreement(&named, &port.name, tolerance.k, &agreement)),
+            Ruling::NoYardstick => Err(unsound(&named, expectation.precision, tolerance, &agreement)),
+            Ruling::Nothing => {
+                let nothing = Failure::new(Stage::Compare, format!("{named}: no element is left to compare"));
+                return Ok((None, Err(nothing)));
+            }
+        };
+        let (situation, output) = (expectation.told.clone(), port.name.to_string());
+        Ok((Some(Measure { situation, output, agreement }), judged))
+    }
+
+    /// What an output is held to, and eager's own error there.
+    fn reference(&self, expectation: &Expectation, port: &Output) -> Result<Reference, Failure> {
+        let Expectation { case, yardstick, truth, precision, .. } = *expectation;
+        Ok(Reference {
+            exact: (expectation.part)(port, self.artifact.reference(case, truth, &port.name)?),
+            error: (expectation.view)(port, self.artifact.error(yardstick, precision, &port.name)?),
+        })
+    }
+
+    /// What the rule allows every output of the traced case, as rmse.
+    pub fn limits(&self, outputs: &[Tensor]) -> Result<Vec<f64>, Failure> {
+        let expectation = Expectation::whole(Check::MatchesReference, "traced");
+        let limit = |(port, x): (&Output, &Tensor)| {
+            let reference = self.reference(&expectation, port)?;
+            Ok(rule::judge(
+                x,
+                &reference,
+                self.tolerance(expectation.check, expectation.precision, port),
+                |_| true,
+            )
+            .limit)
+        };
+        self.card.outputs.iter().zip(outputs).map(limit).collect()
+    }
+
+    /// Everybody's tolerance in that precision, with the factor of the entry's own where it has one.
+    pub fn tolerance(&self, check: Check, precision: Dtype, port: &Output) -> Tolerance {
+        let own = self.card.tolerance.iter().find(|debt| {
+            debt.check == check && debt.output.as_ref().is_none_or(|output| *output == port.name)
+        });
+        let usual = Tolerance::of(precision);
+        own.map_or(usual, |debt| Tolerance { k: debt.k, ..usual })
+    }
+
+    /// Where the traced case first leaves its reference, layer by layer.
+    fn first_differing_layer(&self, returned: &Returned) -> Result<String, Failure> {
+        let names = &self.artifact.manifest.layers;
+        let float32 = Tolerance::of(Dtype::Float32);
+        for (name, x) in names.iter().zip(&returned.layers) {
+            let stored = format!("layer/{name}");
+            let reference = Reference {
+                exact: self.artifact.reference("traced", Dtype::Float64, &stored)?,
+                error: self.artifact.error("traced", Dtype::Float32, &stored)?,
+            };
+            let differs = x.shape() != reference.exact.shape()
+                || !rule::judge(x, &reference, float32, |_| true).holds();
+            if differs {
+                return Ok(format!("first differing layer: {name}"));
+            }
+        }
+        Ok(match names.last() {
+            Some(last) => format!("every layer agrees up to {last}: the difference arises after it"),
+            None => "the model has no list of layers to search".to_owned(),
+        })
+    }
+}
+
+/// Positions of an axis in a shape.
+pub fn dims_of(shape: &[Dim], axis: &str) -> Vec<usize> {
+    let is_axis = |dim: &Dim| matches!(dim, Dim::Named(name) if name == axis);
+    shape.iter().enumerate().filter(|(_, dim)| is_axis(dim)).map(|(position, _)| position).collect()
+}
+
+/// The slices that belong to `row` along every follower of the batch axis.
+pub fn row_of(tensor: &Tensor, shape: &[Dim], rows: &BTreeMap<&str, usize>, row: usize) -> Tensor {
+    rows.iter().fold(tensor.clone(), |tensor, (axis, count)| {
+        let own: Vec<usize> = (row * count..(row + 1) * count).collect();
+        dims_of(shape, axis).into_iter().fold(tensor, |tensor, dim| tensor.select(dim, &own))
+    })
+}
+
+fn unsound(named: &str, precision: Dtype, tolerance: Tolerance, agreement: &Agreement) -> Failure {
+    let (share, most) = (agreement.eager_error / agreement.scale, tolerance.soundness);
+    let eager =
+        format!("rounding alone moves eager {} by {share:.1e} of the output's size", precision.name());
+    Failure::new(Stage::Compare, format!("{named}: {eager}, more than {most:.0e}: no yardstick"))
+        .with("give the entry a better-conditioned config or another seed, or look for precision lost inside the model")
+}
+
+fn disagreement(named: &str, output: &str, k: f64, agreement: &Agreement) -> Failure {
+    let Agreement { error, eager_error, limit, max_abs, relative_l2, cosine, .. } = agreement;
+    let message = format!(
+        "{named} is off by {error:.2e} rmse; allowed {limit:.2e} = {k} × eager's {eager_error:.2e} + floor"
+    );
+    let figures = format!("max abs {max_abs:.2e}, relative L2 {relative_l2:.2e}, cosine {cosine:.9}");
+    let failure = Failure::new(Stage::Compare, message).with(figures);
+    agreement.worst.iter().fold(failure, |failure, difference| {
+        let (index, got, expected) = (&difference.index, difference.got, difference.expected);
+        failure.with(format!("{output}{index:?} is {got:.7}, reference {expected:.7}"))
+    })
+}

@@ -1,0 +1,221 @@
+"""How far rounding may move an eager output: the yardstick of the numerical rule.
+
+In: an eager run. Out: the same run on a processor that rounds otherwise.
+
+IEEE 754 fixes sums, products, quotients and square roots of two numbers to the last bit on every machine. Kernels
+differ in sums of many terms, whose order and intermediate precision are theirs to choose, and in functions that no
+standard fixes. A `Disturbed` run changes exactly these:
+
+- A sum of n terms is computed from terms that are off by √n · u, up or down at random, u = 2⁻²⁴. That is what n
+  roundings in any order come to with high probability, put into the terms (Higham and Mary, "A new approach to
+  probabilistic rounding error analysis", SIAM J. Sci. Comput. 41(5), 2019, theorem 3.1). A product of one term is exact.
+- A function's values are off by 2 · u, one unit in the last place, which is what vector libraries promise (SLEEF's
+  `u10`: 1.0 ULP).
+- Whole numbers stay: sums of them are exact in any order, and masks are made of them.
+
+In half precision kernels sum in float32 and round once, so operands are widened, disturbed as float32, and the result
+is rounded back: most elements stay what they were, some change by one unit in the last place.
+
+This is stochastic arithmetic (Monte Carlo arithmetic; Parker 1997) where processors really differ: it measures how the
+model's own conditioning passes rounding on, and no luck of one processor's kernels is in it.
+"""
+
+import math
+from collections.abc import Callable
+from functools import cache
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map, tree_map_only
+
+UNIT = 2.0**-24
+HALVES = (torch.bfloat16, torch.float16)
+# Random signs; a run reads them from a place of its own, round and round.
+POOL = 1 << 20
+
+
+class Sum(NamedTuple):
+    """An operator that sums: which operand to disturb, and how many terms a sum has, given its arguments."""
+
+    operand: int
+    terms: Callable[[Any], float]
+
+
+def _inner(arguments: Any) -> float:
+    return arguments[0].shape[-1]
+
+
+def _inner_of_second(arguments: Any) -> float:
+    return arguments[1].shape[-1]
+
+
+def _fan_in(arguments: Any) -> float:
+    weight, is_transposed, groups = arguments[1], arguments[6], arguments[8]
+    return weight[:, 0].numel() / groups if is_transposed else weight[0].numel()
+
+
+def _along(arguments: Any) -> float:
+    return arguments[0].shape[arguments[1]] if arguments[0].ndim else 1
+
+
+def _reduced(arguments: Any) -> float:
+    """All terms at most; how many go into one result is seen from the result (`Disturbed._run`)."""
+    return arguments[0].numel()
+
+
+def _layer(arguments: Any) -> float:
+    return math.prod(arguments[1])
+
+
+def _group(arguments: Any) -> float:
+    return arguments[0][0].numel() / arguments[6]
+
+
+def _butterflies(arguments: Any) -> float:
+    """A fast Fourier transform adds as often as its length has binary digits."""
+    return math.log2(max(arguments[0].shape[-1], 2))
+
+
+SUMS: dict[str, Sum] = {
+    "mm": Sum(1, _inner),
+    "bmm": Sum(1, _inner),
+    "mv": Sum(1, _inner),
+    "dot": Sum(1, _inner),
+    "addmm": Sum(2, _inner_of_second),
+    "baddbmm": Sum(2, _inner_of_second),
+    "addmv": Sum(2, _inner_of_second),
+    "convolution": Sum(1, _fan_in),
+    "_softmax": Sum(0, _along),
+    "_log_softmax": Sum(0, _along),
+    "cumsum": Sum(0, _along),
+    "cumprod": Sum(0, _along),
+    "logcumsumexp": Sum(0, _along),
+    "native_layer_norm": Sum(0, _layer),
+    "_fused_rms_norm": Sum(0, _layer),
+    "native_group_norm": Sum(0, _group),
+    "_cdist_forward": Sum(0, _inner),
+    "_fft_r2c": Sum(0, _butterflies),
+    "_fft_c2r": Sum(0, _butterflies),
+    "_fft_c2c": Sum(0, _butterflies),
+    **dict.fromkeys(
+        (
+            *("sum", "mean", "prod", "var", "var_mean", "std", "std_mean", "logsumexp"),
+            *("norm", "linalg_vector_norm", "avg_pool1d", "avg_pool2d", "avg_pool3d"),
+            *("_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_avg_pool1d"),
+        ),
+        Sum(0, _reduced),
+    ),
+}
+FUNCTIONS = frozenset(
+    (
+        *("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "pow", "rsqrt", "reciprocal"),
+        *("sin", "cos", "tan", "asin", "acos", "atan", "atan2", "polar", "angle"),
+        *("sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erfc", "erfinv", "lgamma", "digamma"),
+        *("sigmoid", "logit", "log_sigmoid_forward", "softplus", "gelu", "silu", "mish", "elu", "celu", "selu"),
+        *("hardswish", "hardsigmoid", "addcmul", "addcdiv", "lerp"),
+        *("_softmax", "_log_softmax", "logsumexp", "native_layer_norm", "_fused_rms_norm", "native_group_norm"),
+        *("native_batch_norm", "_native_batch_norm_legit_no_training", "_weight_norm_interface"),
+        *("upsample_linear1d", "upsample_bilinear2d", "_upsample_bilinear2d_aa", "upsample_bicubic2d"),
+        *("_upsample_bicubic2d_aa", "upsample_trilinear3d", "grid_sampler_2d", "grid_sampler_3d"),
+    )
+)
+
+
+class Disturbed(TorchDispatchMode):
+    """Runs what is inside as another processor may; every draw gives other roundings, and the same ones each time."""
+
+    def __init__(self, draw: int) -> None:
+        super().__init__()
+        self.place = draw * 104_729 % POOL
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Passes an operator on, disturbed where kernels differ."""
+        named = kwargs or {}
+        name, in_place = _named(func)
+        summed, is_function = SUMS.get(name), name in FUNCTIONS
+        if not (summed or is_function):
+            return func(*args, **named)
+        if in_place:
+            result = func(*args, **named)
+            return result.copy_(self._disturbed(result, 2 * UNIT))
+        if any(isinstance(value, Tensor) and value.dtype in HALVES for value in args):
+            # The type that comes out may be another than goes in: softmax can be asked for float32.
+            plain = func(*args, **named)
+            wide = tree_map_only(Tensor, _widened, args), tree_map(_wide_type, named)
+            return tree_map(_typed_as, self._run(func, summed, is_function, *wide), plain)
+        return self._run(func, summed, is_function, args, named)
+
+    def _run(
+        self, func: Any, summed: Sum | None, is_function: bool, args: tuple[Any, ...], named: dict[str, Any]
+    ) -> Any:
+        """An operator on float32 operands, with its terms disturbed where it sums and its values where it is a function."""
+        result = None
+        if summed and summed.terms is _reduced:
+            result = func(*args, **named)
+            terms = args[0].numel() / max(_first(result).numel(), 1)
+        else:
+            terms = summed.terms(args) if summed else 1
+        if summed and terms > 1:
+            operand = self._disturbed(args[summed.operand], UNIT * math.sqrt(terms))
+            result = func(*args[: summed.operand], operand, *args[summed.operand + 1 :], **named)
+        elif result is None:
+            result = func(*args, **named)
+        if is_function:
+            result = _with_first(result, self._disturbed(_first(result), 2 * UNIT))
+        return result
+
+    def _disturbed(self, value: Tensor, size: float) -> Tensor:
+        """Every element times 1 ± `size`, but for whole numbers."""
+        if value.is_complex():
+            return torch.view_as_complex(self._disturbed(torch.view_as_real(value), size))
+        if value.dtype is not torch.float32:
+            return value
+        moved = torch.addcmul(value, value, self._signs(value.numel()).view(value.shape), value=size)
+        return torch.where(value == value.trunc(), value, moved)
+
+    def _signs(self, count: int) -> Tensor:
+        pool = _pool()
+        if count > POOL:
+            return pool.repeat(-(-count // POOL))[:count]
+        if self.place + count > POOL:
+            self.place = (self.place + count) % 997
+        self.place += count
+        return pool[self.place - count : self.place]
+
+
+@cache
+def _pool() -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, 2, (POOL,), generator=generator).mul_(2).sub_(1).float()
+
+
+@cache
+def _named(func: Any) -> tuple[str, bool]:
+    """An operator's name, and whether it writes to its operand: `exp_` is `exp` in place."""
+    name = func.overloadpacket.__name__
+    in_place = name.endswith("_")
+    return name.removesuffix("_"), in_place
+
+
+def _first(result: Any) -> Tensor:
+    return result[0] if isinstance(result, tuple) else result
+
+
+def _with_first(result: Any, first: Tensor) -> Any:
+    return (first, *result[1:]) if isinstance(result, tuple) else first
+
+
+def _widened(value: Tensor) -> Tensor:
+    return value.float() if value.dtype in HALVES else value
+
+
+def _wide_type(value: Any) -> Any:
+    return torch.float32 if value in HALVES else value
+
+
+def _typed_as(value: Any, like: Any) -> Any:
+    return value.to(like.dtype) if isinstance(value, Tensor) else value

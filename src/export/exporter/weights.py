@@ -1,0 +1,125 @@
+"""The weights of a program: their bits, and whether each of them matters.
+
+In: an eager model. Out: a digest of every parameter and buffer, and the parameters that move no output.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from .adapters.common import forget
+from .job import Job
+from .program import Tensors, evaluate, run
+from .reference import converted
+
+# What a parameter is disturbed by, as a share of its own size: a tenth, and where that shows nothing, all of it.
+STEPS = (0.1, 1.0)
+# A gradient that promises a change of so many times the allowed error is taken at its word.
+CERTAIN = 10.0
+
+
+def digests(program: nn.Module) -> dict[str, str]:
+    """The sha256 of the bytes of every parameter and buffer, tied ones under each of their names."""
+    parameters = program.named_parameters(remove_duplicate=False)
+    named = dict(parameters) | dict(program.named_buffers(remove_duplicate=False))
+    return {name: hashlib.sha256(_bytes(value)).hexdigest() for name, value in sorted(named.items())}
+
+
+def _bytes(value: Tensor) -> bytes:
+    return value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def idle(model: nn.Module, job: Job, inputs: Tensors, limits: dict[str, float]) -> list[str]:
+    """Parameters whose disturbance moves no output by more than its limit, the allowed rmse, at these inputs.
+
+    One backward pass finds nearly all that do: with outputs weighted at random and in units of their limit, the
+    length of a parameter's gradient times a disturbance is the change to expect. The others are disturbed one by one.
+    """
+    copied = converted(model, torch.float32)
+    gradients = _gradients(copied, job, inputs, limits)
+    with torch.no_grad():
+        doubtful = [
+            (name, parameter)
+            for name, parameter in copied.named_parameters()
+            if not STEPS[0] * _size(parameter) * gradients.get(name, 0.0) >= CERTAIN
+        ]
+        if not doubtful:
+            return []
+        before, _ = evaluate(_fresh(copied), job, inputs, [])
+        return [
+            name
+            for name, parameter in doubtful
+            if not any(_moves(copied, job, inputs, parameter, step, before, limits) for step in STEPS)
+        ]
+
+
+def _gradients(model: nn.Module, job: Job, inputs: Tensors, limits: dict[str, float]) -> dict[str, float]:
+    """The length of every parameter's gradient; empty where the model has no way back."""
+    model.requires_grad_(True)
+    try:
+        torch.manual_seed(job.seed)
+        with torch.enable_grad():
+            outputs, _ = run(model, job, inputs, [])
+            total = torch.zeros(())
+            for name, value in outputs.items():
+                if value.requires_grad:
+                    weights = torch.randn(value.shape, generator=torch.Generator().manual_seed(job.seed))
+                    total = total + (weights * value).sum() / (limits[name] * value.numel() ** 0.5)
+            if total.requires_grad:
+                total.backward()
+    except RuntimeError:
+        # In-place writes and the like: every parameter is then disturbed by itself.
+        return {}
+    finally:
+        model.requires_grad_(False)
+    lengths = {
+        name: parameter.grad.norm().item()
+        for name, parameter in model.named_parameters()
+        if parameter.grad is not None
+    }
+    model.zero_grad()
+    return lengths
+
+
+def _moves(
+    model: nn.Module,
+    job: Job,
+    inputs: Tensors,
+    parameter: nn.Parameter,
+    step: float,
+    before: Tensors,
+    limits: dict[str, float],
+) -> bool:
+    with _disturbed(parameter, step):
+        after, _ = evaluate(_fresh(model), job, inputs, [])
+    return any(
+        after[name].shape != value.shape
+        or not (after[name].double() - value.double()).square().mean().sqrt().item() <= limits[name]
+        for name, value in before.items()
+    )
+
+
+@contextmanager
+def _disturbed(parameter: nn.Parameter, step: float) -> Iterator[None]:
+    kept = parameter.detach().clone()
+    noise = torch.randn(kept.shape, generator=torch.Generator().manual_seed(0))
+    parameter.add_((step * _size(kept) * noise).to(kept.dtype))
+    try:
+        yield
+    finally:
+        parameter.copy_(kept)
+
+
+def _size(parameter: Tensor) -> float:
+    """Root mean square; 1 where all is zero."""
+    return parameter.float().square().mean().sqrt().item() or 1.0
+
+
+def _fresh(model: nn.Module) -> nn.Module:
+    """The model without what it kept of an earlier run; `train` drops what a class keeps for evaluation (LeViT)."""
+    model.train().eval()
+    forget(model)
+    return model
