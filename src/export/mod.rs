@@ -8,7 +8,7 @@ pub mod environment;
 mod python;
 mod sources;
 
-pub use driver::{Exported, Order, Plan, Progress, State, Weights, export, state};
+pub use driver::{Exported, FaultOf, Order, Plan, Progress, State, Weights, export, state};
 pub use python::Python;
 pub use sources::unpack;
 
