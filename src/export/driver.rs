@@ -386,8 +386,8 @@ mod tests {
     }
 
     const DONE: &str = r#"{"event": "done", "model": "bert", "fault": null, "seconds": 1.5}"#;
-    const FAILED: &str = r#"{"event": "failed", "model": "roberta", "fault": null, "reason": "no trace", "detail": "a
-b"}"#;
+    const FAILED: &str =
+        r#"{"event": "failed", "model": "roberta", "fault": null, "reason": "no trace", "detail": "a\nb"}"#;
 
     fn told(model: &str, fault_of: FaultOf, why: Option<&str>) -> Told {
         (model.to_owned(), fault_of, why.map(str::to_owned))

@@ -55,7 +55,9 @@ impl Record {
         let Self { model, family, check, device, stage, .. } = self;
         let rust = Typed::test([model.as_str()], Some(check), device.as_deref());
         match (self.status, stage) {
-            _ if !self.is_real() => vec![("again:", Typed::mock_test(family, model, check))],
+            _ if device.is_none() && !self.is_real() => {
+                vec![("again:", Typed::mock_test(family, model, check))]
+            }
             (Status::NotRun, _) => vec![("again:", rust)],
             (_, Some(Stage::Export)) => vec![("again:", Typed::export([model.as_str()]))],
             _ => vec![("again in Rust:  ", rust), ("again in Python:", Typed::replay(model))],
