@@ -8,7 +8,8 @@
 //!    with inputs and eager outputs beside it.
 //! 4. The test target (`src/suite.rs`) mounts `generated/`; each test puts a [`model`] to a [`check`], which
 //!    runs it on an [`engine`] and ends in a [`verdict`] or a [`failure`] that names its stage.
-//! 5. [`report`] keeps every outcome and tells of them; [`mod@bench`] measures speed, [`doctor`] the machine.
+//! 5. [`runner`] says which checks are due and what a run of them comes to.
+//! 6. [`report`] keeps every outcome and tells of them; [`mod@bench`] measures speed, [`doctor`] the machine.
 //!
 //! [`author`] goes the other way: from a name to an entry that runs. [`roster`] lists the names that must have one.
 //! [`schema`] tells editors what entries look like.
@@ -26,6 +27,7 @@ pub mod model;
 pub mod numerics;
 pub mod report;
 pub mod roster;
+pub mod runner;
 pub mod schema;
 pub mod spec;
 pub mod task;

@@ -22,9 +22,9 @@ enum Command {
     /// Loads one exported model, runs it and compares it with eager Python
     Run(command::run::Arguments),
     /// Exports what changed, runs the generated tests and ends with a summary
-    Test(command::round::Options),
+    Test(command::testing::Options),
     /// Runs the same checks straight from the spec, without compiling generated modules
-    Check(command::round::Options),
+    Check(command::testing::Options),
     /// Adds an entry for an architecture: finds its class, makes it small, tries it
     Add(command::add::Arguments),
     /// Adds the entries that a batch file names

@@ -1,25 +1,83 @@
-//! The outcome of one check on one model.
+//! The outcome of one check on one model, and the words for it.
 //!
-//! Passed, failed, skipped and not run are four different words: only the first is evidence.
+//! Passed, failed and not run are different words: only the first is evidence. A check that the spec leaves out is not
+//! due and has no outcome: [`crate::spec::Check::omitted`] says why.
 
 use crate::failure::Failure;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::process::{ExitCode, Termination};
 
-/// How a check ended.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case", tag = "status")]
+/// How a check that was due ended, in a word: what the results store keeps and every report counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// The property holds on a real engine.
+    Passed,
+    /// It does not.
+    Failed,
+    /// It could not be tried. `skipped` was an older word for it.
+    #[serde(alias = "skipped")]
+    NotRun,
+    /// Shapes were checked without a real engine. Never evidence.
+    Mock,
+    /// A word of another build, which this one does not know. Never evidence, and never passed over: the line may say
+    /// that what passed before does not any more.
+    #[serde(other)]
+    Unknown,
+}
+
+impl Status {
+    /// As people read it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::NotRun => "not run",
+            Self::Mock => "mock",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// How a check that was due ended, with what there is to say about it.
+#[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// The property holds on a real engine.
     Passed,
     /// It does not.
     Failed(Failure),
-    /// The check makes no sense here and now, for this reason.
-    Skipped { reason: String },
-    /// It could not be tried, for this reason: another device, other weights.
-    NotRun { reason: String },
+    /// It could not be tried, for a reason that is not the model's: no such device, no packages to export with, a
+    /// process that broke off.
+    NotRun(Failure),
     /// Shapes were checked against the contract without a real engine. Never evidence.
     Mock,
+}
+
+impl Outcome {
+    /// The word for it.
+    pub fn status(&self) -> Status {
+        match self {
+            Self::Passed => Status::Passed,
+            Self::Failed(_) => Status::Failed,
+            Self::NotRun(_) => Status::NotRun,
+            Self::Mock => Status::Mock,
+        }
+    }
+
+    /// What went wrong, in the model or around it.
+    pub fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Failed(failure) | Self::NotRun(failure) => Some(failure),
+            Self::Passed | Self::Mock => None,
+        }
+    }
 }
 
 /// What a generated test returns to the test harness.
@@ -27,15 +85,49 @@ pub enum Outcome {
 #[must_use]
 pub struct Verdict(pub Outcome);
 
-impl Termination for Verdict {
-    /// Failed is a failure; skipped and not run are one too where `HF_CONFORMANCE_STRICT` is set.
-    fn report(self) -> ExitCode {
-        let strict = std::env::var_os("HF_CONFORMANCE_STRICT").is_some_and(|value| value != "0");
+impl Verdict {
+    /// Failed is a failure; not run is one too where `strict` asks for it.
+    fn exit_code(&self, strict: bool) -> ExitCode {
         match self.0 {
             Outcome::Passed | Outcome::Mock => ExitCode::SUCCESS,
-            Outcome::Failed(_) => ExitCode::FAILURE,
-            Outcome::Skipped { .. } | Outcome::NotRun { .. } if strict => ExitCode::FAILURE,
-            Outcome::Skipped { .. } | Outcome::NotRun { .. } => ExitCode::SUCCESS,
+            Outcome::NotRun(_) if !strict => ExitCode::SUCCESS,
+            Outcome::Failed(_) | Outcome::NotRun(_) => ExitCode::FAILURE,
         }
+    }
+}
+
+impl Termination for Verdict {
+    /// Strict is asked for by `HF_CONFORMANCE_STRICT`.
+    fn report(self) -> ExitCode {
+        self.exit_code(std::env::var_os("HF_CONFORMANCE_STRICT").is_some_and(|value| value != "0"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::failure::Stage;
+
+    #[test]
+    fn words_are_written_as_they_are_read_and_those_of_other_builds_are_no_evidence() {
+        let read = |word: &str| serde_json::from_str::<Status>(&format!("\"{word}\"")).unwrap();
+        for status in [Status::Passed, Status::Failed, Status::NotRun, Status::Mock, Status::Unknown] {
+            let written = serde_json::to_string(&status).unwrap();
+            assert_eq!(written, format!("\"{}\"", status.word().replace(' ', "-")));
+            assert_eq!(read(written.trim_matches('"')), status);
+        }
+        assert_eq!((read("skipped"), read("crashed")), (Status::NotRun, Status::Unknown));
+    }
+
+    #[test]
+    fn not_run_is_a_failure_only_where_strict_asks_for_it() {
+        let failure = Failure::new(Stage::Move, "no device");
+        let code = |outcome: &Outcome| {
+            let verdict = Verdict(outcome.clone());
+            [false, true].map(|strict| verdict.exit_code(strict) == ExitCode::SUCCESS)
+        };
+        assert_eq!(code(&Outcome::Passed), [true, true]);
+        assert_eq!(code(&Outcome::NotRun(failure.clone())), [true, false]);
+        assert_eq!(code(&Outcome::Failed(failure)), [false, false]);
     }
 }

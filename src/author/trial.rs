@@ -5,7 +5,7 @@ use super::{Desk, Draft, Refusal};
 use crate::artifact;
 use crate::check::{self, Session};
 use crate::engine::{self, Device, Engine};
-use crate::export::{self, Exported, Order, Plan, Progress};
+use crate::export::{self, Exported, FaultOf, Order, Plan, Progress};
 use crate::failure::{At, Failure, Stage};
 use crate::model::Subject;
 use crate::roster::plain;
@@ -84,7 +84,7 @@ impl Trial<'_> {
                     Answer::Draft { draft } => place(desk, spec, &bases, wish, *draft),
                 });
                 let (model, outcome) = (wish.asked.clone(), Ok(None));
-                self.progress.finished(&Exported { model, fault: None, outcome });
+                self.progress.finished(&Exported { model, fault: None, outcome, fault_of: FaultOf::Model });
             })?;
         }
         Ok(tried.into_iter().map(|one| one.unwrap_or_else(|| refused("find", "no answer"))).collect())

@@ -124,14 +124,15 @@ fn verdict(check: Check, card: &Card<'static>, contract: &Contract) -> Verdict {
         Ok(Some(Ok(session))) => outcome(body(check)(&session.context(card, contract))),
         Ok(None) => (mock(card), Vec::new()),
         Ok(Some(Err(failure))) => outcome(Err(failure.clone())),
-        Err(failure) => outcome(Err((*failure).clone())),
+        // The machine's lack, not the model's.
+        Err(failure) => (Outcome::NotRun((*failure).clone()), Vec::new()),
     };
     let device = settings.as_ref().ok().and_then(Option::as_ref).map(|settings| settings.device);
     let opened = session.as_ref().ok().and_then(Option::as_ref).and_then(|session| session.as_ref().ok());
     let manifest = opened.map(|session| &session.artifact.manifest);
     let about = About { card, contract, check, device, manifest };
     let record = Record::new(&about, &outcome, &measures, started.elapsed());
-    if let Outcome::Failed(_) = &outcome {
+    if outcome.failure().is_some() {
         eprintln!("{}", record.failure_text());
     }
     if let Err(error) = report::append(&record) {

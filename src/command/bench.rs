@@ -1,6 +1,6 @@
 //! `bench`: how fast models are on libtorch and in Python.
 
-use super::round::bar;
+use super::progress::bar;
 use super::{export, failed, select::select, show, spec, table};
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -9,7 +9,8 @@ use hf_conformance::artifact;
 use hf_conformance::bench::{Place, Python, measure};
 use hf_conformance::engine;
 use hf_conformance::model::Subject;
-use hf_conformance::report::speed::{self, Speed};
+use hf_conformance::report::speed::{self, Batch, Speed};
+use hf_conformance::report::typed::Typed;
 use hf_conformance::report::{append_to, lines};
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -22,18 +23,28 @@ pub struct Arguments {
     /// Models, families or tasks; everything when left out
     filter: Vec<String>,
     /// auto, cpu, cuda, cuda:N or mps
-    #[arg(long, env = "HF_CONFORMANCE_DEVICE", default_value = "auto")]
+    #[arg(long, env = "HF_CONFORMANCE_DEVICE", default_value = super::AUTO)]
     device: String,
     /// Measure torch.compile too; needs a C++ compiler, and seconds to minutes a model
     #[arg(long)]
     compile: bool,
 }
 
+impl Arguments {
+    /// The `just bench` that repeats this.
+    fn typed(&self) -> Typed {
+        let filters = self.filter.iter().map(String::as_str);
+        Typed::bench(filters, super::asked(&self.device)).flag("--compile", self.compile)
+    }
+}
+
 /// Measures one model after the other, keeps every result and ends with a table; a failure is exit code 1.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let spec = spec()?;
     let entries = select(&spec, &arguments.filter)?;
-    let Some(engine) = engine::real() else { bail!("this build has no libtorch; use: just bench") };
+    let Some(engine) = engine::real() else {
+        bail!("this build has no libtorch; use: {}", arguments.typed());
+    };
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     println!("device {explained}");
     export::artifacts(&spec, &entries, false)?;
@@ -133,63 +144,70 @@ fn rows(speeds: &[Speed], compile: bool) -> String {
     )
 }
 
+/// Columns of the CSV file, in the order of [`csv_row`].
+const CSV: [&str; 23] = [
+    "model",
+    "family",
+    "device",
+    "dtype",
+    "time",
+    "commit",
+    "load_ms",
+    "first_ms",
+    "peak_mib",
+    "rows",
+    "p50_ms",
+    "p95_ms",
+    "rows_per_second",
+    "python_load_ms",
+    "python_first_ms",
+    "python_peak_mib",
+    "python_peak_gpu_mib",
+    "python_p50_ms",
+    "python_p95_ms",
+    "ratio",
+    "compiled_p50_ms",
+    "compiled_p95_ms",
+    "spread",
+];
+
 /// The last word on every model and device, a line per batch size.
 fn write_csv(path: &std::path::Path) -> Result<()> {
     let mut csv = csv::Writer::from_path(path)?;
-    csv.write_record([
-        "model",
-        "family",
-        "device",
-        "dtype",
-        "time",
-        "commit",
-        "load_ms",
-        "first_ms",
-        "peak_mib",
-        "rows",
-        "p50_ms",
-        "p95_ms",
-        "rows_per_second",
-        "python_load_ms",
-        "python_first_ms",
-        "python_peak_mib",
-        "python_peak_gpu_mib",
-        "python_p50_ms",
-        "python_p95_ms",
-        "ratio",
-        "compiled_p50_ms",
-        "compiled_p95_ms",
-        "spread",
-    ])?;
+    csv.write_record(CSV)?;
     for speed in speed::latest(lines(&speed::path())?.read) {
         for batch in &speed.batches {
-            let known = |figure: Option<f64>| figure.map_or_else(String::new, |figure| figure.to_string());
-            csv.write_record([
-                speed.model.clone(),
-                speed.family.clone(),
-                speed.device.clone(),
-                speed.dtype.clone(),
-                speed.time.clone(),
-                speed.commit.clone().unwrap_or_default(),
-                speed.rust.load_ms.to_string(),
-                speed.rust.first_ms.to_string(),
-                known(speed.rust.peak_mib),
-                batch.rows.to_string(),
-                batch.rust.p50_ms.to_string(),
-                batch.rust.p95_ms.to_string(),
-                batch.throughput().to_string(),
-                speed.python.load_ms.to_string(),
-                speed.python.first_ms.to_string(),
-                known(speed.python.peak_mib),
-                known(speed.python.peak_gpu_mib),
-                batch.python.p50_ms.to_string(),
-                batch.python.p95_ms.to_string(),
-                batch.ratio().to_string(),
-                known(batch.compiled.map(|compiled| compiled.p50_ms)),
-                known(batch.compiled.map(|compiled| compiled.p95_ms)),
-                batch.spread().to_string(),
-            ])?;
+            csv.write_record(csv_row(&speed, batch))?;
         }
     }
     Ok(csv.flush()?)
+}
+
+fn csv_row(speed: &Speed, batch: &Batch) -> [String; 23] {
+    let known = |figure: Option<f64>| figure.map_or_else(String::new, |figure| figure.to_string());
+    [
+        speed.model.clone(),
+        speed.family.clone(),
+        speed.device.clone(),
+        speed.dtype.clone(),
+        speed.time.clone(),
+        speed.commit.clone().unwrap_or_default(),
+        speed.rust.load_ms.to_string(),
+        speed.rust.first_ms.to_string(),
+        known(speed.rust.peak_mib),
+        batch.rows.to_string(),
+        batch.rust.p50_ms.to_string(),
+        batch.rust.p95_ms.to_string(),
+        batch.throughput().to_string(),
+        speed.python.load_ms.to_string(),
+        speed.python.first_ms.to_string(),
+        known(speed.python.peak_mib),
+        known(speed.python.peak_gpu_mib),
+        batch.python.p50_ms.to_string(),
+        batch.python.p95_ms.to_string(),
+        batch.ratio().to_string(),
+        known(batch.compiled.map(|compiled| compiled.p50_ms)),
+        known(batch.compiled.map(|compiled| compiled.p95_ms)),
+        batch.spread().to_string(),
+    ]
 }

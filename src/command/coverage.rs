@@ -6,7 +6,7 @@ use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use hf_conformance::artifact;
 use hf_conformance::export::Python;
-use hf_conformance::report::coverage::{Counts, Coverage, Tier, coverage};
+use hf_conformance::report::coverage::{Counts, Coverage, Distinct, NO_ENTRY, OnBackend, Tier, coverage};
 use hf_conformance::roster::{self, TIERS};
 use hf_conformance::spec::Versions;
 use std::path::Path;
@@ -14,8 +14,19 @@ use std::process::ExitCode;
 
 const BEGIN: &str = "<!-- coverage: written by `just coverage --readme` -->";
 const END: &str = "<!-- end of coverage -->";
-const HEADER: [&str; 10] =
-    ["tier", "family", "rows", "entries", "exported", "ran", "matched", "all checks", "skipped", "debt"];
+const HEADER: [&str; 11] = [
+    "tier",
+    "family",
+    "rows",
+    "entries",
+    "exported",
+    "ran",
+    "matched",
+    "all that are due",
+    "not run",
+    "left out",
+    "debt",
+];
 
 #[derive(Args)]
 pub struct Arguments {
@@ -54,18 +65,21 @@ fn model_types(versions: &Versions) -> Option<Vec<String>> {
 }
 
 fn text(coverage: &Coverage, by_priority: bool) -> String {
-    let mut parts = vec![format!("{}\n", rows(lines(coverage, by_priority)))];
-    for (name, tier) in tiers(coverage) {
-        let (none, told): (Vec<_>, Vec<_>) = tier.missing.iter().partition(|gap| gap.reason == "no entry");
-        parts.extend(
-            told.iter()
-                .map(|gap| format!("missing {} ({name}) · stage {}: {}", gap.name, gap.stage, gap.reason)),
-        );
-        if !none.is_empty() {
-            let names = Vec::from_iter(none.iter().map(|gap| gap.name.as_str()));
+    let mut parts = Vec::new();
+    for on in &coverage.backends {
+        parts.push(format!("{}\n\n{}\n", heading(on), rows(lines(on, by_priority))));
+        parts.extend(tiers(on).flat_map(|(name, tier)| gaps(name, tier)));
+        parts.push(String::new());
+    }
+    // What no backend can change is told once.
+    for (name, tier) in coverage.backends.iter().take(1).flat_map(tiers) {
+        let none = tier.missing.iter().filter(|gap| gap.reason == NO_ENTRY);
+        let names = Vec::from_iter(none.map(|gap| gap.name.as_str()));
+        if !names.is_empty() {
             parts.push(format!("no entry ({name}): {}", names.join(", ")));
         }
     }
+    parts.push(format!("\n{}", distinct(coverage)));
     parts.push(format!("\ntolerance debt: {}", coverage.debt.len()));
     for debt in &coverage.debt {
         let output = debt.output.as_deref().unwrap_or("all outputs");
@@ -84,12 +98,36 @@ fn text(coverage: &Coverage, by_priority: bool) -> String {
     parts.join("\n")
 }
 
-/// The tiers of the roster, in their order.
-fn tiers(coverage: &Coverage) -> impl Iterator<Item = (&'static str, &Tier)> {
-    TIERS.into_iter().filter_map(|name| Some((name, coverage.tiers.get(name)?)))
+/// `On cpu (libtorch):`.
+fn heading(on: &OnBackend) -> String {
+    match (&on.device, &on.engine) {
+        (Some(device), Some(engine)) => format!("On {device} ({engine}):"),
+        _ => "Nothing ran on any device:".to_owned(),
+    }
 }
 
-fn rows(lines: Vec<[String; 10]>) -> Table {
+/// A line for each row of a tier that has an entry, or a reason for having none, and is not matched.
+fn gaps<'a>(tier: &'a str, found: &'a Tier) -> impl Iterator<Item = String> + 'a {
+    let told = found.missing.iter().filter(|gap| gap.reason != NO_ENTRY);
+    told.map(move |gap| format!("missing {} ({tier}) · stage {}: {}", gap.name, gap.stage, gap.reason))
+}
+
+/// What the entries come to that are another's under a new name.
+fn distinct(coverage: &Coverage) -> String {
+    let count = |Distinct { names, jobs, classes }: &Distinct| {
+        format!("{names} names, {jobs} distinct jobs, {classes} distinct classes")
+    };
+    let on = |on: &OnBackend| Some(format!("matched on {}: {}", on.device.as_deref()?, count(&on.matched)));
+    let lines = std::iter::once(format!("in the spec: {}", count(&coverage.spec)));
+    Vec::from_iter(lines.chain(coverage.backends.iter().filter_map(on))).join("\n")
+}
+
+/// The tiers of the roster, in their order.
+fn tiers(on: &OnBackend) -> impl Iterator<Item = (&'static str, &Tier)> {
+    TIERS.into_iter().filter_map(|name| Some((name, on.tiers.get(name)?)))
+}
+
+fn rows(lines: Vec<[String; 11]>) -> Table {
     let mut rows = table(HEADER);
     if let Some(families) = rows.column_mut(1) {
         families.set_cell_alignment(CellAlignment::Left);
@@ -99,9 +137,9 @@ fn rows(lines: Vec<[String; 10]>) -> Table {
 }
 
 /// A line for each family of each tier, and one for the tier; with priorities, one for each of those too.
-fn lines(coverage: &Coverage, by_priority: bool) -> Vec<[String; 10]> {
+fn lines(on: &OnBackend, by_priority: bool) -> Vec<[String; 11]> {
     let mut lines = Vec::new();
-    for (name, tier) in tiers(coverage) {
+    for (name, tier) in tiers(on) {
         for (family, priorities) in &tier.families {
             if by_priority {
                 for (priority, counts) in priorities {
@@ -117,10 +155,15 @@ fn lines(coverage: &Coverage, by_priority: bool) -> Vec<[String; 10]> {
     lines
 }
 
-fn line(tier: &str, family: &str, counts: &Counts) -> [String; 10] {
-    let Counts { rows, entries, exported, ran, matched, all_checks, skipped, debt, .. } = counts;
-    let numbers = [rows, entries, exported, ran, matched, all_checks, skipped, debt];
-    let mut cells = [tier, family].into_iter().map(str::to_owned).chain(numbers.map(usize::to_string));
+fn line(tier: &str, family: &str, counts: &Counts) -> [String; 11] {
+    let Counts { rows, entries, exported, ran, matched, all_due, not_run, debt, .. } = counts;
+    let left_out = match counts.left_out {
+        0 => "0".to_owned(),
+        entries => format!("{entries} ({} checks)", counts.checks_left_out),
+    };
+    let numbers = [rows, entries, exported, ran, matched, all_due, not_run].map(usize::to_string);
+    let names = [tier, family].map(str::to_owned);
+    let mut cells = names.into_iter().chain(numbers).chain([left_out, debt.to_string()]);
     std::array::from_fn(|_| cells.next().unwrap_or_default())
 }
 
@@ -130,9 +173,20 @@ fn write_readme(coverage: &Coverage) -> Result<()> {
     let (Some(begin), Some(end)) = (readme.find(BEGIN), readme.find(END)) else {
         bail!("README.md lacks the lines {BEGIN} and {END}");
     };
-    let totals = tiers(coverage).map(|(name, tier)| line(name, "all", &tier.counts)).collect();
-    let mut rows = rows(totals);
-    rows.load_preset(presets::ASCII_MARKDOWN);
+    let block = block(coverage);
     let before = &readme[..begin + BEGIN.len()];
-    std::fs::write("README.md", format!("{before}\n\n{rows}\n\n{}", &readme[end..])).context("README.md")
+    std::fs::write("README.md", format!("{before}\n\n{block}\n\n{}", &readme[end..])).context("README.md")
+}
+
+/// A table of totals for every device, and how many of them are distinct.
+fn block(coverage: &Coverage) -> String {
+    let table = |on: &OnBackend| {
+        let totals = tiers(on).map(|(name, tier)| line(name, "all", &tier.counts)).collect();
+        let mut rows = rows(totals);
+        rows.load_preset(presets::ASCII_MARKDOWN);
+        format!("{}\n\n{rows}", heading(on))
+    };
+    let tables = coverage.backends.iter().map(table);
+    let sentence = distinct(coverage).lines().map(|line| format!("- {line}")).collect::<Vec<_>>().join("\n");
+    Vec::from_iter(tables.chain([sentence])).join("\n\n")
 }

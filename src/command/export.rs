@@ -4,8 +4,10 @@ use super::{failed, select::select, spec};
 use anyhow::Result;
 use clap::Args;
 use hf_conformance::artifact;
-use hf_conformance::export::{self, Exported, Order, Plan, Progress};
+use hf_conformance::export::{self, Exported, FaultOf, Order, Plan, Progress};
+use hf_conformance::failure::Failure;
 use hf_conformance::report::cost::{self, Step};
+use hf_conformance::report::typed::Typed;
 use hf_conformance::spec::{Entry, Spec};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::cell::OnceCell;
@@ -25,7 +27,9 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let spec = spec()?;
     let entries = select(&spec, &arguments.filter)?;
-    let exported = artifacts(&spec, &entries, arguments.force)?;
+    let again = |model: &str| Typed::export([model]).flag("--force", arguments.force);
+    let orders = entries.into_iter().map(Order::plain).collect();
+    let exported = carry_out(&spec, orders, arguments.force, &again)?;
     let failed = exported.iter().filter(|one| one.outcome.is_err()).count();
     let fresh = exported.iter().filter(|one| matches!(one.outcome, Ok(None))).count();
     println!("{} exported, {fresh} up to date, {failed} failed", exported.len() - fresh - failed);
@@ -34,13 +38,20 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 /// Exports what changed among `entries` under a progress bar; failures are printed as they come.
 pub fn artifacts(spec: &Spec, entries: &[&Entry], force: bool) -> Result<Vec<Exported>> {
-    carry_out(spec, entries.iter().map(|entry| Order::plain(entry)).collect(), force)
+    let orders = entries.iter().map(|entry| Order::plain(entry)).collect();
+    carry_out(spec, orders, force, &|model| Typed::export([model]))
 }
 
-/// Carries out orders under a progress bar; failures are printed as they come.
-pub fn carry_out(spec: &Spec, orders: Vec<Order>, force: bool) -> Result<Vec<Exported>> {
+/// Carries out orders under a progress bar; failures are printed as they come, each with the command that `again` gives
+/// for its model: the very one that was typed, where its orders are not plain.
+pub fn carry_out(
+    spec: &Spec,
+    orders: Vec<Order>,
+    force: bool,
+    again: &dyn Fn(&str) -> Typed,
+) -> Result<Vec<Exported>> {
     let plan = Plan { spec, orders, force, root: artifact::root() };
-    let (bar, started) = (Bar::default(), Instant::now());
+    let (bar, started) = (Bar::telling(again), Instant::now());
     let exported = export::export(&plan, &bar).map_err(|failure| failed(&failure))?;
     bar.end();
     let made = exported.iter().filter(|one| matches!(one.outcome, Ok(Some(_)))).count();
@@ -49,17 +60,21 @@ pub fn carry_out(spec: &Spec, orders: Vec<Order>, force: bool) -> Result<Vec<Exp
 }
 
 /// A progress bar over models; silent when standard error is not a terminal.
-#[derive(Default)]
-pub struct Bar {
+pub struct Bar<'a> {
     bar: OnceCell<ProgressBar>,
-    /// Failures are the caller's to tell.
-    quiet: bool,
+    /// What repeats the export of a model; none where failures are the caller's to tell.
+    again: Option<&'a dyn Fn(&str) -> Typed>,
 }
 
-impl Bar {
+impl<'a> Bar<'a> {
     /// A bar that leaves it to the caller to tell of failures.
     pub fn quiet() -> Self {
-        Self { quiet: true, ..Self::default() }
+        Self { bar: OnceCell::new(), again: None }
+    }
+
+    /// A bar that prints failures as they come.
+    fn telling(again: &'a dyn Fn(&str) -> Typed) -> Self {
+        Self { bar: OnceCell::new(), again: Some(again) }
     }
 
     /// Takes the bar off the screen.
@@ -70,7 +85,7 @@ impl Bar {
     }
 }
 
-impl Progress for Bar {
+impl Progress for Bar<'_> {
     fn begin(&self, count: usize) {
         let bar = self.bar.get_or_init(|| ProgressBar::new(count as u64));
         bar.reset();
@@ -90,13 +105,46 @@ impl Progress for Bar {
 
     fn finished(&self, exported: &Exported) {
         let Some(bar) = self.bar.get() else { return };
-        if let (Err(failure), false) = (&exported.outcome, self.quiet) {
-            bar.suspend(|| {
-                eprintln!("FAILED {} · stage {}\n  {}", exported.model, failure.stage, failure.message);
-                failure.details.iter().for_each(|detail| eprintln!("  | {detail}"));
-                eprintln!("  again: just export {}", exported.model);
-            });
+        if let (Err(failure), Some(again)) = (&exported.outcome, self.again) {
+            bar.suspend(|| eprintln!("{}", text(exported, failure, &again(&exported.model))));
         }
         bar.inc(1);
+    }
+}
+
+/// A failed export as people read it: `NOT RUN` where the exporter did not come to the model.
+fn text(exported: &Exported, failure: &Failure, again: &Typed) -> String {
+    let word = match exported.fault_of {
+        FaultOf::Model => "FAILED",
+        FaultOf::Environment | FaultOf::Exporter => "NOT RUN",
+    };
+    let details: String = failure.details.iter().map(|detail| format!("\n  | {detail}")).collect();
+    format!(
+        "{word} {} · stage {}\n  {}{details}\n  again: {again}",
+        exported.model, failure.stage, failure.message
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hf_conformance::failure::Stage;
+
+    #[test]
+    fn a_failed_export_ends_in_the_command_that_was_typed() {
+        let failure = Failure::new(Stage::Export, "no such folder").with("OSError");
+        let exported = |fault_of| Exported {
+            model: "bert".to_owned(),
+            fault: None,
+            outcome: Err(failure.clone()),
+            fault_of,
+        };
+        let again = Typed::run("bert", Some("some/folder"), &[("batch".to_owned(), 3)], Some("cuda:0"));
+        assert_eq!(
+            text(&exported(FaultOf::Model), &failure, &again),
+            "FAILED bert · stage export\n  no such folder\n  | OSError\n  \
+            again: just run bert --weights some/folder --size batch=3 --device cuda:0"
+        );
+        assert!(text(&exported(FaultOf::Environment), &failure, &again).starts_with("NOT RUN bert"));
     }
 }

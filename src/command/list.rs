@@ -6,10 +6,10 @@ use clap::Args;
 use comfy_table::{Table, presets};
 use hf_conformance::artifact;
 use hf_conformance::export::{self, State};
-use hf_conformance::report::{Record, last_by_check};
-use hf_conformance::spec::{Check, Entry, Spec};
+use hf_conformance::report::latest::{Latest, current, latest, standing};
+use hf_conformance::spec::{Entry, Spec};
+use hf_conformance::verdict::Status;
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 #[derive(Args)]
@@ -28,37 +28,32 @@ pub struct Arguments {
     source: Option<String>,
     /// Only this status: passed, failed or not-run
     #[arg(long)]
-    status: Option<Status>,
+    status: Option<Asked>,
     /// Prints JSON
     #[arg(long)]
     json: bool,
 }
 
-/// What the last results on libtorch say of a model.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Status {
-    /// Every check that is due passed.
+/// What the last results on libtorch say of a model, as far as one can ask for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Asked {
+    /// Every check that is due passed on some device, and none failed on any.
     Passed,
     /// Some check failed.
     Failed,
-    /// Some check that is due has no result.
+    /// Some check that is due has no result on any device.
     NotRun,
 }
 
-impl Status {
-    /// As people read it.
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Passed => "passed",
-            Self::Failed => "failed",
-            Self::NotRun => "not run",
+impl From<Asked> for Status {
+    fn from(asked: Asked) -> Self {
+        match asked {
+            Asked::Passed => Self::Passed,
+            Asked::Failed => Self::Failed,
+            Asked::NotRun => Self::NotRun,
         }
     }
 }
-
-/// The last result of each model and check.
-pub type Last<'a> = BTreeMap<(&'a str, &'a str), &'a Record>;
 
 /// One line of the list.
 #[derive(Serialize)]
@@ -79,12 +74,12 @@ struct Line<'a> {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let spec = spec()?;
     known(arguments, &spec)?;
-    let records = stored::read(&[])?;
-    let last = last_by_check(&records);
+    let records = current(stored::read(&[])?, &spec);
+    let latest = latest(&records);
     let lines: Vec<Line> = spec
         .entries
         .iter()
-        .map(|entry| line(&spec, entry, &last))
+        .map(|entry| line(&spec, entry, &latest))
         .filter(|line| meant(arguments, line))
         .collect();
     match arguments.json {
@@ -117,7 +112,7 @@ fn known(arguments: &Arguments, spec: &Spec) -> Result<()> {
     Ok(())
 }
 
-fn line<'a>(spec: &Spec, entry: &'a Entry, last: &Last) -> Line<'a> {
+fn line<'a>(spec: &Spec, entry: &'a Entry, latest: &Latest) -> Line<'a> {
     Line {
         name: entry.name.as_str(),
         family: entry.family.as_str(),
@@ -127,7 +122,7 @@ fn line<'a>(spec: &Spec, entry: &'a Entry, last: &Last) -> Line<'a> {
         priority: entry.priority.name(),
         source: &entry.source,
         artifact: export::state(entry, &spec.versions, &artifact::root()),
-        status: status(entry, last),
+        status: standing(entry, latest),
         place: entry.place.to_string(),
     }
 }
@@ -138,22 +133,7 @@ fn meant(arguments: &Arguments, line: &Line) -> bool {
         && is(&arguments.task, line.task)
         && is(&arguments.priority, line.priority)
         && is(&arguments.source, line.source)
-        && arguments.status.is_none_or(|status| status == line.status)
-}
-
-/// What the last results of the checks that are due come to.
-pub fn status(entry: &Entry, last: &Last) -> Status {
-    let due = Check::ALL.into_iter().filter(|check| check.omitted(entry).is_none());
-    let said: Vec<Option<&str>> = due
-        .map(|check| last.get(&(entry.name.as_str(), check.name())).map(|record| record.status.as_str()))
-        .collect();
-    if said.contains(&Some("failed")) {
-        Status::Failed
-    } else if said.iter().all(|status| *status == Some("passed")) {
-        Status::Passed
-    } else {
-        Status::NotRun
-    }
+        && arguments.status.is_none_or(|asked| Status::from(asked) == line.status)
 }
 
 fn table(lines: &[Line]) -> Table {
@@ -168,7 +148,7 @@ fn table(lines: &[Line]) -> Table {
             line.class,
             line.priority,
             line.artifact.words(),
-            line.status.words(),
+            line.status.word(),
         ]);
     }
     table

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use comfy_table::presets;
 use hf_conformance::report::Record;
 use hf_conformance::report::compare::{Finding, compare};
+use hf_conformance::report::latest::current;
 use hf_conformance::report::matrix::{Matrix, Subject, matrix};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,7 +40,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let entries = select(&spec, &arguments.filter)?;
     let mut records = stored::read(&arguments.results)?;
     if arguments.results.is_empty() {
-        records = stored::current(records, &spec);
+        records = current(records, &spec);
     }
     if let Some(old) = &arguments.against {
         if !old.exists() {
@@ -83,7 +84,7 @@ fn csv(matrix: &Matrix) -> Result<String> {
         "state",
         "stage",
         "passed",
-        "skipped",
+        "not_run",
         "failed",
         "error_of_allowed",
     ])?;
@@ -98,7 +99,7 @@ fn csv(matrix: &Matrix) -> Result<String> {
                 cell.state.word(),
                 &cell.stage.map_or_else(String::new, |stage| stage.to_string()),
                 &cell.passed.to_string(),
-                &cell.skipped.to_string(),
+                &cell.not_run.to_string(),
                 &cell.failed.join(" "),
                 &cell.share.map_or_else(String::new, |share| share.to_string()),
             ])?;

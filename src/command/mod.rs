@@ -10,11 +10,11 @@ pub mod export;
 pub mod faults;
 pub mod list;
 pub mod matrix;
+pub mod progress;
 pub mod remove;
 pub mod replay;
 pub mod report;
 pub mod results;
-pub mod round;
 pub mod run;
 pub mod schema;
 pub mod select;
@@ -22,6 +22,7 @@ pub mod setup;
 pub mod show;
 pub mod stored;
 pub mod test;
+pub mod testing;
 pub mod validate;
 
 use anyhow::{Result, bail};
@@ -33,6 +34,14 @@ use hf_conformance::spec::{self, Spec};
 use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
+
+/// The device that is the best there is.
+pub const AUTO: &str = "auto";
+
+/// The device as it must be repeated in a command: none where the best was asked for.
+pub fn asked(device: &str) -> Option<&str> {
+    Some(device).filter(|device| *device != AUTO)
+}
 
 /// The checked spec of the working directory's project.
 pub fn spec() -> Result<Spec> {

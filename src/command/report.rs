@@ -5,6 +5,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use hf_conformance::artifact;
 use hf_conformance::report::coverage::coverage;
+use hf_conformance::report::latest::current;
 use hf_conformance::report::page::{self, Report};
 use hf_conformance::report::{self, cost, speed};
 use hf_conformance::roster;
@@ -25,7 +26,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let spec = spec()?;
     let rows = roster::read(Path::new("."))?;
     let history = stored::read(&arguments.files)?;
-    let records = stored::current(history.clone(), &spec);
+    let records = current(history.clone(), &spec);
     let coverage = coverage(&rows, &spec, &records, &artifact::root(), None);
     let speeds = speed::latest(stored::beside(&arguments.files, speed::path)?);
     let costs = stored::beside(&arguments.files, cost::path)?;

@@ -47,7 +47,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 fn history(runs: &[Run]) -> String {
     let header =
-        ["run", "time", "device", "commit", "torch", "models", "passed", "failed", "skipped", "seconds"];
+        ["run", "time", "device", "commit", "torch", "models", "passed", "failed", "not run", "seconds"];
     let mut rows = table(header);
     for run in runs {
         rows.add_row([
@@ -59,7 +59,7 @@ fn history(runs: &[Run]) -> String {
             run.models.to_string(),
             run.passed.to_string(),
             run.failed.to_string(),
-            run.skipped.to_string(),
+            run.not_run.to_string(),
             format!("{:.1}", run.seconds),
         ]);
     }
@@ -90,7 +90,7 @@ fn checks(records: &[Record]) -> String {
             record.model.clone(),
             record.check.clone(),
             record.device.clone().unwrap_or_default(),
-            record.status.clone(),
+            record.status.to_string(),
             record.stage.map_or_else(String::new, |stage| stage.to_string()),
             record.share().map_or_else(String::new, |share| format!("{share:.3}")),
             format!("{:.2}", record.seconds),

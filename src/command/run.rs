@@ -6,10 +6,11 @@ use clap::Args;
 use hf_conformance::artifact::{self, Manifest};
 use hf_conformance::check::context::Returned;
 use hf_conformance::check::{CheckContext, CheckResult, Session};
-use hf_conformance::engine::{self, Device};
+use hf_conformance::engine;
 use hf_conformance::export::{Order, Weights};
 use hf_conformance::failure::Failure;
 use hf_conformance::model::Subject;
+use hf_conformance::report::typed::Typed;
 use hf_conformance::spec::{Check, Entry};
 use hf_conformance::task::Dtype;
 use std::collections::BTreeMap;
@@ -24,7 +25,7 @@ pub struct Arguments {
     /// The model's name in the spec
     model: String,
     /// auto, cpu, cuda, cuda:N or mps
-    #[arg(long, env = "HF_CONFORMANCE_DEVICE", default_value = "auto")]
+    #[arg(long, env = "HF_CONFORMANCE_DEVICE", default_value = super::AUTO)]
     device: String,
     /// Published weights instead of random ones: a hub id or a folder
     #[arg(long, value_name = "CHECKPOINT")]
@@ -40,6 +41,13 @@ fn size(text: &str) -> Result<(String, usize), String> {
     Ok((axis.to_owned(), size))
 }
 
+impl Arguments {
+    /// The `just run` that repeats this.
+    fn typed(&self, model: &str) -> Typed {
+        Typed::run(model, self.weights.as_deref(), &self.size, super::asked(&self.device))
+    }
+}
+
 /// Exports the model if need be, runs it and prints how it agrees; disagreement is exit code 1.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let spec = spec()?;
@@ -47,12 +55,15 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         bail!("'{}' means several models; name one of them", arguments.model);
     };
     let Some(engine) = engine::real() else {
-        bail!("this build has no libtorch; use: just run {}", entry.name);
+        bail!("this build has no libtorch; use: {}", arguments.typed(entry.name.as_str()));
     };
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     let order = order(arguments, entry)?;
     let folder = order.folder(&artifact::root());
-    if export::carry_out(&spec, vec![order], false)?.iter().any(|one| one.outcome.is_err()) {
+    if export::carry_out(&spec, vec![order], false, &|model| arguments.typed(model))?
+        .iter()
+        .any(|one| one.outcome.is_err())
+    {
         return Ok(ExitCode::FAILURE);
     }
     let subject = Subject::new(entry, &spec.versions);
@@ -67,9 +78,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     print_agreement(&context, Check::MatchesReference, &returned, &agreement)?;
     let Err(failure) = agreement else { return Ok(ExitCode::SUCCESS) };
     print_failure(&failure);
-    if arguments.weights.is_none() {
-        println!("\nfind out more: just test {}{}", card.name, device_option(device));
-    }
+    // The tests run random weights: they tell more of those alone.
+    let more = match &arguments.weights {
+        Some(_) => arguments.typed(card.name),
+        None => Typed::test([card.name], None, Some(&device.to_string())),
+    };
+    println!("\nfind out more: {more}");
     Ok(ExitCode::FAILURE)
 }
 
@@ -176,8 +190,4 @@ fn weights_of(manifest: &Manifest) -> String {
 
 fn milliseconds(time: Duration) -> String {
     format!("{:.2} ms", time.as_secs_f64() * 1e3)
-}
-
-fn device_option(device: Device) -> String {
-    if device == Device::Cpu { String::new() } else { format!(" --device {device}") }
 }

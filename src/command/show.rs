@@ -1,18 +1,15 @@
 //! `show`: an entry after inheritance, with where each value comes from.
 
-use super::{
-    list::{Last, status},
-    select::one,
-    show, spec, stored,
-};
+use super::{select::one, show, spec, stored};
 use anyhow::Result;
 use clap::Args;
 use comfy_table::{Table, presets};
 use hf_conformance::artifact;
 use hf_conformance::author::draft::flow;
 use hf_conformance::export;
-use hf_conformance::report::last_by_check;
+use hf_conformance::report::latest::{Latest, backends, current, latest, standing};
 use hf_conformance::spec::{self as files, Check, Entry, Origin, Spec};
+use hf_conformance::verdict::Status;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -26,9 +23,9 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let spec = spec()?;
     let entry = one(&spec, &arguments.model)?;
-    let records = stored::read(&[])?;
+    let records = current(stored::read(&[])?, &spec);
     show(format_args!("{} · {}\n\n{}\n", entry.name, entry.place, values(entry)))?;
-    show(format_args!("{}\n{}", made(&spec, entry), results(entry, &last_by_check(&records))))?;
+    show(format_args!("{}\n{}", made(&spec, entry), results(entry, &latest(&records))))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -87,26 +84,30 @@ fn made(spec: &Spec, entry: &Entry) -> String {
     format!("generated  {generated}{there}\nartifact   {} · {state}", folder.display())
 }
 
-/// The last result of every check that is due, and why the others are left out.
-fn results(entry: &Entry, last: &Last) -> String {
+/// The last result of every check that is due on each device, and why the others are left out.
+fn results(entry: &Entry, latest: &Latest) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_header(["check", "last result", "when", "device", "why"]);
     for check in Check::ALL {
-        let record = last.get(&(entry.name.as_str(), check.name()));
-        let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
-        table.add_row(match (check.omitted(entry), record) {
-            (Some(why), _) => [check.name().to_owned(), "left out".to_owned(), text(None), text(None), why],
-            (None, None) => {
-                [check.name().to_owned(), "not run".to_owned(), text(None), text(None), text(None)]
-            }
-            (None, Some(record)) => [
-                check.name().to_owned(),
-                record.status.clone(),
-                record.time.chars().take(19).collect(),
-                text(record.device.as_deref()),
-                text(record.reason.as_deref()),
-            ],
-        });
+        table.add_rows(rows(entry, check, latest));
     }
-    format!("results    {}\n\n{table}", status(entry, last).words())
+    format!("results    {}\n\n{table}", standing(entry, latest).word())
+}
+
+/// A line for each device that has a result of the check; one that says so where none has.
+fn rows(entry: &Entry, check: Check, latest: &Latest) -> Vec<[String; 5]> {
+    let row = |result: &str, when: &str, device: &str, why: &str| {
+        [check.name(), result, when, device, why].map(str::to_owned)
+    };
+    if let Some(why) = check.omitted(entry) {
+        return vec![row("left out", "", "", &why)];
+    }
+    let found = backends(latest).into_iter().filter_map(|backend| {
+        let record = latest.get(&(entry.name.as_str(), check.name(), backend))?;
+        let when = record.time.get(..19).unwrap_or(&record.time);
+        let why = record.reason.as_deref().unwrap_or_default();
+        Some(row(record.status.word(), when, &backend.to_string(), why))
+    });
+    let found = Vec::from_iter(found);
+    if found.is_empty() { vec![row(Status::NotRun.word(), "", "", "")] } else { found }
 }

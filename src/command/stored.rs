@@ -2,9 +2,7 @@
 
 use anyhow::{Context, Result};
 use hf_conformance::report::{self, Record, merged};
-use hf_conformance::spec::{Entry, Spec};
 use serde::de::DeserializeOwned;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// The records of `files`, or of the results store where none are named, merged; unreadable lines are told on stderr.
@@ -35,11 +33,4 @@ fn read_all<T: DeserializeOwned>(files: &[PathBuf]) -> Result<Vec<T>> {
         read.extend(lines.read);
     }
     Ok(read)
-}
-
-/// The records of entries as they stand: an outcome of an older entry proves nothing about this one.
-pub fn current(records: Vec<Record>, spec: &Spec) -> Vec<Record> {
-    let digest = |entry: &Entry| (entry.name.to_string(), entry.digest(&spec.versions));
-    let digests: BTreeMap<String, String> = spec.entries.iter().map(digest).collect();
-    records.into_iter().filter(|record| digests.get(&record.model) == Some(&record.entry)).collect()
 }

@@ -1,10 +1,13 @@
 //! `test`: exports what changed, runs the generated tests on libtorch, ends with a summary.
 
-use super::round::{Options, Round, spinner};
+use super::progress::{bar, spinner};
+use super::testing::{BrokeOff, Options, begin, end};
 use super::{regenerate, spec};
 use anyhow::{Context, Result};
 use hf_conformance::report;
 use hf_conformance::report::cost::{self, Step};
+use hf_conformance::report::typed::test_path;
+use hf_conformance::runner::TestRun;
 use hf_conformance::spec::{Check, Entry, Spec};
 use serde::Deserialize;
 use std::io::Read;
@@ -13,23 +16,25 @@ use std::time::{Duration, Instant};
 
 /// Runs the tests of the entries that the filters mean; a failure is exit code 1.
 pub fn run(options: &Options) -> Result<ExitCode> {
+    let started = Instant::now();
     let spec = spec()?;
     regenerate(&spec)?;
     // Compiling and exporting need nothing of each other.
-    let (round, built) = std::thread::scope(|scope| {
+    let (run, built) = std::thread::scope(|scope| {
         let built = scope.spawn(|| build(&spec));
-        (Round::begin(&spec, options), built.join())
+        (begin(&spec, options), built.join())
     });
-    let (round, built) = (round?, built.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
-    let broke_off = match round.planned.is_empty() {
-        true => None,
-        false => built.map_or_else(|| suite(&round, round.is_whole(&spec)), |said| Ok(Some(said)))?,
+    let (run, built) = (run?, built.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?);
+    let broke_off = match (run.planned.is_empty(), built) {
+        (true, _) => None,
+        (false, Some(broken)) => Some(broken),
+        (false, None) => suite(&run)?,
     };
-    round.end(broke_off)
+    end(run, broke_off.as_ref(), options.strict, started.elapsed())
 }
 
 /// Compiles the test target; what the compiler said if it failed.
-fn build(spec: &Spec) -> Result<Option<String>> {
+fn build(spec: &Spec) -> Result<Option<BrokeOff>> {
     #[derive(Deserialize)]
     struct Message {
         fresh: Option<bool>,
@@ -42,11 +47,8 @@ fn build(spec: &Spec) -> Result<Option<String>> {
     spinner.finish_and_clear();
     let said = |stream: &[u8]| String::from_utf8_lossy(stream).into_owned();
     if !output.status.success() {
-        let errors = said(&output.stderr);
-        return Ok(Some(format!(
-            "{errors}\nthe tests were not compiled: cargo ended with {}",
-            output.status
-        )));
+        let why = format!("the tests were not compiled: cargo ended with {}", output.status);
+        return Ok(Some(BrokeOff { why, said: said(&output.stderr) }));
     }
     let messages = said(&output.stdout);
     let mut messages = messages.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
@@ -57,21 +59,20 @@ fn build(spec: &Spec) -> Result<Option<String>> {
 }
 
 /// Runs the test target on the planned checks; what it printed if it did not end well.
-fn suite(round: &Round, whole: bool) -> Result<Option<String>> {
+fn suite(run: &TestRun) -> Result<Option<BrokeOff>> {
     let mut command = cargo_test();
     command.arg("--");
-    if !whole {
+    if !run.is_whole() {
         // Exact names: `bert` must not run albert's tests.
-        let name = |(entry, check): &(&Entry, Check)| {
-            format!("libtorch::{}::{}::{}", entry.family.module(), entry.name.module(), check.name())
-        };
-        command.arg("--exact").args(round.planned.iter().map(name));
+        let name =
+            |(entry, check): &(&Entry, Check)| test_path("libtorch", &entry.family, &entry.name, *check);
+        command.arg("--exact").args(run.planned.iter().map(name));
     }
-    command.env("HF_CONFORMANCE_RUN", report::run()).env("HF_CONFORMANCE_DEVICE", round.device.to_string());
+    command.env("HF_CONFORMANCE_RUN", report::run()).env("HF_CONFORMANCE_DEVICE", run.device.to_string());
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let started = Instant::now();
     let mut child = command.spawn().context("starting cargo test")?;
-    let bar = round.bar();
+    let bar = bar("checking", run.planned.len());
     let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
     let errors = std::thread::spawn(move || read_all(stderr.as_mut()));
     let output = std::thread::spawn(move || read_all(stdout.as_mut()));
@@ -79,13 +80,14 @@ fn suite(round: &Round, whole: bool) -> Result<Option<String>> {
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        bar.set_position(round.records().map_or(0, |records| records.len() as u64));
+        bar.set_position(run.records().map_or(0, |records| records.len() as u64));
         std::thread::sleep(Duration::from_millis(200));
     };
     bar.finish_and_clear();
-    cost::keep(Step::Test, round.models(), started.elapsed())?;
+    cost::keep(Step::Test, run.models(), started.elapsed())?;
     let [output, errors] = [output, errors].map(|thread| thread.join().unwrap_or_default());
-    Ok((!status.success()).then(|| format!("{output}{errors}\nthe test process ended with {status}")))
+    let why = format!("the test process ended with {status}");
+    Ok((!status.success()).then(|| BrokeOff { why, said: format!("{output}{errors}") }))
 }
 
 /// `cargo test` on the test target, as both its halves need it.

@@ -66,6 +66,25 @@ pub struct Exported {
     pub fault: Option<String>,
     /// Seconds it took; `None` when the artifact was up to date.
     pub outcome: Result<Option<f64>, Failure>,
+    /// Whose failure it is, where it is one.
+    pub fault_of: FaultOf,
+}
+
+/// Whose a failure is: only the model's own says anything of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FaultOf {
+    /// The exporter tried it.
+    Model,
+    /// The packages of its source cannot be had here.
+    Environment,
+    /// The exporter ended before it came to it.
+    Exporter,
+}
+
+impl Exported {
+    fn new(order: &Order, outcome: Result<Option<f64>, Failure>, fault_of: FaultOf) -> Self {
+        Self { model: order.entry.name.to_string(), fault: order.fault.clone(), outcome, fault_of }
+    }
 }
 
 /// Hears how an export goes on.
@@ -81,34 +100,40 @@ pub trait Progress {
 /// Carries out the orders of `plan` whose artifact is missing or stale.
 ///
 /// # Errors
-/// Only for what stops all of them: no Python environment, an exporter that does not start. What goes wrong with
-/// one order, or with the packages of its source, is in its own outcome.
+/// Only for what stops all of them: no Python environment, a folder that cannot be written. What goes wrong with one
+/// order, with the packages of its source or with the exporter on the way is in its own outcome.
 pub fn export(plan: &Plan, progress: &dyn Progress) -> Result<Vec<Exported>, Failure> {
-    let (due, fresh): (Vec<&Order>, Vec<&Order>) =
-        plan.orders.iter().partition(|order| plan.force || !up_to_date(plan, order));
-    let mut exported: Vec<Exported> = fresh
-        .iter()
-        .map(|order| {
-            let model = order.entry.name.to_string();
-            Exported { model, fault: order.fault.clone(), outcome: Ok(None) }
-        })
-        .collect();
+    let (due, fresh) = due(plan);
+    let mut exported: Vec<Exported> =
+        fresh.into_iter().map(|order| Exported::new(order, Ok(None), FaultOf::Model)).collect();
     if due.is_empty() {
         return Ok(exported);
     }
     Environment::ready(&plan.spec.versions).at(Stage::Export, "the Python environment")?;
     progress.begin(due.len());
-    let mut sources: BTreeMap<&str, Vec<&Order>> = BTreeMap::new();
-    for order in due {
-        sources.entry(&order.entry.source).or_default().push(order);
-    }
-    for (source, orders) in sources {
+    for (source, orders) in by_source(due) {
         match Python::ready(&plan.spec.versions, source) {
             Ok(python) => exported.extend(export_from(plan, &python, &orders, progress)?),
-            Err(failure) => exported.extend(orders.iter().map(|order| refused(order, &failure, progress))),
+            Err(failure) => {
+                exported.extend(untried(&orders, &failure, FaultOf::Environment, progress));
+            }
         }
     }
     Ok(exported)
+}
+
+/// The orders that must be carried out, and those whose artifact is as they want it.
+fn due<'a, 'b>(plan: &'b Plan<'a>) -> (Vec<&'b Order<'a>>, Vec<&'b Order<'a>>) {
+    plan.orders.iter().partition(|order| plan.force || !up_to_date(plan, order))
+}
+
+/// Orders by the source of their classes: each has packages, and so a process, of its own.
+fn by_source<'a>(orders: Vec<&'a Order<'a>>) -> BTreeMap<&'a str, Vec<&'a Order<'a>>> {
+    let mut sources: BTreeMap<&str, Vec<&Order>> = BTreeMap::new();
+    for order in orders {
+        sources.entry(&order.entry.source).or_default().push(order);
+    }
+    sources
 }
 
 /// Whether the artifact of an order is made from the entry as it stands. What is in a checkpoint's folder is not
@@ -185,11 +210,16 @@ enum Event {
     Failed { model: String, fault: Option<String>, reason: String, detail: String },
 }
 
-/// An order whose source cannot be installed.
-fn refused(order: &Order, failure: &Failure, progress: &dyn Progress) -> Exported {
-    let model = order.entry.name.to_string();
-    let exported = Exported { model, fault: order.fault.clone(), outcome: Err(failure.clone()) };
-    progress.finished(&exported);
+/// Orders that the exporter did not come to try, and why.
+fn untried(
+    orders: &[&Order],
+    failure: &Failure,
+    fault_of: FaultOf,
+    progress: &dyn Progress,
+) -> Vec<Exported> {
+    let exported: Vec<Exported> =
+        orders.iter().map(|order| Exported::new(order, Err(failure.clone()), fault_of)).collect();
+    exported.iter().for_each(|one| progress.finished(one));
     exported
 }
 
@@ -205,32 +235,214 @@ fn export_from(
         "timeout_seconds": TIMEOUT_SECONDS,
         "jobs": orders.iter().map(|order| job(plan, order)).collect::<Result<Vec<_>, _>>()?,
     });
-    let mut exported = Vec::new();
-    python.converse("exporter", &request, |line| {
-        let event = serde_json::from_str(line).at(Stage::Export, format!("exporter said '{line}'"))?;
-        exported.extend(heard(event, progress));
-        Ok(())
-    })?;
-    if exported.len() < orders.len() {
-        return Err(Failure::new(Stage::Export, "the exporter ended before all models were tried"));
-    }
-    Ok(exported)
+    let mut hearing = Hearing { orders, exported: Vec::new(), progress };
+    let ended = python.converse("exporter", &request, |line| hearing.line(line));
+    Ok(hearing.end(ended))
 }
 
-/// Passes an event on; an order that is done is returned.
-fn heard(event: Event, progress: &dyn Progress) -> Option<Exported> {
-    let exported = match event {
-        Event::Ready {} => return None,
-        Event::Started { model } => {
-            progress.started(&model);
-            return None;
+/// What is heard from the exporter on the way.
+struct Hearing<'a> {
+    orders: &'a [&'a Order<'a>],
+    exported: Vec<Exported>,
+    progress: &'a dyn Progress,
+}
+
+impl Hearing<'_> {
+    /// Takes in a line of the exporter's standard output.
+    ///
+    /// # Errors
+    /// The line is no event.
+    fn line(&mut self, line: &str) -> Result<(), Failure> {
+        let event = serde_json::from_str(line).at(Stage::Export, format!("exporter said '{line}'"))?;
+        let exported = match event {
+            Event::Ready {} => return Ok(()),
+            Event::Started { model } => {
+                self.progress.started(&model);
+                return Ok(());
+            }
+            Event::Done { model, fault, seconds } => {
+                Exported { model, fault, outcome: Ok(Some(seconds)), fault_of: FaultOf::Model }
+            }
+            Event::Failed { model, fault, reason, detail } => {
+                let failure = last_lines(Failure::new(Stage::Export, reason), &detail);
+                Exported { model, fault, outcome: Err(failure), fault_of: FaultOf::Model }
+            }
+        };
+        self.progress.finished(&exported);
+        self.exported.push(exported);
+        Ok(())
+    }
+
+    /// What became of every order, however the exporter ended: those that it said nothing of were not tried.
+    fn end(mut self, ended: Result<(), Failure>) -> Vec<Exported> {
+        let is_heard = |order: &Order| {
+            self.exported.iter().any(|one| one.model == order.entry.name.as_str() && one.fault == order.fault)
+        };
+        let silent: Vec<&Order> = self.orders.iter().copied().filter(|order| !is_heard(order)).collect();
+        let early = || Failure::new(Stage::Export, "the exporter ended before this model was tried");
+        let failure = ended.err().unwrap_or_else(early);
+        self.exported.extend(untried(&silent, &failure, FaultOf::Exporter, self.progress));
+        self.exported
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples;
+    use std::cell::RefCell;
+
+    /// Keeps what it hears.
+    #[derive(Default)]
+    struct Heard(RefCell<Vec<String>>);
+
+    impl Progress for Heard {
+        fn begin(&self, count: usize) {
+            self.0.borrow_mut().push(format!("begin {count}"));
         }
-        Event::Done { model, fault, seconds } => Exported { model, fault, outcome: Ok(Some(seconds)) },
-        Event::Failed { model, fault, reason, detail } => {
-            let failure = last_lines(Failure::new(Stage::Export, reason), &detail);
-            Exported { model, fault, outcome: Err(failure) }
+        fn started(&self, model: &str) {
+            self.0.borrow_mut().push(format!("started {model}"));
         }
-    };
-    progress.finished(&exported);
-    Some(exported)
+        fn finished(&self, exported: &Exported) {
+            let word = if exported.outcome.is_ok() { "done" } else { "failed" };
+            self.0.borrow_mut().push(format!("{word} {}", exported.model));
+        }
+    }
+
+    fn plan<'a>(spec: &'a Spec, root: &Path, force: bool) -> Plan<'a> {
+        let orders = spec.entries.iter().map(Order::plain).collect();
+        Plan { spec, orders, force, root: root.to_owned() }
+    }
+
+    /// An artifact of an entry, as far as its manifest goes.
+    fn artifact(root: &Path, entry: &Entry, digest: &str) {
+        let folder = root.join(entry.name.as_str());
+        std::fs::create_dir_all(&folder).unwrap();
+        let manifest = json!({
+            "key": super::super::key(digest), "model": entry.name, "task": "t", "class": "A", "module": "a",
+            "model_type": null, "model_types": [], "checkpoint": null, "weights": "random", "seed": 0,
+            "versions": {}, "dims": {}, "inputs": [], "outputs": [], "layers": [], "cases": [],
+            "parameters": {"count": 0, "tensors": {}}, "device_literals": 0, "seconds": 0.1,
+            "generation": null, "files": {},
+        });
+        std::fs::write(folder.join("manifest.json"), manifest.to_string()).unwrap();
+    }
+
+    fn due_names(plan: &Plan) -> Vec<String> {
+        due(plan).0.iter().map(|order| order.entry.name.to_string()).collect()
+    }
+
+    #[test]
+    fn what_is_missing_or_stale_is_due_and_what_is_fresh_only_by_force() {
+        let (spec, root) = (samples::spec(), tempfile::tempdir().unwrap());
+        let [bert, roberta, _] = &spec.entries[..] else { panic!("three sample entries") };
+        artifact(root.path(), bert, &bert.digest(&spec.versions));
+        artifact(root.path(), roberta, "0123456789abcdef");
+        let states = spec.entries.iter().map(|entry| state(entry, &spec.versions, root.path()));
+        assert_eq!(Vec::from_iter(states), [State::Fresh, State::Stale, State::Missing]);
+        assert_eq!(due_names(&plan(&spec, root.path(), false)), ["roberta", "xlm-roberta"]);
+        assert_eq!(due_names(&plan(&spec, root.path(), true)), ["bert", "roberta", "xlm-roberta"]);
+    }
+
+    #[test]
+    fn a_checkpoint_is_always_exported_again_and_lies_beside_the_models_own_artifact() {
+        let (spec, root) = (samples::spec(), tempfile::tempdir().unwrap());
+        let bert = &spec.entries[0];
+        let weights =
+            Weights { checkpoint: "a/b".to_owned(), sizes: BTreeMap::from([("batch".to_owned(), 7)]) };
+        let order = Order { weights: Some(weights), ..Order::plain(bert) };
+        artifact(&root.path().join(".checkpoints"), bert, &bert.digest(&spec.versions));
+        let plan = Plan { orders: vec![order], ..plan(&spec, root.path(), false) };
+        assert_eq!(due_names(&plan), ["bert"]);
+        let job = job(&plan, &plan.orders[0]).unwrap();
+        assert_eq!((&job["weights"], &job["checkpoint"]), (&json!("checkpoint"), &json!("a/b")));
+        assert_eq!(job["cases"][0]["sizes"]["batch"], 7);
+        assert!(job["directory"].as_str().unwrap().ends_with(".checkpoints/bert"));
+    }
+
+    #[test]
+    fn orders_of_one_source_go_to_one_process() {
+        let mut spec = samples::spec();
+        spec.entries[1].source = "elsewhere".to_owned();
+        let plan = plan(&spec, Path::new("none"), false);
+        let count = |(source, orders): (&str, Vec<&Order>)| (source.to_owned(), orders.len());
+        let counts: Vec<_> = by_source(due(&plan).0).into_iter().map(count).collect();
+        assert_eq!(counts, [("elsewhere".to_owned(), 1), ("transformers".to_owned(), 2)]);
+    }
+
+    /// A model, whose failure it is, and what was said of it.
+    type Told = (String, FaultOf, Option<String>);
+
+    /// What becomes of the sample orders when the exporter says `lines` and ends so.
+    fn after(lines: &[&str], ended: Result<(), Failure>) -> (Vec<Told>, Vec<String>) {
+        let spec = samples::spec();
+        let orders: Vec<Order> = spec.entries.iter().map(Order::plain).collect();
+        let (orders, heard) = (Vec::from_iter(&orders), Heard::default());
+        let mut hearing = Hearing { orders: &orders, exported: Vec::new(), progress: &heard };
+        let ended = lines.iter().try_for_each(|line| hearing.line(line)).and(ended);
+        let told =
+            |one: Exported| (one.model, one.fault_of, one.outcome.err().map(|failure| failure.message));
+        let exported = hearing.end(ended).into_iter().map(told).collect();
+        (exported, heard.0.into_inner())
+    }
+
+    const DONE: &str = r#"{"event": "done", "model": "bert", "fault": null, "seconds": 1.5}"#;
+    const FAILED: &str =
+        r#"{"event": "failed", "model": "roberta", "fault": null, "reason": "no trace", "detail": "a\nb"}"#;
+
+    fn told(model: &str, fault_of: FaultOf, why: Option<&str>) -> Told {
+        (model.to_owned(), fault_of, why.map(str::to_owned))
+    }
+
+    #[test]
+    fn an_exporter_that_ends_early_leaves_the_rest_untried_and_keeps_what_it_did() {
+        let started = r#"{"event": "started", "model": "bert"}"#;
+        let (exported, heard) = after(&[r#"{"event": "ready"}"#, started, DONE, FAILED], Ok(()));
+        let early = "the exporter ended before this model was tried";
+        assert_eq!(
+            exported,
+            [
+                told("bert", FaultOf::Model, None),
+                told("roberta", FaultOf::Model, Some("no trace")),
+                told("xlm-roberta", FaultOf::Exporter, Some(early))
+            ]
+        );
+        assert_eq!(heard, ["started bert", "done bert", "failed roberta", "failed xlm-roberta"]);
+    }
+
+    #[test]
+    fn an_exporter_that_breaks_off_says_why_for_all_it_did_not_come_to() {
+        let broken = Failure::new(Stage::Export, "exporter broke off (signal: 9)");
+        let (exported, _) = after(&[DONE], Err(broken));
+        let why = Some("exporter broke off (signal: 9)");
+        assert_eq!(
+            exported,
+            [
+                told("bert", FaultOf::Model, None),
+                told("roberta", FaultOf::Exporter, why),
+                told("xlm-roberta", FaultOf::Exporter, why)
+            ]
+        );
+    }
+
+    #[test]
+    fn what_is_no_event_ends_the_hearing() {
+        let (exported, _) = after(&["Segmentation fault", DONE], Ok(()));
+        assert!(exported.iter().all(|(_, fault_of, why)| {
+            *fault_of == FaultOf::Exporter
+                && why.as_deref().is_some_and(|why| why.starts_with("exporter said 'Segmentation fault'"))
+        }));
+    }
+
+    #[test]
+    fn a_fault_that_was_not_heard_of_is_told_from_one_that_was() {
+        let spec = samples::spec();
+        let faulty = |fault: &str| Order { fault: Some(fault.to_owned()), ..Order::plain(&spec.entries[0]) };
+        let (first, second, heard) = (faulty("mask"), faulty("length"), Heard::default());
+        let orders = [&first, &second];
+        let mut hearing = Hearing { orders: &orders, exported: Vec::new(), progress: &heard };
+        hearing.line(&DONE.replace(r#""fault": null"#, r#""fault": "mask""#)).unwrap();
+        let silent = hearing.end(Ok(())).into_iter().filter(|one| one.fault_of == FaultOf::Exporter);
+        assert_eq!(silent.filter_map(|one| one.fault).collect::<Vec<_>>(), ["length"]);
+    }
 }

@@ -9,7 +9,7 @@ mod python;
 mod replay;
 mod sources;
 
-pub use driver::{Exported, Order, Plan, Progress, State, Weights, export, state};
+pub use driver::{Exported, FaultOf, Order, Plan, Progress, State, Weights, export, state};
 pub use python::Python;
 pub use replay::InPython;
 pub use sources::unpack;

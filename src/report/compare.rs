@@ -3,8 +3,9 @@
 //! In: the records before and after. Out: a [`Finding`] for everything that changed its meaning, the worst first.
 
 use super::Record;
-use super::matrix::latest;
+use super::latest::latest;
 use crate::numerics::Measure;
+use crate::verdict::Status;
 use std::fmt;
 
 /// Growth of the error, as a share of what is allowed, that is worth telling.
@@ -26,8 +27,8 @@ pub struct Finding {
 pub enum Change {
     /// Passed before, fails now.
     Broken { stage: String, reason: String },
-    /// Passed before, has no proof now: `not run`, `skipped`.
-    Unproved { now: String },
+    /// Passed before, has no proof now.
+    Unproved { now: Status },
     /// Passes or fails as before, with an error more than twice as large a share of what is allowed.
     Drifted { output: String, situation: String, before: f64, after: f64 },
     /// Failed before, passes now.
@@ -95,16 +96,15 @@ pub fn compare(old: &[Record], new: &[Record]) -> Vec<Finding> {
 }
 
 fn changes(old: &Record, new: Option<&Record>) -> Vec<Change> {
-    let unproved = |now: &str| vec![Change::Unproved { now: now.to_owned() }];
-    match (old.status.as_str(), new.map(|new| (new.status.as_str(), new))) {
-        ("passed", None) => unproved("not run"),
-        ("passed", Some(("passed", new))) | ("failed", Some(("failed", new))) => drifts(old, new),
-        ("passed", Some(("failed", new))) => vec![Change::Broken {
+    use Status::{Failed, Passed};
+    match (old.status, new.map_or(Status::NotRun, |new| new.status), new) {
+        (Passed, Passed, Some(new)) | (Failed, Failed, Some(new)) => drifts(old, new),
+        (Passed, Failed, Some(new)) => vec![Change::Broken {
             stage: new.stage.map_or_else(String::new, |stage| stage.to_string()),
             reason: new.reason.clone().unwrap_or_default(),
         }],
-        ("passed", Some((now, _))) => unproved(now),
-        (_, Some(("passed", _))) => vec![Change::Fixed],
+        (Passed, now, _) => vec![Change::Unproved { now }],
+        (_, Passed, _) => vec![Change::Fixed],
         _ => Vec::new(),
     }
 }
@@ -131,32 +131,35 @@ mod tests {
     use super::*;
     use crate::failure::Stage;
 
-    fn record(model: &str, status: &str, error: f64) -> Record {
+    fn record(model: &str, status: Status, error: f64) -> Record {
         let metric = serde_json::json!({
             "situation": "traced", "output": "logits", "error": error, "eager_error": 0.4, "limit": 1.0, "scale": 1.0,
             "max_abs": 0.0, "relative_l2": 0.0, "cosine": 1.0,
         });
         let metrics = vec![serde_json::from_value(metric).unwrap()];
-        Record { status: status.to_owned(), metrics, ..Record::sample(model, "matches_reference") }
+        Record { status, metrics, ..Record::sample(model, "matches_reference") }
     }
 
     #[test]
     fn a_planted_regression_is_found_among_what_stayed() {
-        let old = ["bert", "t5", "vit", "clip"].map(|model| record(model, "passed", 0.3));
-        let failed =
-            [record("gpt2", "failed", 3.0), record("whisper", "failed", 3.0), record("llava", "failed", 3.0)];
+        let old = ["bert", "t5", "vit", "clip"].map(|model| record(model, Status::Passed, 0.3));
+        let failed = [
+            record("gpt2", Status::Failed, 3.0),
+            record("whisper", Status::Failed, 3.0),
+            record("llava", Status::Failed, 3.0),
+        ];
         let broken = Record {
             stage: Some(Stage::Compare),
             reason: Some("logits is off".to_owned()),
-            ..record("bert", "failed", 9.0)
+            ..record("bert", Status::Failed, 9.0)
         };
         let new = [
             broken,
-            record("t5", "passed", 0.7),
-            record("vit", "passed", 0.5),
-            record("gpt2", "passed", 0.3),
-            record("whisper", "failed", 7.0),
-            record("llava", "failed", 3.5),
+            record("t5", Status::Passed, 0.7),
+            record("vit", Status::Passed, 0.5),
+            record("gpt2", Status::Passed, 0.3),
+            record("whisper", Status::Failed, 7.0),
+            record("llava", Status::Failed, 3.5),
         ];
         let findings = compare(&[old.as_slice(), &failed].concat(), &new);
         let told: Vec<String> =
@@ -176,8 +179,8 @@ mod tests {
 
     #[test]
     fn a_set_against_itself_and_growth_within_the_noise_are_no_findings() {
-        let old = [record("bert", "passed", 0.0001), record("t5", "failed", 9.0)];
+        let old = [record("bert", Status::Passed, 0.0001), record("t5", Status::Failed, 9.0)];
         assert_eq!(compare(&old, &old), []);
-        assert_eq!(compare(&old[..1], &[record("bert", "passed", 0.015)]), []);
+        assert_eq!(compare(&old[..1], &[record("bert", Status::Passed, 0.015)]), []);
     }
 }

@@ -1,15 +1,20 @@
 //! A failure in the words that people read.
 
 use super::Record;
+use super::typed::Typed;
 use crate::failure::Stage;
+use crate::verdict::Status;
 
-/// The failures among `records`: the first of all that are alike but for their check, with the other checks.
-pub fn failures<'a>(records: impl IntoIterator<Item = &'a Record>) -> Vec<(&'a Record, Vec<&'a str>)> {
+/// The records that have this status: the first of all that are alike but for their check, with the other checks.
+pub fn told<'a>(
+    records: impl IntoIterator<Item = &'a Record>,
+    status: Status,
+) -> Vec<(&'a Record, Vec<&'a str>)> {
     let same = |a: &Record, b: &Record| {
         (&a.model, &a.device, a.stage, &a.reason) == (&b.model, &b.device, b.stage, &b.reason)
     };
     let mut distinct: Vec<(&Record, Vec<&str>)> = Vec::new();
-    for record in records.into_iter().filter(|record| record.status == "failed") {
+    for record in records.into_iter().filter(|record| record.status == status) {
         match distinct.iter_mut().find(|(first, _)| same(first, record)) {
             Some((_, others)) => others.push(&record.check),
             None => distinct.push((record, Vec::new())),
@@ -30,25 +35,76 @@ impl Record {
     /// ```
     pub fn failure_text(&self) -> String {
         let Self { model, check, device, stage, reason, details, .. } = self;
-        let device = device.as_deref().unwrap_or("mock");
+        let nowhere = if self.is_real() { "no device" } else { "mock" };
+        let device = device.as_deref().unwrap_or(nowhere);
+        let word = self.status.word().to_uppercase();
         let mut lines = vec![
             format!(
-                "FAILED {model} · {check} · {device} · stage {}",
+                "{word} {model} · {check} · {device} · stage {}",
                 stage.map_or(String::new(), |stage| stage.to_string())
             ),
             format!("  {}", reason.as_deref().unwrap_or("for no known reason")),
         ];
         lines.extend(details.iter().map(|detail| format!("  {detail}")));
-        lines.extend(match (device, stage) {
-            ("mock", _) => {
-                vec![format!("  again: cargo test --test suite {}::{check}", model.replace(['-', '.'], "_"))]
-            }
-            (_, Some(Stage::Export)) => vec![format!("  again: just export {model}")],
-            _ => vec![
-                format!("  again in Rust:   just test {model} --check {check} --device {device}"),
-                format!("  again in Python: just replay {model}"),
-            ],
-        });
+        lines.extend(self.again().into_iter().map(|(what, typed)| format!("  {what} {typed}")));
         lines.join("\n")
+    }
+
+    /// What to type to see it again, each with what it does.
+    fn again(&self) -> Vec<(&'static str, Typed)> {
+        let Self { model, family, check, device, stage, .. } = self;
+        let rust = Typed::test([model.as_str()], Some(check), device.as_deref());
+        match (self.status, stage) {
+            _ if device.is_none() && !self.is_real() => {
+                vec![("again:", Typed::mock_test(family, model, check))]
+            }
+            (Status::NotRun, _) => vec![("again:", rust)],
+            (_, Some(Stage::Export)) => vec![("again:", Typed::export([model.as_str()]))],
+            _ => vec![("again in Rust:  ", rust), ("again in Python:", Typed::replay(model))],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(status: Status, stage: Stage) -> Record {
+        Record {
+            status,
+            stage: Some(stage),
+            reason: Some("why".to_owned()),
+            ..Record::sample("bert", "half")
+        }
+    }
+
+    /// The lines below the reason.
+    fn again(record: &Record) -> Vec<String> {
+        record.failure_text().lines().skip(2).map(|line| line.trim().to_owned()).collect()
+    }
+
+    #[test]
+    fn what_to_type_fits_what_happened() {
+        let rust = "just test bert --check half --device cpu";
+        let compare = record(Status::Failed, Stage::Compare);
+        assert_eq!(
+            again(&compare),
+            [format!("again in Rust:   {rust}"), "again in Python: just replay bert".to_owned()]
+        );
+        assert_eq!(again(&record(Status::Failed, Stage::Export)), ["again: just export bert"]);
+        assert_eq!(again(&record(Status::NotRun, Stage::Export)), [format!("again: {rust}")]);
+        let mock = Record { engine: "mock".to_owned(), device: None, ..compare };
+        assert_eq!(again(&mock), ["again: cargo test --test suite -- --exact MOCK::text::bert::half"]);
+    }
+
+    #[test]
+    fn what_stopped_several_checks_in_the_same_way_is_told_once() {
+        let first = record(Status::Failed, Stage::Load);
+        let second = Record { check: "loads".to_owned(), ..first.clone() };
+        let elsewhere = Record { device: Some("cuda:0".to_owned()), ..second.clone() };
+        let not_run = record(Status::NotRun, Stage::Load);
+        let records = [first, second, elsewhere, not_run];
+        let others: Vec<_> = told(&records, Status::Failed).into_iter().map(|(_, others)| others).collect();
+        assert_eq!(others, [vec!["loads"], vec![]]);
     }
 }

@@ -32,11 +32,12 @@ fn property(text: &str) -> String {
 mod tests {
     use super::*;
     use crate::failure::Stage;
+    use crate::verdict::Status;
 
     #[test]
     fn a_failure_is_one_line_beside_its_entry() {
         let record = Record {
-            status: "failed".to_owned(),
+            status: Status::Failed,
             stage: Some(Stage::Run),
             reason: Some("100% wrong".to_owned()),
             ..Record::sample("bert", "loads")

@@ -1,10 +1,11 @@
 //! JUnit XML, which CI systems show.
 //!
-//! In: what was planned and the records it left. Out: a suite per model, a case per check. A check that left no record
-//! is an error.
+//! In: what was planned and the records it left. Out: a suite per model, a case per check. A check that was due and did
+//! not run is an error; one that the spec leaves out is `skipped`, JUnit's own word, with the reason.
 
 use super::Record;
 use crate::failure::Stage;
+use crate::verdict::Status;
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,6 +16,8 @@ pub struct Planned<'a> {
     pub model: &'a str,
     pub family: &'a str,
     pub checks: Vec<&'a str>,
+    /// Checks that the spec leaves out, each with the reason.
+    pub left_out: Vec<(&'a str, String)>,
 }
 
 /// The report of one run.
@@ -25,7 +28,7 @@ pub fn xml(planned: &[Planned], records: &[Record]) -> Result<String, quick_juni
     let records: BTreeMap<(&str, &str), &Record> =
         records.iter().map(|record| ((record.model.as_str(), record.check.as_str()), record)).collect();
     let mut report = Report::new("hf-conformance");
-    for Planned { model, family, checks } in planned {
+    for Planned { model, family, checks, left_out } in planned {
         let mut suite = TestSuite::new(format!("{family}::{model}"));
         for check in checks {
             let record = records.get(&(model, check));
@@ -34,6 +37,9 @@ pub fn xml(planned: &[Planned], records: &[Record]) -> Result<String, quick_juni
             case.set_time(Duration::from_secs_f64(record.map_or(0.0, |record| record.seconds)));
             suite.add_test_case(case);
         }
+        suite.add_test_cases(
+            left_out.iter().map(|(check, why)| self::case(family, model, check, skipped(why))),
+        );
         report.add_test_suite(suite);
     }
     report.to_string()
@@ -46,21 +52,23 @@ fn case(family: &str, model: &str, check: &str, status: TestCaseStatus) -> TestC
 }
 
 fn status(record: &Record) -> TestCaseStatus {
-    let reason = record.reason.clone().unwrap_or_default();
-    match record.status.as_str() {
-        "passed" => TestCaseStatus::success(),
-        "failed" => {
+    let reason = record.reason.as_deref().unwrap_or(record.status.word());
+    match record.status {
+        Status::Passed | Status::Mock => TestCaseStatus::success(),
+        Status::Failed => {
             let mut failed = TestCaseStatus::non_success(NonSuccessKind::Failure);
             let stage = record.stage.as_ref().map(Stage::to_string).unwrap_or_default();
             failed.set_type(stage).set_message(reason).set_description(record.failure_text());
             failed
         }
-        _ => {
-            let mut skipped = TestCaseStatus::skipped();
-            skipped.set_message(reason);
-            skipped
-        }
+        Status::NotRun | Status::Unknown => error(reason),
     }
+}
+
+fn skipped(why: &str) -> TestCaseStatus {
+    let mut skipped = TestCaseStatus::skipped();
+    skipped.set_message(why);
+    skipped
 }
 
 fn error(message: &str) -> TestCaseStatus {
@@ -76,14 +84,24 @@ mod tests {
     #[test]
     fn every_planned_check_is_a_case() {
         let failed = Record {
-            status: "failed".to_owned(),
+            status: Status::Failed,
             stage: Some(Stage::Compare),
             reason: Some("logits is off by 1 < 2".to_owned()),
             ..Record::sample("bert", "causal")
         };
-        let planned =
-            [Planned { model: "bert", family: "encoder-only", checks: vec!["loads", "causal", "half"] }];
-        let records = [Record::sample("bert", "loads"), failed];
+        let not_run = Record {
+            status: Status::NotRun,
+            stage: Some(Stage::Run),
+            reason: Some("the test process broke off".to_owned()),
+            ..Record::sample("bert", "reloads")
+        };
+        let planned = [Planned {
+            model: "bert",
+            family: "encoder-only",
+            checks: vec!["loads", "causal", "half", "reloads"],
+            left_out: vec![("generates", "the task does not generate text".to_owned())],
+        }];
+        let records = [Record::sample("bert", "loads"), failed, not_run];
         let mut settings = insta::Settings::clone_current();
         settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"));
         settings.set_prepend_module_to_snapshot(false);

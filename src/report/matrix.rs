@@ -4,9 +4,11 @@
 //! word on each check counts; results of an older entry than the model's newest do not.
 
 use super::Record;
+use super::latest::latest;
 use crate::failure::Stage;
 use crate::numerics::rule::nan_max;
 use crate::spec::{Check, Entry};
+use crate::verdict::Status;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -46,14 +48,14 @@ impl fmt::Display for Column {
 pub enum State {
     /// Some check failed.
     Failed,
-    /// No check has a result.
+    /// No check that is due has a result.
     #[default]
     NotRun,
-    /// No check with that element type applies to the model.
+    /// No check with that element type is due on the model.
     LeftOut,
-    /// Nothing failed, some check was skipped.
-    Skipped,
-    /// Every check that ran passed.
+    /// Nothing failed; some check that is due has no result.
+    PartlyRun,
+    /// Every check that is due passed.
     Passed,
 }
 
@@ -64,7 +66,7 @@ impl State {
             Self::Failed => "failed",
             Self::NotRun => "not run",
             Self::LeftOut => "left out",
-            Self::Skipped => "skipped",
+            Self::PartlyRun => "partly run",
             Self::Passed => "passed",
         }
     }
@@ -79,8 +81,8 @@ pub struct Cell {
     pub passed: usize,
     /// Names of the checks that failed.
     pub failed: Vec<String>,
-    /// Checks that were skipped or not run.
-    pub skipped: usize,
+    /// Checks that are due and have no result.
+    pub not_run: usize,
     /// The largest error as a share of what is allowed; none where nothing was compared.
     pub share: Option<f64>,
 }
@@ -109,18 +111,13 @@ impl Cell {
 pub struct Subject<'a> {
     pub name: &'a str,
     pub family: &'a str,
-    /// Element types of the checks that apply to it.
-    pub dtypes: BTreeSet<&'static str>,
+    /// The checks that are due on it.
+    pub due: Vec<Check>,
 }
 
 impl<'a> From<&'a Entry> for Subject<'a> {
     fn from(entry: &'a Entry) -> Self {
-        let due = Check::ALL.into_iter().filter(|check| check.omitted(entry).is_none());
-        Self {
-            name: entry.name.as_str(),
-            family: entry.family.as_str(),
-            dtypes: due.map(|check| check.dtype().name()).collect(),
-        }
+        Self { name: entry.name.as_str(), family: entry.family.as_str(), due: entry.due().collect() }
     }
 }
 
@@ -140,23 +137,6 @@ pub struct Matrix {
     pub rows: Vec<Row>,
 }
 
-/// What a record is the last word on.
-pub(super) type Key<'a> = (&'a str, &'a str, &'a str, &'a str);
-
-/// The last word on each model, check, device and engine, of the newest entry of each model, mock left out.
-/// `records` are oldest first.
-pub(super) fn latest(records: &[Record]) -> BTreeMap<Key<'_>, &Record> {
-    let real = || records.iter().filter(|record| record.is_real());
-    let newest: BTreeMap<&str, &str> =
-        real().map(|record| (record.model.as_str(), record.entry.as_str())).collect();
-    let current = real().filter(|record| newest.get(record.model.as_str()) == Some(&record.entry.as_str()));
-    current.map(|record| (key(record), record)).collect()
-}
-
-fn key(record: &Record) -> Key<'_> {
-    (&record.model, &record.check, record.device.as_deref().unwrap_or_default(), &record.engine)
-}
-
 /// The matrix of `models`, in the order of rows, and every column that `records` know.
 #[must_use]
 pub fn matrix<'a>(models: impl IntoIterator<Item = Subject<'a>>, records: &[Record]) -> Matrix {
@@ -174,30 +154,33 @@ pub fn matrix<'a>(models: impl IntoIterator<Item = Subject<'a>>, records: &[Reco
         family: model.family.to_owned(),
         cells: columns
             .iter()
-            .map(|column| match cells.get(&(model.name, column.clone())) {
-                Some(own) => cell(own),
-                None if model.dtypes.contains(column.dtype.as_str()) => Cell::default(),
-                None => Cell { state: State::LeftOut, ..Cell::default() },
+            .map(|column| {
+                let due = model.due.iter().filter(|check| check.dtype().name() == column.dtype).count();
+                cell(cells.get(&(model.name, column.clone())).map_or(&[], Vec::as_slice), due)
             })
             .collect(),
     };
     Matrix { rows: models.into_iter().map(row).collect(), columns: columns.clone() }
 }
 
-fn cell(records: &[&Record]) -> Cell {
-    let of = |status: &'static str| records.iter().filter(move |record| record.status == status);
-    let skipped = of("skipped").count() + of("not-run").count();
-    let failed: Vec<String> = of("failed").map(|record| record.check.clone()).collect();
+/// What a column's records say of a model that has so many checks due there.
+fn cell(records: &[&Record], due: usize) -> Cell {
+    let of = |status| records.iter().filter(move |record| record.status == status);
+    let failed: Vec<String> = of(Status::Failed).map(|record| record.check.clone()).collect();
+    let passed = of(Status::Passed).count();
+    let not_run = due.saturating_sub(passed + failed.len());
     Cell {
-        state: match (failed.is_empty(), skipped) {
-            (false, _) => State::Failed,
-            (true, 0) => State::Passed,
-            (true, _) => State::Skipped,
+        state: match (failed.len(), passed, not_run) {
+            (0, 0, 0) => State::LeftOut,
+            (0, 0, _) => State::NotRun,
+            (0, _, 0) => State::Passed,
+            (0, _, _) => State::PartlyRun,
+            _ => State::Failed,
         },
-        stage: of("failed").filter_map(|record| record.stage).min(),
-        passed: of("passed").count(),
+        stage: of(Status::Failed).filter_map(|record| record.stage).min(),
+        passed,
         failed,
-        skipped,
+        not_run,
         share: records.iter().filter_map(|record| record.share()).reduce(nan_max),
     }
 }
@@ -206,13 +189,14 @@ fn cell(records: &[&Record]) -> Cell {
 mod tests {
     use super::*;
 
-    fn record(model: &str, check: &str, status: &str) -> Record {
-        Record { status: status.to_owned(), ..Record::sample(model, check) }
+    fn record(model: &str, check: &str, status: Status) -> Record {
+        Record { status, ..Record::sample(model, check) }
     }
 
     fn states(records: &[Record]) -> Vec<String> {
-        let bert = Subject { name: "bert", family: "text", dtypes: ["float32", "bfloat16"].into() };
-        let t5 = Subject { name: "t5", dtypes: ["float32"].into(), ..bert.clone() };
+        let bert =
+            Subject { name: "bert", family: "text", due: vec![Check::Loads, Check::Causal, Check::Half] };
+        let t5 = Subject { name: "t5", due: vec![Check::Loads], ..bert.clone() };
         let matrix = matrix([bert, t5], records);
         matrix
             .rows
@@ -223,18 +207,28 @@ mod tests {
 
     #[test]
     fn every_model_has_a_cell_in_every_column() {
-        let half = Record { dtype: "bfloat16".to_owned(), ..record("bert", "half", "skipped") };
-        assert_eq!(states(&[half, record("t5", "loads", "passed")]), ["not run|skipped", "passed|left out"]);
+        let half = Record { dtype: "bfloat16".to_owned(), ..record("bert", "half", Status::NotRun) };
+        let records = [half, record("bert", "loads", Status::Passed), record("t5", "loads", Status::Passed)];
+        assert_eq!(states(&records), ["partly run|not run", "passed|left out"]);
+    }
+
+    #[test]
+    fn devices_have_columns_of_their_own() {
+        let gpu = Record { device: Some("cuda:0".to_owned()), ..record("t5", "loads", Status::Passed) };
+        let cpu = Record { stage: Some(Stage::Load), ..record("t5", "loads", Status::Failed) };
+        assert_eq!(states(&[cpu.clone(), gpu.clone()])[1], "failed at load|passed");
+        assert_eq!(states(&[gpu, cpu])[1], "failed at load|passed");
     }
 
     #[test]
     fn a_failure_says_its_earliest_stage_and_the_last_word_counts() {
-        let failed = |check: &str, stage| Record { stage: Some(stage), ..record("bert", check, "failed") };
+        let failed =
+            |check: &str, stage| Record { stage: Some(stage), ..record("bert", check, Status::Failed) };
         let failures = [failed("causal", Stage::Compare), failed("loads", Stage::Load)];
         assert_eq!(states(&failures)[0], "failed at load");
         let repaired = failures
             .into_iter()
-            .chain([record("bert", "loads", "passed"), record("bert", "causal", "passed")]);
+            .chain([record("bert", "loads", Status::Passed), record("bert", "causal", Status::Passed)]);
         assert_eq!(states(&Vec::from_iter(repaired))[0], "passed");
     }
 
@@ -246,7 +240,7 @@ mod tests {
                 "scale": 1.0, "max_abs": 0.0, "relative_l2": 0.0, "cosine": 1.0}}"#
             );
             let metrics = vec![serde_json::from_str(&metric).unwrap()];
-            Record { stage: Some(Stage::Compare), metrics, ..record("bert", check, "failed") }
+            Record { stage: Some(Stage::Compare), metrics, ..record("bert", check, Status::Failed) }
         };
         assert_eq!(states(&[off("causal", "8.0")])[0], "failed at compare 8.00");
         assert_eq!(states(&[off("causal", "4000.0")])[0], "failed at compare 4e3");
@@ -255,8 +249,11 @@ mod tests {
 
     #[test]
     fn an_older_entry_and_the_mock_engine_say_nothing() {
-        let older = Record { entry: "old".to_owned(), ..record("bert", "half", "failed") };
-        let mock = Record { engine: "mock".to_owned(), ..record("t5", "loads", "mock") };
-        assert_eq!(states(&[older, record("bert", "loads", "passed"), mock]), ["passed", "not run"]);
+        let older = Record { entry: "old".to_owned(), ..record("bert", "half", Status::Failed) };
+        let mock = Record { engine: "mock".to_owned(), ..record("t5", "loads", Status::Mock) };
+        assert_eq!(
+            states(&[older, record("bert", "loads", Status::Passed), mock]),
+            ["partly run", "not run"]
+        );
     }
 }

@@ -6,14 +6,20 @@ pub mod coverage;
 mod failure_text;
 pub mod github;
 pub mod junit;
+pub mod latest;
 pub mod machine;
 pub mod matrix;
 pub mod page;
 mod record;
 pub mod runs;
+#[cfg(test)]
+pub(crate) mod samples;
+mod share;
 pub mod speed;
 mod store;
+pub mod typed;
 
-pub use failure_text::failures;
+pub use failure_text::told;
 pub use record::{About, Record, run};
-pub use store::{Lines, append, append_to, end, last_by_check, line, lines, merged, path, read_since};
+pub use share::Share;
+pub use store::{Lines, append, append_to, end, line, lines, merged, path, read_since};

@@ -12,7 +12,7 @@ use crate::numerics::Measure;
 use crate::numerics::rule::nan_max;
 use crate::spec::Check;
 use crate::task::Contract;
-use crate::verdict::Outcome;
+use crate::verdict::{Outcome, Status};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -45,11 +45,10 @@ pub struct Record {
     /// `random`, or `checkpoint`.
     #[serde(default)]
     pub weights: String,
-    /// `passed`, `failed`, `skipped`, `not-run` or `mock`.
-    pub status: String,
-    /// Where it failed.
+    pub status: Status,
+    /// Where it failed, or what stopped it.
     pub stage: Option<Stage>,
-    /// Why it failed, was skipped or was not run: one line.
+    /// Why it failed or was not run: one line.
     pub reason: Option<String>,
     /// Further lines on a failure.
     #[serde(default)]
@@ -84,15 +83,7 @@ impl Record {
     /// The line for one outcome, found by measures that took so long.
     pub fn new(about: &About, outcome: &Outcome, measures: &[Measure], took: Duration) -> Self {
         let About { card, contract, check, device, manifest } = *about;
-        let (status, stage, reason, details) = match outcome {
-            Outcome::Passed => ("passed", None, None, Vec::new()),
-            Outcome::Mock => ("mock", None, None, Vec::new()),
-            Outcome::Failed(failure) => {
-                ("failed", Some(failure.stage), Some(failure.message.clone()), failure.details.clone())
-            }
-            Outcome::Skipped { reason } => ("skipped", None, Some(reason.clone()), Vec::new()),
-            Outcome::NotRun { reason } => ("not-run", None, Some(reason.clone()), Vec::new()),
-        };
+        let failure = outcome.failure();
         Self {
             run: run().to_owned(),
             time: jiff::Timestamp::now().to_string(),
@@ -107,10 +98,10 @@ impl Record {
             engine: crate::engine::real().map_or("mock", |engine| engine.name()).to_owned(),
             dtype: check.dtype().name().to_owned(),
             weights: manifest.map(|manifest| manifest.weights.clone()).unwrap_or_default(),
-            status: status.to_owned(),
-            stage,
-            reason,
-            details,
+            status: outcome.status(),
+            stage: failure.map(|failure| failure.stage),
+            reason: failure.map(|failure| failure.message.clone()),
+            details: failure.map(|failure| failure.details.clone()).unwrap_or_default(),
             seconds: took.as_secs_f64(),
             metrics: measures.to_vec(),
             versions: manifest.map(|manifest| manifest.versions.clone()).unwrap_or_default(),

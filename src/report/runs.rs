@@ -3,6 +3,7 @@
 //! In: records. Out: a [`Run`] per run and device, oldest first: the history that reports show.
 
 use super::Record;
+use crate::verdict::Status;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,8 +22,8 @@ pub struct Run {
     pub models: usize,
     pub passed: usize,
     pub failed: usize,
-    /// Skipped or not run.
-    pub skipped: usize,
+    /// Due, and without a result.
+    pub not_run: usize,
     /// Added up over checks, which run side by side.
     pub seconds: f64,
 }
@@ -41,7 +42,7 @@ pub fn runs(records: &[Record]) -> Vec<Run> {
 
 fn run(records: &[&Record]) -> Option<Run> {
     let first = records.iter().min_by(|a, b| a.time.cmp(&b.time))?;
-    let count = |status: &str| records.iter().filter(|record| record.status == status).count();
+    let count = |status| records.iter().filter(|record| record.status == status).count();
     let models: BTreeSet<&str> = records.iter().map(|record| record.model.as_str()).collect();
     Some(Run {
         run: first.run.clone(),
@@ -51,9 +52,9 @@ fn run(records: &[&Record]) -> Option<Run> {
         commit: first.commit.clone(),
         torch: records.iter().filter_map(|record| record.versions.get("torch").cloned()).collect(),
         models: models.len(),
-        passed: count("passed"),
-        failed: count("failed"),
-        skipped: count("skipped") + count("not-run"),
+        passed: count(Status::Passed),
+        failed: count(Status::Failed),
+        not_run: count(Status::NotRun),
         seconds: records.iter().map(|record| record.seconds).sum(),
     })
 }
@@ -64,18 +65,18 @@ mod tests {
 
     #[test]
     fn a_run_is_counted_per_device_in_the_order_of_time() {
-        let record = |run: &str, time: &str, model: &str, status: &str| Record {
+        let record = |run: &str, time: &str, model: &str, status| Record {
             run: run.to_owned(),
             time: time.to_owned(),
-            status: status.to_owned(),
+            status,
             ..Record::sample(model, "loads")
         };
-        let gpu = Record { device: Some("cuda:0".to_owned()), ..record("b", "5", "bert", "passed") };
+        let gpu = Record { device: Some("cuda:0".to_owned()), ..record("b", "5", "bert", Status::Passed) };
         let records = [
             gpu,
-            record("b", "3", "bert", "passed"),
-            record("b", "4", "t5", "failed"),
-            record("a", "9", "t5", "passed"),
+            record("b", "3", "bert", Status::Passed),
+            record("b", "4", "t5", Status::Failed),
+            record("a", "9", "t5", Status::Passed),
         ];
         let found: Vec<_> = runs(&records)
             .into_iter()

@@ -69,9 +69,9 @@ fn is_torn(file: &mut fs::File) -> io::Result<bool> {
     Ok(last != *b"\n")
 }
 
-/// How long the store is, in bytes: a place to [`read_since`].
-pub fn end() -> u64 {
-    fs::metadata(path()).map_or(0, |file| file.len())
+/// How long the file at `path` is, in bytes: a place to [`read_since`].
+pub fn end(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |file| file.len())
 }
 
 /// What a file of lines holds.
@@ -117,12 +117,12 @@ impl<T> Lines<T> {
     }
 }
 
-/// The records written behind a place in the store, oldest first; unreadable lines are left out.
+/// The records written behind a place in the file at `path`, oldest first; unreadable lines are left out.
 ///
 /// # Errors
 /// The file is there and cannot be read.
-pub fn read_since(place: u64) -> io::Result<Vec<Record>> {
-    lines_since(&path(), place).map(|lines| lines.read)
+pub fn read_since(path: &Path, place: u64) -> io::Result<Vec<Record>> {
+    lines_since(path, place).map(|lines| lines.read)
 }
 
 /// Everything in the file at `path`; nothing when there is no such file.
@@ -186,32 +186,26 @@ pub fn merged(records: impl IntoIterator<Item = Record>) -> Vec<Record> {
     records
 }
 
-/// The last word on each model and check that a real engine spoke.
-pub fn last_by_check(records: &[Record]) -> BTreeMap<(&str, &str), &Record> {
-    let real = records.iter().filter(|record| record.is_real());
-    real.map(|record| ((record.model.as_str(), record.check.as_str()), record)).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verdict::Status;
 
     #[test]
     fn a_torn_last_line_loses_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
-        // SAFETY: no other test reads this variable.
-        unsafe { std::env::set_var("HF_CONFORMANCE_RESULTS", folder.path().join("deep/results.jsonl")) };
-        let record = |check: &str| Record::sample("m", check);
-        append(&record("loads")).unwrap();
-        let place = end();
-        append(&record("half")).unwrap();
-        OpenOptions::new().append(true).open(path()).unwrap().write_all(b"{\"run\": \"1\", \"ti").unwrap();
+        let path = folder.path().join("deep/results.jsonl");
+        let append = |check: &str| append_to(&path, &Record::sample("m", check));
+        append("loads").unwrap();
+        let place = end(&path);
+        append("half").unwrap();
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(b"{\"run\": \"1\", \"ti").unwrap();
         let checks = |place| -> Vec<String> {
-            read_since(place).unwrap().into_iter().map(|record| record.check).collect()
+            read_since(&path, place).unwrap().into_iter().map(|record| record.check).collect()
         };
         assert_eq!(checks(0), ["loads", "half"]);
         assert_eq!(checks(place), ["half"]);
-        append(&record("causal")).unwrap();
+        append("causal").unwrap();
         assert_eq!(checks(place), ["half", "causal"]);
     }
 
@@ -257,14 +251,11 @@ mod tests {
 
     #[test]
     fn files_that_overlap_count_once_and_other_devices_count_too() {
-        let at = |time: &str, status: &str| Record {
-            time: time.to_owned(),
-            status: status.to_owned(),
-            ..Record::sample("m", "loads")
-        };
-        let gpu = Record { device: Some("cuda:0".to_owned()), ..at("3", "passed") };
-        let merged = merged([at("2", "failed"), gpu, at("1", "passed"), at("2", "failed")]);
-        let found: Vec<_> = merged.iter().map(|record| (&*record.time, &*record.status)).collect();
-        assert_eq!(found, [("2", "failed"), ("3", "passed")]);
+        let at =
+            |time: &str, status| Record { time: time.to_owned(), status, ..Record::sample("m", "loads") };
+        let gpu = Record { device: Some("cuda:0".to_owned()), ..at("3", Status::Passed) };
+        let merged = merged([at("2", Status::Failed), gpu, at("1", Status::Passed), at("2", Status::Failed)]);
+        let found: Vec<_> = merged.iter().map(|record| (&*record.time, record.status)).collect();
+        assert_eq!(found, [("2", Status::Failed), ("3", Status::Passed)]);
     }
 }

@@ -112,6 +112,18 @@ impl Check {
     }
 }
 
+impl Entry {
+    /// The checks that are due, in their order: those that nothing leaves out.
+    pub fn due(&self) -> impl Iterator<Item = Check> {
+        Check::ALL.into_iter().filter(|check| check.omitted(self).is_none())
+    }
+
+    /// The checks that would suit the entry and that it leaves out by its own words.
+    pub fn left_out(&self) -> impl Iterator<Item = Check> {
+        self.omit.keys().copied().filter(|check| check.unsuited(self).is_none())
+    }
+}
+
 fn any_dynamic(entry: &Entry) -> bool {
     entry.axes.values().any(|axis| matches!(axis, Axis::Dynamic { .. }))
 }

@@ -2,7 +2,8 @@
 
 use super::plot::{self, Kind, PlotError, Point};
 use super::{Report, model};
-use crate::report::matrix::{Column, latest};
+use crate::report::latest::latest;
+use crate::report::matrix::Column;
 use crate::report::speed::{Batch, Speed};
 use maud::{Markup, PreEscaped, html};
 

@@ -18,7 +18,7 @@ pub fn section(report: &Report) -> Markup {
             label for="family" { "Family" select #family { option value="" { "all" } @for family in families { option { (family) } } } }
             label for="state" { "State" select #state {
                 option value="" { "all" }
-                @for state in [State::Passed, State::Failed, State::Skipped, State::NotRun] {
+                @for state in [State::Passed, State::Failed, State::PartlyRun, State::NotRun] {
                     option value=(class(state)) { (state.word()) }
                 }
             } }
@@ -58,7 +58,7 @@ fn tag(cell: &Cell) -> Markup {
             (cell.state.word()) @if let Some(stage) = cell.stage { " at " (stage) }
         }
         @if !matches!(cell.state, State::NotRun | State::LeftOut) {
-            span.figure { (cell.passed) "/" (cell.passed + cell.failed.len() + cell.skipped) }
+            span.figure { (cell.passed) "/" (cell.passed + cell.failed.len() + cell.not_run) }
             @if let Some(figure) = cell.figure() { span.figure { (figure) } }
             @if !cell.failed.is_empty() { div.figure { (failures(&cell.failed)) } }
         }
@@ -79,7 +79,7 @@ fn key(cell: &Cell) -> String {
     match cell.state {
         State::Failed => (1e9 + share.unwrap_or(f64::MAX)).to_string(),
         State::NotRun | State::LeftOut => String::new(),
-        State::Passed | State::Skipped => share.unwrap_or(0.0).to_string(),
+        State::Passed | State::PartlyRun => share.unwrap_or(0.0).to_string(),
     }
 }
 
@@ -88,6 +88,7 @@ pub fn class(state: State) -> &'static str {
     match state {
         State::NotRun => "not-run",
         State::LeftOut => "left-out",
+        State::PartlyRun => "partly-run",
         other => other.word(),
     }
 }

@@ -22,9 +22,10 @@ use super::cost::Cost;
 use super::coverage::Coverage;
 use super::speed::Speed;
 use crate::spec::Spec;
-use maud::{DOCTYPE, PreEscaped, html};
+use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::collections::BTreeMap;
 
+const TITLE: &str = "HuggingFace conformance on libtorch";
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 
@@ -70,21 +71,15 @@ pub fn html(report: &Report) -> Result<String, PageError> {
         ("costs", "Cost of the suite", sections::costs(report.costs)),
         ("history", "History", sections::history(report.history)),
     ];
+    let drawers = pack::pack(&drawers(report))?;
     let page = html! {
         (DOCTYPE)
         html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                title { "HuggingFace conformance on libtorch" }
-                // An empty icon: browsers ask for one.
-                link rel="icon" href="data:,";
-                style { (PreEscaped(STYLE)) }
-            }
+            (head())
             body {
                 a.skip href="#main" { "Skip to the content" }
                 header.top {
-                    h1 { "HuggingFace conformance on libtorch" }
+                    h1 { (TITLE) }
                     p.soft { (sections::subtitle(report)) }
                     nav aria-label="Sections" {
                         ul { @for (id, title, _) in &sections { li { a href=(format!("#{id}")) { (title) } } } }
@@ -93,20 +88,13 @@ pub fn html(report: &Report) -> Result<String, PageError> {
                 main #main {
                     noscript { p { "Search, sorting and what is known of each model need JavaScript; all else is below." } }
                     (sections::tiles(report))
-                    div.sections {
-                        @for (id, title, content) in &sections {
-                            section id=(id) aria-labelledby=(format!("{id}-title")) {
-                                h2 id=(format!("{id}-title")) { (title) }
-                                (content)
-                            }
-                        }
-                    }
+                    div.sections { @for (id, title, content) in &sections { (section(id, title, content)) } }
                 }
                 footer { p {
                     "Every figure comes from results.jsonl, bench.jsonl or costs.jsonl in target/conformance, from the spec or its roster."
                 } }
                 dialog #drawer aria-labelledby="drawer-title" {}
-                script #drawers type="text/plain" { (PreEscaped(pack::pack(&drawers(report))?)) }
+                script #drawers type="text/plain" { (PreEscaped(drawers)) }
                 script { (PreEscaped(SCRIPT)) }
             }
         }
@@ -114,10 +102,28 @@ pub fn html(report: &Report) -> Result<String, PageError> {
     Ok(page.into_string())
 }
 
+fn head() -> Markup {
+    html! {
+        head {
+            meta charset="utf-8";
+            meta name="viewport" content="width=device-width, initial-scale=1";
+            title { (TITLE) }
+            // An empty icon: browsers ask for one.
+            link rel="icon" href="data:,";
+            style { (PreEscaped(STYLE)) }
+        }
+    }
+}
+
+fn section(id: &str, title: &str, content: &Markup) -> Markup {
+    let title_id = format!("{id}-title");
+    html! { section id=(id) aria-labelledby=(title_id) { h2 id=(title_id) { (title) } (content) } }
+}
+
 /// Model → what its drawer holds.
 fn drawers<'a>(report: &Report<'a>) -> BTreeMap<&'a str, String> {
     let mut models: BTreeMap<&str, Vec<&Record>> = BTreeMap::new();
-    for record in super::matrix::latest(report.records).into_values() {
+    for record in super::latest::latest(report.records).into_values() {
         models.entry(&record.model).or_default().push(record);
     }
     let spec: &'a Spec = report.spec;

@@ -3,8 +3,10 @@
 use super::Report;
 use crate::codegen::module_text;
 use crate::numerics::Measure;
-use crate::report::{Record, failures, speed::Speed};
+use crate::report::typed::Typed;
+use crate::report::{Record, speed::Speed, told};
 use crate::spec::{Check, Entry};
+use crate::verdict::Status;
 use maud::{Markup, html};
 
 /// A link that opens the drawer of a model.
@@ -25,15 +27,26 @@ pub fn drawer(report: &Report, entry: &Entry, records: &[&Record]) -> Markup {
         (facts(entry, records))
         h3 { "Checks" }
         (checks(entry, records))
-        @for (record, _) in failures(records.iter().copied()) { pre tabindex="0" { (record.failure_text()) } }
+        @for (record, _) in told(records.iter().copied(), Status::Failed) { pre tabindex="0" { (record.failure_text()) } }
         h3 { "Outputs against eager Python" }
         (measures(records))
         (speeds(report.speeds.iter().filter(|speed| speed.model == name)))
         h3 { "Again" }
-        pre tabindex="0" { "just run " (name) "\njust test " (name) "\njust replay " (name) "\njust bench " (name) }
+        pre tabindex="0" { (again(name)) }
         details { summary { "The entry, resolved" } pre tabindex="0" { (resolved(entry)) } }
         details { summary { "The generated module" } pre tabindex="0" { (module_text(entry, &report.spec.versions)) } }
     }
+}
+
+/// What to type to see the model again.
+fn again(name: &str) -> String {
+    let typed = [
+        Typed::run(name, None, &[], None),
+        Typed::test([name], None, None),
+        Typed::replay(name),
+        Typed::bench([name], None),
+    ];
+    typed.map(|typed| typed.to_string()).join("\n")
 }
 
 fn facts(entry: &Entry, records: &[&Record]) -> Markup {
@@ -60,37 +73,45 @@ fn checks(entry: &Entry, records: &[&Record]) -> Markup {
     html! {
         div.scroll tabindex="0" { table {
             thead { tr { @for name in ["check", "device", "outcome"] { th scope="col" { (name) } } th.n scope="col" { "seconds" } } }
-            tbody {
-                @for check in Check::ALL {
-                    @let own = Vec::from_iter(records.iter().filter(|record| record.check == check.name()));
-                    @for record in &own {
-                        tr {
-                            th scope="row" { (check.name()) }
-                            td { (record.device.as_deref().unwrap_or("")) }
-                            td {
-                                span class=(format!("tag {}", record.status)) { (record.status) }
-                                @if let Some(reason) = &record.reason { " " (reason) }
-                            }
-                            td.n { (format!("{:.3}", record.seconds)) }
-                        }
-                    }
-                    @if own.is_empty() {
-                        tr {
-                            th scope="row" { (check.name()) }
-                            td {}
-                            td {
-                                @match check.omitted(entry) {
-                                    Some(reason) => { "left out: " (reason) },
-                                    None => span class="tag not-run" { "not run" },
-                                }
-                            }
-                            td {}
-                        }
-                    }
-                }
-            }
+            tbody { @for check in Check::ALL { (check_rows(entry, check, records)) } }
         } }
     }
+}
+
+/// A line for each device that the check ran on, or why it has none.
+fn check_rows(entry: &Entry, check: Check, records: &[&Record]) -> Markup {
+    let own = Vec::from_iter(records.iter().filter(|record| record.check == check.name()));
+    html! {
+        @for record in &own {
+            tr {
+                th scope="row" { (check.name()) }
+                td { (record.device.as_deref().unwrap_or("")) }
+                td {
+                    span class=(format!("tag {}", class(record.status))) { (record.status) }
+                    @if let Some(reason) = &record.reason { " " (reason) }
+                }
+                td.n { (format!("{:.3}", record.seconds)) }
+            }
+        }
+        @if own.is_empty() {
+            tr {
+                th scope="row" { (check.name()) }
+                td {}
+                td {
+                    @match check.omitted(entry) {
+                        Some(reason) => { "left out: " (reason) },
+                        None => span class="tag not-run" { "not run" },
+                    }
+                }
+                td {}
+            }
+        }
+    }
+}
+
+/// A status as a CSS class.
+fn class(status: Status) -> String {
+    status.word().replace(' ', "-")
 }
 
 fn measures(records: &[&Record]) -> Markup {

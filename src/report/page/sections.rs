@@ -2,11 +2,13 @@
 
 use super::{Report, model};
 use crate::report::cost::{Cost, Summary, summaries};
-use crate::report::coverage::{Counts, Coverage};
+use crate::report::coverage::{Counts, Coverage, OnBackend};
+use crate::report::latest::{Latest, backends, latest};
 use crate::report::runs::runs;
-use crate::report::{Record, matrix::Key, matrix::latest};
+use crate::report::{Record, Share, told};
 use crate::roster::TIERS;
-use crate::spec::{Check, Entry, Spec};
+use crate::spec::{Check, Spec};
+use crate::verdict::Status;
 use maud::{Markup, html};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,42 +32,19 @@ pub fn subtitle(report: &Report) -> Markup {
     }
 }
 
+/// A figure: the section that tells more of it, the figure, what it counts, how good that is.
+type Tile = (&'static str, String, String, &'static str);
+
 /// The figures that matter most.
 pub fn tiles(report: &Report) -> Markup {
     let latest = latest(report.records);
-    let total = report.coverage.tiers.values().fold(Counts::default(), |sum, tier| sum.plus(&tier.counts));
-    let models = |wanted: &dyn Fn(&Record) -> bool| {
-        let models = latest.values().filter(|record| wanted(record)).map(|record| record.model.as_str());
-        models.collect::<BTreeSet<_>>().len()
-    };
-    let failed = models(&|record| record.status == "failed");
-    let matched = models(&|record| record.check == "matches_reference" && record.status == "passed");
-    let passed = latest.values().filter(|record| record.status == "passed").count();
-    let share = |part: usize, all: usize| format!("{:.1} %", 100.0 * part as f64 / all.max(1) as f64);
     let debt = report.coverage.debt.len();
-    let tiles = [
-        ("matrix", report.spec.entries.len().to_string(), "models in the spec".to_owned(), ""),
-        (
-            "accuracy",
-            matched.to_string(),
-            "match eager Python".to_owned(),
-            if matched == 0 { "" } else { "good" },
-        ),
-        (
-            "failures",
-            failed.to_string(),
-            "have a failing check".to_owned(),
-            if failed == 0 { "" } else { "bad" },
-        ),
-        ("checks", share(passed, latest.len()), format!("{passed} of {} checks passed", latest.len()), ""),
-        (
-            "coverage",
-            share(total.matched, total.rows),
-            format!("{} of {} rows of the roster matched", total.matched, total.rows),
-            "",
-        ),
-        ("debt", debt.to_string(), "looser tolerances".to_owned(), if debt == 0 { "" } else { "owed" }),
-    ];
+    let mut tiles =
+        vec![("matrix", report.spec.entries.len().to_string(), "models in the spec".to_owned(), "")];
+    tiles.extend(outcome_tiles(&latest));
+    tiles.extend(report.coverage.backends.iter().map(coverage_tile));
+    let owed = if debt == 0 { "" } else { "owed" };
+    tiles.push(("debt", debt.to_string(), "looser tolerances".to_owned(), owed));
     html! {
         ul.tiles aria-label="Summary" {
             @for (section, figure, what, class) in tiles {
@@ -75,32 +54,90 @@ pub fn tiles(report: &Report) -> Markup {
     }
 }
 
-/// Bars by tier and family.
+/// What the last words come to, over all devices.
+fn outcome_tiles(latest: &Latest) -> [Tile; 3] {
+    let models = |wanted: &dyn Fn(&Record) -> bool| -> BTreeSet<&str> {
+        latest.values().filter(|record| wanted(record)).map(|record| record.model.as_str()).collect()
+    };
+    let failed = models(&|record| record.status == Status::Failed).len();
+    let compared = |record: &Record| record.check == Check::MatchesReference.name();
+    let passed_somewhere = models(&|record| compared(record) && record.status == Status::Passed);
+    let wrong_somewhere = models(&|record| compared(record) && record.status != Status::Passed);
+    let matched = passed_somewhere.difference(&wrong_somewhere).count();
+    let passed = latest.values().filter(|record| record.status == Status::Passed).count();
+    let all = latest.len();
+    [
+        (
+            "accuracy",
+            matched.to_string(),
+            "match eager Python wherever they ran".to_owned(),
+            if matched == 0 { "" } else { "good" },
+        ),
+        (
+            "failures",
+            failed.to_string(),
+            "have a failing check".to_owned(),
+            if failed == 0 { "" } else { "bad" },
+        ),
+        (
+            "checks",
+            Share::of(passed, all).to_string(),
+            format!("{passed} of {all} checks that ran passed"),
+            "",
+        ),
+    ]
+}
+
+/// How much of the roster matched on a device.
+fn coverage_tile(on: &OnBackend) -> Tile {
+    let total = on.tiers.values().fold(Counts::default(), |sum, tier| sum.plus(&tier.counts));
+    let Counts { matched, rows, .. } = total;
+    let place = on.device.as_ref().map(|device| format!(" on {device}")).unwrap_or_default();
+    (
+        "coverage",
+        Share::of(matched, rows).to_string(),
+        format!("{matched} of {rows} rows of the roster matched{place}"),
+        "",
+    )
+}
+
+/// For each device, bars by tier and family.
 pub fn coverage(coverage: &Coverage) -> Markup {
     html! {
         p.soft {
             "Rows of the roster, by who asks for them: "
             span.dot.matched {} "ran on libtorch and matched eager Python, "
-            span.dot.entered {} "has an entry in the spec."
+            span.dot.entered {} "has an entry in the spec. "
+            (coverage.spec.names) " entries are " (coverage.spec.jobs) " distinct jobs of " (coverage.spec.classes)
+            " distinct classes: some architectures are another's under a new name."
         }
-        @for tier in TIERS {
-            @if let Some(found) = coverage.tiers.get(tier) {
-                details open[tier == "plan"] {
-                    summary { span.tier {
-                        b { (tier) } (bar(&found.counts)) span { (found.counts.matched) " of " (found.counts.rows) span.wide { " matched" } }
-                    } }
-                    div.scroll tabindex="0" {
-                        table {
-                            thead { tr {
-                                th scope="col" { "family" } th scope="col" { "share" }
-                                @for name in ["matched", "all checks", "exported", "entries", "rows"] { th.n scope="col" { (name) } }
-                            } }
-                            tbody {
-                                @for (family, priorities) in &found.families {
-                                    (family_row(family, priorities.values().fold(Counts::default(), |sum, one| sum.plus(one))))
-                                }
-                            }
-                        }
+        @for on in &coverage.backends {
+            @if let (Some(device), Some(engine)) = (&on.device, &on.engine) { h3 { "on " (device) " (" (engine) ")" } }
+            @for tier in TIERS {
+                @if let Some(found) = on.tiers.get(tier) {
+                    details open[tier == "plan"] {
+                        summary { span.tier {
+                            b { (tier) } (bar(&found.counts)) span { (found.counts.matched) " of " (found.counts.rows) span.wide { " matched" } }
+                        } }
+                        (families(&found.families))
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn families(families: &BTreeMap<String, BTreeMap<String, Counts>>) -> Markup {
+    html! {
+        div.scroll tabindex="0" {
+            table {
+                thead { tr {
+                    th scope="col" { "family" } th scope="col" { "share" }
+                    @for name in ["matched", "all that are due", "left out", "exported", "entries", "rows"] { th.n scope="col" { (name) } }
+                } }
+                tbody {
+                    @for (family, priorities) in families {
+                        (family_row(family, priorities.values().fold(Counts::default(), |sum, one| sum.plus(one))))
                     }
                 }
             }
@@ -109,19 +146,19 @@ pub fn coverage(coverage: &Coverage) -> Markup {
 }
 
 fn family_row(family: &str, counts: Counts) -> Markup {
-    let Counts { rows, entries, exported, matched, all_checks, .. } = counts;
+    let Counts { rows, entries, exported, matched, all_due, left_out, .. } = counts;
     html! {
         tr {
             th scope="row" { (family) }
             td { (bar(&counts)) }
-            @for count in [matched, all_checks, exported, entries, rows] { td.n { (count) } }
+            @for count in [matched, all_due, left_out, exported, entries, rows] { td.n { (count) } }
         }
     }
 }
 
 /// What has an entry, and before it what matched, of all rows.
 fn bar(counts: &Counts) -> Markup {
-    let share = |count: usize| format!("width:{:.1}%", 100.0 * count as f64 / counts.rows.max(1) as f64);
+    let share = |count: usize| Share::of(count, counts.rows).width();
     html! { span.bar aria-hidden="true" { i style=(share(counts.entries)) {} i style=(share(counts.matched)) {} } }
 }
 
@@ -129,35 +166,33 @@ fn bar(counts: &Counts) -> Markup {
 pub fn checks(report: &Report) -> Markup {
     let latest = latest(report.records);
     html! {
-        p.soft { "Models and devices, by the last word on each; a check is left out where the task or the entry says that it does not apply." }
+        p.soft { "Models times devices, by the last word on each; a check is left out where the task or the entry says that it does not apply." }
         div.scroll tabindex="0" { table {
             thead { tr {
                 @for name in ["check, and what it proves", "passed of all due"] { th scope="col" { (name) } }
-                @for name in ["passed", "failed", "skipped", "not run", "left out"] { th.n scope="col" { (name) } }
+                @for name in ["passed", "failed", "not run", "left out"] { th.n scope="col" { (name) } }
             } }
             tbody { @for check in Check::ALL { (check_row(report.spec, check, &latest)) } }
         } }
     }
 }
 
-fn check_row(spec: &Spec, check: Check, latest: &BTreeMap<Key, &Record>) -> Markup {
-    let own = || latest.values().filter(|record| record.check == check.name());
-    let count = |status: &str| own().filter(|record| record.status == status).count();
-    let ran: BTreeSet<&str> = own().map(|record| record.model.as_str()).collect();
-    let (left_out, due): (Vec<&Entry>, Vec<&Entry>) =
-        spec.entries.iter().partition(|entry| check.omitted(entry).is_some());
-    let silent = due.iter().filter(|entry| !ran.contains(entry.name.as_str())).count();
-    let [passed, failed, skipped] = ["passed", "failed", "skipped"].map(count);
-    let not_run = count("not-run") + silent;
-    let all = (passed + failed + skipped + not_run).max(1) as f64;
-    let share = |count: usize| format!("width:{:.2}%", 100.0 * count as f64 / all);
+fn check_row(spec: &Spec, check: Check, latest: &Latest) -> Markup {
+    let count = |status| {
+        latest.values().filter(|record| record.check == check.name() && record.status == status).count()
+    };
+    let [passed, failed] = [Status::Passed, Status::Failed].map(count);
+    let left_out = spec.entries.iter().filter(|entry| check.omitted(entry).is_some()).count();
+    let all = ((spec.entries.len() - left_out) * backends(latest).len().max(1)).max(passed + failed);
+    let share = |count: usize| Share::of(count, all).width();
+    let not_run = all - passed - failed;
     html! {
         tr {
             th scope="row" { (check.name()) small { (check.proves()) } }
             td { span.bar aria-hidden="true" { i.bad style=(share(passed + failed)) {} i style=(share(passed)) {} } }
             td.n { (passed) }
             td.n { @if failed > 0 { span class="tag failed" { (failed) } } @else { "0" } }
-            @for count in [skipped, not_run, left_out.len()] { td.n { (count) } }
+            @for count in [not_run, left_out] { td.n { (count) } }
         }
     }
 }
@@ -165,7 +200,7 @@ fn check_row(spec: &Spec, check: Check, latest: &BTreeMap<Key, &Record>) -> Mark
 /// Every failure in full.
 pub fn failures(report: &Report) -> Markup {
     let latest = latest(report.records);
-    let failures = crate::report::failures(latest.values().copied());
+    let failures = told(latest.values().copied(), Status::Failed);
     html! {
         @if failures.is_empty() {
             @if latest.is_empty() { (nothing()) } @else { p { "Every check that ran passed." } }
@@ -272,17 +307,17 @@ pub fn history(records: &[Record]) -> Markup {
             thead { tr {
                 @for name in ["time (UTC)", "device", "commit", "torch"] { th scope="col" { (name) } }
                 th scope="col" { "passed of all" }
-                @for name in ["models", "passed", "failed", "skipped"] { th.n scope="col" { (name) } }
+                @for name in ["models", "passed", "failed", "not run"] { th.n scope="col" { (name) } }
             } }
             tbody {
                 @for run in runs.iter().rev().take(RUNS) {
-                    @let all = (run.passed + run.failed + run.skipped).max(1);
+                    @let share = Share::of(run.passed, run.passed + run.failed + run.not_run);
                     tr {
                         th scope="row" { (minute(&run.time)) }
                         td { (run.device) } td { code { (run.commit.as_deref().unwrap_or("")) } }
                         td { (Vec::from_iter(run.torch.iter().map(String::as_str)).join(" ")) }
-                        td { span.bar aria-hidden="true" { i {} i style=(format!("width:{:.1}%", 100.0 * run.passed as f64 / all as f64)) {} } }
-                        td.n { (run.models) } td.n { (run.passed) } td.n { (run.failed) } td.n { (run.skipped) }
+                        td { span.bar aria-hidden="true" { i {} i style=(share.width()) {} } }
+                        td.n { (run.models) } td.n { (run.passed) } td.n { (run.failed) } td.n { (run.not_run) }
                     }
                 }
             }

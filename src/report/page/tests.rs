@@ -3,6 +3,7 @@
 use super::*;
 use crate::report::coverage::coverage;
 use crate::spec::{self, Date};
+use crate::verdict::Status;
 use std::path::Path;
 
 fn spec() -> Spec {
@@ -50,7 +51,7 @@ fn the_page_fetches_nothing() {
 #[test]
 fn every_model_has_a_row_and_a_drawer_and_every_failure_its_reason() {
     let failed = Record {
-        status: "failed".to_owned(),
+        status: Status::Failed,
         reason: Some("logits < 1 & off".to_owned()),
         ..Record::sample("bert", "causal")
     };
@@ -63,6 +64,25 @@ fn every_model_has_a_row_and_a_drawer_and_every_failure_its_reason() {
     for text in [&page, &drawers["bert"]] {
         assert!(text.contains("logits &lt; 1 &amp; off"));
         assert!(text.contains("just test bert --check causal --device cpu"));
+    }
+}
+
+#[test]
+fn every_device_has_its_own_coverage_and_shares_are_never_rounded_to_all() {
+    let digest = |name: &str| {
+        let spec = spec();
+        let entry = spec.entries.iter().find(|entry| entry.name.as_str() == name).unwrap();
+        entry.digest(&spec.versions)
+    };
+    let passed = |name: &str, device: &str| Record {
+        entry: digest(name),
+        device: Some(device.to_owned()),
+        ..Record::sample(name, "matches_reference")
+    };
+    let failed = Record { status: Status::Failed, ..passed("bert", "cpu") };
+    let page = page(&[failed, passed("bert", "cuda:0"), passed("roberta", "cuda:0")]);
+    for text in ["on cpu (libtorch)", "on cuda:0 (libtorch)", "2 of 3 checks that ran passed", "66.7 %"] {
+        assert!(page.contains(text), "{text}");
     }
 }
 

@@ -1,0 +1,249 @@
+//! What `test` and `check` have in common: their options, how a run begins, and what is printed at its end.
+
+use super::{export, failed, select::select, show, table};
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use comfy_table::CellAlignment;
+use hf_conformance::engine;
+use hf_conformance::report::typed::Typed;
+use hf_conformance::report::{self, Record, github, told};
+use hf_conformance::runner::{Ended, TestRun};
+use hf_conformance::spec::{Check, Spec};
+use hf_conformance::verdict::Status;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+#[derive(Args)]
+pub struct Options {
+    /// Models, families or tasks; everything when left out
+    pub filter: Vec<String>,
+    /// auto, cpu, cuda, cuda:N or mps
+    #[arg(long, env = "HF_CONFORMANCE_DEVICE", default_value = super::AUTO)]
+    pub device: String,
+    /// Only this check
+    #[arg(long)]
+    pub check: Option<String>,
+    /// Checks that were due and did not run are failures too, whatever kept them from it
+    #[arg(long, env = "HF_CONFORMANCE_STRICT", value_parser = clap::builder::FalseyValueParser::new())]
+    pub strict: bool,
+}
+
+impl Options {
+    /// The `just test` that repeats this.
+    fn typed(&self) -> Typed {
+        let filters = self.filter.iter().map(String::as_str);
+        Typed::test(filters, self.check.as_deref(), super::asked(&self.device)).flag("--strict", self.strict)
+    }
+}
+
+/// Chooses models, checks and device, and exports what changed.
+///
+/// # Errors
+/// Unknown models or checks, an absent device, a build without libtorch, no Python environment.
+pub fn begin<'a>(spec: &'a Spec, options: &Options) -> Result<TestRun<'a>> {
+    let entries = select(spec, &options.filter)?;
+    let checks = checks(options.check.as_deref())?;
+    if engine::real().is_none() {
+        bail!("this build has no libtorch; use: {}", options.typed());
+    }
+    let (device, explained) = engine::choose(&options.device).map_err(|failure| failed(&failure))?;
+    println!("device {explained}");
+    let mut run = TestRun::begin(spec, entries, checks, device, report::path());
+    run.exported(&export::artifacts(spec, &run.entries, false)?)?;
+    Ok(run)
+}
+
+fn checks(only: Option<&str>) -> Result<Vec<Check>> {
+    let Some(name) = only else { return Ok(Check::ALL.to_vec()) };
+    match Check::find(name) {
+        Some(check) => Ok(vec![check]),
+        None => bail!("no check is called '{name}'; there are: {}", Check::ALL.map(Check::name).join(", ")),
+    }
+}
+
+/// Prints every failure, what the process that ran the checks said if it broke off, a line per model and the closing
+/// lines; a run that is not good is exit code 1.
+///
+/// # Errors
+/// The results store or the JUnit report cannot be written.
+pub fn end(run: TestRun, broke_off: Option<&BrokeOff>, strict: bool, took: Duration) -> Result<ExitCode> {
+    let ended = run.end(broke_off.map(|broken| broken.why.as_str()));
+    let ended = ended.with_context(|| report::path().display().to_string())?;
+    print_told(&ended.records, Status::Failed);
+    print_told(&ended.records, Status::NotRun);
+    tell_ci(&ended)?;
+    if let Some(broken) = broke_off.filter(|_| ended.tally.failed == 0 || ended.tally.lost > 0) {
+        println!("\n{}\n{}", broken.said, broken.why);
+    }
+    show(format!("\n{}", summary(&ended)))?;
+    print_paid_debt(&ended);
+    show(format!("\n{}", closing(&ended, strict, took)))?;
+    Ok(exit_code(&ended, strict))
+}
+
+/// A test process that did not end well.
+#[derive(Debug)]
+pub struct BrokeOff {
+    /// One line.
+    pub why: String,
+    /// What it printed.
+    pub said: String,
+}
+
+fn exit_code(ended: &Ended, strict: bool) -> ExitCode {
+    if ended.is_good(strict) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Two lines: what there was, and `N passed, N failed` alone, which programs read. Failed is there whatever makes the
+/// exit code 1.
+fn closing(ended: &Ended, strict: bool, took: Duration) -> String {
+    let (run, tally) = (&ended.run, &ended.tally);
+    let failed = ended.failed(strict);
+    let counted = match failed - tally.failed {
+        0 => String::new(),
+        count => format!(", {count} of them counted as failed"),
+    };
+    format!(
+        "{} checks due on {} models in {:.1} s; {} left out by the spec, {} not run{counted}\n\
+        {} passed, {failed} failed",
+        run.due.len(),
+        run.entries.len(),
+        took.as_secs_f64(),
+        tally.left_out,
+        tally.not_run,
+        tally.passed
+    )
+}
+
+/// Every record of a status; one that stopped all checks of a model in the same way is told once.
+fn print_told(records: &[Record], status: Status) {
+    for (record, others) in told(records, status) {
+        println!("\n{}", record.failure_text());
+        if !others.is_empty() {
+            println!("  the same stopped: {}", others.join(", "));
+        }
+    }
+}
+
+/// Writes the JUnit report beside the results; in GitHub Actions, puts every failure beside its entry.
+fn tell_ci(ended: &Ended) -> Result<()> {
+    let path = report::path().with_file_name("junit.xml");
+    std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
+    std::fs::write(&path, ended.junit()?).with_context(|| path.display().to_string())?;
+    if std::env::var_os("GITHUB_ACTIONS").is_some() {
+        for (record, _) in told(&ended.records, Status::Failed) {
+            let entry = ended.run.entries.iter().find(|entry| entry.name.as_str() == record.model);
+            if let Some(entry) = entry {
+                println!("{}", github::annotation(record, &entry.place));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Looser tolerances that their outputs no longer need, with what to take out of the spec.
+fn print_paid_debt(ended: &Ended) {
+    for (entry, debt) in ended.paid_debt() {
+        let (check, k) = (debt.check.name(), debt.k);
+        println!(
+            "\n{} passes {check} without its looser tolerance; take out of {}:",
+            entry.name, entry.place
+        );
+        println!("    tolerance:\n    - {{check: {check}, k: {k}, …}}");
+    }
+}
+
+/// A line per model.
+fn summary(ended: &Ended) -> String {
+    let run = &ended.run;
+    let mut rows = table(["model", "passed", "failed", "not run", "left out", "seconds", "failed checks"]);
+    if let Some(words) = rows.column_mut(6) {
+        words.set_cell_alignment(CellAlignment::Left);
+    }
+    for entry in &run.entries {
+        let name = entry.name.as_str();
+        let own: Vec<&Record> = ended.records.iter().filter(|record| record.model == name).collect();
+        let of = |status| own.iter().filter(move |record| record.status == status);
+        let failed: Vec<&str> = of(Status::Failed).map(|record| record.check.as_str()).collect();
+        let words = match run.broken.contains(name) {
+            true => "all: the export failed".to_owned(),
+            false => failed.join(" "),
+        };
+        let left_out = run.checks.iter().filter(|check| check.omitted(entry).is_some()).count();
+        let seconds = own.iter().fold(0.0, |sum, record| sum + record.seconds);
+        rows.add_row([
+            name.to_owned(),
+            of(Status::Passed).count().to_string(),
+            failed.len().to_string(),
+            of(Status::NotRun).count().to_string(),
+            left_out.to_string(),
+            format!("{seconds:.2}"),
+            words,
+        ]);
+    }
+    rows.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hf_conformance::engine::Device;
+    use hf_conformance::export::{Exported, FaultOf};
+    use hf_conformance::failure::{Failure, Stage};
+
+    fn spec() -> Spec {
+        hf_conformance::spec::load(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap()
+    }
+
+    /// A run of `loads` on bert that ends after its export came to `exported`.
+    fn ended<'a>(spec: &'a Spec, fault_of: FaultOf, folder: &Path) -> Ended<'a> {
+        let bert = select(spec, &["bert".to_owned()]).unwrap();
+        let store = folder.join("results.jsonl");
+        let mut run = TestRun::begin(spec, bert, vec![Check::Loads], Device::Cpu, store);
+        let outcome = Err(Failure::new(Stage::Export, "no"));
+        run.exported(&[Exported { model: "bert".to_owned(), fault: None, outcome, fault_of }]).unwrap();
+        run.end(None).unwrap()
+    }
+
+    #[test]
+    fn exit_code_and_closing_line_say_the_same() {
+        let (spec, second) = (spec(), Duration::from_secs(1));
+        let cases = [
+            (FaultOf::Model, false, "0 passed, 1 failed", 0),
+            (FaultOf::Environment, false, "0 passed, 0 failed", 1),
+            (FaultOf::Environment, true, "0 passed, 1 failed", 1),
+            (FaultOf::Exporter, false, "0 passed, 1 failed", 1),
+        ];
+        for (fault_of, strict, last, not_run) in cases {
+            let folder = tempfile::tempdir().unwrap();
+            let ended = ended(&spec, fault_of, folder.path());
+            let lines = closing(&ended, strict, second);
+            let is_good = last.ends_with(" 0 failed");
+            assert_eq!(lines.lines().last(), Some(last), "{fault_of:?}");
+            assert!(lines.contains(&format!("0 left out by the spec, {not_run} not run")), "{lines}");
+            assert_eq!(exit_code(&ended, strict) == ExitCode::SUCCESS, is_good, "{fault_of:?}");
+        }
+    }
+
+    #[test]
+    fn a_build_without_libtorch_tells_the_same_command_again() {
+        let options = Options {
+            filter: vec!["bert".to_owned()],
+            device: "cuda:1".to_owned(),
+            check: Some("half".to_owned()),
+            strict: true,
+        };
+        assert_eq!(options.typed().to_string(), "just test bert --check half --device cuda:1 --strict");
+        assert_eq!(
+            Options { device: "auto".to_owned(), ..options }.typed().to_string(),
+            "just test bert --check half --strict"
+        );
+    }
+
+    #[test]
+    fn an_unknown_check_is_an_error_that_lists_all() {
+        assert_eq!(checks(None).unwrap().len(), Check::ALL.len());
+        assert!(checks(Some("looks")).unwrap_err().to_string().contains("loads, output_contract"));
+    }
+}

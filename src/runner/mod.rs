@@ -1,0 +1,212 @@
+//! A test run: which checks are due on which models, what became of each, and whether that is good.
+//!
+//! In: entries, checks, a device, what the exporter made. Out: an [`Ended`] run with a record for every check that was
+//! due. `just test` carries a run out through the generated modules, `check` straight from the spec
+//! ([`carry_out`]); both end here, by the lines in the results store, so that a check which never ran cannot be counted
+//! as passed.
+
+mod session;
+mod tally;
+#[cfg(test)]
+mod tests;
+
+pub use session::carry_out;
+pub use tally::Tally;
+
+use crate::engine::Device;
+use crate::export::{Exported, FaultOf};
+use crate::failure::{Failure, Stage};
+use crate::model::Subject;
+use crate::numerics::Tolerance;
+use crate::report::junit::{self, Planned};
+use crate::report::{self, About, Record};
+use crate::spec::{Check, Debt, Entry, Spec};
+use crate::verdict::{Outcome, Status};
+use std::collections::BTreeSet;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Models and checks of one run on one device.
+pub struct TestRun<'a> {
+    pub spec: &'a Spec,
+    pub entries: Vec<&'a Entry>,
+    /// The checks that were asked for.
+    pub checks: Vec<Check>,
+    pub device: Device,
+    /// Every one of those checks that its entry does not leave out.
+    pub due: Vec<(&'a Entry, Check)>,
+    /// What of it can run: its model has an artifact.
+    pub planned: Vec<(&'a Entry, Check)>,
+    /// Models whose export failed: with that, all their checks have failed.
+    pub broken: BTreeSet<&'a str>,
+    /// Checks that nothing excuses from having no result: the exporter ended before it came to their model.
+    unheard: usize,
+    /// The results store, and where it ended before.
+    store: PathBuf,
+    place: u64,
+}
+
+impl<'a> TestRun<'a> {
+    /// The checks of `checks` that are due on `entries`; its results are those that the store gets from now on.
+    pub fn begin(
+        spec: &'a Spec,
+        entries: Vec<&'a Entry>,
+        checks: Vec<Check>,
+        device: Device,
+        store: PathBuf,
+    ) -> Self {
+        let due: Vec<(&Entry, Check)> = entries
+            .iter()
+            .flat_map(|entry| entry.due().map(move |check| (*entry, check)))
+            .filter(|(_, check)| checks.contains(check))
+            .collect();
+        let place = report::end(&store);
+        let (planned, broken) = (due.clone(), BTreeSet::new());
+        Self { spec, entries, checks, device, due, planned, broken, unheard: 0, store, place }
+    }
+
+    /// Takes the checks out of the plan whose model has no artifact, and records them: failed where the exporter tried
+    /// the model, not run where it did not come to that.
+    ///
+    /// # Errors
+    /// The results store cannot be written.
+    pub fn exported(&mut self, exported: &[Exported]) -> io::Result<()> {
+        for one in exported {
+            let Err(failure) = &one.outcome else { continue };
+            let is_own = |(entry, _): &&(&Entry, Check)| entry.name.as_str() == one.model;
+            let own: Vec<(&Entry, Check)> = self.planned.iter().filter(is_own).copied().collect();
+            let outcome = match one.fault_of {
+                FaultOf::Model => Outcome::Failed(failure.clone()),
+                FaultOf::Environment | FaultOf::Exporter => Outcome::NotRun(failure.clone()),
+            };
+            for (entry, check) in &own {
+                self.record(entry, *check, &outcome)?;
+            }
+            match one.fault_of {
+                FaultOf::Model => self.broken.extend(own.iter().map(|(entry, _)| entry.name.as_str())),
+                FaultOf::Environment => {}
+                FaultOf::Exporter => self.unheard += own.len(),
+            }
+            self.planned.retain(|planned| !is_own(&planned));
+        }
+        Ok(())
+    }
+
+    /// Whether every check that is due on any model of the spec can run.
+    pub fn is_whole(&self) -> bool {
+        self.entries.len() == self.spec.entries.len()
+            && self.checks.len() == Check::ALL.len()
+            && self.planned.len() == self.due.len()
+    }
+
+    /// How many models have checks that can run.
+    pub fn models(&self) -> usize {
+        self.planned.chunk_by(|(a, _), (b, _)| std::ptr::eq(*a, *b)).count()
+    }
+
+    /// What the checks of this run have left so far.
+    ///
+    /// # Errors
+    /// The results store is there and cannot be read.
+    pub fn records(&self) -> io::Result<Vec<Record>> {
+        let since = report::read_since(&self.store, self.place)?;
+        Ok(since.into_iter().filter(|record| record.run == report::run()).collect())
+    }
+
+    /// Ends the run: a check that was due and left no result has not run, and is recorded so. `broke_off` says why the
+    /// process that ran them did, if it did.
+    ///
+    /// # Errors
+    /// The results store cannot be read or written.
+    pub fn end(self, broke_off: Option<&str>) -> io::Result<Ended<'a>> {
+        let said: BTreeSet<(String, String)> =
+            self.records()?.into_iter().map(|record| (record.model, record.check)).collect();
+        let is_lost = |(entry, check): &&(&Entry, Check)| {
+            !said.contains(&(entry.name.to_string(), check.name().to_owned()))
+        };
+        let lost: Vec<(&Entry, Check)> = self.due.iter().filter(is_lost).copied().collect();
+        let why = broke_off.unwrap_or("the check left no result");
+        for (entry, check) in &lost {
+            self.record(entry, *check, &Outcome::NotRun(Failure::new(Stage::Run, why)))?;
+        }
+        let records = self.records()?;
+        let tally = Tally::of(&self.due, &records, self.left_out(), lost.len() + self.unheard);
+        Ok(Ended { broke_off: broke_off.is_some(), run: self, records, tally })
+    }
+
+    /// How many of the checks that were asked for the spec leaves out.
+    fn left_out(&self) -> usize {
+        self.entries.len() * self.checks.len() - self.due.len()
+    }
+
+    /// Records a check that was not put to its model.
+    fn record(&self, entry: &Entry, check: Check, outcome: &Outcome) -> io::Result<()> {
+        let subject = Subject::new(entry, &self.spec.versions);
+        let (card, device) = (subject.card(), Some(self.device));
+        let about = About { card: &card, contract: entry.task, check, device, manifest: None };
+        report::append_to(&self.store, &Record::new(&about, outcome, &[], Duration::ZERO))
+    }
+}
+
+/// A run that is over.
+pub struct Ended<'a> {
+    pub run: TestRun<'a>,
+    /// What its checks left.
+    pub records: Vec<Record>,
+    pub tally: Tally,
+    /// Whether the process that ran the checks did not end well.
+    pub broke_off: bool,
+}
+
+impl<'a> Ended<'a> {
+    /// How many checks make the run a failure: those that failed; those that left no result; all that did not run, where
+    /// `strict` asks for it.
+    pub fn failed(&self, strict: bool) -> usize {
+        self.tally.failed + if strict { self.tally.not_run } else { self.tally.lost }
+    }
+
+    /// Whether all is well. A process that broke off is a failure, whatever its checks left.
+    pub fn is_good(&self, strict: bool) -> bool {
+        self.failed(strict) == 0 && !self.broke_off
+    }
+
+    /// The run as JUnit XML.
+    ///
+    /// # Errors
+    /// As [`junit::xml`].
+    pub fn junit(&self) -> Result<String, impl std::error::Error + Send + Sync + 'static + use<>> {
+        let planned = self.run.entries.iter().map(|entry| {
+            let own = self.run.due.iter().filter(|(due, _)| std::ptr::eq(*due, *entry));
+            let omitted = |check: &Check| Some((check.name(), check.omitted(entry)?));
+            Planned {
+                model: entry.name.as_str(),
+                family: entry.family.as_str(),
+                checks: own.map(|(_, check)| check.name()).collect(),
+                left_out: self.run.checks.iter().filter_map(omitted).collect(),
+            }
+        });
+        junit::xml(&Vec::from_iter(planned), &self.records)
+    }
+
+    /// Looser tolerances that their outputs did not need in this run.
+    pub fn paid_debt(&self) -> Vec<(&'a Entry, &'a Debt)> {
+        let of = |entry: &'a Entry| entry.tolerance.iter().map(move |debt| (entry, debt));
+        let debts = self.run.entries.iter().flat_map(|entry| of(entry));
+        debts.filter(|(entry, debt)| self.is_paid(entry, debt)).collect()
+    }
+
+    /// Whether everything that the debt is about was measured, passed, and would have passed without it.
+    fn is_paid(&self, entry: &Entry, debt: &Debt) -> bool {
+        let own = self.records.iter().filter(|record| {
+            record.model == entry.name.as_str()
+                && record.check == debt.check.name()
+                && record.status == Status::Passed
+        });
+        let mut metrics = own
+            .flat_map(|record| &record.metrics)
+            .filter(|metric| debt.output.is_none_or(|output| output == metric.output))
+            .peekable();
+        metrics.peek().is_some() && metrics.all(|metric| metric.agreement.holds_with(Tolerance::of(debt.check.dtype())))
+    }
+}
