@@ -220,6 +220,10 @@ fn to_tch(device: Device) -> tch::Device {
 fn kind(dtype: Dtype) -> Kind {
     match dtype {
         Dtype::Bool => Kind::Bool,
+        Dtype::Uint8 => Kind::Uint8,
+        Dtype::Int8 => Kind::Int8,
+        Dtype::Int16 => Kind::Int16,
+        Dtype::Int32 => Kind::Int,
         Dtype::Int64 => Kind::Int64,
         Dtype::Float16 => Kind::Half,
         Dtype::Bfloat16 => Kind::BFloat16,
@@ -231,7 +235,11 @@ fn kind(dtype: Dtype) -> Kind {
 fn dtype(kind: Kind) -> Result<Dtype, Failure> {
     match kind {
         Kind::Bool => Ok(Dtype::Bool),
-        Kind::Int64 | Kind::Int | Kind::Int16 | Kind::Int8 | Kind::Uint8 => Ok(Dtype::Int64),
+        Kind::Uint8 => Ok(Dtype::Uint8),
+        Kind::Int8 => Ok(Dtype::Int8),
+        Kind::Int16 => Ok(Dtype::Int16),
+        Kind::Int => Ok(Dtype::Int32),
+        Kind::Int64 => Ok(Dtype::Int64),
         Kind::Half => Ok(Dtype::Float16),
         Kind::BFloat16 => Ok(Dtype::Bfloat16),
         Kind::Float => Ok(Dtype::Float32),
