@@ -230,7 +230,7 @@ fn uncovered(model_types: &[String], spec: &Spec, artifacts: &Path) -> Vec<Strin
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{self, Date};
+    use crate::spec;
 
     fn spec() -> Spec {
         let versions =
@@ -240,7 +240,7 @@ mod tests {
             models: [{name: xlm-roberta}, {name: extra}]\n\
             missing: [{name: nezha, stage: export, reason: no wheel}]\n";
         let file = |name: &str, text: &str| (Path::new("spec").join(name), text.as_bytes().to_vec());
-        spec::parse(&[file("text.yaml", family), file("versions.yaml", versions)], Date::today()).unwrap()
+        spec::parse(&[file("text.yaml", family), file("versions.yaml", versions)], spec::today()).unwrap()
     }
 
     fn roster() -> Vec<Row> {
