@@ -32,7 +32,7 @@ use crate::failure::{Failure, Stage};
 use crate::model::{Card, Model};
 use crate::report::{self, About, Record};
 use crate::spec::Check;
-use crate::task::{Contract, Task};
+use crate::task::{Causal, Contract, Generates, Task};
 use crate::verdict::{Outcome, Verdict};
 use std::time::Instant;
 
@@ -90,7 +90,7 @@ pub fn padding_invariant<T: Task>(model: &Model<T>) -> Verdict {
 }
 
 /// A token changes nothing before it.
-pub fn causal<T: Task>(model: &Model<T>) -> Verdict {
+pub fn causal<T: Causal>(model: &Model<T>) -> Verdict {
     verdict(Check::Causal, &model.card, &T::CONTRACT)
 }
 
@@ -110,7 +110,7 @@ pub fn half<T: Task>(model: &Model<T>) -> Verdict {
 }
 
 /// Greedy decoding gives Python's tokens.
-pub fn generates<T: Task>(model: &Model<T>) -> Verdict {
+pub fn generates<T: Generates>(model: &Model<T>) -> Verdict {
     verdict(Check::Generates, &model.card, &T::CONTRACT)
 }
 

@@ -222,6 +222,60 @@ pub trait Task: Sync + 'static {
     const CONTRACT: Contract;
 }
 
+/// A task whose contract names a token input that nothing after it has a say in: what the check `causal` takes.
+///
+/// ```no_run
+/// use hf_conformance::prelude::*;
+/// # const CARD: Card = Card {
+/// #     name: "gpt2", family: "decoder-only", class: "GPT2LMHeadModel", checkpoint: None, digest: "",
+/// #     inputs: &[], outputs: &[], axes: &[], tolerance: &[],
+/// # };
+///
+/// static MODEL: Model<TextGeneration> = Model::new(CARD);
+/// let _ = check::causal(&MODEL);
+/// ```
+///
+/// A model that reads in both directions does not compile there:
+///
+/// ```compile_fail
+/// use hf_conformance::prelude::*;
+/// # const CARD: Card = Card {
+/// #     name: "bert", family: "encoder-only", class: "BertForMaskedLM", checkpoint: None, digest: "",
+/// #     inputs: &[], outputs: &[], axes: &[], tolerance: &[],
+/// # };
+///
+/// static MODEL: Model<FillMask> = Model::new(CARD);
+/// let _ = check::causal(&MODEL);
+/// ```
+pub trait Causal: Task {}
+
+/// A task whose contract says how it decodes greedily: what the check `generates` takes.
+///
+/// ```no_run
+/// use hf_conformance::prelude::*;
+/// # const CARD: Card = Card {
+/// #     name: "t5", family: "encoder-decoder", class: "T5ForConditionalGeneration", checkpoint: None, digest: "",
+/// #     inputs: &[], outputs: &[], axes: &[], tolerance: &[],
+/// # };
+///
+/// static MODEL: Model<Translation> = Model::new(CARD);
+/// let _ = check::generates(&MODEL);
+/// ```
+///
+/// A model that writes no text does not compile there:
+///
+/// ```compile_fail
+/// use hf_conformance::prelude::*;
+/// # const CARD: Card = Card {
+/// #     name: "vit", family: "vision", class: "ViTForImageClassification", checkpoint: None, digest: "",
+/// #     inputs: &[], outputs: &[], axes: &[], tolerance: &[],
+/// # };
+///
+/// static MODEL: Model<ImageClassification> = Model::new(CARD);
+/// let _ = check::generates(&MODEL);
+/// ```
+pub trait Generates: Task {}
+
 /// Images (or rows of text) in one call.
 pub const BATCH: Dim = named("batch");
 /// Tokens in a row.
