@@ -86,7 +86,7 @@ bench-generator:
 faults *FILTER="bert gpt2 t5 vit clip whisper llava": setup
     @cargo run --quiet --features libtorch -- faults {{ FILTER }}
 
-# Run the generated modules on the mock engine and the generator's own tests; no Python, no libtorch.
+# Hold each generated module against spec and task, without a model, and run the generator's own tests; no Python.
 mock:
     cargo test
 

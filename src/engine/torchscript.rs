@@ -303,3 +303,21 @@ fn flatten(value: IValue) -> Result<Vec<tch::Tensor>, Failure> {
         other => Err(Failure::new(Stage::Run, format!("the program returned {other:?}, not tensors"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_element_type_keeps_its_kind_on_the_way_there_and_back() {
+        for dtype in Dtype::ALL {
+            let tensor = match dtype.is_float() {
+                true => Tensor::float(dtype, &[2, 2], vec![0.0, 1.0, -0.0, f64::INFINITY]).unwrap(),
+                false => Tensor::int(dtype, &[2, 2], vec![0, 1, 1, 0]).unwrap(),
+            };
+            let there = to_device(&tensor, tch::Device::Cpu).unwrap();
+            assert_eq!(there.kind(), kind(dtype));
+            assert!(to_host(&there).unwrap().same_bits(&tensor), "{}", dtype.name());
+        }
+    }
+}
