@@ -86,7 +86,7 @@ impl<'a> Wiring<'a> {
             ("digest", module.digest == spec.digest),
         ];
         match same.into_iter().find(|(_, same)| !same) {
-            Some((key, _)) => Err(format!("the module's {key} is not the spec's; run: cargo build")),
+            Some((key, _)) => Err(format!("the module and the spec differ in {key}; run: cargo build")),
             None => Ok(()),
         }
     }
@@ -317,7 +317,7 @@ models:
     #[test]
     fn a_module_that_is_not_the_specs_is_told_by_what_differs() {
         let said = |change: fn(&mut Card)| said("gpt2", |_| {}, change).unwrap_err();
-        let differs = |key: &str| format!("the module's {key} is not the spec's; run: cargo build");
+        let differs = |key: &str| format!("the module and the spec differ in {key}; run: cargo build");
         const RANK: &[Output] = &[output("logits", Dtype::Float32, ROWS, Range::Finite)];
         assert_eq!(said(|card| card.outputs = RANK), differs("outputs"));
         assert_eq!(said(|card| card.inputs = &card.inputs[..1]), differs("inputs"));
@@ -331,7 +331,7 @@ models:
         let Spec { entries, versions, .. } = spec();
         let subject = Subject::new(&entries[0], &versions);
         let wiring = Wiring { card: &subject.card(), contract: &FillMask::CONTRACT, subject: &subject };
-        assert_eq!(wiring.holds().unwrap_err(), "the module's task is not the spec's; run: cargo build");
+        assert_eq!(wiring.holds().unwrap_err(), "the module and the spec differ in task; run: cargo build");
     }
 
     #[test]
