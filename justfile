@@ -86,7 +86,7 @@ bench-generator:
 faults *FILTER="bert gpt2 t5 vit clip whisper llava": setup
     @cargo run --quiet --features libtorch -- faults {{ FILTER }}
 
-# Run the generated modules on the mock engine and the generator's own tests; no Python, no libtorch.
+# Hold each generated module against spec and task, without a model, and run the generator's own tests; no Python.
 mock:
     cargo test
 
@@ -103,12 +103,13 @@ review:
     @cargo insta --version > /dev/null 2>&1 || cargo install cargo-insta --locked
     cargo insta review
 
-# What CI insists on: formatting, no warning from clippy or rustdoc, generated/ in step with spec/.
+# What CI insists on: formatting, no warning from clippy, rustdoc or the spec, generated/ in step with spec/.
 check:
     cargo fmt --check
     cargo clippy --all-targets -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
     @cargo build --quiet
+    @cargo run --quiet -- validate --no-python
     @test -z "$(git status --porcelain -- generated snapshots)" || { git status --short -- generated snapshots; echo "error: generated/ or snapshots/ differ from the commit; commit what cargo build and cargo insta review wrote"; exit 1; }
 
 # Remove everything that can be made again: artifacts, results, the Python environment, build output.

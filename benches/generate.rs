@@ -5,7 +5,7 @@
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use hf_conformance::codegen::{plan, sync};
-use hf_conformance::spec::{Date, File, Spec, parse};
+use hf_conformance::spec::{File, Spec, parse, today};
 use std::fmt::Write;
 
 const SIZES: [usize; 4] = [100, 1_000, 10_000, 100_000];
@@ -40,7 +40,7 @@ fn files(count: usize) -> Vec<File> {
 }
 
 fn spec(count: usize) -> Spec {
-    parse(&files(count), Date::today()).unwrap_or_else(|problems| panic!("{}", problems[0]))
+    parse(&files(count), today()).unwrap_or_else(|problems| panic!("{}", problems[0]))
 }
 
 /// YAML to checked entries.
@@ -49,7 +49,7 @@ fn read(bencher: Bencher, count: usize) {
     let files = files(count);
     bencher
         .counter(ItemsCount::new(count))
-        .bench_local(|| parse(&files, Date::today()).map(|spec| spec.entries.len()).ok());
+        .bench_local(|| parse(&files, today()).map(|spec| spec.entries.len()).ok());
 }
 
 /// Checked entries to the text of every module.

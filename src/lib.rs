@@ -36,6 +36,7 @@ pub mod verdict;
 /// What generated modules use.
 pub mod prelude {
     pub use crate::check;
+    pub use crate::engine::mock;
     pub use crate::model::{Card, Model, dynamic, fixed, per, text};
     pub use crate::spec::{Check, Debt};
     pub use crate::task::*;

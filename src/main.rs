@@ -36,7 +36,7 @@ enum Command {
     /// Shows an entry after inheritance, with where each value comes from
     Show(command::show::Arguments),
     /// Checks the spec as the build does, and against the source packages and the roster
-    Validate,
+    Validate(command::validate::Arguments),
     /// Writes the JSON Schema of the spec's files
     Schema,
     /// Counts how much of the roster is proved by real runs
@@ -69,7 +69,7 @@ fn main() -> ExitCode {
         Command::Remove(arguments) => command::remove::run(&arguments),
         Command::List(arguments) => command::list::run(&arguments),
         Command::Show(arguments) => command::show::run(&arguments),
-        Command::Validate => command::validate::run(),
+        Command::Validate(arguments) => command::validate::run(&arguments),
         Command::Schema => command::schema::run(),
         Command::Coverage(arguments) => command::coverage::run(&arguments),
         Command::Results(arguments) => command::results::run(&arguments),

@@ -3,7 +3,7 @@
 //! In: the words of the spec as Rust types, tasks and checks from where they are defined. Out: `spec/schema.json`.
 //! A schema knows shapes and words; everything that depends on several keys is the build's to check.
 
-use crate::spec::Check;
+use crate::spec::{Check, K_MAX, NAME_MAX, NEVER_OMITTED};
 use crate::task::{CONTRACTS, Dtype};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -54,7 +54,7 @@ struct Missing {
 #[allow(dead_code)]
 struct Model {
     /// The architecture, as HuggingFace spells it; unique over all families, also as a Rust module.
-    #[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$"))]
+    #[schemars(regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$"), extend("maxLength" = NAME_MAX))]
     name: String,
     /// The model, of any family, that this one inherits from.
     like: Option<String>,
@@ -128,6 +128,7 @@ macro_rules! words {
 
 words!(Task, Vec::from_iter(CONTRACTS.iter().map(|task| task.name)));
 words!(CheckName, Check::ALL.map(Check::name));
+words!(OmittedCheck, Vec::from_iter(omittable().map(Check::name)));
 words!(Element, Dtype::ALL.map(Dtype::name));
 words!(Priority, ["critical", "high", "medium", "low"]);
 words!(Padding, ["left", "right", "none"]);
@@ -148,8 +149,12 @@ impl JsonSchema for Size {
     }
 }
 
+fn omittable() -> impl Iterator<Item = Check> {
+    Check::ALL.into_iter().filter(|check| !NEVER_OMITTED.contains(check))
+}
+
 fn reasons(generator: &mut SchemaGenerator) -> Schema {
-    let checks = generator.subschema_for::<CheckName>();
+    let checks = generator.subschema_for::<OmittedCheck>();
     json_schema!({
         "type": "object",
         "propertyNames": checks,
@@ -272,6 +277,7 @@ struct Debt {
     /// The output to loosen; all of them when left out.
     output: Option<String>,
     /// Replaces the factor of the numerical rule.
+    #[schemars(extend("exclusiveMinimum" = 0, "maximum" = K_MAX))]
     k: f64,
     /// The cause.
     reason: String,
@@ -348,7 +354,9 @@ mod tests {
             "axes: {batch: {size: 2}}",
             "omit: {hlaf: why}",
             "inputs: {x: {shape: [batch]}}",
+            "omit: {matches_reference: why}",
             "tolerance: [{check: half}]",
+            "tolerance: [{check: half, k: 101, reason: r, until: 2099-01-01}]",
             "checkpoint: a/b/c",
         ];
         let model = |extra: &str| {

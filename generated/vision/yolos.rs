@@ -17,47 +17,52 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     tolerance: &[],
 });
 
-#[test]
+#[cfg_attr(not(feature = "libtorch"), test)]
+fn wired() -> Verdict {
+    mock::wired(&MODEL)
+}
+
+#[cfg_attr(feature = "libtorch", test)]
 fn loads() -> Verdict {
     check::loads(&MODEL)
 }
 
-#[test]
+#[cfg_attr(feature = "libtorch", test)]
 fn output_contract() -> Verdict {
     check::output_contract(&MODEL)
 }
 
-#[test]
+#[cfg_attr(feature = "libtorch", test)]
 fn matches_reference() -> Verdict {
     check::matches_reference(&MODEL)
 }
 
-#[test]
+#[cfg_attr(feature = "libtorch", test)]
 fn generalises() -> Verdict {
     check::generalises(&MODEL)
 }
 
-#[test]
+#[cfg_attr(feature = "libtorch", test)]
 fn deterministic() -> Verdict {
     check::deterministic(&MODEL)
 }
 
-#[test]
+#[cfg_attr(feature = "libtorch", test)]
 fn batch_invariant() -> Verdict {
     check::batch_invariant(&MODEL)
 }
 
-#[test]
+#[cfg_attr(feature = "libtorch", test)]
 fn responsive() -> Verdict {
     check::responsive(&MODEL)
 }
 
-#[test]
+#[cfg_attr(feature = "libtorch", test)]
 fn reloads() -> Verdict {
     check::reloads(&MODEL)
 }
 
-#[test]
+#[cfg_attr(feature = "libtorch", test)]
 fn half() -> Verdict {
     check::half(&MODEL)
 }

@@ -38,7 +38,7 @@ impl Desk {
     /// A file that cannot be read.
     pub fn open(root: &Path) -> Result<Self, DeskError> {
         let files = spec::read(root).map_err(DeskError::Spec)?;
-        Ok(Self { root: root.to_owned(), files, today: Date::today() })
+        Ok(Self { root: root.to_owned(), files, today: spec::today() })
     }
 
     /// The files, as edited.

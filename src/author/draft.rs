@@ -126,7 +126,7 @@ mod tests {
 
     fn base() -> Base {
         let text = "family: text\ndefaults: {task: fill-mask}\nmodels: []\n";
-        let today = crate::spec::Date::today();
+        let today = crate::spec::today();
         let mut bases = crate::spec::bases(&[("spec/text.yaml".into(), text.into())], today);
         bases.remove("text").unwrap()
     }

@@ -25,13 +25,13 @@ mod tests;
 pub use context::{CheckContext, CheckResult};
 pub use session::{Session, Settings};
 
-use crate::engine::{Mock, Tensor};
+use crate::engine::Tensor;
 use crate::failure::{Failure, Stage};
 use crate::model::{Card, Model};
 use crate::numerics::Measure;
 use crate::report::{self, About, Record};
 use crate::spec::Check;
-use crate::task::{Contract, Task};
+use crate::task::{Causal, Contract, Generates, Task};
 use crate::verdict::{Outcome, Verdict};
 use std::time::Instant;
 
@@ -89,7 +89,7 @@ pub fn padding_invariant<T: Task>(model: &Model<T>) -> Verdict {
 }
 
 /// A token changes nothing before it.
-pub fn causal<T: Task>(model: &Model<T>) -> Verdict {
+pub fn causal<T: Causal>(model: &Model<T>) -> Verdict {
     verdict(Check::Causal, &model.card, &T::CONTRACT)
 }
 
@@ -109,7 +109,7 @@ pub fn half<T: Task>(model: &Model<T>) -> Verdict {
 }
 
 /// Greedy decoding gives Python's tokens.
-pub fn generates<T: Task>(model: &Model<T>) -> Verdict {
+pub fn generates<T: Generates>(model: &Model<T>) -> Verdict {
     verdict(Check::Generates, &model.card, &T::CONTRACT)
 }
 
@@ -122,7 +122,10 @@ fn verdict(check: Check, card: &Card<'static>, contract: &Contract) -> Verdict {
         settings.as_ref().map(|settings| settings.as_ref().map(|settings| Session::cached(card, settings)));
     let (outcome, measures) = match &session {
         Ok(Some(Ok(session))) => outcome(body(check)(&session.context(card, contract))),
-        Ok(None) => (mock(card), Vec::new()),
+        Ok(None) => {
+            let none = Failure::new(Stage::Load, "this build has no libtorch");
+            (Outcome::NotRun(none), Vec::new())
+        }
         Ok(Some(Err(failure))) => outcome(Err(failure.clone())),
         // The machine's lack, not the model's.
         Err(failure) => (Outcome::NotRun((*failure).clone()), Vec::new()),
@@ -150,23 +153,6 @@ pub fn outcome(result: CheckResult) -> (Outcome, Vec<Measure>) {
             (Outcome::Failed(failure), measures)
         }
     }
-}
-
-/// Holds a card's own shapes against its contract: all that can be said without an engine.
-fn mock(card: &Card) -> Outcome {
-    let mock = Mock::new(card);
-    for case in mock.cases() {
-        let (inputs, outputs) = (mock.inputs(&case), mock.outputs(&case));
-        if inputs.len() != card.inputs.len() {
-            let lacking = format!("case {} lacks inputs", case.name);
-            return Outcome::Failed(Failure::new(Stage::Spec, lacking));
-        }
-        if let Err(broken) = output_contract::shapes(card.outputs, &outputs, &mut case.sizes.clone()) {
-            let message = format!("case {}: the task promises {broken}", case.name);
-            return Outcome::Failed(Failure::new(Stage::Spec, message));
-        }
-    }
-    Outcome::Mock
 }
 
 /// Bit equality of all outputs of two runs.

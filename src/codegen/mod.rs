@@ -52,7 +52,7 @@ pub fn module_text(entry: &Entry, versions: &Versions) -> String {
     }
     let model = text(module::model(entry, versions));
     let tests = TESTS.iter().filter(|(check, _)| check.omitted(entry).is_none()).map(|(_, test)| test);
-    for item in [&*PRELUDE, &model].into_iter().chain(tests) {
+    for item in [&*PRELUDE, &model, &*MOCK].into_iter().chain(tests) {
         module.push('\n');
         module.push_str(item);
     }
@@ -61,6 +61,7 @@ pub fn module_text(entry: &Entry, versions: &Versions) -> String {
 
 /// What is the same in all modules is formatted once.
 static PRELUDE: LazyLock<String> = LazyLock::new(|| text(module::prelude()));
+static MOCK: LazyLock<String> = LazyLock::new(|| text(module::mock()));
 static TESTS: LazyLock<[(Check, String); Check::ALL.len()]> =
     LazyLock::new(|| Check::ALL.map(|check| (check, text(module::test(check)))));
 

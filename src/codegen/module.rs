@@ -54,11 +54,21 @@ fn ports<T: PartialEq>(
     quote!(&[#(#own),*])
 }
 
-/// `#[test] fn loads() -> Verdict { check::loads(&MODEL) }`
+/// `fn wired() -> Verdict { mock::wired(&MODEL) }`, the one test of a build without libtorch.
+pub fn mock() -> TokenStream {
+    quote! {
+        #[cfg_attr(not(feature = "libtorch"), test)]
+        fn wired() -> Verdict {
+            mock::wired(&MODEL)
+        }
+    }
+}
+
+/// `fn loads() -> Verdict { check::loads(&MODEL) }`, a test of a build with libtorch.
 pub fn test(check: Check) -> TokenStream {
     let name = format_ident!("{}", check.name());
     quote! {
-        #[test]
+        #[cfg_attr(feature = "libtorch", test)]
         fn #name() -> Verdict {
             check::#name(&MODEL)
         }

@@ -1,7 +1,7 @@
 //! What is generated, and what happens to the files.
 
 use super::{Plan, plan, sync};
-use crate::spec::{self, Date, Spec};
+use crate::spec::{self, Spec};
 use std::fs;
 use std::path::Path;
 
@@ -13,7 +13,7 @@ fn parse(family: &str) -> Spec {
     let versions =
         "python: {transformers: 1.0.0}\nsources: {transformers: {package: transformers, version: 1.0.0}}";
     let file = |name: &str, text: &str| (Path::new("spec").join(name), text.as_bytes().to_vec());
-    spec::parse(&[file("text.yaml", family), file("versions.yaml", versions)], Date::today()).unwrap()
+    spec::parse(&[file("text.yaml", family), file("versions.yaml", versions)], spec::today()).unwrap()
 }
 
 fn snapshot(name: &str, text: &str) {

@@ -5,13 +5,12 @@
 #[cfg(feature = "libtorch")]
 mod archive;
 mod device;
-mod mock;
+pub mod mock;
 mod tensor;
 #[cfg(feature = "libtorch")]
 pub mod torchscript;
 
 pub use device::{Device, DeviceError, Found, Request};
-pub use mock::Mock;
 pub use tensor::{Tensor, TensorError, Values};
 #[cfg(feature = "libtorch")]
 pub use torchscript::TorchScript;

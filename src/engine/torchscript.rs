@@ -240,6 +240,10 @@ fn to_tch(device: Device) -> tch::Device {
 fn kind(dtype: Dtype) -> Kind {
     match dtype {
         Dtype::Bool => Kind::Bool,
+        Dtype::Uint8 => Kind::Uint8,
+        Dtype::Int8 => Kind::Int8,
+        Dtype::Int16 => Kind::Int16,
+        Dtype::Int32 => Kind::Int,
         Dtype::Int64 => Kind::Int64,
         Dtype::Float16 => Kind::Half,
         Dtype::Bfloat16 => Kind::BFloat16,
@@ -251,7 +255,11 @@ fn kind(dtype: Dtype) -> Kind {
 fn dtype(kind: Kind) -> Result<Dtype, Failure> {
     match kind {
         Kind::Bool => Ok(Dtype::Bool),
-        Kind::Int64 | Kind::Int | Kind::Int16 | Kind::Int8 | Kind::Uint8 => Ok(Dtype::Int64),
+        Kind::Uint8 => Ok(Dtype::Uint8),
+        Kind::Int8 => Ok(Dtype::Int8),
+        Kind::Int16 => Ok(Dtype::Int16),
+        Kind::Int => Ok(Dtype::Int32),
+        Kind::Int64 => Ok(Dtype::Int64),
         Kind::Half => Ok(Dtype::Float16),
         Kind::BFloat16 => Ok(Dtype::Bfloat16),
         Kind::Float => Ok(Dtype::Float32),
@@ -321,5 +329,23 @@ fn flatten(value: IValue) -> Result<Vec<tch::Tensor>, Failure> {
             Ok(tensors)
         }),
         other => Err(Failure::new(Stage::Run, format!("the program returned {other:?}, not tensors"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_element_type_keeps_its_kind_on_the_way_there_and_back() {
+        for dtype in Dtype::ALL {
+            let tensor = match dtype.is_float() {
+                true => Tensor::float(dtype, &[2, 2], vec![0.0, 1.0, -0.0, f64::INFINITY]).unwrap(),
+                false => Tensor::int(dtype, &[2, 2], vec![0, 1, 1, 0]).unwrap(),
+            };
+            let there = to_device(&tensor, tch::Device::Cpu).unwrap();
+            assert_eq!(there.kind(), kind(dtype));
+            assert!(to_host(&there).unwrap().same_bits(&tensor), "{}", dtype.name());
+        }
     }
 }

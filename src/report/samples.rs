@@ -1,6 +1,6 @@
 //! A small spec for the tests of reports.
 
-use crate::spec::{self, Date, Spec};
+use crate::spec::{self, Spec};
 use std::path::Path;
 
 /// `bert` and `roberta`, which are the same job, of a family `text`, and `xlm-roberta`, which leaves `half` out.
@@ -12,5 +12,5 @@ pub fn spec() -> Spec {
         models: [{name: bert}, {name: roberta, checkpoint: a/b}, {name: xlm-roberta, omit: {half: no kernel}}]\n\
         missing: [{name: nezha, stage: export, reason: no wheel}]\n";
     let file = |name: &str, text: &str| (Path::new("spec").join(name), text.as_bytes().to_vec());
-    spec::parse(&[file("text.yaml", family), file("versions.yaml", versions)], Date::today()).unwrap()
+    spec::parse(&[file("text.yaml", family), file("versions.yaml", versions)], spec::today()).unwrap()
 }

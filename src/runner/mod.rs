@@ -207,6 +207,7 @@ impl<'a> Ended<'a> {
             .flat_map(|record| &record.metrics)
             .filter(|metric| debt.output.is_none_or(|output| output == metric.output))
             .peekable();
-        metrics.peek().is_some() && metrics.all(|metric| metric.agreement.holds_with(Tolerance::of(debt.check.dtype())))
+        metrics.peek().is_some()
+            && metrics.all(|metric| metric.agreement.holds_with(Tolerance::of(debt.check.dtype())))
     }
 }

@@ -3,11 +3,11 @@
 //! In: a family's defaults, or an entry to be like. Out: a [`Base`], in the words that the exporter suggests
 //! entries in.
 
-use super::date::Date;
 use super::entry::{Axis, DimSource, Entry, Padding};
 use super::layer::{Keyed, Layer};
 use super::problem::Problems;
 use crate::task::{Input, Output};
+use jiff::civil::Date;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;

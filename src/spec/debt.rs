@@ -1,14 +1,17 @@
 //! Looser tolerances.
 //!
-//! In: the list under `tolerance`. Out: [`Debt`]s, each with a reason and an end that has not come.
+//! In: the list under `tolerance`. Out: [`Debt`]s, each with a reason and an end.
 
 use super::checks::Check;
-use super::date::Date;
 use super::decode::At;
 use super::entry::{Debt, Place};
 use super::problem::{Problems, one_of, quoted};
 use super::tree::Node;
 use crate::task::Text;
+use jiff::civil::Date;
+
+/// Largest factor: an error of 100 times eager's own is no rounding any more.
+pub const K_MAX: f64 = 100.0;
 
 const KEYS: [&str; 6] = ["check", "output", "k", "reason", "issue", "until"];
 
@@ -34,7 +37,7 @@ fn overlap(a: &Debt, b: &Debt) -> bool {
 fn debt(node: &Node, today: Date, problems: &mut Problems) -> Option<At<Debt>> {
     let record = node.record("tolerance[]", &KEYS, problems)?;
     let check = record.need("check", problems).and_then(|node| named_check(node, problems));
-    let k = record.need("k", problems).and_then(|node| node.positive("k", problems));
+    let k = record.need("k", problems).and_then(|node| factor(node, problems));
     let reason = record.need("reason", problems).and_then(|node| node.text("reason", problems));
     let output = record.optional("output", |node| node.text("output", problems));
     let issue = record.optional("issue", |node| issue(node, problems));
@@ -78,16 +81,62 @@ fn issue(node: &Node, problems: &mut Problems) -> Option<String> {
     valid.then(|| link.to_owned())
 }
 
-/// A date that has not passed.
+/// The rule's new factor.
+fn factor(node: &Node, problems: &mut Problems) -> Option<f64> {
+    let k = node.positive("k", problems)?;
+    if k > K_MAX {
+        problems.add(
+            &node.place,
+            format!("`k` must be at most {K_MAX}, not {k}: repair the cause, or omit the check"),
+        );
+        return None;
+    }
+    Some(k)
+}
+
+/// A date; one that has passed is a warning, since nobody edited anything wrong.
 fn until(node: &Node, today: Date, problems: &mut Problems) -> Option<String> {
     let text = node.text("until", problems)?;
-    let Some(date) = Date::parse(text) else {
+    let Some(date) = day(text) else {
         problems.add(&node.place, format!("`until` must be a date like 2026-01-31, not {}", quoted(text)));
         return None;
     };
     if date < today {
-        problems.add(&node.place, format!("this tolerance ended on {date}: remove it, or repair its cause"));
-        return None;
+        problems.warn(&node.place, format!("this tolerance ended on {date}: remove it, or repair its cause"));
     }
     Some(text.to_owned())
+}
+
+/// The day that is written as `YYYY-MM-DD`; jiff alone would also read a time behind it, and shorter spellings.
+fn day(text: &str) -> Option<Date> {
+    text.parse().ok().filter(|date: &Date| date.to_string() == text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_day_has_one_spelling() {
+        assert_eq!(day("2028-02-29"), Some(jiff::civil::date(2028, 2, 29)));
+        let table = [
+            "",
+            "2026",
+            "2026-1-1",
+            "2026-02-29",
+            "2026-02-30",
+            "2026-13-01",
+            "2026-00-10",
+            "2026-01-00",
+            "+026-01-01",
+            "20260131",
+            "2026-01-31T10:00",
+            "2026-01-31 10:00",
+            " 2026-01-31",
+            "2026-W05-6",
+        ];
+        for text in table {
+            assert_eq!(day(text), None, "{text}");
+        }
+    }
 }

@@ -5,6 +5,7 @@
 
 use super::checks::Check;
 use super::name::Name;
+use super::problem::Problem;
 use crate::task::{Contract, Dim, Input, Output, Text};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -20,6 +21,9 @@ pub struct Spec {
     pub missing: Vec<Missing>,
     /// `versions.yaml`.
     pub versions: Versions,
+    /// What time alone made wrong, sorted by place: the build goes on, so that old commits can be built;
+    /// `just validate` and `just check` do not.
+    pub warnings: Vec<Problem>,
 }
 
 /// `versions.yaml`: every pin, once.
@@ -187,7 +191,7 @@ pub struct Debt {
     pub reason: Text,
     /// Where the cause is tracked; this or `until` is given.
     pub issue: Option<Text>,
-    /// Last day of the debt, `YYYY-MM-DD`; later it is a spec error.
+    /// Last day of the debt, `YYYY-MM-DD`; later it is a warning of the build and an error of `just validate`.
     pub until: Option<Text>,
 }
 

@@ -2,13 +2,13 @@
 //!
 //! In: the tree of a file. Out: a [`Family`], nothing inherited yet.
 
-use super::date::Date;
 use super::decode::At;
 use super::entry::{Missing, Place};
 use super::layer::{DEFAULTS_KEYS, Layer, layer};
 use super::name::Name;
 use super::problem::{Problems, quoted};
 use super::tree::Node;
+use jiff::civil::Date;
 use std::path::Path;
 
 /// Keys that a model has beside those of `defaults`.

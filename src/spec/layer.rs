@@ -3,7 +3,7 @@
 //! In: a mapping. Out: a [`Layer`], in which every key is checked on its own; what depends on other keys is
 //! checked when layers are laid over each other.
 
-use super::date::Date;
+use super::checks::Check;
 use super::debt;
 use super::decode::{At, Record};
 use super::entry::{Axis, Debt, DimSource, Padding, Place, Priority};
@@ -12,6 +12,7 @@ use super::problem::{Problems, quoted};
 use super::sizes;
 use super::tree::{Field, Node, Value};
 use crate::task::{self, Contract, Input, Output};
+use jiff::civil::Date;
 use serde_json::Map;
 
 /// Keys of `defaults`.
@@ -31,6 +32,9 @@ pub(super) const DEFAULTS_KEYS: [&str; 14] = [
     "outputs",
     "omit",
 ];
+
+/// Checks that no entry leaves out: without them nothing else that is said of the model means anything.
+pub const NEVER_OMITTED: [Check; 2] = [Check::Loads, Check::MatchesReference];
 
 /// What a layer says under one key: nothing, `null`, or a value.
 pub(super) type Said<T> = Option<At<Option<T>>>;
@@ -184,7 +188,10 @@ fn names(node: &Node, problems: &mut Problems) -> Option<Vec<At<String>>> {
 
 /// The reason for leaving out a check.
 fn reason(field: &Field, problems: &mut Problems) -> Option<String> {
-    debt::check(&field.key, &field.place, problems);
+    if debt::check(&field.key, &field.place, problems).is_some_and(|check| NEVER_OMITTED.contains(&check)) {
+        let message = format!("{} is never left out: list the model under `missing`", field.key);
+        problems.add(&field.place, message);
+    }
     field.node.text(&format!("omit.{}", field.key), problems).map(str::to_owned)
 }
 

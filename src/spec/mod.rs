@@ -9,7 +9,6 @@
 mod assemble;
 mod base;
 mod checks;
-mod date;
 mod debt;
 mod decode;
 mod edit;
@@ -33,12 +32,14 @@ mod versions;
 
 pub use base::{Base, bases};
 pub use checks::Check;
-pub use date::Date;
+pub use debt::K_MAX;
 pub use edit::{EditError, insert, remove};
 pub use entry::*;
 pub use explain::{Origin, explain};
+pub use jiff::civil::Date;
 pub use job::{Job, NEW_TOKENS};
-pub use name::{Name, NameError};
+pub use layer::NEVER_OMITTED;
+pub use name::{NAME_MAX, Name, NameError};
 pub use problem::Problem;
 
 use problem::Problems;
@@ -53,7 +54,12 @@ const VERSIONS: &str = "versions.yaml";
 /// # Errors
 /// Every problem found, sorted by place; a file that cannot be read is one of them.
 pub fn load(root: &Path) -> Result<Spec, Vec<Problem>> {
-    parse(&read(root)?, Date::today())
+    parse(&read(root)?, today())
+}
+
+/// Today, in UTC: the day on which `until` is judged.
+pub fn today() -> Date {
+    jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date()
 }
 
 /// A spec file: its path, relative to the project's root, and its bytes.
@@ -70,7 +76,8 @@ pub fn read(root: &Path) -> Result<Vec<File>, Vec<Problem>> {
 /// Checks the files of a spec, given as paths (which messages repeat) and contents.
 ///
 /// # Errors
-/// Every problem found, sorted by place.
+/// Every problem found, sorted by place. What would be a warning of a spec without errors is among them: whoever
+/// repairs the files sees all there is to repair.
 pub fn parse(files: &[File], today: Date) -> Result<Spec, Vec<Problem>> {
     let mut problems = Problems::default();
     let (versions, families): (Vec<_>, Vec<_>) = files.iter().partition(|(path, _)| is_versions(path));
@@ -79,7 +86,9 @@ pub fn parse(files: &[File], today: Date) -> Result<Spec, Vec<Problem>> {
     let entries = resolve::resolve(&families, versions.as_ref(), &mut problems);
     let missing = resolve::missing(&families, &mut problems);
     match versions {
-        Some(versions) if problems.count() == 0 => Ok(Spec { entries, missing, versions }),
+        Some(versions) if problems.count() == 0 => {
+            Ok(Spec { entries, missing, versions, warnings: problems.sorted() })
+        }
         _ => Err(problems.sorted()),
     }
 }

@@ -15,6 +15,14 @@ const KEYWORDS: &[&str] = &[
     "where", "while", "yield",
 ];
 
+/// Longest file name, in bytes, of the file systems in use.
+const FILE_NAME_MAX: usize = 255;
+/// The longest of what is put behind a name in a file's or folder's: `.rs` of a module, `.json`, and this of an
+/// artifact that is just being replaced, with the largest process number of Linux.
+const LONGEST_ENDING: &str = ".partial-4194304-old";
+/// Longest name, in bytes, as HuggingFace spells it and as a module.
+pub const NAME_MAX: usize = FILE_NAME_MAX - LONGEST_ENDING.len();
+
 /// A name of a model or a family: the HuggingFace spelling, from which the Rust spellings follow.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(String);
@@ -28,6 +36,10 @@ pub enum NameError {
     Character(char),
     #[error("a name begins and ends with a letter or a digit")]
     Edge,
+    #[error(
+        "a file would be named with {0} characters: at most {NAME_MAX}, so that there is room for its ending"
+    )]
+    TooLong(usize),
     #[error("module {0} would begin with a digit")]
     LeadingDigit(String),
     #[error("module {0} would be a Rust keyword")]
@@ -52,6 +64,10 @@ impl Name {
         }
         let name = Self(text.to_owned());
         let module = name.module();
+        let longest = text.len().max(module.len());
+        if longest > NAME_MAX {
+            return Err(NameError::TooLong(longest));
+        }
         if module.starts_with(|c: char| c.is_ascii_digit()) {
             return Err(NameError::LeadingDigit(module));
         }
@@ -147,6 +163,18 @@ mod tests {
         for (text, message) in table {
             assert_eq!(Name::new(text).unwrap_err().to_string(), message, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_name_leaves_room_for_the_endings_of_its_files() {
+        let long = "x".repeat(NAME_MAX);
+        let name = Name::new(&long).unwrap();
+        for file in [format!("{}.rs", name.module()), format!("{name}{LONGEST_ENDING}")] {
+            assert!(file.len() <= FILE_NAME_MAX, "{}", file.len());
+        }
+        assert_eq!(Name::new(&format!("{long}x")), Err(NameError::TooLong(NAME_MAX + 1)));
+        // A module's name has a line between words that HuggingFace's need not have.
+        assert_eq!(Name::new(&"Ab".repeat(100)), Err(NameError::TooLong(299)));
     }
 
     #[test]

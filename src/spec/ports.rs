@@ -55,7 +55,7 @@ pub(super) fn output(field: &Field, problems: &mut Problems) -> Option<Output> {
     let fits = match range {
         Range::Finite => true,
         Range::Unit | Range::Normalised => dtype.is_float(),
-        Range::TokenIds => dtype == Dtype::Int64,
+        Range::TokenIds => dtype.is_integer(),
     };
     if !fits {
         problems.add(&field.node.place, format!("`{what}`: {} cannot have this range", dtype.name()));

@@ -42,34 +42,44 @@ impl Place {
 
 /// Problems found so far.
 #[derive(Debug, Default)]
-pub(super) struct Problems(Vec<Problem>);
+pub(super) struct Problems {
+    errors: Vec<Problem>,
+    warnings: Vec<Problem>,
+}
 
 impl Problems {
     /// Notes a problem.
     pub fn add(&mut self, place: &Place, message: impl AsRef<str>) {
-        self.push(place, message.as_ref(), None);
+        self.errors.push(problem(place, message.as_ref(), None));
+    }
+
+    /// Notes a problem that came with time, not with an edit: by itself it stops no build.
+    pub fn warn(&mut self, place: &Place, message: impl AsRef<str>) {
+        self.warnings.push(problem(place, message.as_ref(), None));
     }
 
     /// Notes a problem between two places; the message names the second one.
     pub fn add_between(&mut self, place: &Place, also: &Place, message: impl AsRef<str>) {
-        self.push(place, message.as_ref(), Some(also.clone()));
+        self.errors.push(problem(place, message.as_ref(), Some(also.clone())));
     }
 
-    fn push(&mut self, place: &Place, message: &str, also: Option<Place>) {
-        self.0.push(Problem { place: place.clone(), message: one_line(message), also });
-    }
-
-    /// How many there are.
+    /// How many there are that stop a build.
     pub fn count(&self) -> usize {
-        self.0.len()
+        self.errors.len()
     }
 
-    /// All of them, by place, each once.
-    pub fn sorted(mut self) -> Vec<Problem> {
-        self.0.sort();
-        self.0.dedup();
-        self.0
+    /// All of them, warnings too, by place, each once.
+    pub fn sorted(self) -> Vec<Problem> {
+        let mut all = self.errors;
+        all.extend(self.warnings);
+        all.sort();
+        all.dedup();
+        all
     }
+}
+
+fn problem(place: &Place, message: &str, also: Option<Place>) -> Problem {
+    Problem { place: place.clone(), message: one_line(message), also }
 }
 
 /// A piece of the spec as messages show it: in quotes, cut where it is very long.

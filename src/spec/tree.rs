@@ -1,7 +1,7 @@
 //! A YAML file as a tree in which everything knows its place.
 //!
 //! In: the bytes of a file. Out: a [`Node`], or problems. Only plain YAML is let in: one document, text keys,
-//! no aliases (so nothing can multiply), no tags, bounded depth and bounded scalars. Scalars follow the
+//! no aliases or merges (so nothing can multiply), no tags, bounded depth and bounded scalars. Scalars follow the
 //! YAML 1.2 core schema: `no` and `on` are text.
 
 use super::entry::Place;
@@ -17,6 +17,9 @@ const FILE_MAX: usize = 1024 * 1024;
 const DEPTH_MAX: usize = 64;
 /// Longest scalar, in bytes.
 const SCALAR_MAX: usize = 64 * 1024;
+
+/// The key with which YAML 1.1 merges mappings; in YAML 1.2 it is text like any other, and nobody means that.
+const MERGE: &str = "<<";
 
 /// A value and where it begins.
 #[derive(Clone, Debug, PartialEq)]
@@ -215,6 +218,9 @@ impl<'a> Builder<'a> {
             let Node { place, value: Value::Text(key) } = self.node(event, span, depth + 1)? else {
                 return fatal(span, "a key must be text: quote it");
             };
+            if key == MERGE {
+                self.problems.add(&place, format!("{} merges nothing here: use `like:`", quoted(MERGE)));
+            }
             let (event, span) = self.next()?;
             let node = self.node(event, span, depth + 1)?;
             if let Some(before) = first.get(&key) {

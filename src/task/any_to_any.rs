@@ -18,3 +18,7 @@ impl Task for AnyToAny {
         ..TextGeneration::CONTRACT
     };
 }
+
+impl Causal for AnyToAny {}
+
+impl Generates for AnyToAny {}

@@ -23,3 +23,7 @@ impl Task for AudioTextToText {
         ..TextGeneration::CONTRACT
     };
 }
+
+impl Causal for AudioTextToText {}
+
+impl Generates for AudioTextToText {}

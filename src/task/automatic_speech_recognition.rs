@@ -21,3 +21,7 @@ impl Task for AutomaticSpeechRecognition {
         ..Text2textGeneration::CONTRACT
     };
 }
+
+impl Causal for AutomaticSpeechRecognition {}
+
+impl Generates for AutomaticSpeechRecognition {}

@@ -28,11 +28,15 @@ pub enum Dim {
     Size(usize),
 }
 
-/// Element type of a tensor, with its safetensors and numpy spelling.
+/// Element type of a tensor, with torch's spelling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dtype {
     Bool,
+    Uint8,
+    Int8,
+    Int16,
+    Int32,
     Int64,
     Float16,
     Bfloat16,
@@ -83,13 +87,27 @@ impl fmt::Display for Dim {
 
 impl Dtype {
     /// Every element type, in the order of their names in the spec's README.
-    pub const ALL: [Self; 6] =
-        [Self::Bool, Self::Int64, Self::Float16, Self::Bfloat16, Self::Float32, Self::Float64];
+    pub const ALL: [Self; 10] = [
+        Self::Bool,
+        Self::Uint8,
+        Self::Int8,
+        Self::Int16,
+        Self::Int32,
+        Self::Int64,
+        Self::Float16,
+        Self::Bfloat16,
+        Self::Float32,
+        Self::Float64,
+    ];
 
     /// The lower-case spelling used in YAML, JSON and Python.
     pub fn name(self) -> &'static str {
         match self {
             Self::Bool => "bool",
+            Self::Uint8 => "uint8",
+            Self::Int8 => "int8",
+            Self::Int16 => "int16",
+            Self::Int32 => "int32",
             Self::Int64 => "int64",
             Self::Float16 => "float16",
             Self::Bfloat16 => "bfloat16",
@@ -100,7 +118,12 @@ impl Dtype {
 
     /// Whether values carry rounding error, so that the numerical rule applies instead of equality.
     pub fn is_float(self) -> bool {
-        !matches!(self, Self::Bool | Self::Int64)
+        matches!(self, Self::Float16 | Self::Bfloat16 | Self::Float32 | Self::Float64)
+    }
+
+    /// Whether values are whole numbers; truth values are not.
+    pub fn is_integer(self) -> bool {
+        matches!(self, Self::Uint8 | Self::Int8 | Self::Int16 | Self::Int32 | Self::Int64)
     }
 }
 
@@ -198,6 +221,60 @@ pub trait Task: Sync + 'static {
     /// The task's promise.
     const CONTRACT: Contract;
 }
+
+/// A task whose contract names a token input that nothing after it has a say in: what the check `causal` takes.
+///
+/// ```no_run
+/// use hf_conformance::prelude::*;
+/// # const CARD: Card = Card {
+/// #     name: "gpt2", family: "decoder-only", class: "GPT2LMHeadModel", checkpoint: None, digest: "",
+/// #     inputs: &[], outputs: &[], axes: &[], tolerance: &[],
+/// # };
+///
+/// static MODEL: Model<TextGeneration> = Model::new(CARD);
+/// let _ = check::causal(&MODEL);
+/// ```
+///
+/// A model that reads in both directions does not compile there:
+///
+/// ```compile_fail
+/// use hf_conformance::prelude::*;
+/// # const CARD: Card = Card {
+/// #     name: "bert", family: "encoder-only", class: "BertForMaskedLM", checkpoint: None, digest: "",
+/// #     inputs: &[], outputs: &[], axes: &[], tolerance: &[],
+/// # };
+///
+/// static MODEL: Model<FillMask> = Model::new(CARD);
+/// let _ = check::causal(&MODEL);
+/// ```
+pub trait Causal: Task {}
+
+/// A task whose contract says how it decodes greedily: what the check `generates` takes.
+///
+/// ```no_run
+/// use hf_conformance::prelude::*;
+/// # const CARD: Card = Card {
+/// #     name: "t5", family: "encoder-decoder", class: "T5ForConditionalGeneration", checkpoint: None, digest: "",
+/// #     inputs: &[], outputs: &[], axes: &[], tolerance: &[],
+/// # };
+///
+/// static MODEL: Model<Translation> = Model::new(CARD);
+/// let _ = check::generates(&MODEL);
+/// ```
+///
+/// A model that writes no text does not compile there:
+///
+/// ```compile_fail
+/// use hf_conformance::prelude::*;
+/// # const CARD: Card = Card {
+/// #     name: "vit", family: "vision", class: "ViTForImageClassification", checkpoint: None, digest: "",
+/// #     inputs: &[], outputs: &[], axes: &[], tolerance: &[],
+/// # };
+///
+/// static MODEL: Model<ImageClassification> = Model::new(CARD);
+/// let _ = check::generates(&MODEL);
+/// ```
+pub trait Generates: Task {}
 
 /// Images (or rows of text) in one call.
 pub const BATCH: Dim = named("batch");

@@ -21,3 +21,7 @@ impl Task for ImageTextToText {
         ..TextGeneration::CONTRACT
     };
 }
+
+impl Causal for ImageTextToText {}
+
+impl Generates for ImageTextToText {}

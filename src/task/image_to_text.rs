@@ -16,3 +16,7 @@ impl Task for ImageToText {
         ..Text2textGeneration::CONTRACT
     };
 }
+
+impl Causal for ImageToText {}
+
+impl Generates for ImageToText {}

@@ -132,3 +132,58 @@ pub static CONTRACTS: &[Contract] = &[
 pub fn find(name: &str) -> Option<&'static Contract> {
     CONTRACTS.iter().find(|contract| contract.name == name)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::marker::PhantomData;
+
+    /// A task of which the compiler is asked for its traits: an item with the trait's bound goes before the item of
+    /// [`Lacking`] of the same name, wherever the bound holds.
+    struct Of<T>(PhantomData<T>);
+
+    trait Lacking {
+        const CAUSAL: bool = false;
+        const GENERATES: bool = false;
+    }
+
+    impl<T> Lacking for Of<T> {}
+
+    impl<T: Causal> Of<T> {
+        const CAUSAL: bool = true;
+    }
+
+    impl<T: Generates> Of<T> {
+        const GENERATES: bool = true;
+    }
+
+    /// Contracts and traits of tasks.
+    macro_rules! typed {
+        ($($task:ident)*) => {
+            [$(($task::CONTRACT, Of::<$task>::CAUSAL, Of::<$task>::GENERATES)),*]
+        };
+    }
+
+    #[test]
+    fn traits_say_what_contracts_say() {
+        let typed = typed!(
+            AnyToAny AudioClassification AudioTextToText AudioToAudio AutomaticSpeechRecognition
+            DepthEstimation DocumentQuestionAnswering FeatureExtraction FillMask GraphMl
+            ImageClassification ImageFeatureExtraction ImageSegmentation ImageTextToText
+            ImageToImage ImageToText KeypointDetection KeypointMatching MaskGeneration
+            ObjectDetection QuestionAnswering ReinforcementLearning Robotics Summarization
+            TableQuestionAnswering TextClassification TextGeneration TextToAudio TextToImage
+            Text2textGeneration TimeSeriesForecasting TokenClassification Translation
+            VideoClassification VisualDocumentRetrieval VisualQuestionAnswering
+            ZeroShotAudioClassification ZeroShotImageClassification ZeroShotObjectDetection
+        );
+        assert_eq!(
+            typed.map(|(contract, ..)| contract.name).to_vec(),
+            CONTRACTS.iter().map(|c| c.name).collect::<Vec<_>>()
+        );
+        for (contract, causal, generates) in typed {
+            assert_eq!(causal, contract.causal.is_some(), "{}: Causal", contract.name);
+            assert_eq!(generates, contract.generation.is_some(), "{}: Generates", contract.name);
+        }
+    }
+}

@@ -9,3 +9,7 @@ pub struct Summarization;
 impl Task for Summarization {
     const CONTRACT: Contract = Contract { name: "summarization", ..Text2textGeneration::CONTRACT };
 }
+
+impl Causal for Summarization {}
+
+impl Generates for Summarization {}

@@ -23,3 +23,7 @@ impl Task for Text2textGeneration {
         }),
     };
 }
+
+impl Causal for Text2textGeneration {}
+
+impl Generates for Text2textGeneration {}

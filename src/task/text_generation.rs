@@ -23,3 +23,7 @@ impl Task for TextGeneration {
         }),
     };
 }
+
+impl Causal for TextGeneration {}
+
+impl Generates for TextGeneration {}

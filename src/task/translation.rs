@@ -9,3 +9,7 @@ pub struct Translation;
 impl Task for Translation {
     const CONTRACT: Contract = Contract { name: "translation", ..Text2textGeneration::CONTRACT };
 }
+
+impl Causal for Translation {}
+
+impl Generates for Translation {}

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::report::coverage::coverage;
-use crate::spec::{self, Date};
+use crate::spec;
 use crate::verdict::Status;
 use std::path::Path;
 
@@ -14,7 +14,7 @@ fn spec() -> Spec {
         models: [{name: bert}, {name: <b>}]\n";
     let family = family.replace("<b>", "roberta");
     let file = |name: &str, text: &str| (Path::new("spec").join(name), text.as_bytes().to_vec());
-    spec::parse(&[file("text.yaml", &family), file("versions.yaml", versions)], Date::today()).unwrap()
+    spec::parse(&[file("text.yaml", &family), file("versions.yaml", versions)], spec::today()).unwrap()
 }
 
 fn page(records: &[Record]) -> String {

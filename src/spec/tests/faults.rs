@@ -1,7 +1,7 @@
 //! One planted fault after another, and what is said about it.
 
-use super::super::{Date, load, parse};
-use super::{TODAY, check, lines, project};
+use super::super::{load, parse};
+use super::{check, lines, project, today};
 use std::path::Path;
 
 /// File names and their contents.
@@ -32,6 +32,7 @@ const MODEL: &[(&str, &str)] = &[
     ("unknown padding", "padding: middle"),
     ("config: number that JSON has not", "config: {scale: .nan}"),
     ("config: YAML 1.1 truth value", "config: {tie_weights: no}"),
+    ("config: YAML 1.1 merge", "config: {<<: {hidden_size: 8}, text_config: {'<<': {hidden_size: 8}}}"),
     ("config: number too large", "config: {size: 99999999999999999999}"),
     ("axis: a bare number", "axes: {sequence: 5}"),
     ("axis: one size", "axes: {sequence: [5]}"),
@@ -85,6 +86,7 @@ const MODEL: &[(&str, &str)] = &[
     ("output: none left", "outputs: {logits: null}"),
     ("omit: unknown check", "omit: {harf: no half kernel}"),
     ("omit: no reason", "omit: {half: [1]}"),
+    ("omit: checks that are never left out", "omit: {loads: slow, matches_reference: off by one}"),
     ("omit: no effect", "omit: {causal: reads both ways}"),
     ("omit: nothing to remove", "omit: {half: null}"),
     ("tolerance: not a list", "tolerance: {check: half}"),
@@ -95,10 +97,13 @@ const MODEL: &[(&str, &str)] = &[
     ),
     ("tolerance: k", "tolerance: [{check: half, k: -4, reason: r, issue: 'https://a.b/1'}]"),
     ("tolerance: k is text", "tolerance: [{check: half, k: four, reason: r, issue: 'https://a.b/1'}]"),
+    (
+        "tolerance: k above its limit",
+        "tolerance: [{check: half, k: 100.5, reason: r, issue: 'https://a.b/1'}]",
+    ),
     ("tolerance: no end", "tolerance: [{check: half, k: 4, reason: r}]"),
     ("tolerance: issue is no link", "tolerance: [{check: half, k: 4, reason: r, issue: '#12'}]"),
     ("tolerance: until is no date", "tolerance: [{check: half, k: 4, reason: r, until: tomorrow}]"),
-    ("tolerance: until has passed", "tolerance: [{check: half, k: 4, reason: r, until: 2026-01-30}]"),
     ("tolerance: check that is not run", "tolerance: [{check: causal, k: 4, reason: r, until: 2026-01-31}]"),
     (
         "tolerance: unknown output",
@@ -152,6 +157,12 @@ const FILE: &[(&str, &[u8])] = &[
     ("name: keyword", b"family: text\nmodels: [{name: gen}]\n"),
     ("name: characters", b"family: text\nmodels: [{name: a/b}]\n"),
     ("name: punctuation at an end", b"family: text\nmodels: [{name: .a}]\n"),
+    (
+        "name: longer than a file's",
+        b"family: text\nmodels: [{name: a-name-of-two-hundred-and-forty-one-letters-and-hyphens-is-longer-than-the-\
+          name-of-a-file-may-be-once-there-is-room-for-the-ending-that-a-module-has-and-for-the-one-of-an-artifact-\
+          that-another-process-is-just-about-to-put-in-place-of-the-old}]\n",
+    ),
     ("name: empty", b"family: text\nmodels: [{name: ''}]\n"),
 ];
 
@@ -248,6 +259,19 @@ fn the_family_without_a_fault_is_fine() {
 }
 
 #[test]
+fn a_tolerance_that_has_ended_is_a_warning_until_something_else_is_wrong() {
+    let ended = "tolerance: [{check: half, k: 100, reason: r, until: 2026-01-30}]";
+    let said = "spec/text.yaml:4:92: this tolerance ended on 2026-01-30: remove it, or repair its cause\n";
+    let check = |extra: &str| check(&[("text.yaml", family_of_one(extra).as_bytes())]);
+    let spec = check(ended).unwrap();
+    assert_eq!(lines(&spec.warnings), said);
+    assert_eq!(spec.entries[0].tolerance.len(), 1, "the build goes on with it");
+    assert!(check(&ended.replace("-30}", "-31}")).unwrap().warnings.is_empty(), "the last day is part of it");
+    let problems = check(&format!("{ended}, sed: 1")).unwrap_err();
+    assert!(lines(&problems).starts_with(said) && problems.len() == 2, "{}", lines(&problems));
+}
+
+#[test]
 fn faults_of_a_model() {
     let sections = MODEL.iter().map(|(title, extra)| {
         let text = family_of_one(extra);
@@ -276,7 +300,7 @@ fn many_faults_are_told_at_once() {
 
 #[test]
 fn missing_files() {
-    let problems = parse(&[], Date::parse(TODAY).unwrap()).unwrap_err();
+    let problems = parse(&[], today()).unwrap_err();
     assert_eq!(lines(&problems), "spec/versions.yaml:1:1: there is no such file\n");
     let problems = load(Path::new("/nonexistent")).unwrap_err();
     assert!(lines(&problems).starts_with("spec:1:1: cannot be read: "));

@@ -18,13 +18,17 @@ sources:
   transformers: {package: transformers, version: 5.17.0}
 ";
 
+fn today() -> Date {
+    TODAY.parse().unwrap()
+}
+
 /// Checks a spec given as `(file name, text)`, with a `versions.yaml` where it has none.
 fn check(spec: &[(&str, &[u8])]) -> Result<Spec, Vec<Problem>> {
     let mut files: Vec<_> = spec.iter().map(|(name, bytes)| (path(name), bytes.to_vec())).collect();
     if !spec.iter().any(|(name, _)| *name == "versions.yaml") {
         files.push((path("versions.yaml"), VERSIONS.into()));
     }
-    parse(&files, Date::parse(TODAY).unwrap())
+    parse(&files, today())
 }
 
 fn path(name: &str) -> PathBuf {
