@@ -46,10 +46,7 @@ class Bench:
         loaded = time.perf_counter()
         self.compiled = None
         tensors = load_file(Path(request["folder"]) / "cases.safetensors")
-        self.inputs = [
-            tensors[f"traced/input/{entry.name}"].to(self.device)
-            for entry in job.inputs
-        ]
+        self.inputs = [tensors[f"traced/input/{entry.name}"].to(self.device) for entry in job.inputs]
         return {
             "load_ms": 1e3 * (loaded - started),
             "first_ms": 1e3 * self._forward(self.program, self.inputs),
@@ -62,9 +59,7 @@ class Bench:
             chosen = torch.tensor(indices, device=self.device)
             inputs[position] = inputs[position].index_select(axis, chosen)
         model = self._compiled() if request["compiled"] else self.program
-        return {
-            "seconds": [self._forward(model, inputs) for _ in range(request["count"])]
-        }
+        return {"seconds": [self._forward(model, inputs) for _ in range(request["count"])]}
 
     def peak(self, _request: Json) -> Json:
         """How far memory rose since before `load`."""

@@ -87,9 +87,7 @@ def find(name: str, task: str | None, hint: dict[str, str | None]) -> Found:
         reasons = [f"model type {found}: the roster says whose code {name} runs"]
     if found is None:
         hints = nearest(name, transformers.CONFIG_MAPPING)
-        raise ExportError(
-            f"transformers {transformers.__version__} has no model type {name!r}{hints}"
-        )
+        raise ExportError(f"transformers {transformers.__version__} has no model type {name!r}{hints}")
     hinted = hint if hint.get("model_type") == found and _exists(hint.get("class"), found) else {}
     if task is None and hinted.get("task"):
         task = hinted["task"]
@@ -176,9 +174,7 @@ def _names(names: str | tuple[str, ...] | None) -> list[str]:
     return [names] if isinstance(names, str) else list(names or ())
 
 
-def _checkpoint(
-    class_name: str, model_type: str, hint: dict[str, str | None]
-) -> tuple[str | None, str]:
+def _checkpoint(class_name: str, model_type: str, hint: dict[str, str | None]) -> tuple[str | None, str]:
     """A hub id: the one that the class or its config documents, unless the roster, which corrects them, differs."""
     model_class = getattr(transformers, class_name)
     texts = {
@@ -189,9 +185,7 @@ def _checkpoint(
         f"example of {class_name}.forward": (LOADED, model_class.forward.__doc__),
     }
     documented = (
-        (match[1], where)
-        for where, (pattern, text) in texts.items()
-        if (match := pattern.search(text or ""))
+        (match[1], where) for where, (pattern, text) in texts.items() if (match := pattern.search(text or ""))
     )
     said, where = next(documented, (None, None))
     known = hint.get("checkpoint")

@@ -58,9 +58,7 @@ def generate(model: nn.Module, job: Job, dims: dict[str, int]) -> tuple[Tensors,
             tokens = _greedy(model, job, prompts, facts)
     held = {token_id(model.config, name) for name in job.placeholders}
     if held & set(tokens.flatten().tolist()):
-        raise ExportError(
-            "generate: a new token is a placeholder; give the entry another seed"
-        )
+        raise ExportError("generate: a new token is a placeholder; give the entry another seed")
     return {
         **{f"input/{name}": value for name, value in prompts.items()},
         "tokens": tokens,
@@ -81,9 +79,7 @@ def _start(config: Config) -> int:
             value = getattr(owner, name, None)
             if value is not None:
                 return value
-    raise ExportError(
-        f"generate: {type(config).__name__} has no decoder_start_token_id"
-    )
+    raise ExportError(f"generate: {type(config).__name__} has no decoder_start_token_id")
 
 
 def _greedy(model: nn.Module, job: Job, prompts: Tensors, facts: Json) -> Tensor:
@@ -100,11 +96,7 @@ def _greedy(model: nn.Module, job: Job, prompts: Tensors, facts: Json) -> Tensor
         decoder_start_token_id=facts["start"],
     )
     model.generation_config = config
-    given = {
-        name: value
-        for name, value in prompts.items()
-        if name != job.generation.positions
-    }
+    given = {name: value for name, value in prompts.items() if name != job.generation.positions}
     loop = LOOPS.get(model.config.model_type, GenerationMixin.generate)
     with torch.no_grad():
         given = completed(model, given)
@@ -113,9 +105,7 @@ def _greedy(model: nn.Module, job: Job, prompts: Tensors, facts: Json) -> Tensor
     return tokens[:, 1 if prompt is None else prompt.shape[1] :]
 
 
-def _without_library(
-    model: nn.Module, job: Job, prompts: Tensors, facts: Json
-) -> Tensor:
+def _without_library(model: nn.Module, job: Job, prompts: Tensors, facts: Json) -> Tensor:
     """New tokens of classes that transformers 4 no longer lets generate: each step reads the whole row again."""
     names, inputs = job.generation, dict(prompts)
     if names.grows not in inputs:

@@ -116,7 +116,9 @@ def take_dims(draft: Draft, eager: nn.Module, data: Json) -> tuple[Json, list[st
             reasons.append(f"dim {symbol}: {own[0]} of {config}")
         elif first is not None:
             dims[symbol] = first.in_channels
-            reasons.append(f"dim {symbol}: {config} has none; the first convolution takes {first.in_channels}")
+            reasons.append(
+                f"dim {symbol}: {config} has none; the first convolution takes {first.in_channels}"
+            )
     return dims, reasons
 
 

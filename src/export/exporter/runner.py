@@ -52,9 +52,7 @@ def run(request: Json, events: TextIO) -> None:
                 number, data = waiting.pop()
                 _emit(events, event="started", model=data["model"])
                 running.append(_start(data, limit, Path(logs, str(number))))
-            running = [
-                child for child in running if not _finished(child, limit, events)
-            ]
+            running = [child for child in running if not _finished(child, limit, events)]
             wait([child.process.sentinel for child in running], timeout=0.1)
 
 

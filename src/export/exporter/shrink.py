@@ -43,7 +43,10 @@ RULES: list[tuple[re.Pattern[str], int]] = [
         # Decoders of masks norm their features in 32 groups.
         (r"feature_size", HIDDEN),
         (r"queries$|num_latents", 12),
-        (r"hidden_size|d_model|embed_dim|embedding_size|n_embd|(_|^)dims?$|_size$|channels|width$|hidden", HIDDEN),
+        (
+            r"hidden_size|d_model|embed_dim|embedding_size|n_embd|(_|^)dims?$|_size$|channels|width$|hidden",
+            HIDDEN,
+        ),
     ]
 ]
 SPECIAL = re.compile(r"_token_(id|ids|index)$")
@@ -54,7 +57,9 @@ TAPS = re.compile(r"out_indices$|feature_layers?$|deepstack_visual_indexes$")
 # A list of so few items may have its length by chance.
 FEW = 4
 # Sizes that say how often something is done, not how wide it is.
-KEPT = re.compile(r"temperature|kernel|stride|dilation|num_channels|in_channels|chunk|batch|type_vocab|spatial_merge|feat_extract_layers")
+KEPT = re.compile(
+    r"temperature|kernel|stride|dilation|num_channels|in_channels|chunk|batch|type_vocab|spatial_merge|feat_extract_layers"
+)
 
 
 def shrink(default: Config, said: Json) -> Json:
@@ -159,9 +164,7 @@ def _layers(values: Json, known: Json, overrides: Json, common: dict[str, str]) 
     lists = {
         name: value
         for name, value in values.items()
-        if isinstance(value, list | tuple)
-        and len(value) == total
-        and (total > FEW or name.endswith(KINDS))
+        if isinstance(value, list | tuple) and len(value) == total and (total > FEW or name.endswith(KINDS))
     }
     taps = {name: value for name, value in values.items() if TAPS.search(name) and _rises(value)}
     if count is None or not (lists or taps):

@@ -150,9 +150,7 @@ def _family(asked: str | None, found: Found, families: Json) -> str:
         main = getattr(transformers, found.class_name).main_input_name
         family = {"input_values": "speech", "input_features": "speech"}.get(main, "encoder-only")
     if family not in families:
-        raise ExportError(
-            f"no family suits task {found.task}; name one with --family: {', '.join(families)}"
-        )
+        raise ExportError(f"no family suits task {found.task}; name one with --family: {', '.join(families)}")
     return family
 
 
@@ -178,7 +176,15 @@ def _tried(draft: Draft, data: Json) -> Draft:
     with _stage("config"):
         config, reasons = fewest(draft.found.class_name, draft.base["config"])
         draft = replace(
-            draft, config=config, reasons=reasons, axes={}, inputs={}, dims={}, omit={}, placeholders={}, without=[]
+            draft,
+            config=config,
+            reasons=reasons,
+            axes={},
+            inputs={},
+            dims={},
+            omit={},
+            placeholders={},
+            without=[],
         )
     with _stage("build"):
         eager = model.build(draft.job(data))

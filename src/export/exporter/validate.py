@@ -76,7 +76,9 @@ def _foreign(source: Source, found: type, config: Json) -> Iterator[tuple[str, s
             yield f"config.{name}", str(error)
 
 
-def unknown(default: Config, config: Json, path: str, declared: Container[str] = ()) -> Iterator[tuple[str, str]]:
+def unknown(
+    default: Config, config: Json, path: str, declared: Container[str] = ()
+) -> Iterator[tuple[str, str]]:
     """Keys of a config that its class does not know, as the exporter sees it."""
     for name, value in config.items():
         try:
