@@ -27,7 +27,8 @@ UNCACHED = frozenset(
         "blt",
         # CpmAntModel lets earlier tokens see later ones, and a cache does not.
         "cpmant",
-        # EvollaForProteinText2Text.forward names no past_key_values: the library gives it all tokens beside a full cache.
+        # EvollaForProteinText2Text.forward names no past_key_values: the library gives it all tokens beside a
+        # full cache.
         "evolla",
         # GitModel.forward adds the cache's length to positions that the library already counts past it.
         "git",

@@ -7,6 +7,7 @@ kind: its layer types, grouped heads, experts, its parts and their order.
 import re
 from typing import Any
 
+from .errors import ExportError
 from .job import Json
 from .model import Config, _inner
 
@@ -94,7 +95,10 @@ class _Ids:
         return usual if usual is not None else self._fresh()
 
     def _fresh(self) -> int:
-        fresh = next(id for id in range(4, VOCABULARY) if id not in self.taken)
+        free = set(range(VOCABULARY)) - self.taken
+        if not free:
+            raise ExportError(f"the config asks for more token ids than a vocabulary of {VOCABULARY} has")
+        fresh = min(free)
         self.taken.add(fresh)
         return fresh
 

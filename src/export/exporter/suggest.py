@@ -2,7 +2,8 @@
 
 In: `{"timeout_seconds", "dims", "tasks", "families", "entries", "requests"}` on stdin. Out: a JSON object a line for
 every request, `{"name", "draft"}` or `{"name", "stage", "reason", "copy"}`; `copy` names the entry whose code is
-nearest, or else one of the same task. Each request is worked on in a fork, so that a crash or a time-out costs one name.
+nearest, or else one of the same task. Each request is worked on in a fork, so that a crash or a time-out costs one
+name.
 """
 
 import json
@@ -61,6 +62,10 @@ KIN = 3
 class Refused(Exception):
     """A request that cannot be met: the stage it ended at, why, and the entry to copy."""
 
+    def __init__(self, stage: str, why: str, copy: str | None = None) -> None:
+        super().__init__(stage, why, copy)
+        self.stage, self.why, self.copy = stage, why, copy
+
 
 def main() -> None:
     """Answers every request, in order."""
@@ -95,7 +100,7 @@ def _answer(request: Json, data: Json, sender: Any) -> None:
     try:
         sender.send({"draft": suggest(request, data).to_json()})
     except Refused as refused:
-        sender.send(_failed(*refused.args))
+        sender.send(_failed(refused.stage, refused.why, refused.copy))
 
 
 def _failed(stage: str, why: str, copy: str | None = None) -> Json:
@@ -135,7 +140,7 @@ def suggest(request: Json, data: Json) -> Draft:
                 return _over(plain, other, named[other], refused, data)
             except Refused:
                 continue
-        raise Refused(*refused.args, copy) from refused
+        raise Refused(refused.stage, refused.why, copy) from refused
 
 
 def _family(asked: str | None, found: Found, families: Json) -> str:
@@ -157,8 +162,7 @@ def _family(asked: str | None, found: Found, families: Json) -> str:
 def _over(plain: Draft, name: str, base: Json, refused: Refused, data: Json) -> Draft:
     """The draft like another entry, because it was refused over its family's defaults."""
     draft = _tried(replace(plain, like=name, base=base), data)
-    stage, why, *_ = refused.args
-    draft.reasons.insert(0, f"like {name}: its code is near; without, stage {stage}: {why}")
+    draft.reasons.insert(0, f"like {name}: its code is near; without, stage {refused.stage}: {refused.why}")
     return draft
 
 

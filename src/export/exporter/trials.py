@@ -87,7 +87,7 @@ def fails(draft: Draft, eager: nn.Module, data: Json, case: str) -> ExportError 
     failure = None
     for _ in range(2):
         job = draft.job(data)
-        wanted = next(one for one in job.cases if one.name == case)
+        wanted = job.case(case)
         try:
             dims = model.resolve_dims(job, eager.config)
             filled = inputs.fill(job, eager.config, dims, wanted, job.padding)

@@ -1,7 +1,7 @@
 """What only Python can say about spec entries: `python -m exporter.validate`.
 
-In: `{"source": …, "entries": [{"model", "class", "task", "config"}]}` on stdin. Out: a JSON object a line for every fault,
-`{"model", "key", "message"}`; `key` is the path of the value at fault: `class`, `task`, `config.text_config.x`.
+In: `{"source": …, "entries": [{"model", "class", "task", "config"}]}` on stdin. Out: a JSON object a line for every
+fault, `{"model", "key", "message"}`; `key` is the path of the value at fault: `class`, `task`, `config.text_config.x`.
 """
 
 import json
