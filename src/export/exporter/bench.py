@@ -64,11 +64,8 @@ class Bench:
     def peak(self, _request: Json) -> Json:
         """How far memory rose since before `load`."""
         after = _memory("VmHWM")
-        known = after is not None and self.before is not None
-        return {
-            "peak_mib": after - self.before if known else None,
-            "peak_gpu_mib": self._gpu_peak(),
-        }
+        risen = None if after is None or self.before is None else after - self.before
+        return {"peak_mib": risen, "peak_gpu_mib": self._gpu_peak()}
 
     def _compiled(self) -> Callable[..., object]:
         """The model under torch.compile, which compiles when it is run, every batch size by itself."""

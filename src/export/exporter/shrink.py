@@ -164,17 +164,19 @@ def _size(name: str, value: int) -> int:
 def _layers(values: Json, known: Json, overrides: Json, common: dict[str, str]) -> None:
     """Lists with one item for every layer: each kind of layer once, at least two layers."""
     count = next((name for name in values if common.get(name, name) == "num_hidden_layers"), None)
-    total = values.get(count)
+    if count is None:
+        return
+    total = values[count]
     lists = {
         name: value
         for name, value in values.items()
         if isinstance(value, list | tuple) and len(value) == total and (total > FEW or name.endswith(KINDS))
     }
     taps = {name: value for name, value in values.items() if TAPS.search(name) and _rises(value)}
-    if count is None or not (lists or taps):
+    if not (lists or taps):
         return
     kinds = [len(set(value)) for name, value in lists.items() if name.endswith(KINDS)]
-    small = max(known.get(count) or LAYERS, *kinds, *(len(value) for value in taps.values()))
+    small = max([known.get(count) or LAYERS, *kinds, *(len(value) for value in taps.values())])
     if small != (known.get(count) or overrides.get(count)):
         overrides[count] = small
     for name, value in lists.items():
@@ -197,8 +199,8 @@ def _rises(value: Any) -> bool:
 
 def _rotary(values: Json, known: Json, overrides: Json) -> None:
     """Rotary sections must add up to half a head."""
-    rope = values.get("rope_parameters")
-    sections = (rope or {}).get("mrope_section")
+    rope = values.get("rope_parameters") or {}
+    sections = rope.get("mrope_section")
     if sections and "rope_parameters" not in known:
         half = HIDDEN // HEADS // 2
         third = half // 3

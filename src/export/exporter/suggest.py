@@ -168,7 +168,7 @@ def _over(plain: Draft, name: str, base: Json, refused: Refused, data: Json) -> 
 
 def _shorter(plain: Draft, named: Json, template: str | None) -> Draft:
     """The draft, or one like the template where that needs fewer words."""
-    base = named.get(template)
+    base = named.get(template) if template else None
     if base is None or base["task"] != plain.found.task or plain.base.get("class"):
         return plain
     count = [len(list(paths(fewest(plain.found.class_name, one["config"])[0]))) for one in (plain.base, base)]
