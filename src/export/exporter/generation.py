@@ -4,7 +4,7 @@ In: a model and prompts. Out: the new tokens, and the ids that a loop over the p
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,8 @@ from .job import Case, Generation, Job, Json
 from .model import Config, token_id
 from .program import Tensors, evaluate
 
+# The library's loop as a function; the protocol of its `self` is one that the class itself does not meet.
+LIBRARY: Callable[..., Tensor] = cast("Any", GenerationMixin).generate
 ROWS = 2
 # A token that first appears this late can be made the end of the text without making the test short.
 LATE = 11
@@ -104,7 +106,7 @@ def _greedy(model: nn.Module, job: Job, names: Generation, prompts: Tensors, fac
     )
     model.generation_config = config
     given = {name: value for name, value in prompts.items() if name != names.positions}
-    loop = LOOPS.get(model_type, GenerationMixin.generate)
+    loop = LOOPS.get(model_type, LIBRARY)
     with torch.no_grad():
         given = completed(model, given)
         tokens = loop(model, **given, generation_config=config)
@@ -152,7 +154,7 @@ def _blip(model: Any, pixel_values: Tensor, **given: Any) -> Tensor:
     """
     images = model.vision_model(pixel_values=pixel_values).last_hidden_state
     tokens = given["input_ids"]
-    return GenerationMixin.generate(
+    return LIBRARY(
         model.text_decoder,
         encoder_hidden_states=images,
         position_ids=torch.arange(tokens.shape[1]).expand_as(tokens),

@@ -31,7 +31,8 @@ LOGITS: Json = {
 
 def config(**values: Any) -> BertConfig:
     """BERT's config with few tokens, and whatever else it is told to keep."""
-    return BertConfig(**{"vocab_size": 32, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2} | values)
+    small: dict[str, Any] = {"vocab_size": 32, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    return BertConfig(**small | values)
 
 
 CONFIG = config()

@@ -1,6 +1,7 @@
 """What `grids` computes in tensors is what transformers computes in loops."""
 
 from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -17,6 +18,8 @@ from exporter.grids import (
     window_order,
 )
 
+# Its methods take whatever has the attributes that they read.
+QWEN = cast("Any", Qwen2VLModel)
 # Frames, rows and columns in patches: one image, several of different sizes, a film.
 GRIDS = [[[1, 4, 6]], [[1, 8, 4], [1, 4, 12], [1, 2, 2]], [[3, 4, 8], [1, 12, 4]]]
 
@@ -57,7 +60,7 @@ def _model() -> nn.Module:
     """As much of Qwen2-VL as its positions take."""
     model = nn.Module()
     model.__dict__["config"] = SimpleNamespace(vision_config=SimpleNamespace(spatial_merge_size=2))
-    model.__dict__["get_vision_position_ids"] = lambda *given, **named: Qwen2VLModel.get_vision_position_ids(
+    model.__dict__["get_vision_position_ids"] = lambda *given, **named: QWEN.get_vision_position_ids(
         model, *given, **named
     )
     return model
@@ -76,7 +79,7 @@ def test_tokens_have_the_positions_that_qwen2_vl_gives_them(padding: str) -> Non
         mask[0, -4:] = 0
     tokens = torch.arange(kinds.numel()).view_as(kinds)
     given = (tokens, kinds, images, films, mask)
-    expected, expected_delta = Qwen2VLModel.get_rope_index(_model(), *given)
+    expected, expected_delta = QWEN.get_rope_index(_model(), *given)
     positions, delta = token_positions(_model(), *given)
     real = mask.bool().expand(3, -1, -1)
     assert torch.equal(positions[real], expected[real])
