@@ -1,5 +1,11 @@
 # Commands that only read use the build that is there: with libtorch once `just setup` has run.
 built := if path_exists(".venv/torch") == "true" { "--features libtorch" } else { "" }
+# The interpreter that exports models, and what checks the exporter: run by it, in a folder of its own beside it.
+python := env("HF_CONFORMANCE_PYTHON", ".venv/bin/python")
+tools := "target/tools"
+tool := "PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=" + tools + " " + python + " -m"
+# Warnings are written in Cargo.toml; only here do they end anything.
+deny := "-D warnings"
 
 # List the recipes.
 default:
@@ -22,9 +28,10 @@ test *FILTER: setup
     @{{ if FILTER == "" { "just unit" } else { "true" } }}
     @cargo run --quiet --features libtorch -- test {{ FILTER }}
 
-# Test the project's own code, with libtorch.
-unit: setup
+# Test the project's own code: Rust with libtorch, and the exporter's Python.
+unit: setup _tools
     cargo test --quiet --features libtorch --lib --bins
+    {{ tool }} pytest --quiet src/export
 
 # Add an entry for an architecture, found, made small, tried: just add qwen3-vl [--dry-run --task --like --family --source].
 add NAME *OPTIONS: setup
@@ -103,14 +110,39 @@ review:
     @cargo insta --version > /dev/null 2>&1 || cargo install cargo-insta --locked
     cargo insta review
 
-# What CI insists on: formatting, no warning from clippy, rustdoc or the spec, generated/ in step with spec/.
-check:
+# What CI insists on: formatting, no warning from any tool, generated/ in step with spec/.
+check: setup check-rust check-python
+
+# The part of `check` that needs Rust alone; with libtorch's code too, once `just setup` has run.
+check-rust:
     cargo fmt --check
-    cargo clippy --all-targets -- -D warnings
-    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+    cargo clippy --all-targets -- {{ deny }}
+    if [ -e .venv/torch ]; then cargo clippy --all-targets --features libtorch -- {{ deny }}; fi
+    RUSTDOCFLAGS="{{ deny }}" cargo doc --no-deps --document-private-items
     @cargo build --quiet
     @cargo run --quiet -- validate --no-python
     @test -z "$(git status --porcelain -- generated snapshots)" || { git status --short -- generated snapshots; echo "error: generated/ or snapshots/ differ from the commit; commit what cargo build and cargo insta review wrote"; exit 1; }
+
+# The part of `check` that reads the exporter's Python: layout, rules and types.
+check-python: setup _tools
+    {{ tool }} ruff format --check src/export
+    {{ tool }} ruff check src/export
+    {{ tool }} basedpyright --level warning --pythonpath {{ python }} --project src/export
+
+# Put the exporter's files into the layout that `check` asks for, and mend what ruff can mend by itself.
+format: setup _tools
+    cargo fmt
+    {{ tool }} ruff format src/export
+    {{ tool }} ruff check --fix src/export
+
+# Install what checks the exporter, unless these versions are there.
+_tools:
+    @cmp -s src/export/requirements-tools.txt {{ tools }}/installed.txt || { rm -rf {{ tools }} && {{ python }} -m pip install --quiet --no-deps --target {{ tools }} -r src/export/requirements-tools.txt && cp src/export/requirements-tools.txt {{ tools }}/installed.txt; }
+
+# Hold the dependencies to deny.toml; WHAT is licenses, bans, sources, or advisories, which needs a network.
+deny *WHAT="licenses bans sources":
+    @cargo deny --version > /dev/null 2>&1 || cargo install cargo-deny --locked
+    cargo deny check {{ WHAT }}
 
 # Remove everything that can be made again: artifacts, results, the Python environment, build output.
 clean:

@@ -81,7 +81,7 @@ impl<T, E: fmt::Display> At<T> for Result<T, E> {
                 .filter(|line| !line.is_empty());
             let failure =
                 Failure::new(stage, format!("{doing}: {}", lines.next().unwrap_or("unknown error")));
-            lines.take(12).fold(failure, |failure, line| failure.with(line))
+            lines.take(12).fold(failure, Failure::with)
         })
     }
 }

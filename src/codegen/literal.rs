@@ -65,10 +65,7 @@ pub fn debt(debt: &Debt) -> TokenStream {
 
 /// `Some(…)` or `None`.
 pub fn option(value: Option<impl ToTokens>) -> TokenStream {
-    match value {
-        Some(value) => quote!(Some(#value)),
-        None => quote!(None),
-    }
+    value.map_or_else(|| quote!(None), |value| quote!(Some(#value)))
 }
 
 fn shape(shape: &[Dim]) -> TokenStream {

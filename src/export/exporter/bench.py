@@ -46,10 +46,7 @@ class Bench:
         loaded = time.perf_counter()
         self.compiled = None
         tensors = load_file(Path(request["folder"]) / "cases.safetensors")
-        self.inputs = [
-            tensors[f"traced/input/{entry.name}"].to(self.device)
-            for entry in job.inputs
-        ]
+        self.inputs = [tensors[f"traced/input/{entry.name}"].to(self.device) for entry in job.inputs]
         return {
             "load_ms": 1e3 * (loaded - started),
             "first_ms": 1e3 * self._forward(self.program, self.inputs),
@@ -62,18 +59,13 @@ class Bench:
             chosen = torch.tensor(indices, device=self.device)
             inputs[position] = inputs[position].index_select(axis, chosen)
         model = self._compiled() if request["compiled"] else self.program
-        return {
-            "seconds": [self._forward(model, inputs) for _ in range(request["count"])]
-        }
+        return {"seconds": [self._forward(model, inputs) for _ in range(request["count"])]}
 
     def peak(self, _request: Json) -> Json:
         """How far memory rose since before `load`."""
         after = _memory("VmHWM")
-        known = after is not None and self.before is not None
-        return {
-            "peak_mib": after - self.before if known else None,
-            "peak_gpu_mib": self._gpu_peak(),
-        }
+        risen = None if after is None or self.before is None else after - self.before
+        return {"peak_mib": risen, "peak_gpu_mib": self._gpu_peak()}
 
     def _compiled(self) -> Callable[..., object]:
         """The model under torch.compile, which compiles when it is run, every batch size by itself."""

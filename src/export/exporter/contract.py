@@ -43,8 +43,6 @@ def _fits(entry: Output, shape: Sequence[int], sizes: dict[str, int]) -> bool:
 
 def _spelt(entry: Output, sizes: dict[str, int]) -> str:
     return ", ".join(
-        f"{symbol}={sizes.get(symbol, 'any')}"
-        if isinstance(symbol, str)
-        else str(symbol)
+        f"{symbol}={sizes.get(symbol, 'any')}" if isinstance(symbol, str) else str(symbol)
         for symbol in entry.shape
     )

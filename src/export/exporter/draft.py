@@ -43,7 +43,17 @@ class Draft:
             "reasons": [*found.reasons, *self.reasons],
         } | {
             name: getattr(self, name)
-            for name in ("near", "like", "config", "axes", "dims", "inputs", "without", "placeholders", "omit")
+            for name in (
+                "near",
+                "like",
+                "config",
+                "axes",
+                "dims",
+                "inputs",
+                "without",
+                "placeholders",
+                "omit",
+            )
         }
 
     @property

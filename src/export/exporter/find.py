@@ -80,46 +80,56 @@ def model_type(name: str) -> str | None:
 
 def find(name: str, task: str | None, hint: dict[str, str | None]) -> Found:
     """The class to run; `hint` is the roster's row, which knows named variants that have no code of their own."""
-    found = model_type(name)
-    reasons = [f"model type {found}: transformers {transformers.__version__} has it"]
-    if found is None:
-        found = model_type(hint.get("model_type") or "")
-        reasons = [f"model type {found}: the roster says whose code {name} runs"]
-    if found is None:
-        hints = nearest(name, transformers.CONFIG_MAPPING)
-        raise ExportError(
-            f"transformers {transformers.__version__} has no model type {name!r}{hints}"
-        )
-    hinted = hint if hint.get("model_type") == found and _exists(hint.get("class"), found) else {}
-    if task is None and hinted.get("task"):
-        task = hinted["task"]
-        reasons.append(f"task {task}: the roster says so")
-        if task == "feature-extraction" and _sees(getattr(transformers, hinted["class"])):
-            task = "image-feature-extraction"
-            reasons[-1] = f"task {task}: images go in"
+    found, reason = _architecture(name, hint)
+    reasons = [reason]
+    hinted = hint.get("class") if hint.get("model_type") == found else None
+    hinted = hinted if hinted and _exists(hinted, found) else None
+    said = hint.get("task") if hinted else None
     if task is None:
-        task = next((task for task in MAPPINGS if classes(found, task)), None)
-        reasons.append(f"task {task}: the first for which {found} has a class")
-    if task is None:
-        raise ExportError(f"{found} has no class that transformers exports")
+        task, reason = _known_for(found, hinted, said)
+        reasons.append(reason)
     names = classes(found, task)
-    if hinted and task in (hinted["task"], "image-feature-extraction") and hinted["class"] not in names:
-        names.insert(0, hinted["class"])
+    if hinted and task in (said, "image-feature-extraction") and hinted not in names:
+        names.insert(0, hinted)
     if not names:
         others = [other for other in MAPPINGS if classes(found, other)]
         raise ExportError(
             f"{found} has no class for task {task}; it has one for {', '.join(others) or 'none'}"
         )
-    chosen = hinted["class"] if hinted.get("class") in names else names[0]
+    chosen = hinted if hinted in names else names[0]
     where = f"the auto model of {task}" if chosen in classes(found, task) else "the roster says so"
     reasons.append(f"class {chosen}: {where}")
-    checkpoint, why = _checkpoint(chosen, found, hint)
-    return Found(found, task, chosen, checkpoint, (*reasons, why))
+    checkpoint, reason = _checkpoint(chosen, found, hint)
+    return Found(found, task, chosen, checkpoint, (*reasons, reason))
 
 
-def _exists(class_name: str | None, model_type: str) -> bool:
+def _architecture(name: str, hint: dict[str, str | None]) -> tuple[str, str]:
+    """The model type that the name, or else the roster, means; and where it was found."""
+    found = model_type(name)
+    if found is not None:
+        return found, f"model type {found}: transformers {transformers.__version__} has it"
+    found = model_type(hint.get("model_type") or "")
+    if found is not None:
+        return found, f"model type {found}: the roster says whose code {name} runs"
+    hints = nearest(name, transformers.CONFIG_MAPPING)
+    raise ExportError(f"transformers {transformers.__version__} has no model type {name!r}{hints}")
+
+
+def _known_for(found: str, hinted: str | None, said: str | None) -> tuple[str, str]:
+    """The task that the roster says for the hinted class, or else the first that has a class; and why."""
+    if hinted and said:
+        if said == "feature-extraction" and _sees(getattr(transformers, hinted)):
+            return "image-feature-extraction", "task image-feature-extraction: images go in"
+        return said, f"task {said}: the roster says so"
+    for task in MAPPINGS:
+        if classes(found, task):
+            return task, f"task {task}: the first for which {found} has a class"
+    raise ExportError(f"{found} has no class that transformers exports")
+
+
+def _exists(class_name: str, model_type: str) -> bool:
     """Whether transformers has that class, with a config of that model type."""
-    config_class = getattr(getattr(transformers, class_name or "", None), "config_class", None)
+    config_class = getattr(getattr(transformers, class_name, None), "config_class", None)
     return getattr(config_class, "model_type", None) == model_type
 
 
@@ -176,9 +186,7 @@ def _names(names: str | tuple[str, ...] | None) -> list[str]:
     return [names] if isinstance(names, str) else list(names or ())
 
 
-def _checkpoint(
-    class_name: str, model_type: str, hint: dict[str, str | None]
-) -> tuple[str | None, str]:
+def _checkpoint(class_name: str, model_type: str, hint: dict[str, str | None]) -> tuple[str | None, str]:
     """A hub id: the one that the class or its config documents, unless the roster, which corrects them, differs."""
     model_class = getattr(transformers, class_name)
     texts = {
@@ -189,9 +197,7 @@ def _checkpoint(
         f"example of {class_name}.forward": (LOADED, model_class.forward.__doc__),
     }
     documented = (
-        (match[1], where)
-        for where, (pattern, text) in texts.items()
-        if (match := pattern.search(text or ""))
+        (match[1], where) for where, (pattern, text) in texts.items() if (match := pattern.search(text or ""))
     )
     said, where = next(documented, (None, None))
     known = hint.get("checkpoint")

@@ -8,7 +8,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from typing import Any
+from typing import Any, cast
 
 import torch
 import transformers
@@ -49,7 +49,7 @@ def is_foreign(model_class: type[nn.Module]) -> bool:
 def config_of(model: nn.Module) -> Config:
     """The config of a model of any package."""
     kept = vars(model).get(KEPT)
-    return model.config if kept is None else kept
+    return cast("Config", model.config if kept is None else kept)
 
 
 def build(model_class: type[nn.Module], job: Job) -> nn.Module:
@@ -69,9 +69,8 @@ def build(model_class: type[nn.Module], job: Job) -> nn.Module:
         own = config_class(**job.config)
         settings, model = vars(own), model_class(own)
     config = Config()
-    for name, value in settings.items():
+    for name, value in (settings | {"model_type": job.class_name}).items():
         setattr(config, name, value)
-    config.model_type = job.class_name
     setattr(model, KEPT, config)
     return model
 

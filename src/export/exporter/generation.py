@@ -4,19 +4,23 @@ In: a model and prompts. Out: the new tokens, and the ids that a loop over the p
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import GenerationConfig, GenerationMixin
+from transformers import GenerationConfig
+from transformers.generation.utils import GenerationMixin
 
 from .calls import completed
 from .errors import ExportError, stage
+from .foreign import config_of
 from .inputs import fill, padding_id
-from .job import Case, Job, Json
+from .job import Case, Generation, Job, Json
 from .model import Config, token_id
 from .program import Tensors, evaluate
 
+# The library's loop as a function; the protocol of its `self` is one that the class itself does not meet.
+LIBRARY: Callable[..., Tensor] = cast("Any", GenerationMixin).generate
 ROWS = 2
 # A token that first appears this late can be made the end of the text without making the test short.
 LATE = 11
@@ -27,7 +31,8 @@ UNCACHED = frozenset(
         "blt",
         # CpmAntModel lets earlier tokens see later ones, and a cache does not.
         "cpmant",
-        # EvollaForProteinText2Text.forward names no past_key_values: the library gives it all tokens beside a full cache.
+        # EvollaForProteinText2Text.forward names no past_key_values: the library gives it all tokens beside a
+        # full cache.
         "evolla",
         # GitModel.forward adds the cache's length to positions that the library already counts past it.
         "git",
@@ -39,28 +44,29 @@ UNCACHED = frozenset(
 
 def generate(model: nn.Module, job: Job, dims: dict[str, int]) -> tuple[Tensors, Json]:
     """The tensors of the case `generate`, and what the manifest says about it."""
-    decoder_only = job.generation.grows != "decoder_input_ids"
+    names, config = job.generation, config_of(model)
+    if names is None:
+        raise ExportError(f"generate: task {job.task} generates nothing")
+    decoder_only = names.grows != "decoder_input_ids"
     # A decoder goes on where the row ends, so its padding must stand before the prompt.
     padding = "left" if decoder_only and job.padding != "none" else job.padding
-    prompts = fill(job, model.config, dims, _case(job), padding)
+    prompts = fill(job, config, dims, _case(job), padding)
     if not decoder_only:
-        del prompts[job.generation.grows]
-    facts = {
+        del prompts[names.grows]
+    facts: Json = {
         "eos": None,
-        "pad": padding_id(model.config),
-        "start": None if decoder_only else _start(model.config),
+        "pad": padding_id(config),
+        "start": None if decoder_only else _start(config),
         "new_tokens": job.new_tokens,
     }
     with stage("generate"):
-        tokens = _greedy(model, job, prompts, facts)
+        tokens = _greedy(model, job, names, prompts, facts)
         facts["eos"] = late_token(tokens)
         if facts["eos"] is not None:
-            tokens = _greedy(model, job, prompts, facts)
-    held = {token_id(model.config, name) for name in job.placeholders}
+            tokens = _greedy(model, job, names, prompts, facts)
+    held = {token_id(config, name) for name in job.placeholders}
     if held & set(tokens.flatten().tolist()):
-        raise ExportError(
-            "generate: a new token is a placeholder; give the entry another seed"
-        )
+        raise ExportError("generate: a new token is a placeholder; give the entry another seed")
     return {
         **{f"input/{name}": value for name, value in prompts.items()},
         "tokens": tokens,
@@ -70,7 +76,7 @@ def generate(model: nn.Module, job: Job, dims: dict[str, int]) -> tuple[Tensors,
 def _case(job: Job) -> Case:
     """The traced sizes with two rows; whatever else counts rows (images, texts) keeps its ratio."""
     sizes = job.traced.sizes
-    leading = {entry.shape[0] for entry in job.inputs} & sizes.keys()
+    leading = {symbol for symbol in sizes if any(entry.shape[0] == symbol for entry in job.inputs)}
     scaled = {symbol: sizes[symbol] * ROWS // sizes["batch"] for symbol in leading}
     return Case("generate", {**sizes, **scaled})
 
@@ -81,43 +87,36 @@ def _start(config: Config) -> int:
             value = getattr(owner, name, None)
             if value is not None:
                 return value
-    raise ExportError(
-        f"generate: {type(config).__name__} has no decoder_start_token_id"
-    )
+    raise ExportError(f"generate: {type(config).__name__} has no decoder_start_token_id")
 
 
-def _greedy(model: nn.Module, job: Job, prompts: Tensors, facts: Json) -> Tensor:
+def _greedy(model: nn.Module, job: Job, names: Generation, prompts: Tensors, facts: Json) -> Tensor:
     """New tokens of the library's own greedy loop, past any `generate` that the class overrides."""
     if not isinstance(model, GenerationMixin):
-        return _without_library(model, job, prompts, facts)
+        return _without_library(model, job, names, prompts, facts)
+    model_type = config_of(model).model_type
     config = GenerationConfig(
         do_sample=False,
         num_beams=1,
         max_new_tokens=job.new_tokens,
-        use_cache=model.config.model_type not in UNCACHED,
+        use_cache=model_type not in UNCACHED,
         eos_token_id=facts["eos"],
         pad_token_id=facts["pad"],
         decoder_start_token_id=facts["start"],
     )
     model.generation_config = config
-    given = {
-        name: value
-        for name, value in prompts.items()
-        if name != job.generation.positions
-    }
-    loop = LOOPS.get(model.config.model_type, GenerationMixin.generate)
+    given = {name: value for name, value in prompts.items() if name != names.positions}
+    loop = LOOPS.get(model_type, LIBRARY)
     with torch.no_grad():
         given = completed(model, given)
         tokens = loop(model, **given, generation_config=config)
-    prompt = prompts.get(job.generation.grows)
+    prompt = prompts.get(names.grows)
     return tokens[:, 1 if prompt is None else prompt.shape[1] :]
 
 
-def _without_library(
-    model: nn.Module, job: Job, prompts: Tensors, facts: Json
-) -> Tensor:
+def _without_library(model: nn.Module, job: Job, names: Generation, prompts: Tensors, facts: Json) -> Tensor:
     """New tokens of classes that transformers 4 no longer lets generate: each step reads the whole row again."""
-    names, inputs = job.generation, dict(prompts)
+    inputs = dict(prompts)
     if names.grows not in inputs:
         inputs[names.grows] = torch.full((ROWS, 1), facts["start"])
     grown: list[Tensor] = []
@@ -137,25 +136,25 @@ def _without_library(
     return torch.stack(grown, dim=1)
 
 
-def _own(model: nn.Module, **given: Any) -> Tensor:
+def _own(model: Any, **given: Any) -> Tensor:
     """The class's `generate`, which is the library's loop over its inner language model."""
     return model.generate(**given)
 
 
-def _rag(model: nn.Module, generation_config: GenerationConfig, **given: Any) -> Tensor:
+def _rag(model: Any, generation_config: GenerationConfig, **given: Any) -> Tensor:
     """RAG's own loop, which starts from documents; it does not translate `max_new_tokens`, and counts the start."""
     generation_config.max_length = generation_config.max_new_tokens + 1
     return model.generate(generation_config=generation_config, **given)
 
 
-def _blip(model: nn.Module, pixel_values: Tensor, **given: Any) -> Tensor:
+def _blip(model: Any, pixel_values: Tensor, **given: Any) -> Tensor:
     """BLIP's `generate` without its first act, which is to change the prompt's first and last token.
 
     Places are counted from the start of the row, as the class's forward counts them.
     """
     images = model.vision_model(pixel_values=pixel_values).last_hidden_state
     tokens = given["input_ids"]
-    return GenerationMixin.generate(
+    return LIBRARY(
         model.text_decoder,
         encoder_hidden_states=images,
         position_ids=torch.arange(tokens.shape[1]).expand_as(tokens),

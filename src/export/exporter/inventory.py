@@ -5,18 +5,15 @@ Out: a JSON list of the model types that have a model class, on stdout.
 
 import json
 
-from transformers.models.auto import configuration_auto, modeling_auto
+import transformers
+from transformers.models.auto import modeling_auto
 
 
 def model_types() -> list[str]:
     """Model types that some auto class can build, sorted."""
-    mappings = (
-        value
-        for name, value in vars(modeling_auto).items()
-        if name.endswith("_MAPPING_NAMES")
-    )
+    mappings = (value for name, value in vars(modeling_auto).items() if name.endswith("_MAPPING_NAMES"))
     with_class = {model_type for mapping in mappings for model_type in mapping}
-    return sorted(with_class & set(configuration_auto.CONFIG_MAPPING_NAMES))
+    return sorted(with_class & set(transformers.CONFIG_MAPPING))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ In: a JSON object. Out: a typed `Job`. Every key is always present; see the fiel
 from dataclasses import dataclass
 from typing import Any
 
+from .errors import ExportError, nearest
+
 Json = dict[str, Any]
 Shape = tuple[str | int, ...]
 
@@ -130,7 +132,12 @@ class Job:
 
     def case(self, name: str) -> Case:
         """The case of that name."""
-        return next(case for case in self.cases if case.name == name)
+        for case in self.cases:
+            if case.name == name:
+                return case
+        raise ExportError(
+            f"{self.model} has no case {name!r}{nearest(name, (case.name for case in self.cases))}"
+        )
 
     def of_kind(self, kind: str) -> list[Input]:
         """The inputs with that kind of fill, in order."""

@@ -17,7 +17,7 @@ SOURCES = re.compile(r"^from \.\.(\w+)\.\w+ import|Copied from transformers\.mod
 
 def folder_of(class_name: str) -> str | None:
     """The folder of a class, without importing it."""
-    module = transformers._class_to_module.get(class_name, "").split(".")
+    module = vars(transformers)["_class_to_module"].get(class_name, "").split(".")
     return module[-2] if module[0] == "models" else None
 
 
@@ -37,9 +37,11 @@ def entries_like(class_name: str, task: str, entries: list[Json]) -> list[Json]:
 
     def rank(entry: Json) -> int | None:
         other = folder_of(entry["class"])
-        heir = len(near) if other and folder in sources(other) else None
-        return near.get(other, heir)
+        if other is None:
+            return None
+        return near.get(other, len(near) if folder in sources(other) else None)
 
-    ranks = {entry["name"]: rank(entry) for entry in entries if entry["task"] == task}
-    kin = [entry for entry in entries if ranks.get(entry["name"]) is not None]
-    return sorted(kin, key=lambda entry: ranks[entry["name"]])
+    kin = [
+        (found, entry) for entry in entries if entry["task"] == task and (found := rank(entry)) is not None
+    ]
+    return [entry for _, entry in sorted(kin, key=lambda one: one[0])]

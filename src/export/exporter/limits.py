@@ -18,9 +18,17 @@ def _known(*rows: tuple[type[Exception], str, str]) -> Known:
 
 # Words may hold the pattern's groups; `{line}` is the error's own line.
 HALF = _known(
-    (RuntimeError, r"\"(?P<kernel>\w+)\" not implemented for 'BFloat16'", "torch has no bfloat16 kernel {kernel}"),
+    (
+        RuntimeError,
+        r"\"(?P<kernel>\w+)\" not implemented for 'BFloat16'",
+        "torch has no bfloat16 kernel {kernel}",
+    ),
     (RuntimeError, r"Unsupported dtype BFloat16", "torch has no bfloat16 kernel for fft"),
-    (RuntimeError, r"(same dtype|scalar type|should be the same|dtypes match).*", "eager mixes float32 with bfloat16: {line}"),
+    (
+        RuntimeError,
+        r"(same dtype|scalar type|should be the same|dtypes match).*",
+        "eager mixes float32 with bfloat16: {line}",
+    ),
 )
 GENERATES = _known(
     (TypeError, r"(?P<name>\w+) is not compatible with `\.generate\(\)`", "{name} has no `generate`"),

@@ -14,6 +14,7 @@ from . import model
 from .calls import parameters_of
 from .draft import Draft
 from .find import classes_of
+from .foreign import config_of
 from .job import Json
 
 FLOATS: dict[str, list[list[str | int]]] = {
@@ -66,7 +67,8 @@ def _main_float(eager: nn.Module) -> str | None:
     """The images or sounds that forward takes first; some towers do not say so themselves."""
     takes = parameters_of(eager)
     needed = [name for name in takes if name in FLOATS and takes[name].default is Parameter.empty]
-    return next((name for name in (eager.main_input_name, *needed) if name in FLOATS and name in takes), None)
+    said = getattr(eager, "main_input_name", None)
+    return next((name for name in (said, *needed) if name in FLOATS and name in takes), None)
 
 
 def _port(shape: list[str | int]) -> Json:
@@ -77,8 +79,8 @@ def forms(draft: Draft, eager: nn.Module) -> Iterator[Json]:
     """The inputs that the draft changes, then the same with the main input in other forms."""
     yield draft.inputs
     main = _main_float(eager)
-    images = [port["name"] for port in draft.ports if port["name"] == "pixel_values"]
-    for name in dict.fromkeys([*([main] if main else []), *images]):
+    images: list[str] = [port["name"] for port in draft.ports if port["name"] == "pixel_values"]
+    for name in dict.fromkeys([main, *images] if main else images):
         now = next((port["shape"] for port in draft.ports if port["name"] == name), None)
         for shape in FLOATS[name]:
             if now is not None and shape != list(now):
@@ -89,7 +91,7 @@ def placeholders(draft: Draft, eager: nn.Module) -> list[dict[str, int]]:
     """Image tokens in the text, in several numbers: the model's own complaint tells one, or the first fits."""
     if draft.found.task != "image-text-to-text" or draft.base["placeholders"]:
         return [{}]
-    names = [name for name in PLACEHOLDERS if type(getattr(eager.config, name, None)) is int]
+    names = [name for name in PLACEHOLDERS if type(getattr(config_of(eager), name, None)) is int]
     return [{names[0]: count} for count in COUNTS] if names else [{}]
 
 
@@ -98,25 +100,25 @@ def take_dims(draft: Draft, eager: nn.Module, data: Json) -> tuple[Json, list[st
     dims: Json = {}
     reasons: list[str] = []
     job = draft.job(data)
-    used = {symbol for port in (*job.inputs, *job.outputs) for symbol in port.shape}
-    config = type(eager.config).__name__
+    shapes = [port.shape for port in (*job.inputs, *job.outputs)]
+    config = config_of(eager)
 
     def known(paths: list[str] | int) -> bool:
-        return isinstance(paths, int) or any(
-            type(model._attribute(eager.config, path)) is int for path in paths
-        )
+        return isinstance(paths, int) or any(type(model._attribute(config, path)) is int for path in paths)
 
-    for symbol in sorted(used & PATHS.keys()):
+    for symbol in sorted(symbol for symbol in PATHS if any(symbol in shape for shape in shapes)):
         own = [path for path in PATHS[symbol] if known([path])]
         first = _first_convolution(eager) if symbol == "channels" else None
-        if known(job.dims.get(symbol, ())):
+        if known(job.dims.get(symbol, [])):
             continue
         if own:
             dims[symbol] = own[:1]
-            reasons.append(f"dim {symbol}: {own[0]} of {config}")
+            reasons.append(f"dim {symbol}: {own[0]} of {type(config).__name__}")
         elif first is not None:
             dims[symbol] = first.in_channels
-            reasons.append(f"dim {symbol}: {config} has none; the first convolution takes {first.in_channels}")
+            reasons.append(
+                f"dim {symbol}: {type(config).__name__} has none; the first convolution takes {first.in_channels}"
+            )
     return dims, reasons
 
 

@@ -52,9 +52,7 @@ def run(request: Json, events: TextIO) -> None:
                 number, data = waiting.pop()
                 _emit(events, event="started", model=data["model"])
                 running.append(_start(data, limit, Path(logs, str(number))))
-            running = [
-                child for child in running if not _finished(child, limit, events)
-            ]
+            running = [child for child in running if not _finished(child, limit, events)]
             wait([child.process.sentinel for child in running], timeout=0.1)
 
 
@@ -106,10 +104,8 @@ def _finished(child: Child, limit: float, events: TextIO) -> bool:
     why = f"timed out after {limit:g} s" if late else _why(child)
     detail = child.log.read_text(errors="replace")
     _emit(events, event="failed", model=model, fault=fault, reason=why, detail=detail)
-    shutil.rmtree(
-        partial_path(Path(child.data["directory"]), child.process.pid),
-        ignore_errors=True,
-    )
+    if child.process.pid is not None:
+        shutil.rmtree(partial_path(Path(child.data["directory"]), child.process.pid), ignore_errors=True)
     return True
 
 
@@ -120,6 +116,6 @@ def _why(child: Child) -> str:
         except EOFError:
             pass
     code = child.process.exitcode
-    if code < 0:
+    if code is not None and code < 0:
         return f"killed by signal {-code} ({signal.Signals(-code).name})"
     return f"exited with status {code}"

@@ -7,6 +7,7 @@ kind: its layer types, grouped heads, experts, its parts and their order.
 import re
 from typing import Any
 
+from .errors import ExportError
 from .job import Json
 from .model import Config, _inner
 
@@ -43,7 +44,10 @@ RULES: list[tuple[re.Pattern[str], int]] = [
         # Decoders of masks norm their features in 32 groups.
         (r"feature_size", HIDDEN),
         (r"queries$|num_latents", 12),
-        (r"hidden_size|d_model|embed_dim|embedding_size|n_embd|(_|^)dims?$|_size$|channels|width$|hidden", HIDDEN),
+        (
+            r"hidden_size|d_model|embed_dim|embedding_size|n_embd|(_|^)dims?$|_size$|channels|width$|hidden",
+            HIDDEN,
+        ),
     ]
 ]
 SPECIAL = re.compile(r"_token_(id|ids|index)$")
@@ -54,7 +58,9 @@ TAPS = re.compile(r"out_indices$|feature_layers?$|deepstack_visual_indexes$")
 # A list of so few items may have its length by chance.
 FEW = 4
 # Sizes that say how often something is done, not how wide it is.
-KEPT = re.compile(r"temperature|kernel|stride|dilation|num_channels|in_channels|chunk|batch|type_vocab|spatial_merge|feat_extract_layers")
+KEPT = re.compile(
+    r"temperature|kernel|stride|dilation|num_channels|in_channels|chunk|batch|type_vocab|spatial_merge|feat_extract_layers"
+)
 
 
 def shrink(default: Config, said: Json) -> Json:
@@ -89,7 +95,10 @@ class _Ids:
         return usual if usual is not None else self._fresh()
 
     def _fresh(self) -> int:
-        fresh = next(id for id in range(4, VOCABULARY) if id not in self.taken)
+        free = set(range(VOCABULARY)) - self.taken
+        if not free:
+            raise ExportError(f"the config asks for more token ids than a vocabulary of {VOCABULARY} has")
+        fresh = min(free)
         self.taken.add(fresh)
         return fresh
 
@@ -155,19 +164,19 @@ def _size(name: str, value: int) -> int:
 def _layers(values: Json, known: Json, overrides: Json, common: dict[str, str]) -> None:
     """Lists with one item for every layer: each kind of layer once, at least two layers."""
     count = next((name for name in values if common.get(name, name) == "num_hidden_layers"), None)
-    total = values.get(count)
+    if count is None:
+        return
+    total = values[count]
     lists = {
         name: value
         for name, value in values.items()
-        if isinstance(value, list | tuple)
-        and len(value) == total
-        and (total > FEW or name.endswith(KINDS))
+        if isinstance(value, list | tuple) and len(value) == total and (total > FEW or name.endswith(KINDS))
     }
     taps = {name: value for name, value in values.items() if TAPS.search(name) and _rises(value)}
-    if count is None or not (lists or taps):
+    if not (lists or taps):
         return
     kinds = [len(set(value)) for name, value in lists.items() if name.endswith(KINDS)]
-    small = max(known.get(count) or LAYERS, *kinds, *(len(value) for value in taps.values()))
+    small = max([known.get(count) or LAYERS, *kinds, *(len(value) for value in taps.values())])
     if small != (known.get(count) or overrides.get(count)):
         overrides[count] = small
     for name, value in lists.items():
@@ -190,8 +199,8 @@ def _rises(value: Any) -> bool:
 
 def _rotary(values: Json, known: Json, overrides: Json) -> None:
     """Rotary sections must add up to half a head."""
-    rope = values.get("rope_parameters")
-    sections = (rope or {}).get("mrope_section")
+    rope = values.get("rope_parameters") or {}
+    sections = rope.get("mrope_section")
     if sections and "rope_parameters" not in known:
         half = HIDDEN // HEADS // 2
         third = half // 3

@@ -2,7 +2,8 @@
 
 In: `{"timeout_seconds", "dims", "tasks", "families", "entries", "requests"}` on stdin. Out: a JSON object a line for
 every request, `{"name", "draft"}` or `{"name", "stage", "reason", "copy"}`; `copy` names the entry whose code is
-nearest, or else one of the same task. Each request is worked on in a fork, so that a crash or a time-out costs one name.
+nearest, or else one of the same task. Each request is worked on in a fork, so that a crash or a time-out costs one
+name.
 """
 
 import json
@@ -61,6 +62,10 @@ KIN = 3
 class Refused(Exception):
     """A request that cannot be met: the stage it ended at, why, and the entry to copy."""
 
+    def __init__(self, stage: str, why: str, copy: str | None = None) -> None:
+        super().__init__(stage, why, copy)
+        self.stage, self.why, self.copy = stage, why, copy
+
 
 def main() -> None:
     """Answers every request, in order."""
@@ -95,7 +100,7 @@ def _answer(request: Json, data: Json, sender: Any) -> None:
     try:
         sender.send({"draft": suggest(request, data).to_json()})
     except Refused as refused:
-        sender.send(_failed(*refused.args))
+        sender.send(_failed(refused.stage, refused.why, refused.copy))
 
 
 def _failed(stage: str, why: str, copy: str | None = None) -> Json:
@@ -135,7 +140,7 @@ def suggest(request: Json, data: Json) -> Draft:
                 return _over(plain, other, named[other], refused, data)
             except Refused:
                 continue
-        raise Refused(*refused.args, copy) from refused
+        raise Refused(refused.stage, refused.why, copy) from refused
 
 
 def _family(asked: str | None, found: Found, families: Json) -> str:
@@ -150,23 +155,20 @@ def _family(asked: str | None, found: Found, families: Json) -> str:
         main = getattr(transformers, found.class_name).main_input_name
         family = {"input_values": "speech", "input_features": "speech"}.get(main, "encoder-only")
     if family not in families:
-        raise ExportError(
-            f"no family suits task {found.task}; name one with --family: {', '.join(families)}"
-        )
+        raise ExportError(f"no family suits task {found.task}; name one with --family: {', '.join(families)}")
     return family
 
 
 def _over(plain: Draft, name: str, base: Json, refused: Refused, data: Json) -> Draft:
     """The draft like another entry, because it was refused over its family's defaults."""
     draft = _tried(replace(plain, like=name, base=base), data)
-    stage, why, *_ = refused.args
-    draft.reasons.insert(0, f"like {name}: its code is near; without, stage {stage}: {why}")
+    draft.reasons.insert(0, f"like {name}: its code is near; without, stage {refused.stage}: {refused.why}")
     return draft
 
 
 def _shorter(plain: Draft, named: Json, template: str | None) -> Draft:
     """The draft, or one like the template where that needs fewer words."""
-    base = named.get(template)
+    base = named.get(template) if template else None
     if base is None or base["task"] != plain.found.task or plain.base.get("class"):
         return plain
     count = [len(list(paths(fewest(plain.found.class_name, one["config"])[0]))) for one in (plain.base, base)]
@@ -178,7 +180,15 @@ def _tried(draft: Draft, data: Json) -> Draft:
     with _stage("config"):
         config, reasons = fewest(draft.found.class_name, draft.base["config"])
         draft = replace(
-            draft, config=config, reasons=reasons, axes={}, inputs={}, dims={}, omit={}, placeholders={}, without=[]
+            draft,
+            config=config,
+            reasons=reasons,
+            axes={},
+            inputs={},
+            dims={},
+            omit={},
+            placeholders={},
+            without=[],
         )
     with _stage("build"):
         eager = model.build(draft.job(data))

@@ -16,6 +16,7 @@ from torch import nn
 from . import contract, generation, inputs, limits, model, reference
 from .draft import Draft
 from .errors import ExportError
+from .foreign import config_of
 from .job import Case, Json
 from .overrides import merged, shapes
 from .ports import forms, placeholders, take_dims
@@ -69,7 +70,7 @@ def _fits(draft: Draft, eager: nn.Module, data: Json) -> ExportError | None:
 
 def _sizes(draft: Draft, eager: nn.Module, data: Json) -> Iterator[Json]:
     """Sizes of the axes that the family leaves open; other ones than the family's where those do not fit."""
-    dims = model.resolve_dims(draft.job(data), eager.config)
+    dims = model.resolve_dims(draft.job(data), config_of(eager))
     symbols = {symbol for port in draft.ports for symbol in port["shape"] if isinstance(symbol, str)}
     choices: dict[str, list] = {}
     for name in sorted(symbols - dims.keys()):
@@ -87,10 +88,10 @@ def fails(draft: Draft, eager: nn.Module, data: Json, case: str) -> ExportError 
     failure = None
     for _ in range(2):
         job = draft.job(data)
-        wanted = next(one for one in job.cases if one.name == case)
+        wanted = job.case(case)
         try:
-            dims = model.resolve_dims(job, eager.config)
-            filled = inputs.fill(job, eager.config, dims, wanted, job.padding)
+            dims = model.resolve_dims(job, config_of(eager))
+            filled = inputs.fill(job, config_of(eager), dims, wanted, job.padding)
             outputs, _ = evaluate(eager, job, filled, [])
             contract.check(job, wanted, dims, outputs)
             return None
@@ -119,8 +120,8 @@ def put_to(draft: Draft, eager: nn.Module, data: Json) -> None:
         if "dynamic" in axis and (failure := fails(draft, eager, data, name)):
             _fix(draft, name, axis["dynamic"], failure)
     job = draft.job(data, half=("bfloat16",))
-    dims = model.resolve_dims(job, eager.config)
-    filled = inputs.fill(job, eager.config, dims, job.traced, job.padding)
+    dims = model.resolve_dims(job, config_of(eager))
+    filled = inputs.fill(job, config_of(eager), dims, job.traced, job.padding)
     try:
         half = reference.converted(eager, torch.bfloat16)
         evaluate(half, job, reference.cast(filled, torch.bfloat16), [])

@@ -1,7 +1,7 @@
 """What only Python can say about spec entries: `python -m exporter.validate`.
 
-In: `{"source": …, "entries": [{"model", "class", "task", "config"}]}` on stdin. Out: a JSON object a line for every fault,
-`{"model", "key", "message"}`; `key` is the path of the value at fault: `class`, `task`, `config.text_config.x`.
+In: `{"source": …, "entries": [{"model", "class", "task", "config"}]}` on stdin. Out: a JSON object a line for every
+fault, `{"model", "key", "message"}`; `key` is the path of the value at fault: `class`, `task`, `config.text_config.x`.
 """
 
 import json
@@ -76,7 +76,9 @@ def _foreign(source: Source, found: type, config: Json) -> Iterator[tuple[str, s
             yield f"config.{name}", str(error)
 
 
-def unknown(default: Config, config: Json, path: str, declared: Container[str] = ()) -> Iterator[tuple[str, str]]:
+def unknown(
+    default: Config, config: Json, path: str, declared: Container[str] = ()
+) -> Iterator[tuple[str, str]]:
     """Keys of a config that its class does not know, as the exporter sees it."""
     for name, value in config.items():
         try:

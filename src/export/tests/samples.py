@@ -1,0 +1,118 @@
+"""Small jobs, drafts and models that tests share."""
+
+from typing import Any
+
+from torch import Tensor, nn
+from transformers import BertConfig
+
+from exporter.draft import Draft
+from exporter.find import Found
+from exporter.job import Job, Json
+
+TOKENS: Json = {
+    "name": "input_ids",
+    "dtype": "int64",
+    "shape": ["batch", "sequence"],
+    "fill": {"kind": "tokens"},
+}
+MASK: Json = {
+    "name": "attention_mask",
+    "dtype": "int64",
+    "shape": ["batch", "sequence"],
+    "fill": {"kind": "mask"},
+}
+LOGITS: Json = {
+    "name": "logits",
+    "dtype": "float32",
+    "shape": ["batch", "sequence", "vocabulary"],
+    "range": "any",
+}
+
+
+def config(**values: Any) -> BertConfig:
+    """BERT's config with few tokens, and whatever else it is told to keep."""
+    small: dict[str, Any] = {"vocab_size": 32, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    return BertConfig(**small | values)
+
+
+CONFIG = config()
+
+
+def job(**changes: Any) -> Job:
+    """A job of BERT's kind."""
+    return Job.from_json(
+        {
+            "model": "bert",
+            "family": "encoder-only",
+            "task": "fill-mask",
+            "class": "BertForMaskedLM",
+            "source": {"package": "transformers", "version": "5.17.0", "overlay": {}},
+            "checkpoint": None,
+            "weights": "random",
+            "config": {},
+            "seed": 0,
+            "padding": "right",
+            "dims": {"vocabulary": ["vocab_size"]},
+            "cases": [
+                {"name": "traced", "sizes": {"batch": 2, "sequence": 12}},
+                {"name": "sequence", "sizes": {"batch": 2, "sequence": 19}},
+            ],
+            "inputs": [TOKENS, MASK],
+            "placeholders": {},
+            "outputs": [LOGITS],
+            "generation": None,
+            "new_tokens": 16,
+            "half": [],
+            "fault": None,
+            "key": "",
+            "directory": "",
+        }
+        | changes
+    )
+
+
+def draft(task: str = "fill-mask", **changes: Any) -> Draft:
+    """A draft of BERT's kind over a family that says no more than it must."""
+    base: Json = {
+        "task": "fill-mask",
+        "config": {"hidden_size": 32},
+        "inputs": None,
+        "outputs": None,
+        "axes": {"batch": {"dynamic": [2, 3]}, "sequence": {"dynamic": [12, 19]}},
+        "padding": "right",
+        "dims": {},
+        "placeholders": {},
+    }
+    contract: Json = {"inputs": [TOKENS, MASK], "outputs": [LOGITS], "generation": None, "causal": None}
+    found = Found("bert", task, "BertForMaskedLM", "google-bert/bert-base-uncased", ("model type bert",))
+    return Draft(
+        found,
+        "encoder-only",
+        base | changes.pop("base", {}),
+        contract | changes.pop("contract", {}),
+        **changes,
+    )
+
+
+class Reader(nn.Module):
+    """Reads words."""
+
+    main_input_name = "input_ids"
+    config = CONFIG
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+        return input_ids
+
+
+class Viewer(nn.Module):
+    """Looks at pictures of two channels."""
+
+    main_input_name = "pixel_values"
+    config = CONFIG
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 4, 3)
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        return pixel_values

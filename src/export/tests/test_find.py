@@ -1,0 +1,62 @@
+import pytest
+
+from exporter.errors import ExportError
+from exporter.find import classes, classes_of, find, model_type, tasks
+from exporter.kin import entries_like, folder_of, sources
+
+
+@pytest.mark.parametrize("name", ["qwen3-vl", "qwen3_vl", "Qwen3VL"])
+def test_a_name_may_have_any_spelling(name: str) -> None:
+    assert model_type(name) == "qwen3_vl"
+
+
+def test_an_architecture_is_known_for_the_first_task_that_it_has_a_class_for() -> None:
+    found = find("bert", None, {})
+    assert (found.task, found.class_name) == ("fill-mask", "BertForMaskedLM")
+    assert found.checkpoint == "google-bert/bert-base-uncased"
+
+
+def test_a_task_that_is_asked_for_counts() -> None:
+    assert find("bert", "text-classification", {}).class_name == "BertForSequenceClassification"
+
+
+def test_a_roster_row_lends_its_code_to_a_named_variant_and_corrects_the_checkpoint() -> None:
+    found = find("my-variant", None, {"model_type": "llama", "checkpoint": "me/mine"})
+    assert (found.model_type, found.class_name, found.checkpoint) == ("llama", "LlamaForCausalLM", "me/mine")
+
+
+def test_a_name_that_nothing_has_is_an_error_with_the_nearest() -> None:
+    with pytest.raises(ExportError, match=r"has no model type 'brt'; nearest: .*bert"):
+        find("brt", None, {})
+
+
+def test_a_task_without_a_class_is_an_error_with_those_that_have_one() -> None:
+    with pytest.raises(
+        ExportError, match=r"bert has no class for task depth-estimation; it has one for .*fill-mask"
+    ):
+        find("bert", "depth-estimation", {})
+
+
+def test_base_models_serve_the_features_of_what_they_take() -> None:
+    assert classes("vit", "image-feature-extraction") == ["ViTModel"]
+    assert classes("vit", "feature-extraction") == []
+    assert classes("bert", "feature-extraction") == ["BertModel"]
+
+
+def test_classes_and_tasks_are_found_both_ways() -> None:
+    assert "WhisperForConditionalGeneration" in classes_of("SPEECH_SEQ_2_SEQ")
+    assert tasks("WhisperForConditionalGeneration") == {"automatic-speech-recognition"}
+
+
+def test_kin_are_told_by_the_code_they_were_written_from() -> None:
+    assert folder_of("MistralForCausalLM") == "mistral"
+    assert folder_of("NoSuchClass") is None
+    assert "llama" in sources("mistral")
+    entries = [
+        {"name": name, "class": class_name, "task": "text-generation"}
+        for name, class_name in [("gpt2", "GPT2LMHeadModel"), ("llama", "LlamaForCausalLM")]
+    ]
+    assert [entry["name"] for entry in entries_like("MistralForCausalLM", "text-generation", entries)] == [
+        "llama"
+    ]
+    assert entries_like("MistralForCausalLM", "fill-mask", entries) == []

@@ -1,0 +1,68 @@
+import pytest
+import transformers
+
+from exporter.errors import ExportError
+from exporter.model import default_config
+from exporter.overrides import fewest, less, merged, paths, shapes
+from exporter.shrink import shrink
+
+
+def test_mappings_merge_at_every_depth() -> None:
+    base = {"a": 1, "text_config": {"b": 2, "c": 3}}
+    assert merged(base, {"text_config": {"c": 4}, "d": 5}) == {
+        "a": 1,
+        "text_config": {"b": 2, "c": 4},
+        "d": 5,
+    }
+    assert base == {"a": 1, "text_config": {"b": 2, "c": 3}}
+
+
+def test_null_takes_an_inherited_key_away_and_is_none_elsewhere() -> None:
+    assert merged({"a": 1, "t": {"b": 2, "c": 3}}, {"a": None, "t": {"b": None}, "d": None}) == {
+        "t": {"c": 3},
+        "d": None,
+    }
+
+
+def test_a_value_replaces_a_mapping_and_a_mapping_a_value() -> None:
+    assert merged({"a": {"b": 1}, "c": 2}, {"a": 3, "c": {"d": 4}}) == {"a": 3, "c": {"d": 4}}
+
+
+def test_every_value_has_a_path_and_less_takes_it_away() -> None:
+    config = {"a": 1, "t": {"b": 2, "u": {"c": 3}}, "empty": {}}
+    assert list(paths(config)) == [("a",), ("t", "b"), ("t", "u", "c"), ("empty",)]
+    # A mapping that becomes empty goes as well.
+    assert less(config, ("t", "u", "c")) == {"a": 1, "t": {"b": 2}, "empty": {}}
+    assert less({"t": {"b": 2}}, ("t", "b")) == {}
+    for path in paths(config):
+        assert path not in list(paths(less(config, path)))
+
+
+def test_no_override_of_the_fewest_can_go() -> None:
+    said = {"vocab_size": 128, "hidden_size": 32}
+    over, _ = fewest("LlamaForCausalLM", said)
+    full = merged(said, shrink(default_config(transformers.LlamaConfig), said))
+    tiny = shapes(transformers.LlamaForCausalLM, merged(said, over))
+    assert tiny is not None
+    assert tiny == shapes(transformers.LlamaForCausalLM, full)
+    assert not over.keys() & said.keys()
+    for path in paths(over):
+        without = transformers.LlamaConfig(**merged(said, less(over, path)))
+        assert without.to_dict() != transformers.LlamaConfig(**merged(said, over)).to_dict()
+
+
+def test_every_override_of_the_fewest_has_its_reason() -> None:
+    over, reasons = fewest("LlamaForCausalLM", {"hidden_size": 32, "type_vocab_size": 2})
+    assert over["type_vocab_size"] is None
+    assert "config type_vocab_size: LlamaConfig has none" in reasons
+    assert "config intermediate_size: 11008 in LlamaConfig, shrunk to 64" in reasons
+    assert len(reasons) == len(list(paths(over)))
+
+
+def test_a_class_without_a_default_config_names_what_to_do() -> None:
+    with pytest.raises(ExportError, match="RagConfig has no default: copy an entry that names its parts"):
+        fewest("RagTokenForGeneration", {})
+
+
+def test_a_config_that_its_class_refuses_has_no_shapes() -> None:
+    assert shapes(transformers.LlamaForCausalLM, {"hidden_size": 33, "num_attention_heads": 4}) is None

@@ -1,0 +1,85 @@
+import samples
+from torch import nn
+
+from exporter.ports import FLOATS, forms, placeholders, take_dims, take_inputs
+
+DATA = {"dims": {"vocabulary": ["vocab_size"]}, "new_tokens": 16}
+
+
+def test_inputs_that_forward_does_not_take_are_left_out_with_the_reason() -> None:
+    types = {**samples.TOKENS, "name": "token_type_ids"}
+    draft = samples.draft(contract={"inputs": [samples.TOKENS, types]})
+    take_inputs(draft, samples.Reader())
+    assert draft.without == ["token_type_ids"]
+    assert draft.reasons == ["without token_type_ids: forward does not take them"]
+    assert draft.inputs == {}
+
+
+def test_a_class_that_sees_gets_pictures() -> None:
+    draft = samples.draft()
+    take_inputs(draft, samples.Viewer())
+    assert draft.inputs == {"pixel_values": {"shape": FLOATS["pixel_values"][0], "fill": "normal"}}
+    assert draft.without == ["input_ids", "attention_mask"]
+
+
+def test_checks_whose_input_is_gone_are_left_out_with_the_reason() -> None:
+    facts = {"grows": "input_ids", "mask": None, "positions": None, "logits": "logits"}
+    draft = samples.draft(contract={"causal": "input_ids", "generation": facts})
+    take_inputs(draft, samples.Viewer())
+    assert draft.omit == {"causal": "forward takes no input_ids", "generates": "forward takes no input_ids"}
+
+
+def test_pictures_are_tried_in_every_other_form() -> None:
+    draft = samples.draft()
+    take_inputs(draft, samples.Viewer())
+    tried = [form["pixel_values"]["shape"] for form in forms(draft, samples.Viewer())]
+    assert tried == FLOATS["pixel_values"]
+
+
+def test_words_come_in_one_form() -> None:
+    draft = samples.draft()
+    assert list(forms(draft, samples.Reader())) == [{}]
+
+
+def test_placeholders_are_tried_in_several_numbers_for_pictures_in_text_alone() -> None:
+    reader = samples.Reader()
+    reader.config = samples.config(image_token_id=9)
+    assert placeholders(samples.draft(), reader) == [{}]
+    held = placeholders(samples.draft("image-text-to-text"), reader)
+    assert {"image_token_id": 16} in held
+    assert all(one.keys() == {"image_token_id"} for one in held)
+
+
+def test_channels_that_no_config_keeps_are_those_of_the_first_convolution() -> None:
+    draft = samples.draft(contract={"outputs": []})
+    take_inputs(draft, samples.Viewer())
+    dims, reasons = take_dims(draft, samples.Viewer(), DATA)
+    assert dims == {"channels": 2}
+    assert reasons == ["dim channels: BertConfig has none; the first convolution takes 2"]
+
+
+def test_a_size_under_a_name_of_its_own_is_found() -> None:
+    output = {**samples.LOGITS, "shape": ["batch", "hidden"]}
+    reader = samples.Reader()
+    reader.config = samples.config(embed_dim=8)
+    dims, reasons = take_dims(samples.draft(contract={"outputs": [output]}), reader, DATA)
+    assert dims == {"hidden": ["embed_dim"]}
+    assert reasons == ["dim hidden: embed_dim of BertConfig"]
+
+
+def test_a_size_that_the_task_finds_is_not_looked_for() -> None:
+    output = {**samples.LOGITS, "shape": ["batch", "hidden"]}
+    known = {**DATA, "dims": {"hidden": ["hidden_size"]}}
+    dims, _ = take_dims(samples.draft(contract={"outputs": [output]}), samples.Reader(), known)
+    assert dims == {}
+
+
+def test_a_model_without_convolutions_leaves_channels_open() -> None:
+    class Blind(samples.Viewer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Identity()
+
+    draft = samples.draft(contract={"outputs": []})
+    take_inputs(draft, Blind())
+    assert take_dims(draft, Blind(), DATA) == ({}, [])

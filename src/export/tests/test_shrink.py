@@ -1,0 +1,115 @@
+import pytest
+import transformers
+
+from exporter.errors import ExportError
+from exporter.shrink import HEADS, HIDDEN, LAYERS, VOCABULARY, _Ids, drops, shrink
+
+CONFIGS = [
+    transformers.BertConfig,
+    transformers.CLIPConfig,
+    transformers.DPTConfig,
+    transformers.Gemma3TextConfig,
+    transformers.LlamaConfig,
+    transformers.MixtralConfig,
+    transformers.Qwen2VLConfig,
+    transformers.SiglipConfig,
+    transformers.T5Config,
+    transformers.WhisperConfig,
+]
+
+
+@pytest.mark.parametrize("config_class", CONFIGS)
+def test_a_shrunk_config_is_taken_by_its_class_and_nothing_in_it_grew(
+    config_class: type[transformers.PretrainedConfig],
+) -> None:
+    default = config_class()
+    over = shrink(default, {})
+    config_class(**over)
+    for name, value in over.items():
+        before = getattr(default, name, None)
+        if type(value) is int and type(before) is int and not name.endswith("_id"):
+            assert value < before, name
+
+
+def test_sizes_are_small_and_heads_stay_grouped() -> None:
+    over = shrink(transformers.MixtralConfig(), {})
+    assert (over["hidden_size"], over["num_hidden_layers"], over["vocab_size"]) == (
+        HIDDEN,
+        LAYERS,
+        VOCABULARY,
+    )
+    assert over["num_key_value_heads"] < over["num_attention_heads"] == HEADS
+    assert over["num_local_experts"] > transformers.MixtralConfig().num_experts_per_tok
+
+
+def test_what_the_spec_says_is_left_alone() -> None:
+    said = {"hidden_size": 48, "num_hidden_layers": 3}
+    assert not shrink(transformers.BertConfig(), said).keys() & said.keys()
+
+
+def test_every_kind_of_layer_is_kept() -> None:
+    default = transformers.Gemma3TextConfig()
+    over = shrink(default, {})
+    assert set(over["layer_types"]) == set(default.layer_types or [])
+    assert len(over["layer_types"]) == over["num_hidden_layers"]
+
+
+def test_a_list_with_a_number_for_every_layer_becomes_as_short_as_the_layers() -> None:
+    default = transformers.LlamaConfig(num_hidden_layers=8)
+    default.strides_of_layers = [1, 2, 3, 4, 5, 6, 7, 8]
+    over = shrink(default, {})
+    assert over["strides_of_layers"] == [1, 2]
+    assert over["num_hidden_layers"] == LAYERS
+
+
+def test_layers_to_take_outputs_from_are_as_many_as_before_and_there() -> None:
+    default = transformers.DPTConfig()
+    over = shrink(default, {})
+    taken = over["backbone_out_indices"]
+    assert len(taken) == len(list(default.backbone_out_indices or []))
+    assert max(taken) < over["num_hidden_layers"]
+
+
+def test_special_tokens_move_into_the_vocabulary_and_stay_apart() -> None:
+    over = shrink(transformers.Qwen2VLConfig(), {})
+    names = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+    ids = [over[name] for name in names]
+    assert len(set(ids)) == len(ids)
+    assert all(3 < token < VOCABULARY for token in ids)
+
+
+def test_ids_that_the_spec_gave_are_not_given_again() -> None:
+    over = shrink(transformers.Qwen2VLConfig(), {"image_token_id": 4})
+    assert over["video_token_id"] != 4
+
+
+def test_a_vocabulary_without_a_free_id_is_a_typed_error() -> None:
+    ids = _Ids({f"extra{number}_token_id": number for number in range(VOCABULARY)})
+    with pytest.raises(ExportError, match=f"more token ids than a vocabulary of {VOCABULARY}"):
+        ids.give("image_token_id", 1)
+
+
+def test_rotary_sections_add_up_to_half_a_head() -> None:
+    default = transformers.Qwen2VLTextConfig()
+    default.rope_parameters = {"rope_type": "default", "mrope_section": [16, 24, 24]}
+    over = shrink(default, {})["rope_parameters"]
+    assert sum(over["mrope_section"]) == HIDDEN // HEADS // 2
+    assert over["rope_type"] == "default"
+
+
+def test_texts_are_projected_to_the_width_of_images() -> None:
+    over = shrink(transformers.SiglipConfig(), {})
+    assert over["text_config"]["projection_size"] == over["vision_config"]["hidden_size"]
+
+
+def test_a_decoder_without_a_first_token_starts_with_padding() -> None:
+    assert (
+        shrink(transformers.T5Config(), {})["decoder_start_token_id"] == transformers.T5Config().pad_token_id
+    )
+
+
+def test_what_a_config_does_not_know_is_dropped_at_every_depth() -> None:
+    said = {"hidden_size": 32, "n_mels": 8, "odd_token_id": 3}
+    assert drops(transformers.BertConfig(), said) == {"n_mels": None}
+    deep = {"text_config": {"hidden_size": 32, "n_mels": 8}}
+    assert drops(transformers.CLIPConfig(), deep) == {"text_config": {"n_mels": None}}
