@@ -269,6 +269,7 @@ mod tests {
         outputs: &[],
         axes: &[],
         tolerance: &[],
+        idle: &[],
     };
 
     /// An artifact of one file, made from the entry with that digest.

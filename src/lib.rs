@@ -37,7 +37,7 @@ pub mod verdict;
 pub mod prelude {
     pub use crate::check;
     pub use crate::engine::mock;
-    pub use crate::model::{Card, Model, dynamic, fixed, per, text};
+    pub use crate::model::{Card, Model, dynamic, fixed, idle, per, text};
     pub use crate::spec::{Check, Debt};
     pub use crate::task::*;
     pub use crate::verdict::Verdict;

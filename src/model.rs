@@ -3,7 +3,7 @@
 //! In: literals in `generated/`, or a spec entry at run time. Out: [`Card`], which every check reads, and
 //! [`Model`], which ties a card to its task's type.
 
-use crate::spec::{Axis, Debt, Entry, Versions};
+use crate::spec::{Axis, Debt, Entry, Idle, Versions};
 use crate::task::{Input, Output, Task, Text};
 use std::marker::PhantomData;
 
@@ -24,6 +24,8 @@ pub struct Card<'a> {
     /// Sizes of a call, by axis.
     pub axes: &'a [(Text, Axis)],
     pub tolerance: &'a [Debt],
+    /// Parameters that may move no output.
+    pub idle: &'a [Idle],
 }
 
 /// A card whose task is known to the compiler.
@@ -43,6 +45,11 @@ impl<T: Task> Model<T> {
 /// A borrowed name in a static.
 pub const fn text(text: &'static str) -> Text {
     Text(text)
+}
+
+/// Parameters that may move no output; `own` where the model itself says so.
+pub const fn idle(parameters: &'static str, reason: &'static str, own: bool) -> Idle {
+    Idle { parameters: Text(parameters), reason: Text(reason), own }
 }
 
 /// An axis that programs must hold along: traced at one size, checked at a second.
@@ -88,6 +95,7 @@ impl<'a> Subject<'a> {
             outputs: &entry.outputs,
             axes: &self.axes,
             tolerance: &entry.tolerance,
+            idle: &entry.idle,
         }
     }
 

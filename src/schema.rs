@@ -107,6 +107,9 @@ struct Layer {
     /// Check → why it is left out.
     #[schemars(default, schema_with = "reasons")]
     omit: (),
+    /// Parameters that move no output, * for any text → why.
+    #[schemars(default)]
+    idle: BTreeMap<String, Option<String>>,
 }
 
 /// A word of the spec that is defined elsewhere.

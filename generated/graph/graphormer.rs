@@ -59,6 +59,7 @@ static MODEL: Model<GraphMl> = Model::new(Card {
     outputs: GraphMl::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3)],
     tolerance: &[],
+    idle: &[],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]
@@ -94,6 +95,11 @@ fn deterministic() -> Verdict {
 #[cfg_attr(feature = "libtorch", test)]
 fn batch_invariant() -> Verdict {
     check::batch_invariant(&MODEL)
+}
+
+#[cfg_attr(feature = "libtorch", test)]
+fn every_parameter() -> Verdict {
+    check::every_parameter(&MODEL)
 }
 
 #[cfg_attr(feature = "libtorch", test)]

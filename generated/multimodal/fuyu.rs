@@ -37,6 +37,7 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 24, 31)],
     tolerance: &[],
+    idle: &[],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]
@@ -87,6 +88,11 @@ fn causal() -> Verdict {
 #[cfg_attr(feature = "libtorch", test)]
 fn responsive() -> Verdict {
     check::responsive(&MODEL)
+}
+
+#[cfg_attr(feature = "libtorch", test)]
+fn every_parameter() -> Verdict {
+    check::every_parameter(&MODEL)
 }
 
 #[cfg_attr(feature = "libtorch", test)]

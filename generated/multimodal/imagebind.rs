@@ -77,6 +77,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
         fixed("sequence", 77, "ImageBindModel adds 77 learned positions to the text"),
     ],
     tolerance: &[],
+    idle: &[],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]
@@ -117,6 +118,11 @@ fn batch_invariant() -> Verdict {
 #[cfg_attr(feature = "libtorch", test)]
 fn responsive() -> Verdict {
     check::responsive(&MODEL)
+}
+
+#[cfg_attr(feature = "libtorch", test)]
+fn every_parameter() -> Verdict {
+    check::every_parameter(&MODEL)
 }
 
 #[cfg_attr(feature = "libtorch", test)]

@@ -31,6 +31,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     outputs: AutomaticSpeechRecognition::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("frames", 49, 70), dynamic("target", 8, 13)],
     tolerance: &[],
+    idle: &[],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]
@@ -81,6 +82,11 @@ fn causal() -> Verdict {
 #[cfg_attr(feature = "libtorch", test)]
 fn responsive() -> Verdict {
     check::responsive(&MODEL)
+}
+
+#[cfg_attr(feature = "libtorch", test)]
+fn every_parameter() -> Verdict {
+    check::every_parameter(&MODEL)
 }
 
 #[cfg_attr(feature = "libtorch", test)]

@@ -36,6 +36,7 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     ],
     axes: &[dynamic("batch", 2, 3), dynamic("samples", 163, 205)],
     tolerance: &[],
+    idle: &[],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]
@@ -76,6 +77,11 @@ fn batch_invariant() -> Verdict {
 #[cfg_attr(feature = "libtorch", test)]
 fn responsive() -> Verdict {
     check::responsive(&MODEL)
+}
+
+#[cfg_attr(feature = "libtorch", test)]
+fn every_parameter() -> Verdict {
+    check::every_parameter(&MODEL)
 }
 
 #[cfg_attr(feature = "libtorch", test)]

@@ -23,6 +23,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
     ],
     axes: &[dynamic("batch", 2, 3), dynamic("image", 32, 48)],
     tolerance: &[],
+    idle: &[],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]
@@ -58,6 +59,11 @@ fn deterministic() -> Verdict {
 #[cfg_attr(feature = "libtorch", test)]
 fn responsive() -> Verdict {
     check::responsive(&MODEL)
+}
+
+#[cfg_attr(feature = "libtorch", test)]
+fn every_parameter() -> Verdict {
+    check::every_parameter(&MODEL)
 }
 
 #[cfg_attr(feature = "libtorch", test)]

@@ -72,6 +72,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(Card {
         dynamic("words", 9, 14),
     ],
     tolerance: &[],
+    idle: &[],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]
@@ -112,6 +113,11 @@ fn batch_invariant() -> Verdict {
 #[cfg_attr(feature = "libtorch", test)]
 fn padding_invariant() -> Verdict {
     check::padding_invariant(&MODEL)
+}
+
+#[cfg_attr(feature = "libtorch", test)]
+fn every_parameter() -> Verdict {
+    check::every_parameter(&MODEL)
 }
 
 #[cfg_attr(feature = "libtorch", test)]

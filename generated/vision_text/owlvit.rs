@@ -55,6 +55,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(Card {
         per("texts", "batch", 2),
     ],
     tolerance: &[],
+    idle: &[],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]
@@ -100,6 +101,11 @@ fn padding_invariant() -> Verdict {
 #[cfg_attr(feature = "libtorch", test)]
 fn responsive() -> Verdict {
     check::responsive(&MODEL)
+}
+
+#[cfg_attr(feature = "libtorch", test)]
+fn every_parameter() -> Verdict {
+    check::every_parameter(&MODEL)
 }
 
 #[cfg_attr(feature = "libtorch", test)]

@@ -196,6 +196,7 @@ mod tests {
             outputs: &[],
             axes: &[],
             tolerance: &[],
+            idle: &[],
         };
         let found = picks(&card, &BTreeMap::from([("batch", 1), ("images", 2)]), 2, 3);
         assert_eq!(found, [(0, 0, vec![0, 1, 0]), (1, 0, vec![0, 1, 2, 3, 0, 1])]);

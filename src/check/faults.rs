@@ -60,6 +60,7 @@ const PROGRAM: &[(&str, Check)] = &[
     ("noise", Check::Deterministic),
     ("half-layer-dropped", Check::Half),
     ("zero-output", Check::Responsive),
+    ("spare-parameter", Check::EveryParameter),
     ("nan-output", Check::OutputContract),
 ];
 

@@ -8,6 +8,7 @@ pub mod batch_invariant;
 pub mod causal;
 pub mod context;
 pub mod deterministic;
+pub mod every_parameter;
 pub mod faults;
 pub mod generalises;
 pub mod generates;
@@ -47,6 +48,7 @@ pub fn body(check: Check) -> fn(&CheckContext) -> CheckResult {
         Check::PaddingInvariant => padding_invariant::check,
         Check::Causal => causal::check,
         Check::Responsive => responsive::check,
+        Check::EveryParameter => every_parameter::check,
         Check::Reloads => reloads::check,
         Check::Half => half::check,
         Check::Generates => generates::check,
@@ -96,6 +98,11 @@ pub fn causal<T: Causal>(model: &Model<T>) -> Verdict {
 /// Every input changes some output, no output is constant.
 pub fn responsive<T: Task>(model: &Model<T>) -> Verdict {
     verdict(Check::Responsive, &model.card, &T::CONTRACT)
+}
+
+/// Every parameter changes some output, or the entry says why not.
+pub fn every_parameter<T: Task>(model: &Model<T>) -> Verdict {
+    verdict(Check::EveryParameter, &model.card, &T::CONTRACT)
 }
 
 /// Saved and loaded again, the program gives the same bits.

@@ -31,6 +31,7 @@ const CARD: Card = Card {
     outputs: TextGeneration::CONTRACT.outputs,
     axes: AXES,
     tolerance: &[],
+    idle: &[],
 };
 
 /// What is wrong with a toy.

@@ -1,6 +1,6 @@
 //! Contract and spec data as Rust literals, in the short forms that `prelude` offers to generated modules.
 
-use crate::spec::{Axis, Debt};
+use crate::spec::{Axis, Debt, Idle};
 use crate::task::{Dim, Dtype, Fill, Input, Output, Range, Text};
 use proc_macro2::{Literal, TokenStream};
 use quote::{ToTokens, format_ident, quote};
@@ -51,6 +51,12 @@ pub fn axis(name: &str, axis: &Axis) -> TokenStream {
             quote!(per(#name, #axis, #count))
         }
     }
+}
+
+/// `idle("*.key.bias", "…", false)`
+pub fn idle(idle: &Idle) -> TokenStream {
+    let (parameters, reason, own) = (idle.parameters.as_ref(), idle.reason.as_ref(), idle.own);
+    quote!(idle(#parameters, #reason, #own))
 }
 
 /// `Debt { check: Check::Half, … }`

@@ -23,6 +23,7 @@ pub fn model(entry: &Entry, versions: &Versions) -> TokenStream {
     let outputs = ports(&task, "outputs", &entry.outputs, entry.task.outputs, literal::output);
     let axes = entry.axes.iter().map(|(name, axis)| literal::axis(name, axis));
     let tolerance = entry.tolerance.iter().map(literal::debt);
+    let idle = entry.idle.iter().map(literal::idle);
     quote! {
         static MODEL: Model<#task> = Model::new(Card {
             name: #name,
@@ -34,6 +35,7 @@ pub fn model(entry: &Entry, versions: &Versions) -> TokenStream {
             outputs: #outputs,
             axes: &[#(#axes),*],
             tolerance: &[#(#tolerance),*],
+            idle: &[#(#idle),*],
         });
     }
 }

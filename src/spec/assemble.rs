@@ -5,7 +5,7 @@
 
 use super::checks::Check;
 use super::decode::unknown;
-use super::entry::{Debt, Entry, Padding, Versions};
+use super::entry::{Debt, Entry, Idle, Padding, Versions};
 use super::layers::{Kept, Layers};
 use super::problem::{Problems, did_you_mean, quoted};
 use super::resolve::Member;
@@ -50,6 +50,7 @@ pub(super) fn entry(
         inputs: plug::inputs(task, layers, problems),
         outputs: plug::outputs(task, layers, problems),
         omit: BTreeMap::new(),
+        idle: idle(layers, problems),
         tolerance: Vec::new(),
         place: model.place.clone(),
     };
@@ -81,6 +82,17 @@ fn source(member: Member, layers: &Layers, versions: Option<&Versions>, problems
         unknown("versions.yaml has no source", name, known, place, problems);
     }
     name.to_owned()
+}
+
+/// Parameters that move no output, by pattern.
+fn idle(layers: &Layers, problems: &mut Problems) -> Vec<Idle> {
+    let said = layers.keyed(|layer| &layer.idle, problems).into_iter();
+    said.map(|(pattern, kept)| Idle {
+        parameters: pattern.to_owned().into(),
+        reason: kept.value.clone().into(),
+        own: kept.own,
+    })
+    .collect()
 }
 
 /// Checks left out on purpose.

@@ -19,6 +19,7 @@ pub enum Check {
     PaddingInvariant,
     Causal,
     Responsive,
+    EveryParameter,
     Reloads,
     Half,
     Generates,
@@ -26,7 +27,7 @@ pub enum Check {
 
 impl Check {
     /// Every check, in the order in which they are generated and reported.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Loads,
         Self::OutputContract,
         Self::MatchesReference,
@@ -36,6 +37,7 @@ impl Check {
         Self::PaddingInvariant,
         Self::Causal,
         Self::Responsive,
+        Self::EveryParameter,
         Self::Reloads,
         Self::Half,
         Self::Generates,
@@ -53,6 +55,7 @@ impl Check {
             Self::PaddingInvariant => "padding_invariant",
             Self::Causal => "causal",
             Self::Responsive => "responsive",
+            Self::EveryParameter => "every_parameter",
             Self::Reloads => "reloads",
             Self::Half => "half",
             Self::Generates => "generates",
@@ -63,7 +66,7 @@ impl Check {
     pub fn proves(self) -> &'static str {
         match self {
             Self::Loads => {
-                "class, task, parameter names and shapes are those that were exported; files are whole"
+                "class, task and names are those that were exported; weights are eager's, bit by bit"
             }
             Self::OutputContract => "outputs have the task's names, types, shapes and ranges, in every case",
             Self::MatchesReference => "outputs equal eager Python's, by the numerical rule",
@@ -74,7 +77,8 @@ impl Check {
             Self::BatchInvariant => "a row alone gives what it gives in a batch",
             Self::PaddingInvariant => "more padding changes nothing at real positions",
             Self::Causal => "a token changes nothing before it",
-            Self::Responsive => "every input changes some output; no output is constant",
+            Self::Responsive => "every input changes some output clearly; no output is constant",
+            Self::EveryParameter => "every parameter changes some output, or the entry says why not",
             Self::Reloads => "saved and loaded again, the program gives the same bits",
             Self::Half => "the bfloat16 program equals eager in bfloat16",
             Self::Generates => "greedy decoding in Rust gives exactly the tokens of Python's generate",

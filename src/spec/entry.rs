@@ -96,6 +96,8 @@ pub struct Entry {
     pub outputs: Vec<Output>,
     /// Checks left out, with the reason.
     pub omit: BTreeMap<Check, String>,
+    /// Parameters that move no output, each pattern with its reason.
+    pub idle: Vec<Idle>,
     /// Looser tolerances, each with its reason and its end.
     pub tolerance: Vec<Debt>,
     /// Where the entry begins.
@@ -193,6 +195,16 @@ pub struct Debt {
     pub issue: Option<Text>,
     /// Last day of the debt, `YYYY-MM-DD`; later it is a warning of the build and an error of `just validate`.
     pub until: Option<Text>,
+}
+
+/// Parameters that move no output, and why they do not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Idle {
+    /// Names in the eager model; `*` stands for any text.
+    pub parameters: Text,
+    pub reason: Text,
+    /// The model itself says so: then there must be such parameters. What is inherited may concern none.
+    pub own: bool,
 }
 
 /// Sizes of one run of a model: what the exporter makes inputs for.

@@ -16,7 +16,7 @@ use jiff::civil::Date;
 use serde_json::Map;
 
 /// Keys of `defaults`.
-pub(super) const DEFAULTS_KEYS: [&str; 14] = [
+pub(super) const DEFAULTS_KEYS: [&str; 15] = [
     "class",
     "task",
     "priority",
@@ -31,6 +31,7 @@ pub(super) const DEFAULTS_KEYS: [&str; 14] = [
     "inputs",
     "outputs",
     "omit",
+    "idle",
 ];
 
 /// Checks that no entry leaves out: without them nothing else that is said of the model means anything.
@@ -68,6 +69,7 @@ pub(super) struct Layer {
     pub inputs: Keyed<Input>,
     pub outputs: Keyed<Output>,
     pub omit: Keyed<String>,
+    pub idle: Keyed<String>,
     pub tolerance: Said<Vec<At<Debt>>>,
     /// Something in it is wrong (and noted): what inherits it cannot be judged.
     pub broken: bool,
@@ -93,6 +95,7 @@ pub(super) fn layer(record: &Record, today: Date, problems: &mut Problems) -> La
         inputs: reader.keyed("inputs", ports::input),
         outputs: reader.keyed("outputs", ports::output),
         omit: reader.keyed("omit", reason),
+        idle: reader.keyed("idle", idle),
         tolerance: reader.said("tolerance", |node, problems| debt::debts(node, today, problems)),
         broken: false,
     };
@@ -193,6 +196,11 @@ fn reason(field: &Field, problems: &mut Problems) -> Option<String> {
         problems.add(&field.place, message);
     }
     field.node.text(&format!("omit.{}", field.key), problems).map(str::to_owned)
+}
+
+/// The reason for parameters that move no output.
+fn idle(field: &Field, problems: &mut Problems) -> Option<String> {
+    field.node.text(&format!("idle.{}", field.key), problems).map(str::to_owned)
 }
 
 /// A mapping of the config as JSON.

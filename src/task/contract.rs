@@ -228,7 +228,7 @@ pub trait Task: Sync + 'static {
 /// use hf_conformance::prelude::*;
 /// # const CARD: Card = Card {
 /// #     name: "gpt2", family: "decoder-only", class: "GPT2LMHeadModel", checkpoint: None, digest: "",
-/// #     inputs: &[], outputs: &[], axes: &[], tolerance: &[],
+/// #     inputs: &[], outputs: &[], axes: &[], tolerance: &[], idle: &[],
 /// # };
 ///
 /// static MODEL: Model<TextGeneration> = Model::new(CARD);
@@ -241,7 +241,7 @@ pub trait Task: Sync + 'static {
 /// use hf_conformance::prelude::*;
 /// # const CARD: Card = Card {
 /// #     name: "bert", family: "encoder-only", class: "BertForMaskedLM", checkpoint: None, digest: "",
-/// #     inputs: &[], outputs: &[], axes: &[], tolerance: &[],
+/// #     inputs: &[], outputs: &[], axes: &[], tolerance: &[], idle: &[],
 /// # };
 ///
 /// static MODEL: Model<FillMask> = Model::new(CARD);
@@ -255,7 +255,7 @@ pub trait Causal: Task {}
 /// use hf_conformance::prelude::*;
 /// # const CARD: Card = Card {
 /// #     name: "t5", family: "encoder-decoder", class: "T5ForConditionalGeneration", checkpoint: None, digest: "",
-/// #     inputs: &[], outputs: &[], axes: &[], tolerance: &[],
+/// #     inputs: &[], outputs: &[], axes: &[], tolerance: &[], idle: &[],
 /// # };
 ///
 /// static MODEL: Model<Translation> = Model::new(CARD);
@@ -268,7 +268,7 @@ pub trait Causal: Task {}
 /// use hf_conformance::prelude::*;
 /// # const CARD: Card = Card {
 /// #     name: "vit", family: "vision", class: "ViTForImageClassification", checkpoint: None, digest: "",
-/// #     inputs: &[], outputs: &[], axes: &[], tolerance: &[],
+/// #     inputs: &[], outputs: &[], axes: &[], tolerance: &[], idle: &[],
 /// # };
 ///
 /// static MODEL: Model<ImageClassification> = Model::new(CARD);

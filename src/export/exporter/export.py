@@ -31,6 +31,7 @@ def export(job: Job) -> None:
     """Builds the model, takes references from it, traces it, writes the artifact."""
     start = time.monotonic()
     eager = model.build(job)
+    faults.prepare(job, eager)
     program.check_inputs(eager, job)
     config = model.config_of(eager)
     dims = model.resolve_dims(job, config)

@@ -25,6 +25,9 @@ POSITION_TABLE = re.compile(
 )
 
 
+SPARE = "spare-parameter"
+
+
 @dataclass(frozen=True)
 class Site:
     """Where a fault is planted: a copy of the model, and what it is run on."""
@@ -44,11 +47,19 @@ class Site:
 Fault = Callable[[Site], Hooks]
 
 
+def prepare(job: Job, model: nn.Module) -> None:
+    """Plants the one fault that is in the model, before anything is taken from it: a parameter that it never uses."""
+    if job.fault == SPARE:
+        model.register_parameter("spare", nn.Parameter(torch.ones(2), requires_grad=False))
+
+
 def plant(
     job: Job, model: nn.Module, layers: list[str], cases: dict[str, Tensors]
 ) -> dict[str, torch.jit.ScriptModule]:
     """The faulty programs by file name."""
-    name, _, argument = job.fault.partition(":")
+    name, _, argument = (job.fault or "").partition(":")
+    if name == SPARE:
+        return {}
     if name not in FAULTS:
         raise ExportError(f"no fault {name!r}{nearest(name, FAULTS)}")
     if not name.startswith("half-"):
