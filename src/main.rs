@@ -53,6 +53,8 @@ enum Command {
     Doctor,
     /// Plants faults in models and shows which checks catch them
     Faults(command::faults::Arguments),
+    /// Runs the comparing checks as on other processors, and shows how near they come to being red
+    Portability(command::portability::Arguments),
     /// Repeats a model's cases in Python: the exported program against the stored references
     Replay(command::replay::Arguments),
 }
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => command::bench::run(&arguments),
         Command::Doctor => command::doctor::run(),
         Command::Faults(arguments) => command::faults::run(&arguments),
+        Command::Portability(arguments) => command::portability::run(&arguments),
         Command::Replay(arguments) => command::replay::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {

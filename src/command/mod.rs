@@ -10,6 +10,7 @@ pub mod export;
 pub mod faults;
 pub mod list;
 pub mod matrix;
+pub mod portability;
 pub mod progress;
 pub mod remove;
 pub mod replay;

@@ -21,9 +21,9 @@ pub struct Options {
     /// auto, cpu, cuda, cuda:N or mps
     #[arg(long, env = "HF_CONFORMANCE_DEVICE", default_value = super::AUTO)]
     pub device: String,
-    /// Only this check
-    #[arg(long)]
-    pub check: Option<String>,
+    /// Only these checks, separated by commas
+    #[arg(long, value_name = "CHECKS", value_delimiter = ',')]
+    pub check: Vec<String>,
     /// Checks that were due and did not run are failures too, whatever kept them from it
     #[arg(long, env = "HF_CONFORMANCE_STRICT", value_parser = clap::builder::FalseyValueParser::new())]
     pub strict: bool,
@@ -33,7 +33,8 @@ impl Options {
     /// The `just test` that repeats this.
     fn typed(&self) -> Typed {
         let filters = self.filter.iter().map(String::as_str);
-        Typed::test(filters, self.check.as_deref(), super::asked(&self.device)).flag("--strict", self.strict)
+        let checks = (!self.check.is_empty()).then(|| self.check.join(","));
+        Typed::test(filters, checks.as_deref(), super::asked(&self.device)).flag("--strict", self.strict)
     }
 }
 
@@ -43,7 +44,7 @@ impl Options {
 /// Unknown models or checks, an absent device, a build without libtorch, no Python environment.
 pub fn begin<'a>(spec: &'a Spec, options: &Options) -> Result<TestRun<'a>> {
     let entries = select(spec, &options.filter)?;
-    let checks = checks(options.check.as_deref())?;
+    let checks = checks(&options.check)?;
     if engine::real().is_none() {
         bail!("this build has no libtorch; use: {}", options.typed());
     }
@@ -54,12 +55,15 @@ pub fn begin<'a>(spec: &'a Spec, options: &Options) -> Result<TestRun<'a>> {
     Ok(run)
 }
 
-fn checks(only: Option<&str>) -> Result<Vec<Check>> {
-    let Some(name) = only else { return Ok(Check::ALL.to_vec()) };
-    match Check::find(name) {
-        Some(check) => Ok(vec![check]),
-        None => bail!("no check is called '{name}'; there are: {}", Check::ALL.map(Check::name).join(", ")),
+fn checks(only: &[String]) -> Result<Vec<Check>> {
+    if only.is_empty() {
+        return Ok(Check::ALL.to_vec());
     }
+    let all = || Check::ALL.map(Check::name).join(", ");
+    let found = |name: &String| {
+        Check::find(name).with_context(|| format!("no check is called '{name}'; there are: {}", all()))
+    };
+    only.iter().map(found).collect()
 }
 
 /// Prints every failure, what the process that ran the checks said if it broke off, a line per model and the closing
@@ -231,19 +235,27 @@ mod tests {
         let options = Options {
             filter: vec!["bert".to_owned()],
             device: "cuda:1".to_owned(),
-            check: Some("half".to_owned()),
+            check: vec!["half".to_owned(), "causal".to_owned()],
             strict: true,
         };
-        assert_eq!(options.typed().to_string(), "just test bert --check half --device cuda:1 --strict");
+        assert_eq!(
+            options.typed().to_string(),
+            "just test bert --check half,causal --device cuda:1 --strict"
+        );
         assert_eq!(
             Options { device: "auto".to_owned(), ..options }.typed().to_string(),
-            "just test bert --check half --strict"
+            "just test bert --check half,causal --strict"
         );
     }
 
     #[test]
     fn an_unknown_check_is_an_error_that_lists_all() {
-        assert_eq!(checks(None).unwrap().len(), Check::ALL.len());
-        assert!(checks(Some("looks")).unwrap_err().to_string().contains("loads, output_contract"));
+        assert_eq!(checks(&[]).unwrap().len(), Check::ALL.len());
+        assert!(
+            checks(&["half".to_owned(), "looks".to_owned()])
+                .unwrap_err()
+                .to_string()
+                .contains("loads, output_contract")
+        );
     }
 }

@@ -86,10 +86,24 @@ pub fn real() -> Option<&'static dyn Engine> {
 /// # Errors
 /// Stage `move` when the device is unknown or not there.
 pub fn choose(asked: &str) -> Result<(Device, String), Failure> {
+    threads()?;
     let request: Request = asked.parse().at(Stage::Move, "choosing a device")?;
     let found = devices();
     let device = request.choose(&found).at(Stage::Move, "choosing a device")?;
     Ok((device, request.explain(device, &found)))
+}
+
+/// Threads that share one operator: `HF_CONFORMANCE_THREADS`, or 1, with which tiny models are fastest.
+///
+/// # Errors
+/// Stage `move` when it is no number of threads.
+pub fn threads() -> Result<i32, Failure> {
+    const NAME: &str = "HF_CONFORMANCE_THREADS";
+    let Ok(asked) = std::env::var(NAME) else { return Ok(1) };
+    match asked.parse() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err(Failure::new(Stage::Move, format!("{NAME} is '{asked}', not a number of threads"))),
+    }
 }
 
 /// The devices the real engine can use here.

@@ -167,9 +167,8 @@ pub fn synchronise(device: Device) {
 fn prepare() {
     static ONCE: OnceLock<()> = OnceLock::new();
     ONCE.get_or_init(|| {
-        // References are computed on one thread: the same order of additions gives the same bits.
-        // Tiny models are also fastest so.
-        tch::set_num_threads(1);
+        // Whoever chose a device was told of a number that is none.
+        tch::set_num_threads(super::threads().unwrap_or(1));
     });
 }
 
@@ -196,7 +195,7 @@ pub fn gpu_name(index: usize) -> Option<String> {
     #[cfg(unix)]
     {
         use std::ffi::{CStr, c_char, c_int};
-        let mut name = [0 as c_char; 256];
+        let mut name: [c_char; 256] = [0; 256];
         // SAFETY: both functions have these signatures in every release of the CUDA driver API; the buffer's length
         // is passed along, and the driver ends the name with a zero.
         unsafe {

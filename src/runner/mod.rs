@@ -5,6 +5,7 @@
 //! ([`carry_out`]); both end here, by the lines in the results store, so that a check which never ran cannot be counted
 //! as passed.
 
+pub mod portability;
 mod session;
 mod tally;
 #[cfg(test)]

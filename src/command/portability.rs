@@ -1,0 +1,119 @@
+//! `portability`: the comparing checks under the kernels and thread counts of other machines.
+//!
+//! Every imitated machine is a process of its own: torch chooses its kernels once, when it starts.
+
+use super::{show, table};
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use hf_conformance::artifact;
+use hf_conformance::report;
+use hf_conformance::runner::portability::{
+    COMPARING, EXPORTED, HERE, Machine, Portability, ROOM, Share, TESTED,
+};
+use hf_conformance::spec::Check;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+/// Measures that are listed for each pair of machines.
+const LISTED: usize = 5;
+
+#[derive(Args)]
+pub struct Arguments {
+    /// Models, families or tasks; everything when left out
+    filter: Vec<String>,
+}
+
+/// One set of artifacts, and one machine that tested it.
+struct Pair {
+    exported: Machine,
+    tested: Machine,
+    found: Portability,
+}
+
+/// Exports on each machine, tests on each, and prints how near the measures come to being red; without room is exit
+/// code 1.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let folder = Path::new("target/conformance/portability");
+    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+    let mut pairs = Vec::new();
+    for exported in EXPORTED {
+        let artifacts = artifacts(folder, exported);
+        println!("\nexporting on {}", exported.name);
+        call(&["export"], &arguments.filter, exported, &[("HF_CONFORMANCE_ARTIFACTS", &artifacts)])?;
+        for tested in TESTED {
+            println!("\nexported on {}, tested on {}", exported.name, tested.name);
+            let found = test(&arguments.filter, folder, &artifacts, tested)?;
+            pairs.push(Pair { exported, tested, found });
+        }
+    }
+    show(format!("\n{}", overview(&pairs)))?;
+    for pair in &pairs {
+        print_pair(pair);
+    }
+    let holds = pairs.iter().all(|pair| pair.found.holds());
+    Ok(if holds { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// This machine's artifacts are those of every other command.
+fn artifacts(folder: &Path, exported: Machine) -> PathBuf {
+    match exported.name == HERE.name {
+        true => artifact::root(),
+        false => folder.join(exported.name.replace(' ', "-")),
+    }
+}
+
+/// The comparing checks on a machine, with results of their own.
+fn test(filter: &[String], folder: &Path, artifacts: &Path, tested: Machine) -> Result<Portability> {
+    let results = folder.join("results.jsonl");
+    let place = report::end(&results);
+    let checks = COMPARING.map(Check::name).join(",");
+    let environment = [("HF_CONFORMANCE_ARTIFACTS", artifacts), ("HF_CONFORMANCE_RESULTS", &results)];
+    call(&["check", "--device", "cpu", "--check", &checks], filter, tested, &environment)?;
+    let records = report::read_since(&results, place).with_context(|| results.display().to_string())?;
+    if records.is_empty() {
+        bail!("no check left a result; see what was printed above");
+    }
+    Ok(Portability::of(&records))
+}
+
+/// This program on a machine. What it found is in its results; only what kept it from starting is an error.
+fn call(words: &[&str], filter: &[String], on: Machine, environment: &[(&str, &Path)]) -> Result<()> {
+    let program = std::env::current_exe().context("looking for this program")?;
+    let mut command = Command::new(&program);
+    command.args(words).args(filter).envs(on.environment.iter().copied()).envs(environment.iter().copied());
+    command.status().with_context(|| program.display().to_string()).map(drop)
+}
+
+fn overview(pairs: &[Pair]) -> String {
+    let room = format!("above {ROOM}");
+    let mut rows = table(["exported on", "tested on", "measures", "red", &room, "worst share"]);
+    for Pair { exported, tested, found } in pairs {
+        let worst = found.shares.first().map_or(0.0, |share| share.share);
+        rows.add_row([
+            exported.name.to_owned(),
+            tested.name.to_owned(),
+            found.shares.len().to_string(),
+            found.red.len().to_string(),
+            found.tight().len().to_string(),
+            format!("{worst:.2}"),
+        ]);
+    }
+    rows.to_string()
+}
+
+fn print_pair(Pair { exported, tested, found }: &Pair) {
+    if found.holds() {
+        return;
+    }
+    println!("\nexported on {}, tested on {}:", exported.name, tested.name);
+    for red in &found.red {
+        println!("  red: {red}");
+    }
+    for Share { model, check, situation, output, share } in found.tight().iter().take(LISTED) {
+        println!("  {share:.2} of what is allowed: {model} · {check} · {output} ({situation})");
+    }
+    let rest = found.tight().len().saturating_sub(LISTED);
+    if rest > 0 {
+        println!("  and {rest} more above {ROOM}");
+    }
+}

@@ -1,0 +1,153 @@
+//! Other machines, imitated: does a verdict hold on processors that it was not made on?
+//!
+//! In: the results of one set of models under the kernels of other processors. Out: how near each came to being red.
+//! torch chooses kernels by what a processor can do, and can be told to do with less; what these settings are is in
+//! torch's and oneDNN's and MKL's documentation of their environment variables.
+
+use crate::report::Record;
+use crate::spec::Check;
+use crate::verdict::Status;
+
+/// A machine to imitate on this one.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    pub name: &'static str,
+    /// Environment variables that make torch compute as it would there.
+    pub environment: &'static [(&'static str, &'static str)],
+}
+
+const OLDEST: [(&str, &str); 3] = [
+    ("ATEN_CPU_CAPABILITY", "default"),
+    ("DNNL_MAX_CPU_ISA", "SSE41"),
+    ("MKL_ENABLE_INSTRUCTIONS", "SSE4_2"),
+];
+const AVX2: [(&str, &str); 3] =
+    [("ATEN_CPU_CAPABILITY", "avx2"), ("DNNL_MAX_CPU_ISA", "AVX2"), ("MKL_ENABLE_INSTRUCTIONS", "AVX2")];
+const TWO_THREADS: [(&str, &str); 1] = [("HF_CONFORMANCE_THREADS", "2")];
+
+/// This machine as it is.
+pub const HERE: Machine = Machine { name: "this machine", environment: &[] };
+/// A processor without vector units that torch has kernels for.
+pub const WITHOUT_VECTORS: Machine = Machine { name: "no vectors", environment: &OLDEST };
+
+/// Where artifacts are made.
+pub const EXPORTED: [Machine; 2] = [HERE, WITHOUT_VECTORS];
+/// Where they are tested.
+pub const TESTED: [Machine; 4] = [
+    HERE,
+    Machine { name: "2 threads", environment: &TWO_THREADS },
+    Machine { name: "AVX2", environment: &AVX2 },
+    WITHOUT_VECTORS,
+];
+
+/// The checks that compare numbers with eager's; the others compare a machine with itself.
+pub const COMPARING: [Check; 6] = [
+    Check::MatchesReference,
+    Check::Generalises,
+    Check::BatchInvariant,
+    Check::PaddingInvariant,
+    Check::Causal,
+    Check::Half,
+];
+
+/// The largest share of what is allowed that a measure may take: with less room some machine would turn it red.
+pub const ROOM: f64 = 0.6;
+
+/// One measure and the share of the allowed error that it takes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Share {
+    pub model: String,
+    pub check: String,
+    pub situation: String,
+    pub output: String,
+    pub share: f64,
+}
+
+/// What became of one set of artifacts on one machine.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Portability {
+    /// Checks that are red or have not run, as `model · check`.
+    pub red: Vec<String>,
+    /// All measures, the largest share first.
+    pub shares: Vec<Share>,
+}
+
+impl Portability {
+    /// What the records of one run say.
+    pub fn of(records: &[Record]) -> Self {
+        let red = records.iter().filter(|record| record.status != Status::Passed);
+        let red = red.map(|record| format!("{} · {}", record.model, record.check)).collect();
+        let measures =
+            records.iter().flat_map(|record| record.metrics.iter().map(move |metric| (record, metric)));
+        let mut shares: Vec<Share> = measures
+            .map(|(record, metric)| Share {
+                model: record.model.clone(),
+                check: record.check.clone(),
+                situation: metric.situation.clone(),
+                output: metric.output.clone(),
+                // Not a number is worse than any.
+                share: Some(metric.agreement.share())
+                    .filter(|share| !share.is_nan())
+                    .unwrap_or(f64::INFINITY),
+            })
+            .collect();
+        shares.sort_by(|a, b| b.share.total_cmp(&a.share));
+        Self { red, shares }
+    }
+
+    /// The measures that take more than [`ROOM`], the worst first.
+    pub fn tight(&self) -> &[Share] {
+        &self.shares[..self.shares.partition_point(|share| share.share > ROOM)]
+    }
+
+    /// Whether nothing is red and everything has room.
+    pub fn holds(&self) -> bool {
+        self.red.is_empty() && self.tight().is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::numerics::{Agreement, Measure};
+
+    fn record(model: &str, status: Status, errors: &[f64]) -> Record {
+        let agreement = |error: f64| Agreement {
+            error,
+            eager_error: 0.5,
+            limit: 1.0,
+            scale: 1.0,
+            max_abs: error,
+            relative_l2: error,
+            cosine: 1.0,
+            count: 1,
+            worst: Vec::new(),
+        };
+        let metric = |&error: &f64| Measure {
+            situation: "traced".to_owned(),
+            output: "logits".to_owned(),
+            agreement: agreement(error),
+        };
+        let metrics = errors.iter().map(metric).collect();
+        Record { status, metrics, ..Record::sample(model, "half") }
+    }
+
+    #[test]
+    fn the_worst_share_comes_first_and_not_a_number_before_all() {
+        let found = Portability::of(&[
+            record("a", Status::Passed, &[0.2, 0.7]),
+            record("b", Status::Passed, &[f64::NAN, 0.6]),
+        ]);
+        let tight: Vec<(&str, f64)> =
+            found.tight().iter().map(|share| (share.model.as_str(), share.share)).collect();
+        assert_eq!(tight, [("b", f64::INFINITY), ("a", 0.7)]);
+        assert!(!found.holds());
+    }
+
+    #[test]
+    fn a_check_that_did_not_run_holds_nowhere() {
+        assert!(Portability::of(&[record("a", Status::Passed, &[0.6])]).holds());
+        let not_run = Portability::of(&[record("a", Status::NotRun, &[])]);
+        assert_eq!((not_run.red.as_slice(), not_run.holds()), (["a · half".to_owned()].as_slice(), false));
+    }
+}
