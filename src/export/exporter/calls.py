@@ -37,14 +37,10 @@ def completed(model: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     return inputs if derive is None else inputs | derive(inputs)
 
 
-def _whole_sounds(
-    inputs: dict[str, Tensor], mask_name: str = "input_features_mask"
-) -> dict[str, Tensor]:
+def _whole_sounds(inputs: dict[str, Tensor], mask_name: str = "input_features_mask") -> dict[str, Tensor]:
     """A mask of spectrograms `[batch, mels, frames]` says how many placeholders a sound takes; here all frames count."""
     sounds = inputs["input_features"]
-    mask = torch.ones(
-        sounds.shape[0], sounds.shape[2], dtype=torch.int64, device=sounds.device
-    )
+    mask = torch.ones(sounds.shape[0], sounds.shape[2], dtype=torch.int64, device=sounds.device)
     return {mask_name: mask}
 
 
@@ -64,17 +60,13 @@ def _every_codebook(
     """
     given, total = model.config.n_codes_given, model.config.n_codes_total
     logits = [
-        model(
-            codebook_idx=codebook, input_ids=input_ids, attention_mask=attention_mask
-        ).logits
+        model(codebook_idx=codebook, input_ids=input_ids, attention_mask=attention_mask).logits
         for codebook in range(given, total)
     ]
     return {"logits": torch.stack(logits, dim=1)}
 
 
-def _prenet_dropout_given(
-    model: nn.Module, prenet_dropout: Tensor, **inputs: Any
-) -> Mapping[str, Tensor]:
+def _prenet_dropout_given(model: nn.Module, prenet_dropout: Tensor, **inputs: Any) -> Mapping[str, Tensor]:
     """SpeechT5 drops half of what its speech prenet computes, also when it is evaluated.
 
     Instead of being drawn by `_consistent_dropout`, the masks of the prenet's layers are an input.
@@ -236,17 +228,13 @@ def _jukebox_windows(
     """
     about = torch.cat([times, artist, genre], dim=1)
     outputs = {}
-    for level, (prior, tokens) in enumerate(
-        zip(model.priors, music_tokens, strict=True)
-    ):
+    for level, (prior, tokens) in enumerate(zip(model.priors, music_tokens, strict=True)):
         sung = [lyrics] if prior.nb_relevant_lyric_tokens else []
         conditioning, start, words = prior.get_cond(
             list(tokens_above[level - 1 : level]), torch.cat([about, *sung], dim=1)
         )
         if prior.is_encoder_decoder:
-            tokens, conditioning = prior.prior_preprocess(
-                [words, tokens], [None, conditioning]
-            )
+            tokens, conditioning = prior.prior_preprocess([words, tokens], [None, conditioning])
         states = None if prior.is_encoder_decoder else prior.get_encoder_states(words)
         _, scores = prior.prior(tokens, conditioning, start, states, get_preds=True)
         outputs[f"logits_{level}"] = scores
@@ -254,9 +242,7 @@ def _jukebox_windows(
     return outputs | {f"audio_{level}": audio for level, audio in enumerate(played)}
 
 
-def _without_noise(
-    model: nn.Module, input_values: Tensor, **_: Any
-) -> Mapping[str, Tensor]:
+def _without_noise(model: nn.Module, input_values: Tensor, **_: Any) -> Mapping[str, Tensor]:
     """VibeVoice's tokenizer adds noise to its latents, unless it is told not to, as VibeVoice ASR tells it."""
     return model(input_values=input_values, sample=False)
 
@@ -283,9 +269,7 @@ def _vibevoice_step(
         padding_mask=torch.ones_like(input_values[:, 0], dtype=torch.int64),
         **switches,
     )
-    latents = inner.diffusion_head(
-        noisy_latents, timesteps, condition=decoded.last_hidden_state[:, -1]
-    )
+    latents = inner.diffusion_head(noisy_latents, timesteps, condition=decoded.last_hidden_state[:, -1])
     scaled = latents / inner.latent_scaling_factor - inner.latent_bias_factor
     audio = inner.audio_tower.decode(scaled.unsqueeze(1)).audio
     heard = inner.semantic_connector(inner.semantic_tokenizer_encoder(audio).latents)
@@ -325,9 +309,7 @@ def _canvas_beside_picture(
     )
 
 
-def _image_tokens(
-    model: nn.Module, hidden_states: Tensor, **switches: Any
-) -> Mapping[str, Tensor]:
+def _image_tokens(model: nn.Module, hidden_states: Tensor, **switches: Any) -> Mapping[str, Tensor]:
     """GLM-Image's VQ model has no `forward`; `GlmImageModel.get_image_tokens` has it encode what the vision model saw.
 
     Its tokens are those of all images in one row; here each has its own.

@@ -39,9 +39,7 @@ def merged_order(grid_thw: Tensor, merge: int) -> Tensor:
     sizes = grid_thw.prod(-1)
     image = torch.arange(grid_thw.shape[0]).repeat_interleave(sizes)
     _, height, width = grid_thw[image].unbind(-1)
-    frame, row, column = patch_positions(grid_thw, merge, include_temporal=True).unbind(
-        -1
-    )
+    frame, row, column = patch_positions(grid_thw, merge, include_temporal=True).unbind(-1)
     return (sizes.cumsum(0) - sizes)[image] + (frame * height + row) * width + column
 
 
@@ -163,16 +161,10 @@ def in_one_segment(attentions: list[nn.Module]) -> Iterator[None]:
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         hidden = args[0] if args else given["hidden_states"]
         ends, length = given["cu_seqlens"], hidden.shape[-2]
-        segment = torch.searchsorted(
-            ends[1:], torch.arange(length).to(ends), right=True
-        )
+        segment = torch.searchsorted(ends[1:], torch.arange(length).to(ends), right=True)
         apart = segment[:, None] != segment
         lowest = torch.finfo(hidden.dtype).min
-        _mask.set(
-            torch.zeros_like(apart, dtype=hidden.dtype).masked_fill(apart, lowest)[
-                None, None
-            ]
-        )
+        _mask.set(torch.zeros_like(apart, dtype=hidden.dtype).masked_fill(apart, lowest)[None, None])
         return args, given | {"cu_seqlens": _Whole(length)}
 
     def leave(_module: nn.Module, _args: Any, _returned: Any) -> None:

@@ -32,9 +32,7 @@ FAMILIES = (
     vision_text,
 )
 ADAPTERS: dict[str, list[Adapter]] = {
-    model_type: adapters
-    for family in FAMILIES
-    for model_type, adapters in family.ADAPTERS.items()
+    model_type: adapters for family in FAMILIES for model_type, adapters in family.ADAPTERS.items()
 }
 
 

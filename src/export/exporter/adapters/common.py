@@ -57,9 +57,7 @@ def shadowed(module: object, name: str, value: Any) -> Iterator[None]:
         delattr(module, name)
 
 
-def rewritten(
-    function: Callable[..., Any], changes: dict[str, str], **names: Any
-) -> Callable[..., Any]:
+def rewritten(function: Callable[..., Any], changes: dict[str, str], **names: Any) -> Callable[..., Any]:
     """A function of upstream with pieces of its text replaced, for one too long to be written anew.
 
     `changes` has a pattern for each piece, which must be found once; `names` is what the new pieces refer to.
@@ -70,9 +68,7 @@ def rewritten(
     for pattern, piece in changes.items():
         text, found = re.subn(pattern, piece, text, flags=re.DOTALL)
         if found != 1:
-            raise ExportError(
-                f"{plain.__qualname__} has {found} places for {pattern!r}, not one"
-            )
+            raise ExportError(f"{plain.__qualname__} has {found} places for {pattern!r}, not one")
     scope = vars(sys.modules[plain.__module__]) | names
     exec(text, scope)  # noqa: S102  upstream's own text
     return scope[plain.__name__]
@@ -104,9 +100,7 @@ def _lists_of_sizes(_model: nn.Module) -> Iterator[None]:
         def make(data: Any, *rest: Any, **named: Any) -> Tensor:
             if not _holds_tensor(data):
                 return function(data, *rest, **named)
-            return _stacked(data).to(
-                **{k: named[k] for k in ("dtype", "device") if k in named}
-            )
+            return _stacked(data).to(**{k: named[k] for k in ("dtype", "device") if k in named})
 
         return make
 

@@ -19,9 +19,7 @@ def _bloom_gelu(model: nn.Module) -> AbstractContextManager[None]:
     Its forward is a plain formula, a function of its own.
     """
     module = sys.modules[type(model).__module__]
-    return replaced(
-        module, "GeLUFunction", SimpleNamespace(apply=module.bloom_gelu_forward)
-    )
+    return replaced(module, "GeLUFunction", SimpleNamespace(apply=module.bloom_gelu_forward))
 
 
 def _selective_scan(model: nn.Module) -> AbstractContextManager[None]:
@@ -87,9 +85,7 @@ def _experts_at_once(model: nn.Module) -> AbstractContextManager[None]:
     """
     module = sys.modules[type(model).__module__]
 
-    def forward(
-        experts: nn.Module, rows: Tensor, ids: Tensor, shares: Tensor
-    ) -> Tensor:
+    def forward(experts: nn.Module, rows: Tensor, ids: Tensor, shares: Tensor) -> Tensor:
         last = experts.num_routed_experts - 1
         given = rows[:, None].expand(-1, ids.shape[1], -1)
         both = torch.matmul(experts.gate_up_proj[ids], given[..., None]).squeeze(-1)
@@ -159,9 +155,7 @@ def _reformer(model: nn.Module) -> Iterator[None]:
         context = SimpleNamespace(save_for_backward=lambda *_: None)
         return SimpleNamespace(apply=lambda *given: function.forward(context, *given))
 
-    def padded(
-        core: nn.Module, ids: Tensor, attention_mask: Tensor, **rest: Any
-    ) -> Any:
+    def padded(core: nn.Module, ids: Tensor, attention_mask: Tensor, **rest: Any) -> Any:
         length = ids.shape[1]
         extra = (0, -length % chunk)
         ids = nn.functional.pad(ids, extra, value=core.config.pad_token_id)

@@ -18,17 +18,13 @@ def _every_expert(model: nn.Module) -> Iterator[None]:
     token weighted by its share in the expert (mostly 0), gives the same sum.
     """
 
-    def every_expert(
-        experts: Any, states: Tensor, chosen: Tensor, weights: Tensor
-    ) -> Tensor:
+    def every_expert(experts: Any, states: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         if chosen.ndim == 2:
             chosen = nn.functional.one_hot(chosen, num_classes=experts.num_experts)
         shares = (chosen * weights[..., None]).sum(1)[..., None]
         kept = 1 - getattr(experts, "moe_token_dropout", 0)
         return sum(
-            experts[f"expert_{index}"](states)
-            * shares[:, index].to(states.dtype)
-            * kept
+            experts[f"expert_{index}"](states) * shares[:, index].to(states.dtype) * kept
             for index in range(experts.num_experts)
         )
 
@@ -48,9 +44,7 @@ def _capacity_without_limit(model: nn.Module) -> Iterator[None]:
     with ExitStack() as stack:
         for router in model.modules():
             if getattr(router, "moe_eval_capacity_token_fraction", 0) >= 1:
-                stack.enter_context(
-                    replaced(router, "moe_eval_capacity_token_fraction", 1e9)
-                )
+                stack.enter_context(replaced(router, "moe_eval_capacity_token_fraction", 1e9))
         yield
 
 
@@ -79,11 +73,7 @@ def _padding_cut_by_length(name: str) -> Adapter:
         pad = getattr(encoder, name)
 
         def padded(*args: Any, **kwargs: Any) -> tuple[Any, ...]:
-            tensors = [
-                value
-                for value in (*args, *kwargs.values())
-                if isinstance(value, Tensor)
-            ]
+            tensors = [value for value in (*args, *kwargs.values()) if isinstance(value, Tensor)]
             length = tensors[0].shape[1]
             _, *rest = pad(*args, **kwargs)
             return (_Cut(length), *rest)
@@ -101,13 +91,9 @@ def _first_block_for_random(model: nn.Module) -> Iterator[None]:
     """
 
     def gather(blocks: Tensor, indices: Tensor) -> Tensor:
-        return blocks[:, :, :1].expand(
-            -1, -1, (blocks.shape[2] - 2) * indices.shape[3], -1, -1
-        )
+        return blocks[:, :, :1].expand(-1, -1, (blocks.shape[2] - 2) * indices.shape[3], -1, -1)
 
-    def mask(
-        rows: Tensor, columns: Tensor, _blocks: Tensor, heads: int, count: int, *_: Any
-    ) -> Tensor:
+    def mask(rows: Tensor, columns: Tensor, _blocks: Tensor, heads: int, count: int, *_: Any) -> Tensor:
         first = columns[:, 0].repeat(1, count)
         seen = rows[:, None, 1:-1, :, None] * first[:, None, None, None, :]
         return seen.expand(-1, heads, -1, -1, -1)
@@ -116,9 +102,7 @@ def _first_block_for_random(model: nn.Module) -> Iterator[None]:
         for layer in model.modules():
             if hasattr(layer, "torch_gather_b2"):
                 stack.enter_context(replaced(layer, "torch_gather_b2", gather))
-                stack.enter_context(
-                    replaced(layer, "_create_rand_mask_from_inputs", mask)
-                )
+                stack.enter_context(replaced(layer, "_create_rand_mask_from_inputs", mask))
         yield
 
 
@@ -136,9 +120,7 @@ def _chunks_by_unfolding(model: nn.Module) -> Iterator[None]:
     def weighted(layer: Any) -> Callable[..., Tensor]:
         def multiply(weights: Tensor, values: Tensor, overlap: int) -> Tensor:
             batch, length, heads, size = values.shape
-            weights = weights.transpose(1, 2).reshape(
-                batch * heads, -1, overlap, 2 * overlap + 1
-            )
+            weights = weights.transpose(1, 2).reshape(batch * heads, -1, overlap, 2 * overlap + 1)
             values = values.transpose(1, 2).reshape(batch * heads, length, size)
             values = nn.functional.pad(values, (0, 0, overlap, overlap), value=-1)
             chunks = values.unfold(1, 3 * overlap, overlap).transpose(2, 3)

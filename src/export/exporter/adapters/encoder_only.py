@@ -22,9 +22,7 @@ def _xmod_every_adapter(model: nn.Module) -> Iterator[None]:
     on all rows, then each row's own, is the same.
     """
 
-    def lang_adapter(
-        self: nn.Module, lang_ids: Tensor, hidden_states: Tensor
-    ) -> Tensor:
+    def lang_adapter(self: nn.Module, lang_ids: Tensor, hidden_states: Tensor) -> Tensor:
         residual = hidden_states
         if self.adapter_layer_norm is not None:
             hidden_states = self.adapter_layer_norm(hidden_states)
@@ -38,16 +36,12 @@ def _xmod_every_adapter(model: nn.Module) -> Iterator[None]:
             adapted = torch.where(mine, adapter(hidden_states), adapted)
         return adapted + residual
 
-    with replaced(
-        sys.modules[type(model).__module__].XmodOutput, "lang_adapter", lang_adapter
-    ):
+    with replaced(sys.modules[type(model).__module__].XmodOutput, "lang_adapter", lang_adapter):
         yield
 
 
 # What an autograd function's forward is given first: it only keeps tensors there, for the way back.
-CONTEXT = SimpleNamespace(
-    save_for_backward=lambda *_: None, mark_non_differentiable=lambda *_: None
-)
+CONTEXT = SimpleNamespace(save_for_backward=lambda *_: None, mark_non_differentiable=lambda *_: None)
 
 
 def _functions_inlined(module: ModuleType) -> AbstractContextManager[None]:
@@ -74,9 +68,7 @@ def _quantised_inline(model: nn.Module) -> AbstractContextManager[None]:
     return replaced(tensor_quantizer, "fake_tensor_quant", inlined)
 
 
-def _attended(
-    query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float
-) -> Tensor:
+def _attended(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float) -> Tensor:
     """Attention with an additive bias, softmax in float32; heads stand before positions."""
     scores = query @ key.transpose(-1, -2) * scale + bias
     weights = torch.softmax(scores, dim=-1, dtype=torch.float32)
@@ -166,16 +158,13 @@ def _big_bird_dense(model: nn.Module) -> Iterator[None]:
             for projection in (self.query, self.key, self.value)
         )
         row, column = (
-            positions.div(self.block_size, rounding_mode="floor")
-            for positions in _positions(hidden_states)
+            positions.div(self.block_size, rounding_mode="floor") for positions in _positions(hidden_states)
         )
         last = row[-1:]
         outer = (row == 0) | (row == last)
         seen = outer | (column == 0) | (column == last) | ((row - column).abs() <= 1)
         often = ~outer & (column == 0)
-        bias = _where_allowed(seen, query).masked_fill(
-            often, math.log(1 + self.num_random_blocks)
-        )
+        bias = _where_allowed(seen, query).masked_fill(often, math.log(1 + self.num_random_blocks))
         bias = bias - 10000.0 * (1 - to_mask.to(query.dtype))
         out = _attended(query, key, value, bias, self.attention_head_size**-0.5)
         return (out * from_mask).transpose(1, 2).flatten(2), None
@@ -240,14 +229,10 @@ def _tapas_by_rows(model: nn.Module) -> Iterator[None]:
     """
     module = sys.modules[type(model).__module__]
 
-    def reduce(
-        values: Tensor, index: Any, function: str, _name: str
-    ) -> tuple[Any, Any]:
+    def reduce(values: Tensor, index: Any, function: str, _name: str) -> tuple[Any, Any]:
         segments, rows = int(index.num_segments), values.shape[0]
         empty = torch.zeros(rows, segments, dtype=torch.float, device=values.device)
-        reduced = empty.scatter_reduce(
-            1, index.indices.long(), values.float(), function, include_self=False
-        )
+        reduced = empty.scatter_reduce(1, index.indices.long(), values.float(), function, include_self=False)
         each = torch.arange(segments, device=values.device).expand(rows, -1)
         return reduced.to(values.dtype), module.IndexMap(each, segments, batch_dims=1)
 
@@ -305,9 +290,7 @@ def _gptsan_by_rows(model: nn.Module) -> Iterator[None]:
 
     hooks = [
         trunk.register_forward_pre_hook(count),
-        trunk.embed_tokens.register_forward_hook(
-            lambda _module, _given, embedded: embedded + added[0]
-        ),
+        trunk.embed_tokens.register_forward_hook(lambda _module, _given, embedded: embedded + added[0]),
     ]
     for block in trunk.blocks[config.num_switch_layers :][:1]:
         hooks.append(block.register_forward_pre_hook(extend, with_kwargs=True))

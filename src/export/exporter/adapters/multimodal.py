@@ -33,9 +33,7 @@ def _grids_as_tensors(model: nn.Module) -> Iterator[None]:
         self: nn.Module, pixel_values: Tensor, image_grid_thw: Tensor, **given: Any
     ) -> Any:
         given["return_dict"] = True
-        features = self.visual(
-            pixel_values.type(self.visual.dtype), grid_thw=image_grid_thw, **given
-        )
+        features = self.visual(pixel_values.type(self.visual.dtype), grid_thw=image_grid_thw, **given)
         features.pooler_output = (features.pooler_output,)
         return features
 
@@ -60,9 +58,7 @@ def _queries_by_number(model: nn.Module) -> AbstractContextManager[None]:
             return super().__getitem__(int(count))
 
     projector = model.model.multi_modal_projector
-    return replaced(
-        projector, "patch_to_query_dict", ByNumber(projector.patch_to_query_dict)
-    )
+    return replaced(projector, "patch_to_query_dict", ByNumber(projector.patch_to_query_dict))
 
 
 @contextmanager
@@ -107,9 +103,7 @@ def _means_of_merged_patches(model: nn.Module) -> Iterator[None]:
 
 def _positions_of_one_shape(model: nn.Module) -> AbstractContextManager[None]:
     """Cosmos 3 Edge resizes its position embeddings image by image; those of one shape share them."""
-    owner = next(
-        type(m) for m in model.modules() if hasattr(m, "resize_positional_embeddings")
-    )
+    owner = next(type(m) for m in model.modules() if hasattr(m, "resize_positional_embeddings"))
     own = owner.resize_positional_embeddings
 
     def resize(table: Tensor, grid: Tensor, merge: int) -> Tensor:
@@ -174,21 +168,13 @@ def _every_stacked_expert(model: nn.Module) -> AbstractContextManager[None]:
 
     A trace bakes which experts those were. All of them on all tokens, weighted, give the same sum.
     """
-    kind = next(
-        type(m) for m in model.modules() if type(m).__name__.endswith("TextExperts")
-    )
+    kind = next(type(m) for m in model.modules() if type(m).__name__.endswith("TextExperts"))
 
-    def forward(
-        experts: Any, states: Tensor, chosen: Tensor, weights: Tensor
-    ) -> Tensor:
+    def forward(experts: Any, states: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
         hot = nn.functional.one_hot(chosen, num_classes=experts.num_experts)
         shares = (hot * weights[..., None]).sum(1).to(states.dtype)
-        gate, up = torch.einsum("th,eoh->eto", states, experts.gate_up_proj).chunk(
-            2, -1
-        )
-        made = torch.einsum(
-            "eto,eho->eth", experts.act_fn(gate) * up, experts.down_proj
-        )
+        gate, up = torch.einsum("th,eoh->eto", states, experts.gate_up_proj).chunk(2, -1)
+        made = torch.einsum("eto,eho->eth", experts.act_fn(gate) * up, experts.down_proj)
         return (made * shares.t()[..., None]).sum(0)
 
     return replaced(kind, "forward", forward)
@@ -227,18 +213,14 @@ def _pictures_and_sounds_in_one(model: nn.Module) -> Iterator[None]:
         image_attention_mask: Tensor,
     ) -> Tensor:
         mask = image_attention_mask
-        seen = self.get_img_features(
-            image_pixel_values.flatten(0, 1), mask.flatten(0, 1).to(torch.bool)
-        )
+        seen = self.get_img_features(image_pixel_values.flatten(0, 1), mask.flatten(0, 1).to(torch.bool))
         side = int(self.num_img_tokens**0.5)
         seen = seen.unflatten(1, (side, side)).unflatten(0, mask.shape[:2])
         rows, columns = (image_sizes[0] // self.crop_size).unbind()
         crops = seen[:, 1:][:, : rows * columns].unflatten(1, (rows, columns))
         crops = crops.transpose(2, 3).flatten(3, 4).flatten(1, 2)
         shown = mask[0, 1 : rows * columns + 1, ::2, ::2]
-        shown = (
-            shown.unflatten(0, (rows, columns)).transpose(1, 2).flatten(2).flatten(0, 1)
-        )
+        shown = shown.unflatten(0, (rows, columns)).transpose(1, 2).flatten(2).flatten(0, 1)
         height, width = shown[:, 0].sum().long(), shown[0].sum().long()
 
         def ended(lines: Tensor) -> Tensor:
@@ -264,14 +246,10 @@ def _pictures_and_sounds_in_one(model: nn.Module) -> Iterator[None]:
         mode = "speech" if audio_projection_mode == "speech" else "vision_speech"
         up = getattr(self, f"up_proj_for_{mode}")
         down = getattr(self, f"down_proj_for_{mode}")
-        heard = self.encoder(
-            audio_input_features.to(up.bias.dtype), audio_attention_mask
-        )
+        heard = self.encoder(audio_input_features.to(up.bias.dtype), audio_attention_mask)
         features = down(nn.functional.gelu(up(heard)))[:, : audio_embed_sizes[0]]
         audio = ids == self.config.audio_config.audio_token_id
-        return embeds.masked_scatter(
-            audio[..., None], features.flatten(0, 1).to(embeds.dtype)
-        )
+        return embeds.masked_scatter(audio[..., None], features.flatten(0, 1).to(embeds.dtype))
 
     with replaced(eyes, "forward", see), replaced(ears, "forward", hear):
         yield
@@ -292,21 +270,15 @@ def _patches_as_tensors(model: nn.Module) -> Iterator[None]:
     with ExitStack() as stack:
         for module in modules:
             if hasattr(module, "get_vision_position_ids"):
-                stack.enter_context(
-                    replaced(module, "get_vision_position_ids", grids.patch_positions)
-                )
+                stack.enter_context(replaced(module, "get_vision_position_ids", grids.patch_positions))
             if hasattr(module, "get_vision_window_index"):
-                stack.enter_context(
-                    replaced(module, "get_vision_window_index", grids.window_order)
-                )
+                stack.enter_context(replaced(module, "get_vision_window_index", grids.window_order))
             if hasattr(module, "eager_attention_forward"):
                 eager = grids.masked(module.eager_attention_forward)
                 stack.enter_context(replaced(module, "eager_attention_forward", eager))
         owner = type(_seeing(model))
         if hasattr(owner, "get_rope_index"):
-            stack.enter_context(
-                replaced(owner, "get_rope_index", grids.token_positions)
-            )
+            stack.enter_context(replaced(owner, "get_rope_index", grids.token_positions))
         stack.enter_context(grids.in_one_segment(attentions))
         yield
 
@@ -314,9 +286,7 @@ def _patches_as_tensors(model: nn.Module) -> Iterator[None]:
 def _kimi_features(model: nn.Module) -> AbstractContextManager[None]:
     """Kimi K2.5 lists the features of every image, to concatenate them again."""
 
-    def get_image_features(
-        self: nn.Module, pixel_values: Tensor, image_grid_thw: Tensor, **_: Any
-    ) -> Any:
+    def get_image_features(self: nn.Module, pixel_values: Tensor, image_grid_thw: Tensor, **_: Any) -> Any:
         seen = self.vision_tower(pixel_values, grid_thw=image_grid_thw)
         seen.pooler_output = (self.mm_projector(seen.pooler_output).squeeze(1),)
         return seen
@@ -352,16 +322,12 @@ def _packed_pictures(model: nn.Module) -> Iterator[None]:
         height, width = sizes[0].unbind()
         bounds = torch.arange(1 / side, 1.0, 1 / side)
         row, column = (
-            torch.bucketize(torch.arange(length) / length, bounds, right=True)
-            for length in (height, width)
+            torch.bucketize(torch.arange(length) / length, bounds, right=True) for length in (height, width)
         )
         return (row[:, None] * side + column).flatten().repeat(sizes.shape[0])
 
     def merged(sizes: Tensor, window: tuple[int, int], **_: Any) -> tuple[Any, ...]:
-        return tuple(
-            length // side
-            for length, side in zip(sizes[0].unbind(), window, strict=True)
-        )
+        return tuple(length // side for length, side in zip(sizes[0].unbind(), window, strict=True))
 
     def merge(self: nn.Module, states: Tensor, sizes: Tensor) -> list[Tensor]:
         images = states[0].unflatten(0, (sizes.shape[0], -1))
@@ -430,9 +396,7 @@ def _source_before_target(model: nn.Module) -> Iterator[None]:
 def _muse_features(model: nn.Module) -> AbstractContextManager[None]:
     """Muse Glimmer splits the features of all images into a list, to concatenate them again."""
 
-    def get_image_features(
-        self: nn.Module, pixel_values: Tensor, image_grid_thw: Tensor, **_: Any
-    ) -> Any:
+    def get_image_features(self: nn.Module, pixel_values: Tensor, image_grid_thw: Tensor, **_: Any) -> Any:
         seen = self.vision_tower(pixel_values=pixel_values, grid_thw=image_grid_thw)
         features = self.vision_projection(self.vision_adapter(seen.last_hidden_state))
         seen.pooler_output = (self.perception_emb_norm(features),)
@@ -467,9 +431,7 @@ def _pictures_on_top_of_each_other(model: nn.Module) -> Iterator[None]:
     pixtral, owner = sys.modules[type(tower).__module__], type(model.model)
     own = owner.get_image_features
 
-    def get_image_features(
-        self: nn.Module, pixel_values: Tensor, image_sizes: Tensor, **given: Any
-    ) -> Any:
+    def get_image_features(self: nn.Module, pixel_values: Tensor, image_sizes: Tensor, **given: Any) -> Any:
         height, width = image_sizes[0].unbind()
         rows, columns = height // tower.patch_size, width // tower.patch_size
         count = torch.ones_like(image_sizes[:, 0]).sum()
@@ -484,9 +446,7 @@ def _pictures_on_top_of_each_other(model: nn.Module) -> Iterator[None]:
             image = torch.arange(patches.shape[1]) // (rows * columns)
             lowest = torch.finfo(patches.dtype).min
             other = image[:, None] != image
-            return torch.zeros_like(other, dtype=patches.dtype).masked_fill(
-                other, lowest
-            )[None, None]
+            return torch.zeros_like(other, dtype=patches.dtype).masked_fill(other, lowest)[None, None]
 
         hook = tower.patch_positional_embedding.register_forward_pre_hook(within)
         try:
@@ -508,14 +468,10 @@ def _tokens_by_block(model: nn.Module) -> AbstractContextManager[None]:
     Blocks are made of real tokens in their order, so they are the same for all queries: only how many of them
     are complete differs. What comes after the last complete one is always seen.
     """
-    kind = next(
-        type(m) for m in model.modules() if type(m).__name__.endswith("QSAIndexer")
-    )
+    kind = next(type(m) for m in model.modules() if type(m).__name__.endswith("QSAIndexer"))
     rotate = sys.modules[kind.__module__].apply_rotary_pos_emb
 
-    def forward(
-        self: Any, states: Tensor, angles: Any, attention_mask: Tensor, _cache: None
-    ) -> Tensor:
+    def forward(self: Any, states: Tensor, angles: Any, attention_mask: Tensor, _cache: None) -> Tensor:
         cos, sin = angles
         ratio, width = self.compress_ratio, self.index_head_dim
         queries, keys = self.index_qk_proj(states).split(
@@ -541,19 +497,13 @@ def _tokens_by_block(model: nn.Module) -> AbstractContextManager[None]:
         scores = torch.relu(scores).sum(-1) / width**0.5
         complete = seen.sum(-1, keepdim=True) // ratio
         ready = torch.arange(blocks) < complete
-        best = (
-            scores.masked_fill(~ready, float("-inf"))
-            .topk(min(self.block_topk, blocks))
-            .indices
-        )
+        best = scores.masked_fill(~ready, float("-inf")).topk(min(self.block_topk, blocks)).indices
         chosen = torch.zeros_like(scores).scatter(-1, best, 1.0).bool() & ready
         block = ((real.cumsum(-1) - 1).clamp(min=0) // ratio)[:, None].expand_as(seen)
         kept = chosen.gather(-1, block.clamp(max=blocks - 1)) | (block >= complete)
         lowest = torch.finfo(attention_mask.dtype).min
         hidden = ~(kept & seen)
-        return torch.zeros_like(hidden, dtype=attention_mask.dtype).masked_fill(
-            hidden, lowest
-        )[:, None]
+        return torch.zeros_like(hidden, dtype=attention_mask.dtype).masked_fill(hidden, lowest)[:, None]
 
     return replaced(kind, "forward", forward)
 
@@ -565,9 +515,7 @@ def _pictures_of_one_shape(model: nn.Module) -> Iterator[None]:
     Images of one shape, without padding, are all resized and projected alike.
     """
     owner = type(model.model)
-    resizer = next(
-        m for m in model.modules() if hasattr(m, "resize_positional_embeddings")
-    )
+    resizer = next(m for m in model.modules() if hasattr(m, "resize_positional_embeddings"))
     own = resizer.resize_positional_embeddings
 
     def resize(table: Tensor, shapes: Tensor, max_length: Any) -> Tensor:
@@ -601,13 +549,9 @@ def _pictures_of_one_shape(model: nn.Module) -> Iterator[None]:
 def _ernie_pictures(model: nn.Module) -> Iterator[None]:
     """Ernie 4.5 VL pairs every second frame with the one after it, in lists; a picture's one frame with itself."""
 
-    def get_image_features(
-        self: nn.Module, pixel_values: Tensor, image_grid_thw: Tensor, **_: Any
-    ) -> Any:
+    def get_image_features(self: nn.Module, pixel_values: Tensor, image_grid_thw: Tensor, **_: Any) -> Any:
         seen = self.vision_tower(pixel_values, image_grid_thw, return_dict=True)
-        seen.pooler_output = (
-            self.resampler_model(seen.last_hidden_state, image_grid_thw),
-        )
+        seen.pooler_output = (self.resampler_model(seen.last_hidden_state, image_grid_thw),)
         return seen
 
     def with_itself(_self: nn.Module, states: Tensor, _grid: Tensor) -> Tensor:
@@ -625,12 +569,8 @@ def _ernie_pictures(model: nn.Module) -> Iterator[None]:
 def _paddle_pictures(model: nn.Module) -> Iterator[None]:
     """PaddleOCR-VL merges patches image by image, in a list that a trace bakes; one gathering takes them all."""
 
-    def get_image_features(
-        self: nn.Module, pixel_values: Tensor, image_grid_thw: Tensor, **_: Any
-    ) -> Any:
-        seen = self.visual(
-            pixel_values=pixel_values[None], grid_thw=image_grid_thw, return_dict=True
-        )
+    def get_image_features(self: nn.Module, pixel_values: Tensor, image_grid_thw: Tensor, **_: Any) -> Any:
+        seen = self.visual(pixel_values=pixel_values[None], grid_thw=image_grid_thw, return_dict=True)
         seen.pooler_output = (self.projector(seen.last_hidden_state, image_grid_thw),)
         return seen
 
@@ -657,9 +597,7 @@ def _hunyuan_tower(model: nn.Module) -> Iterator[None]:
 
     def embed(pixel_values: Tensor, grid: Tensor) -> Tensor:
         config = embeddings.config
-        pixels = pixel_values.unflatten(
-            -1, (config.num_channels, config.patch_size, config.patch_size)
-        )
+        pixels = pixel_values.unflatten(-1, (config.num_channels, config.patch_size, config.patch_size))
         patches = embeddings.patch_embedding(pixels).flatten(1)
         _, rows, columns = grid[0].tolist()
         places = embeddings.interpolate_pos_encoding(patches, rows, columns)
@@ -709,9 +647,7 @@ def _hunyuan_positions(model: nn.Module) -> AbstractContextManager[None]:
         rows, columns = rows[image], columns[image]
         inside = here & (place >= 0) & (place < rows * columns)
         seen = [place % columns, place // columns, image]
-        positions = torch.stack(
-            [words] * (axes - 3) + [torch.where(inside, own, words) for own in seen]
-        )
+        positions = torch.stack([words] * (axes - 3) + [torch.where(inside, own, words) for own in seen])
         positions = positions * real
         return positions, (positions.amax((0, 2)) + 1 - real.sum(-1))[:, None]
 
@@ -727,15 +663,11 @@ def _omni_inputs(model: nn.Module) -> Iterator[None]:
     """
     module, owner = sys.modules[type(model).__module__], type(model)
 
-    def chunks(
-        sounds: Tensor, _frames: Tensor, half: int, **_: Any
-    ) -> tuple[Tensor, Tensor]:
+    def chunks(sounds: Tensor, _frames: Tensor, half: int, **_: Any) -> tuple[Tensor, Tensor]:
         cut = sounds.transpose(0, 1).reshape(-1, 2 * half, sounds.shape[0])
         return cut.transpose(1, 2), torch.full_like(cut[:, 0, 0], 2 * half).long()
 
-    def windows(
-        lengths: Tensor, _frames: Tensor, infer: int, half: int, **_: Any
-    ) -> Tensor:
+    def windows(lengths: Tensor, _frames: Tensor, infer: int, half: int, **_: Any) -> Tensor:
         ends = module._get_feat_extract_output_lengths(lengths, half).cumsum(0)
         together = infer // (2 * half)
         return nn.functional.pad(ends[together - 1 :: together], (1, 0)).int()
@@ -749,9 +681,7 @@ def _omni_inputs(model: nn.Module) -> Iterator[None]:
         *_: Any,
     ) -> tuple[Tensor, Tensor]:
         kinds = (input_ids == self.config.image_token_id).long()
-        return grids.token_positions(
-            self, input_ids, kinds, image_grid_thw, attention_mask=attention_mask
-        )
+        return grids.token_positions(self, input_ids, kinds, image_grid_thw, attention_mask=attention_mask)
 
     with (
         replaced(module, "chunk_and_pad_features", chunks),
@@ -782,9 +712,9 @@ def _video_beside_audio(model: nn.Module) -> AbstractContextManager[None]:
         scale = frames.float() / places
         frame = (place * scale[:, None]).long().clamp(max=frames[:, None] - 1)
         index = frame[..., None].expand(-1, -1, video_hidden_state.shape[-1])
-        return video_hidden_state.gather(1, index) * (place < places[:, None])[
-            ..., None
-        ].to(video_hidden_state.dtype)
+        return video_hidden_state.gather(1, index) * (place < places[:, None])[..., None].to(
+            video_hidden_state.dtype
+        )
 
     return replaced(embedder, "_align_video_hidden_state", align)
 

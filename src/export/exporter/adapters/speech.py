@@ -21,38 +21,24 @@ def _windows_by_mask(model: nn.Module) -> Iterator[None]:
     """
     module = sys.modules[type(model).__module__]
 
-    def windows(
-        chunks: Tensor, frames: Tensor, infer: int, half: int, **_: Any
-    ) -> Tensor:
+    def windows(chunks: Tensor, frames: Tensor, infer: int, half: int, **_: Any) -> Tensor:
         lengths = module._get_feat_extract_output_lengths(frames, half)
-        window = module._get_feat_extract_output_lengths(chunks, half).max() * (
-            infer // (half * 2)
-        )
-        sound = torch.arange(lengths.shape[0], device=lengths.device).repeat_interleave(
-            lengths
-        )
+        window = module._get_feat_extract_output_lengths(chunks, half).max() * (infer // (half * 2))
+        sound = torch.arange(lengths.shape[0], device=lengths.device).repeat_interleave(lengths)
         start = (lengths.cumsum(0) - lengths)[sound]
         position = torch.arange(sound.shape[0], device=lengths.device) - start
         return sound * lengths.max() + position // window
 
-    def forward(
-        self: nn.Module, hidden_states: Tensor, cu_seqlens: Tensor, **_: Any
-    ) -> Tensor:
+    def forward(self: nn.Module, hidden_states: Tensor, cu_seqlens: Tensor, **_: Any) -> Tensor:
         length = hidden_states.shape[0]
 
         def heads(project: nn.Module) -> Tensor:
-            return (
-                project(hidden_states)
-                .reshape(length, self.num_heads, -1)
-                .transpose(0, 1)
-            )
+            return project(hidden_states).reshape(length, self.num_heads, -1).transpose(0, 1)
 
         scores = heads(self.q_proj) @ heads(self.k_proj).transpose(1, 2) * self.scaling
         apart = cu_seqlens[:, None] != cu_seqlens[None, :]
         weights = scores.masked_fill(apart, torch.finfo(scores.dtype).min).softmax(-1)
-        return self.out_proj(
-            (weights @ heads(self.v_proj)).transpose(0, 1).reshape(length, -1)
-        )
+        return self.out_proj((weights @ heads(self.v_proj)).transpose(0, 1).reshape(length, -1))
 
     with (
         replaced(module, "get_audio_cu_seqlens", windows),
@@ -69,9 +55,7 @@ def _sewd_softmax(model: nn.Module) -> AbstractContextManager[None]:
     module = sys.modules[type(model).__module__]
     forward = module.XSoftmax.forward
     context = SimpleNamespace(save_for_backward=lambda *_: None)
-    return replaced(
-        module, "XSoftmax", SimpleNamespace(apply=partial(forward, context))
-    )
+    return replaced(module, "XSoftmax", SimpleNamespace(apply=partial(forward, context)))
 
 
 def _frames_by_index(model: nn.Module) -> AbstractContextManager[None]:
@@ -105,9 +89,7 @@ def _fusion_by_mask(model: nn.Module) -> Iterator[None]:
         fused = original(sound, torch.arange(sound.shape[0], device=sound.device))
         with replaced(embed, "enable_fusion", False):
             plain = original(sound[:, :1])
-        row = torch.zeros(sound.shape[0], device=sound.device).index_fill(
-            0, longer, 1.0
-        )
+        row = torch.zeros(sound.shape[0], device=sound.device).index_fill(0, longer, 1.0)
         return torch.where(row[:, None, None] == 1, fused, plain)
 
     with replaced(embed, "forward", forward):
@@ -141,9 +123,7 @@ def _booleans_as_numbers(_model: nn.Module) -> AbstractContextManager[None]:
     return replaced(
         Tensor,
         "__eq__",
-        lambda tensor, other: equal(
-            tensor, int(other) if isinstance(other, bool) else other
-        ),
+        lambda tensor, other: equal(tensor, int(other) if isinstance(other, bool) else other),
     )
 
 
@@ -151,9 +131,7 @@ def _rows_as_tensor(model: nn.Module) -> AbstractContextManager[None]:
     """ESMFold writes each row's end token at `[range(rows), ends]`: a trace bakes the range, not an `arange`."""
 
     def counted(*bounds: Any) -> Any:
-        return (
-            torch.arange(*bounds) if isinstance(bounds[-1], Tensor) else range(*bounds)
-        )
+        return torch.arange(*bounds) if isinstance(bounds[-1], Tensor) else range(*bounds)
 
     return replaced(sys.modules[type(model).__module__], "range", counted)
 
@@ -167,9 +145,7 @@ def _no_mask_of_nothing(model: nn.Module) -> AbstractContextManager[None]:
     module = sys.modules[type(model).__module__]
     original = module.create_bidirectional_mask
 
-    def mask(
-        *args: Any, attention_mask: Tensor | None = None, **kwargs: Any
-    ) -> Tensor | None:
+    def mask(*args: Any, attention_mask: Tensor | None = None, **kwargs: Any) -> Tensor | None:
         if attention_mask is None:
             return None
         return original(*args, attention_mask=attention_mask, **kwargs)

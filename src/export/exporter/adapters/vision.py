@@ -56,9 +56,7 @@ def _tf_padding(model: nn.Module) -> AbstractContextManager[None]:
         for axis in (1, 0):
             size, stride = features.shape[axis - 2], conv.stride[axis]
             whole = (size + stride - 1) // stride * stride
-            missing = torch.clamp(
-                torch.as_tensor(whole - size + conv.kernel_size[axis] - stride), min=0
-            )
+            missing = torch.clamp(torch.as_tensor(whole - size + conv.kernel_size[axis] - stride), min=0)
             before = missing // 2
             padding += [
                 before * conv.dilation[axis],
@@ -121,9 +119,7 @@ class _Choice:
 
     def _chosen(self, returned: list[Any]) -> Any:
         if isinstance(returned[0], tuple):
-            return tuple(
-                self._chosen(list(parts)) for parts in zip(*returned, strict=True)
-            )
+            return tuple(self._chosen(list(parts)) for parts in zip(*returned, strict=True))
         return torch.stack(returned)[self.index()]
 
 
@@ -147,9 +143,7 @@ def _both_domains(model: nn.Module) -> Iterator[None]:
         if any(self is one for one in chosen):
             return _Choice(list(self.values()), vote)
         if self is heads.attractors:
-            return [
-                _Choice(list(alike), vote) for alike in zip(*self.values(), strict=True)
-            ]
+            return [_Choice(list(alike), vote) for alike in zip(*self.values(), strict=True)]
         return original(self, name)
 
     def note(_module: nn.Module, _inputs: Any, logits: Tensor) -> None:
@@ -164,9 +158,7 @@ def _both_domains(model: nn.Module) -> Iterator[None]:
 
 
 @torch.jit.script
-def _key_points(
-    scores: Tensor, threshold: float, border: int, most: int
-) -> tuple[Tensor, Tensor]:
+def _key_points(scores: Tensor, threshold: float, border: int, most: int) -> tuple[Tensor, Tensor]:
     """Key points (x, y) and scores of every image, as many as the richest has, zeros after the last.
 
     `SuperPointInterestPointDecoder._extract_keypoints` for scores [images, height, width]; it takes the whole
@@ -193,12 +185,8 @@ def _key_points(
         found.append(points.flip(1).to(scores.dtype))
         values.append(value)
         longest = max(longest, len(points))
-    keypoints = torch.zeros(
-        [len(found), longest, 2], dtype=scores.dtype, device=scores.device
-    )
-    padded = torch.zeros(
-        [len(found), longest], dtype=scores.dtype, device=scores.device
-    )
+    keypoints = torch.zeros([len(found), longest, 2], dtype=scores.dtype, device=scores.device)
+    padded = torch.zeros([len(found), longest], dtype=scores.dtype, device=scores.device)
     for i, (points, value) in enumerate(zip(found, values)):
         keypoints[i, : len(points)] = points
         padded[i, : len(points)] = value
@@ -264,9 +252,7 @@ def _neighbours_gathered(model: nn.Module) -> Iterator[None]:
         columns, _ = _neighbours(grid.shape[3], kernel, dilation)
         return grid[:, :, rows[:, None, :, None], columns[None, :, None, :]]
 
-    def scores(
-        query: Tensor, key: Tensor, bias: Tensor, kernel: int, dilation: int
-    ) -> Tensor:
+    def scores(query: Tensor, key: Tensor, bias: Tensor, kernel: int, dilation: int) -> Tensor:
         _, rows = _neighbours(key.shape[2], kernel, dilation)
         _, columns = _neighbours(key.shape[3], kernel, dilation)
         near = bias[:, rows[:, None, :, None], columns[None, :, None, :]]
@@ -307,9 +293,7 @@ def _kept(boxes: Tensor, scores: Tensor, limit: float) -> Tensor:
 
 
 @torch.jit.script
-def _first_stage(
-    boxes: Tensor, logits: Tensor, level_ids: Tensor, count: int, levels: int
-) -> Tensor:
+def _first_stage(boxes: Tensor, logits: Tensor, level_ids: Tensor, count: int, levels: int) -> Tensor:
     """The proposals [images, count] that DETA's first stage hands on.
 
     The loop of `DetaModel.forward` over images, with `torchvision.ops.batched_nms` on levels instead of classes.
@@ -319,10 +303,7 @@ def _first_stage(
         kept: list[Tensor] = []
         # A level's best thousand; where it has fewer, others come along, and are judged with their own level.
         best = torch.cat(
-            [
-                torch.topk(logit.sigmoid() * (level_ids == level), 1000)[1]
-                for level in range(levels)
-            ]
+            [torch.topk(logit.sigmoid() * (level_ids == level), 1000)[1] for level in range(levels)]
         )
         for level in range(levels):
             mine = best[level_ids[best] == level]
@@ -356,8 +337,7 @@ def _deta_in_script(model: nn.Module) -> Iterator[None]:
                 "proposal_boxes, proposal_logit, level_ids, topk, len(spatial_shapes))"
             ),
             r"torch\.stack\(\s*\[object_query_embedding.*?\]\s*\)": (
-                "object_query_embedding.gather("
-                "1, topk_proposals.unsqueeze(-1).expand(-1, -1, num_channels))"
+                "object_query_embedding.gather(1, topk_proposals.unsqueeze(-1).expand(-1, -1, num_channels))"
             ),
         },
         first_stage=_first_stage,
@@ -386,18 +366,14 @@ def _table_tokens(
     `SLANetSLAHead.forward`, which stops by a branch on what it has written.
     """
     width, tokens = generator[0].shape[0], generator[2].shape[0]
-    state = torch.zeros(
-        [features.shape[0], width], dtype=features.dtype, device=features.device
-    )
+    state = torch.zeros([features.shape[0], width], dtype=features.dtype, device=features.device)
     token = torch.zeros([features.shape[0]], dtype=torch.int64, device=features.device)
     ended = torch.zeros_like(token, dtype=torch.bool)
     keys = torch.nn.functional.linear(features, attention[0])
     written: list[Tensor] = []
     while len(written) < steps and not bool(ended.all()):
         asked = torch.nn.functional.linear(state, attention[1], attention[2])
-        scores = torch.nn.functional.linear(
-            torch.tanh(keys + asked.unsqueeze(1)), attention[3]
-        )
+        scores = torch.nn.functional.linear(torch.tanh(keys + asked.unsqueeze(1)), attention[3])
         context = torch.matmul(scores.softmax(1).transpose(1, 2), features).squeeze(1)
         before = torch.nn.functional.one_hot(token, tokens).to(features.dtype)
         state = torch.gru_cell(
@@ -471,14 +447,10 @@ def _patches_of_any_number(model: nn.Module) -> Iterator[None]:
         padding = min(builtins.int(side) // 4, builtins.int(padding))
         grid = patches.reshape(count, batch_size, hidden, side, side)[: across**2]
         grid = grid.reshape(across, across, batch_size, hidden, side, side)
-        whole = grid.permute(2, 3, 0, 4, 1, 5).reshape(
-            batch_size, hidden, across * side, across * side
-        )
+        whole = grid.permute(2, 3, 0, 4, 1, 5).reshape(batch_size, hidden, across * side, across * side)
         line = torch.arange(across * side)
         patch, place = line // side, line % side
-        doubled = ((patch > 0) & (place < padding)) | (
-            (patch < across - 1) & (place >= side - padding)
-        )
+        doubled = ((patch > 0) & (place < padding)) | ((patch < across - 1) & (place >= side - padding))
         kept = line[~doubled]
         return whole[:, :, kept][:, :, :, kept]
 

@@ -77,9 +77,9 @@ def _vilt_patches_in_order(model: nn.Module) -> AbstractContextManager[None]:
         self: nn.Module, pixel_values: Tensor, pixel_mask: Tensor, **_: Any
     ) -> tuple[Tensor, Tensor, None]:
         x = self.patch_embeddings(pixel_values)
-        mask = nn.functional.interpolate(
-            pixel_mask[:, None].float(), size=(x.shape[2], x.shape[3])
-        )[:, 0].long()
+        mask = nn.functional.interpolate(pixel_mask[:, None].float(), size=(x.shape[2], x.shape[3]))[
+            :, 0
+        ].long()
         side = self.config.image_size // self.config.patch_size
         learned = self.position_embeddings[0, 1:].unflatten(0, (side, side))
         rows = weights(mask.sum(1)[:, 0], x.shape[2], side).to(learned)
@@ -210,9 +210,7 @@ def _images_of_one_size(model: nn.Module) -> Iterator[None]:
         images = projected.unflatten(0, (-1, tiles)).permute(1, 2, 0, 3)
         return images.flatten(2)
 
-    def get_image_features(
-        self: nn.Module, pixel_values: Tensor, image_sizes: Tensor, **given: Any
-    ) -> Any:
+    def get_image_features(self: nn.Module, pixel_values: Tensor, image_sizes: Tensor, **given: Any) -> Any:
         # Granite 4 Vision has a projector for each layer that it looks at.
         projectors = (
             [*self.layerwise_projectors, *self.spatial_projectors]
@@ -237,9 +235,7 @@ def _images_of_one_size(model: nn.Module) -> Iterator[None]:
     ) -> Any:
         images = image_features[0].shape[-1] // image_newline.shape[0]
         newlines = image_newline.repeat(images)
-        packed, _ = own_packing(
-            self, image_features, *args, image_newline=newlines, **given
-        )
+        packed, _ = own_packing(self, image_features, *args, image_newline=newlines, **given)
         apart = packed[0].unflatten(-1, (-1, image_newline.shape[0]))
         return [apart.transpose(0, 1).flatten(0, 1)], None
 
@@ -285,9 +281,7 @@ def _images_of_one_shape(model: nn.Module) -> Iterator[None]:
 
     def resize(positions: Tensor, spatial_shapes: Tensor, max_length: int) -> Tensor:
         height, width = spatial_shapes[0].numpy().tolist()
-        resized = original(
-            positions, spatial_shapes[:1].new_tensor([[height, width]]), height * width
-        )
+        resized = original(positions, spatial_shapes[:1].new_tensor([[height, width]]), height * width)
         rest = resized[:, :1].expand(-1, max_length - height * width, -1)
         return torch.cat([resized, rest], 1).expand(spatial_shapes.shape[0], -1, -1)
 
