@@ -52,8 +52,19 @@ pub struct Manifest {
     /// How long the export took.
     pub seconds: f64,
     pub generation: Option<Stops>,
+    /// The adapters that changed something about the trace of the float32 program, by name.
+    pub adapters: Vec<Note>,
+    /// What makes "eager" differ from the class's plain `forward`.
+    pub differences: Vec<Note>,
     /// File name → sha256, in hexadecimal.
     pub files: BTreeMap<String, String>,
+}
+
+/// Something that was done to a model, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    pub what: String,
+    pub why: String,
 }
 
 /// The parameters of the float32 program.
@@ -224,7 +235,7 @@ mod tests {
             "key": export::key(digest), "model": "toy", "task": "t", "class": "Toy", "module": "toys",
             "model_type": null, "model_types": [], "checkpoint": null, "weights": "random", "seed": 0, "versions": {}, "dims": {},
             "inputs": [], "outputs": [], "layers": [], "cases": [], "parameters": {"count": 0, "tensors": {}},
-            "device_literals": 0, "seconds": 0.1, "generation": null,
+            "device_literals": 0, "seconds": 0.1, "generation": null, "adapters": [], "differences": [],
             "files": {"program.pt": format!("{:x}", Sha256::digest(program))},
         });
         std::fs::write(folder.path().join("manifest.json"), manifest.to_string()).unwrap();

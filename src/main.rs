@@ -53,6 +53,8 @@ enum Command {
     Doctor,
     /// Plants faults in models and shows which checks catch them
     Faults(command::faults::Arguments),
+    /// Traces models without each of their adapters and lists those no longer needed
+    Adapters(command::adapters::Arguments),
     /// Repeats a model's cases in Python: the exported program against the stored references
     Replay(command::replay::Arguments),
 }
@@ -78,6 +80,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => command::bench::run(&arguments),
         Command::Doctor => command::doctor::run(),
         Command::Faults(arguments) => command::faults::run(&arguments),
+        Command::Adapters(arguments) => command::adapters::run(&arguments),
         Command::Replay(arguments) => command::replay::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {

@@ -1,6 +1,7 @@
 //! `show`: an entry after inheritance, with where each value comes from.
 
 use super::{
+    failed,
     list::{Last, status},
     select::one,
     show, spec, stored,
@@ -8,7 +9,7 @@ use super::{
 use anyhow::Result;
 use clap::Args;
 use comfy_table::{Table, presets};
-use hf_conformance::artifact;
+use hf_conformance::artifact::{self, Manifest, Note};
 use hf_conformance::author::draft::flow;
 use hf_conformance::export;
 use hf_conformance::report::last_by_check;
@@ -28,7 +29,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let entry = one(&spec, &arguments.model)?;
     let records = stored::read(&[])?;
     show(format_args!("{} · {}\n\n{}\n", entry.name, entry.place, values(entry)))?;
-    show(format_args!("{}\n{}", made(&spec, entry), results(entry, &last_by_check(&records))))?;
+    show(format_args!("{}{}", made(&spec, entry), done_to(entry)?))?;
+    show(results(entry, &last_by_check(&records)))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -85,6 +87,35 @@ fn made(spec: &Spec, entry: &Entry) -> String {
     let folder = artifact::root().join(entry.name.as_str());
     let state = export::state(entry, &spec.versions, &artifact::root()).words();
     format!("generated  {generated}{there}\nartifact   {} · {state}", folder.display())
+}
+
+/// What the exporter did to the model, as the artifact's manifest tells; nothing where there is no artifact.
+fn done_to(entry: &Entry) -> Result<String> {
+    let folder = artifact::root().join(entry.name.as_str());
+    let Some(manifest) = artifact::manifest(&folder).map_err(|failure| failed(&failure))? else {
+        return Ok(String::new());
+    };
+    let traced = notes(&format!("traced with {}", adapters(&manifest)), &manifest.adapters);
+    Ok(format!("\n\n{traced}\n{}", notes("differs from the class's plain forward in", &manifest.differences)))
+}
+
+/// A heading, and below it what was done and why.
+fn notes(heading: &str, notes: &[Note]) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    for Note { what, why } in notes {
+        table.add_row([what, why]);
+    }
+    format!("{heading}\n{table}\n")
+}
+
+/// `3 adapters`.
+pub fn adapters(manifest: &Manifest) -> String {
+    match manifest.adapters.len() {
+        0 => "no adapter".to_owned(),
+        1 => "1 adapter".to_owned(),
+        count => format!("{count} adapters"),
+    }
 }
 
 /// The last result of every check that is due, and why the others are left out.

@@ -154,9 +154,9 @@ fn state_of(folder: &Path, entry: &Entry, versions: &Versions) -> State {
 }
 
 /// The exporter's words for an order: the entry's job, and where its artifact goes.
-fn job(plan: &Plan, order: &Order) -> Result<Value, Failure> {
+pub(super) fn job(spec: &Spec, root: &Path, order: &Order) -> Result<Value, Failure> {
     let entry = order.entry;
-    let folder = order.folder(&plan.root);
+    let folder = order.folder(root);
     let mut job = entry.job();
     if let Some(weights) = &order.weights {
         job.weights = "checkpoint";
@@ -167,8 +167,8 @@ fn job(plan: &Plan, order: &Order) -> Result<Value, Failure> {
     }
     let mut job = serde_json::to_value(job).at(Stage::Export, &entry.name)?;
     // The exporter asks where the classes are; only the spec knows sources by name.
-    job["source"] = json!(plan.spec.versions.sources.get(&entry.source));
-    job["key"] = json!(super::key(&entry.digest(&plan.spec.versions)));
+    job["source"] = json!(spec.versions.sources.get(&entry.source));
+    job["key"] = json!(super::key(&entry.digest(&spec.versions)));
     job["directory"] = json!(std::path::absolute(&folder).at(Stage::Export, folder.display())?);
     job["fault"] = json!(order.fault);
     Ok(job)
@@ -199,11 +199,8 @@ fn export_from(
     progress: &dyn Progress,
 ) -> Result<Vec<Exported>, Failure> {
     std::fs::create_dir_all(&plan.root).at(Stage::Export, plan.root.display())?;
-    let request = json!({
-        "workers": std::thread::available_parallelism().map_or(1, usize::from),
-        "timeout_seconds": TIMEOUT_SECONDS,
-        "jobs": orders.iter().map(|order| job(plan, order)).collect::<Result<Vec<_>, _>>()?,
-    });
+    let jobs = orders.iter().map(|order| job(plan.spec, &plan.root, order)).collect::<Result<Vec<_>, _>>()?;
+    let request = request(jobs);
     let mut exported = Vec::new();
     python.converse("exporter", &request, |line| {
         let event = serde_json::from_str(line).at(Stage::Export, format!("exporter said '{line}'"))?;
@@ -214,6 +211,15 @@ fn export_from(
         return Err(Failure::new(Stage::Export, "the exporter ended before all models were tried"));
     }
     Ok(exported)
+}
+
+/// What the exporter is asked to do, on all processors.
+pub(super) fn request(jobs: Vec<Value>) -> Value {
+    json!({
+        "workers": std::thread::available_parallelism().map_or(1, usize::from),
+        "timeout_seconds": TIMEOUT_SECONDS,
+        "jobs": jobs,
+    })
 }
 
 /// Passes an event on; an order that is done is returned.

@@ -12,7 +12,7 @@ import torch
 import transformers
 from torch import nn
 
-from . import artifact, faults, generation, inputs, model, program, reference
+from . import artifact, differences, faults, generation, inputs, model, program, reference
 from .job import Job, Json
 
 FORMAT = 1
@@ -47,12 +47,15 @@ def export(job: Job) -> None:
         tensors |= {f"generate/{name}": value for name, value in generated.items()}
 
     with artifact.folder(Path(job.directory)) as folder:
-        script = program.trace(program.Program(eager, job, layers), traced)
+        whole = program.Program(eager, job, layers)
+        script = program.trace(whole, traced)
         artifact.save_program(script, folder / "program.pt")
         manifest = _manifest(job, eager, dims, script) | {
             "layers": reference.layer_names(job, tensors),
             "device_literals": artifact.device_literals(folder / "program.pt"),
             "generation": facts,
+            "adapters": whole.adapters,
+            "differences": differences.applying(eager, job),
         }
         for name in job.half:
             dtype = getattr(torch, name)

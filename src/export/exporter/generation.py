@@ -12,6 +12,7 @@ from transformers import GenerationConfig, GenerationMixin
 
 from .calls import completed
 from .errors import ExportError, stage
+from .foreign import config_of
 from .inputs import fill, padding_id
 from .job import Case, Job, Json
 from .model import Config, token_id
@@ -20,20 +21,19 @@ from .program import Tensors, evaluate
 ROWS = 2
 # A token that first appears this late can be made the end of the text without making the test short.
 LATE = 11
-# Types whose cache does not repeat what the model computes without one; they are decoded without it.
-UNCACHED = frozenset(
-    {
-        # BltModel builds its cache from a `num_hidden_layers` that BltConfig has not.
-        "blt",
-        # CpmAntModel lets earlier tokens see later ones, and a cache does not.
-        "cpmant",
-        # EvollaForProteinText2Text.forward names no past_key_values: the library gives it all tokens beside a full cache.
-        "evolla",
-        # GitModel.forward adds the cache's length to positions that the library already counts past it.
-        "git",
-        # RwkvSelfAttention adds a cached [batch, hidden] to a row of [batch, 1, hidden], and mixes the rows.
-        "rwkv",
-    }
+# Types whose cache does not repeat what the model computes without one, and why; they are decoded without it.
+UNCACHED = {
+    "blt": "BltModel builds its cache from a `num_hidden_layers` that BltConfig has not",
+    "cpmant": "CpmAntModel lets earlier tokens see later ones, and a cache does not",
+    "evolla": "EvollaForProteinText2Text.forward names no past_key_values: the library gives it all tokens beside a "
+    "full cache",
+    "git": "GitModel.forward adds the cache's length to positions that the library already counts past it",
+    "rwkv": "RwkvSelfAttention adds a cached [batch, hidden] to a row of [batch, 1, hidden], and mixes the rows",
+}
+# The same of rotary embeddings whose frequencies depend on the length.
+CACHED_ROTATIONS = (
+    "rotary embeddings with dynamic scaling turn all keys anew as a row grows; those in a cache keep the turn of a "
+    "shorter row"
 )
 
 
@@ -58,9 +58,7 @@ def generate(model: nn.Module, job: Job, dims: dict[str, int]) -> tuple[Tensors,
             tokens = _greedy(model, job, prompts, facts)
     held = {token_id(model.config, name) for name in job.placeholders}
     if held & set(tokens.flatten().tolist()):
-        raise ExportError(
-            "generate: a new token is a placeholder; give the entry another seed"
-        )
+        raise ExportError("generate: a new token is a placeholder; give the entry another seed")
     return {
         **{f"input/{name}": value for name, value in prompts.items()},
         "tokens": tokens,
@@ -81,9 +79,7 @@ def _start(config: Config) -> int:
             value = getattr(owner, name, None)
             if value is not None:
                 return value
-    raise ExportError(
-        f"generate: {type(config).__name__} has no decoder_start_token_id"
-    )
+    raise ExportError(f"generate: {type(config).__name__} has no decoder_start_token_id")
 
 
 def _greedy(model: nn.Module, job: Job, prompts: Tensors, facts: Json) -> Tensor:
@@ -94,17 +90,13 @@ def _greedy(model: nn.Module, job: Job, prompts: Tensors, facts: Json) -> Tensor
         do_sample=False,
         num_beams=1,
         max_new_tokens=job.new_tokens,
-        use_cache=model.config.model_type not in UNCACHED,
+        use_cache=uncached(model) is None,
         eos_token_id=facts["eos"],
         pad_token_id=facts["pad"],
         decoder_start_token_id=facts["start"],
     )
     model.generation_config = config
-    given = {
-        name: value
-        for name, value in prompts.items()
-        if name != job.generation.positions
-    }
+    given = {name: value for name, value in prompts.items() if name != job.generation.positions}
     loop = LOOPS.get(model.config.model_type, GenerationMixin.generate)
     with torch.no_grad():
         given = completed(model, given)
@@ -113,9 +105,14 @@ def _greedy(model: nn.Module, job: Job, prompts: Tensors, facts: Json) -> Tensor
     return tokens[:, 1 if prompt is None else prompt.shape[1] :]
 
 
-def _without_library(
-    model: nn.Module, job: Job, prompts: Tensors, facts: Json
-) -> Tensor:
+def uncached(model: nn.Module) -> str | None:
+    """Why a model is decoded without its cache; None where the cache does."""
+    if any(getattr(module, "rope_type", None) == "dynamic" for module in model.modules()):
+        return CACHED_ROTATIONS
+    return UNCACHED.get(config_of(model).model_type)
+
+
+def _without_library(model: nn.Module, job: Job, prompts: Tensors, facts: Json) -> Tensor:
     """New tokens of classes that transformers 4 no longer lets generate: each step reads the whole row again."""
     names, inputs = job.generation, dict(prompts)
     if names.grows not in inputs:

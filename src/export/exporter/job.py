@@ -111,6 +111,11 @@ class Job:
         """The case that the program is traced at."""
         return self.cases[0]
 
+    @property
+    def token_inputs(self) -> list[Input]:
+        """The inputs that hold token ids, in order."""
+        return [entry for entry in self.inputs if entry.kind in ("tokens", "text")]
+
     def of_kind(self, kind: str) -> list[Input]:
         """The inputs with that kind of fill, in order."""
         return [entry for entry in self.inputs if entry.kind == kind]

@@ -73,7 +73,7 @@ def matrix_memory(
     write: Tensor,
     eps: float,
 ) -> Tensor:
-    """xLSTM's mLSTM: a matrix memory with exponential gates, and the sum of its keys to normalise by.
+    """The mLSTM of xLSTM: a matrix memory with exponential gates, and the sum of its keys to normalise by.
 
     Gates are logarithms, [batch, heads, length]; memory and norm are kept as multiples of e^highest.
     """

@@ -1,58 +1,36 @@
-"""How a model is called where its `forward` alone is not what it is used for.
+"""How models of sound are called, and those that write it."""
 
-In: a model and named inputs. Out: named outputs. Each call says what it adds to `forward` and where upstream does
-the same; the eager references and the trace both go through it, and the class itself stays untouched. An entry's
-inputs and outputs are those of its call.
-"""
-
-import inspect
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .adapters.common import replaced
-
-Call = Callable[..., Any]
-
-
-def forward_of(model: nn.Module) -> Call:
-    """The model itself, or the call that its class needs; without the model as an argument in both cases."""
-    call = CALLS.get(type(model).__name__)
-    return model if call is None else lambda **inputs: call(model, **inputs)
+from ..adapters.patches import Upstream, replaced
+from .kinds import Call, Derive
 
 
-def parameters_of(model: nn.Module) -> Mapping[str, inspect.Parameter]:
-    """What `forward_of` takes by name."""
-    call = CALLS.get(type(model).__name__, model.forward)
-    return inspect.signature(call).parameters
-
-
-def completed(model: nn.Module, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The inputs, and those that follow from them."""
-    derive = DERIVED.get(type(model).__name__)
-    return inputs if derive is None else inputs | derive(inputs)
-
-
-def _whole_sounds(inputs: dict[str, Tensor], mask_name: str = "input_features_mask") -> dict[str, Tensor]:
-    """A mask of spectrograms `[batch, mels, frames]` says how many placeholders a sound takes; here all frames count."""
+def _whole_sounds(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A mask of spectrograms `[batch, mels, frames]` says how many placeholders a sound takes; here it is full."""
     sounds = inputs["input_features"]
     mask = torch.ones(sounds.shape[0], sounds.shape[2], dtype=torch.int64, device=sounds.device)
-    return {mask_name: mask}
+    return {"input_features_mask": mask}
+
+
+def _whole_sounds_of_omni(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A mask of spectrograms says how many placeholders a sound takes, under a name of its own; here it is full."""
+    return {"feature_attention_mask": _whole_sounds(inputs)["input_features_mask"]}
 
 
 def _whole_frames(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The same for spectrograms `[batch, frames, mels]`."""
+    """A mask of spectrograms `[batch, frames, mels]` says how many placeholders a sound takes; here it is full."""
     sounds = inputs["input_features"]
     mask = torch.ones(sounds.shape[:2], dtype=torch.int64, device=sounds.device)
     return {"input_features_mask": mask}
 
 
 def _every_codebook(
-    model: nn.Module, input_ids: Tensor, attention_mask: Tensor, **switches: Any
+    model: Upstream, input_ids: Tensor, attention_mask: Tensor, **switches: Any
 ) -> dict[str, Tensor]:
     """Bark's fine model predicts one codebook a call, and has a head for each.
 
@@ -66,26 +44,22 @@ def _every_codebook(
     return {"logits": torch.stack(logits, dim=1)}
 
 
-def _prenet_dropout_given(model: nn.Module, prenet_dropout: Tensor, **inputs: Any) -> Mapping[str, Tensor]:
+def _prenet_dropout_given(model: Upstream, prenet_dropout: Tensor, **inputs: Any) -> Mapping[str, Tensor]:
     """SpeechT5 drops half of what its speech prenet computes, also when it is evaluated.
 
     Instead of being drawn by `_consistent_dropout`, the masks of the prenet's layers are an input.
     """
-    prenet = model.speecht5.decoder.prenet
     masks = iter(prenet_dropout.unbind(0))
 
     def dropout(embeds: Tensor, p: float) -> Tensor:
         return torch.where(next(masks) == 1, embeds, 0) * 1 / (1 - p)
 
-    prenet._consistent_dropout = dropout
-    try:
+    with replaced(model.speecht5.decoder.prenet, "_consistent_dropout", dropout):
         return model(**inputs)
-    finally:
-        del prenet._consistent_dropout
 
 
 def _speecht5_text(
-    model: nn.Module,
+    model: Upstream,
     input_ids: Tensor,
     attention_mask: Tensor,
     decoder_input_values: Tensor,
@@ -93,7 +67,7 @@ def _speecht5_text(
     prenet_dropout: Tensor,
     **switches: Any,
 ) -> Mapping[str, Tensor]:
-    """Text to speech, see `_prenet_dropout_given`."""
+    """SpeechT5's dropout is an input, see `_prenet_dropout_given`; so for text to speech."""
     return _prenet_dropout_given(
         model,
         prenet_dropout,
@@ -106,14 +80,14 @@ def _speecht5_text(
 
 
 def _speecht5_speech(
-    model: nn.Module,
+    model: Upstream,
     input_values: Tensor,
     decoder_input_values: Tensor,
     speaker_embeddings: Tensor,
     prenet_dropout: Tensor,
     **switches: Any,
 ) -> Mapping[str, Tensor]:
-    """Speech to speech, see `_prenet_dropout_given`."""
+    """SpeechT5's dropout is an input, see `_prenet_dropout_given`; so for speech to speech."""
     return _prenet_dropout_given(
         model,
         prenet_dropout,
@@ -125,7 +99,7 @@ def _speecht5_speech(
 
 
 def _moshi_with_depth(
-    model: nn.Module,
+    model: Upstream,
     input_ids: Tensor,
     attention_mask: Tensor,
     user_audio_codes: Tensor,
@@ -155,7 +129,7 @@ def _moshi_with_depth(
 
 
 def _csm_with_depth(
-    model: nn.Module,
+    model: Upstream,
     input_ids: Tensor,
     attention_mask: Tensor,
     audio_codes: Tensor,
@@ -188,30 +162,8 @@ def _csm_with_depth(
     return {"logits": decoded.logits[:, -frames:], "audio_logits": audio_logits}
 
 
-def _image_before_text(
-    model: nn.Module,
-    textual_tokens: Tensor,
-    attention_mask: Tensor,
-    visual_tokens: Tensor,
-) -> dict[str, Tensor]:
-    """BEiT-3 marks padding where others mark words, and returns image and text as one sequence.
-
-    As in unilm's `BEiT3ForRetrieval` and its kin, which hand the padding on and read the two parts apart.
-    """
-    encoded = model(
-        textual_tokens=textual_tokens,
-        visual_tokens=visual_tokens,
-        text_padding_position=attention_mask == 0,
-    )
-    patches = encoded["multiway_split_position"]
-    return {
-        "last_hidden_state": encoded["encoder_out"][:, patches:],
-        "image_hidden_state": encoded["encoder_out"][:, :patches],
-    }
-
-
 def _jukebox_windows(
-    model: nn.Module,
+    model: Upstream,
     raw_audio: Tensor,
     times: Tensor,
     artist: Tensor,
@@ -233,22 +185,24 @@ def _jukebox_windows(
         conditioning, start, words = prior.get_cond(
             list(tokens_above[level - 1 : level]), torch.cat([about, *sung], dim=1)
         )
+        read, states = tokens, None
         if prior.is_encoder_decoder:
-            tokens, conditioning = prior.prior_preprocess([words, tokens], [None, conditioning])
-        states = None if prior.is_encoder_decoder else prior.get_encoder_states(words)
-        _, scores = prior.prior(tokens, conditioning, start, states, get_preds=True)
+            read, conditioning = prior.prior_preprocess([words, tokens], [None, conditioning])
+        else:
+            states = prior.get_encoder_states(words)
+        _, scores = prior.prior(read, conditioning, start, states, get_preds=True)
         outputs[f"logits_{level}"] = scores
     played, _ = model.vqvae(raw_audio)
     return outputs | {f"audio_{level}": audio for level, audio in enumerate(played)}
 
 
-def _without_noise(model: nn.Module, input_values: Tensor, **_: Any) -> Mapping[str, Tensor]:
+def _without_noise(model: Upstream, input_values: Tensor, **_: Any) -> Mapping[str, Tensor]:
     """VibeVoice's tokenizer adds noise to its latents, unless it is told not to, as VibeVoice ASR tells it."""
     return model(input_values=input_values, sample=False)
 
 
 def _vibevoice_step(
-    model: nn.Module,
+    model: Upstream,
     input_ids: Tensor,
     attention_mask: Tensor,
     input_values: Tensor,
@@ -281,49 +235,8 @@ def _vibevoice_step(
     }
 
 
-def _canvas_beside_picture(
-    model: nn.Module,
-    pixel_values: Tensor,
-    image_position_ids: Tensor,
-    input_ids: Tensor,
-    attention_mask: Tensor,
-    decoder_input_ids: Tensor,
-    self_conditioning_logits: Tensor,
-    **switches: Any,
-) -> Mapping[str, Tensor]:
-    """DiffusionGemma's `forward` hands pictures on to its encoder without naming them.
-
-    One step of `generate`: the decoder reads what the mask shows of the prompt, all of a canvas, and the logits of
-    the step before.
-    """
-    canvas = torch.ones_like(decoder_input_ids)
-    return model(
-        pixel_values=pixel_values,
-        image_position_ids=image_position_ids,
-        input_ids=input_ids,
-        attention_mask=attention_mask,
-        decoder_input_ids=decoder_input_ids,
-        decoder_attention_mask=torch.cat([attention_mask, canvas], dim=1),
-        self_conditioning_logits=self_conditioning_logits,
-        **switches,
-    )
-
-
-def _image_tokens(model: nn.Module, hidden_states: Tensor, **switches: Any) -> Mapping[str, Tensor]:
-    """GLM-Image's VQ model has no `forward`; `GlmImageModel.get_image_tokens` has it encode what the vision model saw.
-
-    Its tokens are those of all images in one row; here each has its own.
-    """
-    encoded = model.encode(hidden_states)
-    tokens = encoded.image_tokens.unflatten(0, (hidden_states.shape[0], -1))
-    return {
-        "quantized_last_hidden_state": encoded.quantized_last_hidden_state,
-        "image_tokens": tokens,
-    }
-
-
 def _behind_the_prompt(
-    model: nn.Module,
+    model: Upstream,
     input_ids: Tensor,
     attention_mask: Tensor,
     input_features: Tensor,
@@ -344,93 +257,22 @@ def _behind_the_prompt(
     return {"logits": result.logits[:, -decoder_input_ids.shape[1] :]}
 
 
-def _scores_as_logits(
-    model: nn.Module,
-    input_ids: Tensor,
-    mems: tuple[Tensor, ...] | None = None,
-    **switches: Any,
-) -> dict[str, Tensor]:
-    """Transformer-XL calls the logarithms of its probabilities prediction scores.
-
-    `TransfoXLLMHeadModelOutput.logits` is another name for them, and the one that `generate` reads.
-    """
-    return {"logits": model(input_ids=input_ids, mems=mems, **switches).logits}
-
-
-def _distribution(
-    model: nn.Module,
-    past_values: Tensor,
-    past_time_features: Tensor,
-    past_observed_mask: Tensor,
-    static_categorical_features: Tensor,
-    future_values: Tensor,
-    future_time_features: Tensor,
-    **switches: Any,
-) -> dict[str, Tensor]:
-    """Forecasters return the parameters of a Student's t distribution as a tuple, which gets names here."""
-    result = model(
-        past_values=past_values,
-        past_time_features=past_time_features,
-        past_observed_mask=past_observed_mask,
-        static_categorical_features=static_categorical_features,
-        future_values=future_values,
-        future_time_features=future_time_features,
-        **switches,
-    )
-    freedom, location, scale = result.params
-    return {
-        "freedom": freedom,
-        "location": location,
-        "scale": scale,
-        "loss": result.loss,
-    }
-
-
-def _informer(model: nn.Module, *args: Any, **inputs: Any) -> dict[str, Tensor]:
-    """Informer's sparse attention samples keys with `torch.randint`; here the same ones at every call."""
-    with _same_draws():
-        return _distribution(model, *args, **inputs)
-
-
-_informer.__signature__ = inspect.signature(_distribution)  # type: ignore[attr-defined]
-
-
-def _same_draws() -> AbstractContextManager[None]:
-    """Lets `torch.randint` draw, from a seed of its own, what a trace keeps as a constant."""
-    draw, generator = torch.randint, torch.Generator().manual_seed(0)
-
-    def randint(low: int, high: int, size: tuple[int, ...]) -> Tensor:
-        drawn = draw(int(low), int(high), tuple(map(int, size)), generator=generator)
-        return torch.tensor(drawn.tolist())
-
-    return replaced(torch, "randint", randint)
-
-
-_omni_sounds = partial(_whole_sounds, mask_name="feature_attention_mask")
-
 CALLS: dict[str, Call] = {
-    "AutoformerForPrediction": _distribution,
-    "BEiT3": _image_before_text,
     "BarkFineModel": _every_codebook,
     "CsmForConditionalGeneration": _csm_with_depth,
-    "DiffusionGemmaForBlockDiffusion": _canvas_beside_picture,
-    "GlmImageVQVAE": _image_tokens,
-    "InformerForPrediction": _informer,
     "JukeboxModel": _jukebox_windows,
     "MoshiForConditionalGeneration": _moshi_with_depth,
     "MusicgenMelodyForConditionalGeneration": _behind_the_prompt,
     "SpeechT5ForSpeechToSpeech": _speecht5_speech,
     "SpeechT5ForTextToSpeech": _speecht5_text,
-    "TransfoXLLMHeadModel": _scores_as_logits,
     "VibeVoiceAcousticTokenizerModel": _without_noise,
     "VibeVoiceForConditionalGeneration": _vibevoice_step,
-    "TimeSeriesTransformerForPrediction": _distribution,
 }
-DERIVED: dict[str, Callable[[dict[str, Tensor]], dict[str, Tensor]]] = {
+DERIVED: dict[str, Derive] = {
     "FunAsrNanoForConditionalGeneration": _whole_frames,
     "GlmAsrForConditionalGeneration": _whole_sounds,
-    "Qwen2_5OmniThinkerForConditionalGeneration": _omni_sounds,
+    "Qwen2_5OmniThinkerForConditionalGeneration": _whole_sounds_of_omni,
     "Qwen3ASREncoder": _whole_sounds,
     "Qwen3ASRForConditionalGeneration": _whole_sounds,
-    "Qwen3OmniMoeThinkerForConditionalGeneration": _omni_sounds,
+    "Qwen3OmniMoeThinkerForConditionalGeneration": _whole_sounds_of_omni,
 }
