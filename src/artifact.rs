@@ -60,6 +60,18 @@ pub struct Manifest {
     pub files: BTreeMap<String, String>,
 }
 
+impl Manifest {
+    /// `2 adapters: lists_of_sizes, rope_by_length`; `just show` tells what they are for.
+    pub fn traced_with(&self) -> String {
+        let names: Vec<&str> = self.adapters.iter().map(|adapter| &*adapter.what).collect();
+        match names.len() {
+            0 => "no adapter".to_owned(),
+            1 => format!("1 adapter: {}", names[0]),
+            count => format!("{count} adapters: {}", names.join(", ")),
+        }
+    }
+}
+
 /// Something that was done to a model, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Note {

@@ -1,6 +1,6 @@
 //! `run`: one model, on one device, against eager Python.
 
-use super::{export, failed, select::select, show, show::adapters, spec, table};
+use super::{export, failed, select::select, show, spec, table};
 use anyhow::{Result, bail};
 use clap::Args;
 use hf_conformance::artifact::{self, Manifest};
@@ -86,7 +86,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         ("device", explained),
         ("class", format!("{}.{}", manifest.module, manifest.class)),
         ("exported with", versions.join(", ")),
-        ("traced with", traced_with(manifest)),
+        ("traced with", manifest.traced_with()),
         ("weights", weights_of(manifest)),
         (
             "parameters",
@@ -126,15 +126,6 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         println!("\nfind out more: just test {}{}", card.name, device_option(device));
     }
     Ok(if agrees { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-/// `2 adapters: lists_of_sizes, rope_by_length`; `just show` tells what they are for.
-fn traced_with(manifest: &Manifest) -> String {
-    let names: Vec<&str> = manifest.adapters.iter().map(|adapter| &*adapter.what).collect();
-    match names.len() {
-        0 => adapters(manifest),
-        _ => format!("{}: {}", adapters(manifest), names.join(", ")),
-    }
 }
 
 /// `random (seed 0)`, or the checkpoint's name.

@@ -9,7 +9,7 @@ use super::{
 use anyhow::Result;
 use clap::Args;
 use comfy_table::{Table, presets};
-use hf_conformance::artifact::{self, Manifest, Note};
+use hf_conformance::artifact::{self, Note};
 use hf_conformance::author::draft::flow;
 use hf_conformance::export;
 use hf_conformance::report::last_by_check;
@@ -95,7 +95,7 @@ fn done_to(entry: &Entry) -> Result<String> {
     let Some(manifest) = artifact::manifest(&folder).map_err(|failure| failed(&failure))? else {
         return Ok(String::new());
     };
-    let traced = notes(&format!("traced with {}", adapters(&manifest)), &manifest.adapters);
+    let traced = notes(&format!("traced with {}", manifest.traced_with()), &manifest.adapters);
     Ok(format!("\n\n{traced}\n{}", notes("differs from the class's plain forward in", &manifest.differences)))
 }
 
@@ -107,15 +107,6 @@ fn notes(heading: &str, notes: &[Note]) -> String {
         table.add_row([what, why]);
     }
     format!("{heading}\n{table}\n")
-}
-
-/// `3 adapters`.
-pub fn adapters(manifest: &Manifest) -> String {
-    match manifest.adapters.len() {
-        0 => "no adapter".to_owned(),
-        1 => "1 adapter".to_owned(),
-        count => format!("{count} adapters"),
-    }
 }
 
 /// The last result of every check that is due, and why the others are left out.

@@ -141,9 +141,10 @@ def masked(eager: Callable[..., Any]) -> Callable[..., Any]:
     """The module's eager attention, with the mask of the block around it; see `needs_mask`."""
 
     def attention(
-        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: None, **given: Any
+        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **given: Any
     ) -> Any:
-        return eager(module, query, key, value, _mask.get(), **given)
+        mask = _mask.get() if attention_mask is None else attention_mask
+        return eager(module, query, key, value, mask, **given)
 
     return attention
 
