@@ -101,6 +101,10 @@ mock:
 export *FILTER: setup
     @cargo run --quiet --features libtorch -- export {{ FILTER }}
 
+# Trace models (or those FILTER means) without each of their adapters and list those no longer needed.
+adapters *FILTER: setup
+    @cargo run --quiet {{ built }} -- adapters {{ FILTER }}
+
 # Run MODEL's program on its stored cases in Python, to tell an engine's fault from an artifact's.
 replay MODEL: setup
     @cargo run --quiet --features libtorch -- replay {{ MODEL }}

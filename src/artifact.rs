@@ -58,8 +58,31 @@ pub struct Manifest {
     /// How long the export took.
     pub seconds: f64,
     pub generation: Option<Stops>,
+    /// The adapters that changed something about the trace of the float32 program, by name.
+    pub adapters: Vec<Note>,
+    /// What makes "eager" differ from the class's plain `forward`.
+    pub differences: Vec<Note>,
     /// File name → sha256, in hexadecimal.
     pub files: BTreeMap<String, String>,
+}
+
+impl Manifest {
+    /// `2 adapters: lists_of_sizes, rope_by_length`; `just show` tells what they are for.
+    pub fn traced_with(&self) -> String {
+        let names: Vec<&str> = self.adapters.iter().map(|adapter| &*adapter.what).collect();
+        match names.len() {
+            0 => "no adapter".to_owned(),
+            1 => format!("1 adapter: {}", names[0]),
+            count => format!("{count} adapters: {}", names.join(", ")),
+        }
+    }
+}
+
+/// Something that was done to a model, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Note {
+    pub what: String,
+    pub why: String,
 }
 
 /// The parameters of the float32 program.
@@ -283,7 +306,7 @@ mod tests {
             "key": export::key(digest), "model": "toy", "task": "t", "class": "Toy", "module": "toys",
             "model_type": null, "model_types": [], "checkpoint": null, "weights": "random", "seed": 0, "versions": {}, "dims": {},
             "inputs": [], "outputs": [], "layers": [], "cases": [], "situations": [], "parameters": {"count": 0, "tensors": {}},
-            "digests": {}, "idle": [], "device_literals": 0, "seconds": 0.1, "generation": null,
+            "digests": {}, "idle": [], "adapters": [], "differences": [], "device_literals": 0, "seconds": 0.1, "generation": null,
             "files": {"program.pt": format!("{:x}", Sha256::digest(program))},
         });
         std::fs::write(folder.path().join("manifest.json"), manifest.to_string()).unwrap();

@@ -55,6 +55,8 @@ enum Command {
     Faults(command::faults::Arguments),
     /// Runs the comparing checks as on other processors, and shows how near they come to being red
     Portability(command::portability::Arguments),
+    /// Traces models without each of their adapters and lists those no longer needed
+    Adapters(command::adapters::Arguments),
     /// Repeats a model's cases in Python: the exported program against the stored references
     Replay(command::replay::Arguments),
 }
@@ -81,6 +83,7 @@ fn main() -> ExitCode {
         Command::Doctor => command::doctor::run(),
         Command::Faults(arguments) => command::faults::run(&arguments),
         Command::Portability(arguments) => command::portability::run(&arguments),
+        Command::Adapters(arguments) => command::adapters::run(&arguments),
         Command::Replay(arguments) => command::replay::run(&arguments),
     };
     outcome.unwrap_or_else(|error| {

@@ -136,7 +136,7 @@ words!(Element, Dtype::ALL.map(Dtype::name));
 words!(Priority, ["critical", "high", "medium", "low"]);
 words!(Padding, ["left", "right", "none"]);
 words!(MissingStage, ["export", "load", "run", "compare"]);
-words!(FillWord, ["tokens", "mask", "positions", "normal", "uniform", "boxes", "ones", "kinds"]);
+words!(FillWord, ["tokens", "text", "mask", "positions", "normal", "uniform", "boxes", "ones", "kinds"]);
 words!(Range, ["finite", "unit", "normalised", "token-ids"]);
 
 /// A size in elements.

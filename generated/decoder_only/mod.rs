@@ -101,6 +101,8 @@ mod lfm2_moe;
 mod llama;
 mod llama4_text;
 mod llama_3;
+mod llama_3_1;
+mod llama_dynamic_rope;
 mod llamaguard;
 mod longcat_flash;
 mod mamba;

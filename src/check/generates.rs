@@ -84,7 +84,7 @@ fn grow(context: &CheckContext, generation: &Generation, inputs: &mut [Tensor], 
             _ if name == Some(generation.grows) => Box::new(|row, _| next[row]),
             Fill::Mask if name == generation.mask => Box::new(|_, _| 1),
             Fill::Positions if name == generation.positions => Box::new(|_, previous| previous + 1),
-            Fill::Mask | Fill::Tokens | Fill::Positions => continue,
+            Fill::Mask | Fill::Tokens | Fill::Text | Fill::Positions => continue,
             _ if tokens.is_some() && port.shape.get(1) == tokens => Box::new(|_, previous| previous),
             _ => continue,
         };

@@ -81,7 +81,9 @@ fn alive(context: &CheckContext, port: &Output, output: &Tensor) -> Result<(), F
 fn change(context: &CheckContext, port: &Input, inputs: &[Tensor], position: usize) -> Tensor {
     let input = &inputs[position];
     match port.fill {
-        Fill::Tokens => swap_tokens(input, context.mask_of(port).map(|mask| &inputs[mask])),
+        Fill::Tokens => swap_tokens(input, context.mask_of(port).map(|mask| &inputs[mask]), 0),
+        // All rows of a text begin with the same token.
+        Fill::Text => swap_tokens(input, context.mask_of(port).map(|mask| &inputs[mask]), 1),
         Fill::Mask => hide_first(input),
         // Counted backwards: distances change their sign, so that relative positions react too.
         Fill::Positions => {
@@ -105,16 +107,19 @@ fn change(context: &CheckContext, port: &Input, inputs: &[Tensor], position: usi
     }
 }
 
-/// Real first tokens move on by one row; with a single row the first two tokens change places.
-fn swap_tokens(tokens: &Tensor, mask: Option<&Tensor>) -> Tensor {
+/// The token `after` so many real ones moves on by one row; with a single row it and the next one change places.
+fn swap_tokens(tokens: &Tensor, mask: Option<&Tensor>, after: usize) -> Tensor {
     let (rows, length) = (tokens.shape()[0], tokens.shape().last().copied().unwrap_or(1));
     let place = |line: &[usize], position: usize| [line, &[position]].concat();
     let real = |place: &[usize]| mask.is_none_or(|mask| mask.int_at(place) != Some(0));
-    let first = |line: &[usize]| (0..length).find(|&position| real(&place(line, position))).unwrap_or(0);
+    let first =
+        |line: &[usize]| (0..length).filter(|&position| real(&place(line, position))).nth(after).unwrap_or(0);
     tokens.map_int(|index, token| {
         let (line, position) = (&index[..index.len() - 1], index[index.len() - 1]);
         let from = match rows {
-            1 => place(line, if position <= 1 { 1 - position } else { position }),
+            1 if position == after => place(line, after + 1),
+            1 if position == after + 1 => place(line, after),
+            1 => return token,
             _ if position == first(line) => {
                 let mut next = line.to_vec();
                 next[0] = (next[0] + 1) % rows;

@@ -287,6 +287,8 @@ fn artifact() -> Artifact {
         device_literals: 0,
         seconds: 0.0,
         generation: Some(Stops { eos: None, pad: 0, start: None, new_tokens: 3 }),
+        adapters: Vec::new(),
+        differences: Vec::new(),
         files: BTreeMap::new(),
     };
     Artifact::in_memory(manifest, tensors)

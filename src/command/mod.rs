@@ -1,5 +1,6 @@
 //! One file per command: its arguments, what it does, what it prints.
 
+pub mod adapters;
 pub mod add;
 pub mod batch;
 pub mod bench;

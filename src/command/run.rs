@@ -124,6 +124,7 @@ fn print_facts(context: &CheckContext, device: &str, load: Duration, times: &[Du
         ("device", device.to_owned()),
         ("class", format!("{}.{}", manifest.module, manifest.class)),
         ("exported with", versions.join(", ")),
+        ("traced with", manifest.traced_with()),
         ("weights", weights_of(manifest)),
         (
             "parameters",

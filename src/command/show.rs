@@ -1,10 +1,10 @@
 //! `show`: an entry after inheritance, with where each value comes from.
 
-use super::{select::one, show, spec, stored};
+use super::{failed, select::one, show, spec, stored};
 use anyhow::Result;
 use clap::Args;
 use comfy_table::{Table, presets};
-use hf_conformance::artifact;
+use hf_conformance::artifact::{self, Note};
 use hf_conformance::author::draft::flow;
 use hf_conformance::export;
 use hf_conformance::report::latest::{Latest, backends, current, latest, standing};
@@ -25,7 +25,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let entry = one(&spec, &arguments.model)?;
     let records = current(stored::read(&[])?, &spec);
     show(format_args!("{} · {}\n\n{}\n", entry.name, entry.place, values(entry)))?;
-    show(format_args!("{}\n{}", made(&spec, entry), results(entry, &latest(&records))))?;
+    show(format_args!("{}{}", made(&spec, entry), done_to(entry)?))?;
+    show(results(entry, &latest(&records)))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -82,6 +83,26 @@ fn made(spec: &Spec, entry: &Entry) -> String {
     let folder = artifact::root().join(entry.name.as_str());
     let state = export::state(entry, &spec.versions, &artifact::root()).words();
     format!("generated  {generated}{there}\nartifact   {} · {state}", folder.display())
+}
+
+/// What the exporter did to the model, as the artifact's manifest tells; nothing where there is no artifact.
+fn done_to(entry: &Entry) -> Result<String> {
+    let folder = artifact::root().join(entry.name.as_str());
+    let Some(manifest) = artifact::manifest(&folder).map_err(|failure| failed(&failure))? else {
+        return Ok(String::new());
+    };
+    let traced = notes(&format!("traced with {}", manifest.traced_with()), &manifest.adapters);
+    Ok(format!("\n\n{traced}\n{}", notes("differs from the class's plain forward in", &manifest.differences)))
+}
+
+/// A heading, and below it what was done and why.
+fn notes(heading: &str, notes: &[Note]) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    for Note { what, why } in notes {
+        table.add_row([what, why]);
+    }
+    format!("{heading}\n{table}\n")
 }
 
 /// The last result of every check that is due on each device, and why the others are left out.

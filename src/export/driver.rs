@@ -179,9 +179,9 @@ fn state_of(folder: &Path, entry: &Entry, versions: &Versions) -> State {
 }
 
 /// The exporter's words for an order: the entry's job, and where its artifact goes.
-fn job(plan: &Plan, order: &Order) -> Result<Value, Failure> {
+pub(super) fn job(spec: &Spec, root: &Path, order: &Order) -> Result<Value, Failure> {
     let entry = order.entry;
-    let folder = order.folder(&plan.root);
+    let folder = order.folder(root);
     let mut job = entry.job();
     if let Some(weights) = &order.weights {
         job.weights = "checkpoint";
@@ -192,8 +192,8 @@ fn job(plan: &Plan, order: &Order) -> Result<Value, Failure> {
     }
     let mut job = serde_json::to_value(job).at(Stage::Export, &entry.name)?;
     // The exporter asks where the classes are; only the spec knows sources by name.
-    job["source"] = json!(plan.spec.versions.sources.get(&entry.source));
-    job["key"] = json!(super::key(&entry.digest(&plan.spec.versions)));
+    job["source"] = json!(spec.versions.sources.get(&entry.source));
+    job["key"] = json!(super::key(&entry.digest(&spec.versions)));
     job["directory"] = json!(std::path::absolute(&folder).at(Stage::Export, folder.display())?);
     job["rule"] = super::rule();
     job["fault"] = json!(order.fault);
@@ -230,14 +230,20 @@ fn export_from(
     progress: &dyn Progress,
 ) -> Result<Vec<Exported>, Failure> {
     std::fs::create_dir_all(&plan.root).at(Stage::Export, plan.root.display())?;
-    let request = json!({
-        "workers": std::thread::available_parallelism().map_or(1, usize::from),
-        "timeout_seconds": TIMEOUT_SECONDS,
-        "jobs": orders.iter().map(|order| job(plan, order)).collect::<Result<Vec<_>, _>>()?,
-    });
+    let jobs = orders.iter().map(|order| job(plan.spec, &plan.root, order)).collect::<Result<Vec<_>, _>>()?;
+    let request = request(jobs);
     let mut hearing = Hearing { orders, exported: Vec::new(), progress };
     let ended = python.converse("exporter", &request, |line| hearing.line(line));
     Ok(hearing.end(ended))
+}
+
+/// What the exporter is asked to do, on all processors.
+pub(super) fn request(jobs: Vec<Value>) -> Value {
+    json!({
+        "workers": std::thread::available_parallelism().map_or(1, usize::from),
+        "timeout_seconds": TIMEOUT_SECONDS,
+        "jobs": jobs,
+    })
 }
 
 /// What is heard from the exporter on the way.
@@ -322,8 +328,8 @@ mod tests {
             "key": super::super::key(digest), "model": entry.name, "task": "t", "class": "A", "module": "a",
             "model_type": null, "model_types": [], "checkpoint": null, "weights": "random", "seed": 0,
             "versions": {}, "dims": {}, "inputs": [], "outputs": [], "layers": [], "cases": [],
-            "parameters": {"count": 0, "tensors": {}}, "device_literals": 0, "seconds": 0.1,
-            "generation": null, "files": {},
+            "situations": [], "parameters": {"count": 0, "tensors": {}}, "digests": {}, "idle": [], "adapters": [],
+            "differences": [], "device_literals": 0, "seconds": 0.1, "generation": null, "files": {},
         });
         std::fs::write(folder.join("manifest.json"), manifest.to_string()).unwrap();
     }
@@ -354,7 +360,7 @@ mod tests {
         artifact(&root.path().join(".checkpoints"), bert, &bert.digest(&spec.versions));
         let plan = Plan { orders: vec![order], ..plan(&spec, root.path(), false) };
         assert_eq!(due_names(&plan), ["bert"]);
-        let job = job(&plan, &plan.orders[0]).unwrap();
+        let job = job(plan.spec, &plan.root, &plan.orders[0]).unwrap();
         assert_eq!((&job["weights"], &job["checkpoint"]), (&json!("checkpoint"), &json!("a/b")));
         assert_eq!(job["cases"][0]["sizes"]["batch"], 7);
         assert!(job["directory"].as_str().unwrap().ends_with(".checkpoints/bert"));

@@ -3,6 +3,7 @@
 //! In: spec entries. Out: `artifacts/<model>/`, and an outcome per entry. The exporter's own sources are part
 //! of this binary, so that what runs is what the artifacts' keys were computed from.
 
+pub mod adapters;
 mod driver;
 pub mod environment;
 mod python;

@@ -6,7 +6,7 @@ use super::decode::unknown;
 use super::entry::{Axis, DimSource, Entry};
 use super::layers::{Kept, Layers};
 use super::problem::{Problems, quoted};
-use crate::task::{CONFIG_DIMS, Dim, Fill, Range};
+use crate::task::{CONFIG_DIMS, Dim, Range};
 use std::collections::{BTreeMap, BTreeSet};
 
 type Axes<'a> = BTreeMap<&'a str, Kept<'a, Axis>>;
@@ -44,7 +44,7 @@ fn symbols(entry: &Entry) -> BTreeSet<String> {
     };
     let mut symbols: BTreeSet<_> =
         inputs.chain(outputs).flat_map(|shape| shape.iter()).filter_map(named).collect();
-    let ids = entry.inputs.iter().any(|port| port.fill == Fill::Tokens)
+    let ids = entry.inputs.iter().any(|port| port.fill.is_tokens())
         || entry.outputs.iter().any(|port| port.range == Range::TokenIds);
     if ids {
         symbols.insert("vocabulary".to_owned());

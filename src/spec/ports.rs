@@ -7,8 +7,9 @@ use super::problem::{Problems, one_of, quoted};
 use super::tree::{Field, Node, Value};
 use crate::task::{Dim, Dtype, Fill, Input, Output, Range, Shape};
 
-const FILLS: [(&str, Fill); 8] = [
+const FILLS: [(&str, Fill); 9] = [
     ("tokens", Fill::Tokens),
+    ("text", Fill::Text),
     ("mask", Fill::Mask),
     ("positions", Fill::Positions),
     ("normal", Fill::Normal),
@@ -150,7 +151,7 @@ fn natural_dtype(fill: Fill) -> Dtype {
 
 /// Why a fill cannot make such a tensor.
 fn misfit(fill: Fill, dtype: Dtype, shape: &Shape) -> Option<String> {
-    let whole = matches!(fill, Fill::Tokens | Fill::Positions | Fill::Grid { .. });
+    let whole = matches!(fill, Fill::Tokens | Fill::Text | Fill::Positions | Fill::Grid { .. });
     let real = matches!(fill, Fill::Normal | Fill::Uniform);
     match fill {
         Fill::Boxes if shape.last() != Some(&Dim::Size(4)) => {

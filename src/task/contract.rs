@@ -133,6 +133,9 @@ impl Dtype {
 pub enum Fill {
     /// Random token ids below the vocabulary, none of them special; padding ids where the mask is 0.
     Tokens,
+    /// The same as a tokenizer writes a text: in every row the config's begin token first, where it has one, and its
+    /// end token last, before the padding. For classes that look for one of them.
+    Text,
     /// 1 for real positions, 0 for padding in every row but the first.
     Mask,
     /// Position ids counted from the first real position of each row (the mask's running sum minus 1).
@@ -202,6 +205,13 @@ pub struct Generation {
     pub positions: Option<&'static str>,
     /// The output whose last position is searched for the largest value.
     pub logits: &'static str,
+}
+
+impl Fill {
+    /// Whether it makes token ids.
+    pub fn is_tokens(self) -> bool {
+        matches!(self, Self::Tokens | Self::Text)
+    }
 }
 
 /// What a HuggingFace task promises: the inputs a program takes and the outputs it returns.

@@ -13,13 +13,13 @@ from typing import TextIO
 
 def main() -> None:
     """Keeps stdout for events, then starts the work."""
-    events = _own_stdout()
+    events = own_stdout()
     from .runner import run  # only now: libraries print while they are imported
 
     run(json.load(sys.stdin), events)
 
 
-def _own_stdout() -> TextIO:
+def own_stdout() -> TextIO:
     """Keeps stdout for events: everything else that writes to it, C++ included, reaches stderr."""
     events = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -12,7 +12,7 @@ import torch
 import transformers
 from torch import nn
 
-from . import artifact, faults, generation, inputs, model, program, reference, situations, weights
+from . import artifact, differences, faults, generation, inputs, model, program, reference, situations, weights
 from .job import Job, Json
 
 FORMAT = 2
@@ -66,6 +66,8 @@ def export(job: Job) -> None:
             "device_literals": artifact.device_literals(folder / "program.pt"),
             "generation": facts,
             "digests": digests,
+            "adapters": whole.adapters,
+            "differences": differences.applying(eager, job),
             "idle": weights.idle(eager, job, traced, reference.limits(job, tensors)),
             "seconds": round(time.monotonic() - start, 3),
         }

@@ -24,21 +24,19 @@ LIBRARY: Callable[..., Tensor] = cast("Any", GenerationMixin).generate
 ROWS = 2
 # A token that first appears this late can be made the end of the text without making the test short.
 LATE = 11
-# Types whose cache does not repeat what the model computes without one; they are decoded without it.
-UNCACHED = frozenset(
-    {
-        # BltModel builds its cache from a `num_hidden_layers` that BltConfig has not.
-        "blt",
-        # CpmAntModel lets earlier tokens see later ones, and a cache does not.
-        "cpmant",
-        # EvollaForProteinText2Text.forward names no past_key_values: the library gives it all tokens beside a
-        # full cache.
-        "evolla",
-        # GitModel.forward adds the cache's length to positions that the library already counts past it.
-        "git",
-        # RwkvSelfAttention adds a cached [batch, hidden] to a row of [batch, 1, hidden], and mixes the rows.
-        "rwkv",
-    }
+# Types whose cache does not repeat what the model computes without one, and why; they are decoded without it.
+UNCACHED = {
+    "blt": "BltModel builds its cache from a `num_hidden_layers` that BltConfig has not",
+    "cpmant": "CpmAntModel lets earlier tokens see later ones, and a cache does not",
+    "evolla": "EvollaForProteinText2Text.forward names no past_key_values: the library gives it all tokens beside a "
+    "full cache",
+    "git": "GitModel.forward adds the cache's length to positions that the library already counts past it",
+    "rwkv": "RwkvSelfAttention adds a cached [batch, hidden] to a row of [batch, 1, hidden], and mixes the rows",
+}
+# The same of rotary embeddings whose frequencies depend on the length.
+CACHED_ROTATIONS = (
+    "rotary embeddings with dynamic scaling turn all keys anew as a row grows; those in a cache keep the turn of a "
+    "shorter row"
 )
 
 
@@ -99,7 +97,7 @@ def _greedy(model: nn.Module, job: Job, names: Generation, prompts: Tensors, fac
         do_sample=False,
         num_beams=1,
         max_new_tokens=job.new_tokens,
-        use_cache=model_type not in UNCACHED,
+        use_cache=uncached(model) is None,
         eos_token_id=facts["eos"],
         pad_token_id=facts["pad"],
         decoder_start_token_id=facts["start"],
@@ -112,6 +110,13 @@ def _greedy(model: nn.Module, job: Job, names: Generation, prompts: Tensors, fac
         tokens = loop(model, **given, generation_config=config)
     prompt = prompts.get(names.grows)
     return tokens[:, 1 if prompt is None else prompt.shape[1] :]
+
+
+def uncached(model: nn.Module) -> str | None:
+    """Why a model is decoded without its cache; None where the cache does."""
+    if any(getattr(module, "rope_type", None) == "dynamic" for module in model.modules()):
+        return CACHED_ROTATIONS
+    return UNCACHED.get(config_of(model).model_type)
 
 
 def _without_library(model: nn.Module, job: Job, names: Generation, prompts: Tensors, facts: Json) -> Tensor:

@@ -5,12 +5,14 @@ it in Python, by loops over its list, for a trace would bake that. The functions
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from .adapters.patches import hooked
 
 
 def patch_positions(
@@ -39,9 +41,7 @@ def merged_order(grid_thw: Tensor, merge: int) -> Tensor:
     sizes = grid_thw.prod(-1)
     image = torch.arange(grid_thw.shape[0]).repeat_interleave(sizes)
     _, height, width = grid_thw[image].unbind(-1)
-    frame, row, column = patch_positions(grid_thw, merge, include_temporal=True).unbind(
-        -1
-    )
+    frame, row, column = patch_positions(grid_thw, merge, include_temporal=True).unbind(-1)
     return (sizes.cumsum(0) - sizes)[image] + (frame * height + row) * width + column
 
 
@@ -76,7 +76,7 @@ def window_order(
 
 
 def token_positions(
-    model: nn.Module,
+    model: Any,
     input_ids: Tensor,
     mm_token_type_ids: Tensor,
     image_grid_thw: Tensor | None = None,
@@ -138,20 +138,22 @@ _mask: ContextVar[Tensor | None] = ContextVar("_mask", default=None)
 
 
 def masked(eager: Callable[..., Any]) -> Callable[..., Any]:
-    """The module's eager attention, with the mask of the block around it."""
+    """The module's eager attention, with the mask of the block around it; see `needs_mask`."""
 
     def attention(
-        module: nn.Module,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attention_mask: Any,
-        **given: Any,
+        module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Any, **given: Any
     ) -> Any:
         mask = _mask.get() if attention_mask is None else attention_mask
         return eager(module, query, key, value, mask, **given)
 
     return attention
+
+
+def needs_mask(
+    _module: nn.Module, _query: Tensor, _key: Tensor, _value: Tensor, attention_mask: Any = None, **_: Any
+) -> bool:
+    """Whether a call of eager attention is within `in_one_segment`, and has no mask of its own."""
+    return attention_mask is None and _mask.get() is not None
 
 
 @contextmanager
@@ -163,31 +165,17 @@ def in_one_segment(attentions: list[nn.Module]) -> Iterator[None]:
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         hidden = args[0] if args else given["hidden_states"]
         ends, length = given["cu_seqlens"], hidden.shape[-2]
-        segment = torch.searchsorted(
-            ends[1:], torch.arange(length).to(ends), right=True
-        )
+        segment = torch.searchsorted(ends[1:], torch.arange(length).to(ends), right=True)
         apart = segment[:, None] != segment
         lowest = torch.finfo(hidden.dtype).min
-        _mask.set(
-            torch.zeros_like(apart, dtype=hidden.dtype).masked_fill(apart, lowest)[
-                None, None
-            ]
-        )
+        _mask.set(torch.zeros_like(apart, dtype=hidden.dtype).masked_fill(apart, lowest)[None, None])
         return args, given | {"cu_seqlens": _Whole(length)}
 
     def leave(_module: nn.Module, _args: Any, _returned: Any) -> None:
         _mask.set(None)
 
-    hooks = [
-        hook
-        for attention in attentions
-        for hook in (
-            attention.register_forward_pre_hook(enter, with_kwargs=True),
-            attention.register_forward_hook(leave),
-        )
-    ]
-    try:
+    with ExitStack() as stack:
+        for attention in attentions:
+            stack.enter_context(hooked(attention.register_forward_pre_hook, enter, with_kwargs=True))
+            stack.enter_context(hooked(attention.register_forward_hook, leave))
         yield
-    finally:
-        for hook in hooks:
-            hook.remove()

@@ -56,7 +56,7 @@ class _Filler:
     def _values(self, entry: Input) -> Tensor:
         shape, generator = self._shape(entry), self._generator(entry)
         match entry.kind:
-            case "tokens":
+            case "tokens" | "text":
                 return self._tokens(entry)
             case "mask":
                 return self.masks[entry.shape]
@@ -97,11 +97,11 @@ class _Filler:
         digest = hashlib.sha256(
             f"{self.job.seed}/{self.case.name}/{entry.name}".encode()
         ).digest()
-        return torch.Generator().manual_seed(int.from_bytes(digest[:8]) >> 1)
+        return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
     def _holds_placeholders(self, entry: Input) -> bool:
         """Placeholders stand in `input_ids`, or in the first token input where there are none."""
-        names = [tokens.name for tokens in self.job.of_kind("tokens")]
+        names = [tokens.name for tokens in self.job.token_inputs]
         return entry.name == ("input_ids" if "input_ids" in names else names[0])
 
     def _mask(self, entry: Input) -> Tensor:
@@ -110,7 +110,7 @@ class _Filler:
         mask = torch.ones(math.prod(rows), length, dtype=torch.int64)
         beside = [
             tokens
-            for tokens in self.job.of_kind("tokens")
+            for tokens in self.job.token_inputs
             if tokens.shape == entry.shape
         ]
         held = (
@@ -118,6 +118,8 @@ class _Filler:
             if any(map(self._holds_placeholders, beside))
             else 0
         )
+        # A text keeps its end token too.
+        held += any(tokens.kind == "text" for tokens in beside)
         for row in range(1, len(mask)):
             zeros = min(max(row * length // 6, 1), length // 2, length - 1 - held)
             if zeros <= 0 or self.padding == "none":
@@ -141,16 +143,31 @@ class _Filler:
             0, len(plain), mask.shape, generator=self._generator(entry)
         )
         tokens = torch.where(mask == 1, plain[chosen], padding_id(self.config))
+        if entry.kind == "text":
+            self._write(tokens, mask, entry)
         if self._holds_placeholders(entry):
             self._place(tokens, mask)
         return tokens
+
+    def _write(self, tokens: Tensor, mask: Tensor, entry: Input) -> None:
+        """Puts the begin token, where there is one, first in each row's real tokens, and the end token last."""
+        begin, end = (_special(self.config, name) for name in ("bos_token_id", "eos_token_id"))
+        if end is None:
+            raise ExportError(
+                f"{type(self.config).__name__} has no eos_token_id, with which the texts of {entry.name!r} end"
+            )
+        for row, real in zip(tokens.flatten(0, -2), mask.flatten(0, -2), strict=True):
+            places = real.nonzero().flatten()
+            if begin is not None:
+                row[places[0]] = begin
+            row[places[-1]] = end
 
     def _kinds(self, entry: Input) -> Tensor:
         """Which placeholder stands where, counted from 1; 0 for words."""
         tokens = next(
             (
                 tokens
-                for tokens in self.job.of_kind("tokens")
+                for tokens in self.job.token_inputs
                 if self._holds_placeholders(tokens) and tokens.shape == entry.shape
             ),
             None,
@@ -199,6 +216,16 @@ def ordinary_tokens(config: Config, dims: dict[str, int]) -> list[int]:
     if not ordinary:
         raise ExportError(f"no ordinary token in a vocabulary of {vocabulary}")
     return ordinary
+
+
+def _special(config: Config, name: str) -> int | None:
+    """A token id that the config, or its text config, may have; the first of a list."""
+    for owner in (config, getattr(config, "text_config", None)):
+        value = getattr(owner, name, None)
+        value = value[0] if isinstance(value, list) else value
+        if isinstance(value, int):
+            return value
+    return None
 
 
 def special_ids(config: Config) -> set[int]:

@@ -139,6 +139,11 @@ class Job:
             f"{self.model} has no case {name!r}{nearest(name, (case.name for case in self.cases))}"
         )
 
+    @property
+    def token_inputs(self) -> list[Input]:
+        """The inputs that hold token ids, in order."""
+        return [entry for entry in self.inputs if entry.kind in ("tokens", "text")]
+
     def of_kind(self, kind: str) -> list[Input]:
         """The inputs with that kind of fill, in order."""
         return [entry for entry in self.inputs if entry.kind == kind]

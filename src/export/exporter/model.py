@@ -28,9 +28,14 @@ from .foreign import config_of, import_module
 from .job import Job, Json, Source
 
 Config = transformers.PretrainedConfig
-# Config attributes that choose the plain formula: no cache among the outputs, and experts multiplied in a way
-# that neither branches on data nor refuses fp64.
-PLAIN = {"use_cache": False, "_experts_implementation": "batched_mm"}
+# Config attributes that choose the plain formula: their value, and why.
+PLAIN: dict[str, tuple[Any, str]] = {
+    "use_cache": (False, "a program returns what its task promises, and no cache"),
+    "_experts_implementation": (
+        "batched_mm",
+        "experts are multiplied in a way that neither branches on data nor refuses float64",
+    ),
+}
 # Attributes of OmDet-Turbo that keep embeddings of texts between calls, whatever the model is converted to.
 KEEPERS = frozenset({"language_cache_class", "language_cache_prompt"})
 # Classes that leave their weights as the memory held them, until `from_pretrained` fills them.
@@ -77,8 +82,8 @@ def build(job: Job) -> nn.Module:
             model = _random(model_class, job)
         if job.weights == "random":
             randomise(model, job.seed)
-    for config in _configs(config_of(model)):
-        for name, value in PLAIN.items():
+    for config in configs(config_of(model)):
+        for name, (value, _) in PLAIN.items():
             if hasattr(config, name):
                 setattr(config, name, value)
     for name in KEEPERS & vars(model).keys():
@@ -267,10 +272,10 @@ def _inner(default: Any, value: Any) -> Config | None:
     return transformers.AutoConfig.for_model(model_type) if model_type else None
 
 
-def _configs(config: Config) -> list[Config]:
+def configs(config: Config) -> list[Config]:
     """A config and all configs inside it."""
     inner = [value for value in vars(config).values() if isinstance(value, Config)]
-    return [config, *(found for value in inner for found in _configs(value))]
+    return [config, *(found for value in inner for found in configs(value))]
 
 
 def _attribute(config: Config, path: str) -> Any:

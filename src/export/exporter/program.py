@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from .adapters import adapted
-from .calls import completed, forward_of, parameters_of
+from .calls import completed, forward_of, parameters_of, viewed
 from .errors import ExportError, stage
-from .foreign import config_of
 from .job import Job
 
 Tensors = dict[str, Tensor]
@@ -34,15 +33,6 @@ class Hooks:
 HEALTHY = Hooks()
 # Between a keyword of forward and the place inside it: `states__full__0` is `states={"full": (tensor, …)}`.
 NESTED = "__"
-# Model types whose outputs hold more than the task's: patches before or after the words, words that are never
-# written and have no finite score.
-VIEWS: dict[str, Callable[[nn.Module, Tensor, int], Tensor]] = {
-    "chameleon": lambda model, logits, _: logits[
-        ..., : min(model.model.vocabulary_mapping.image_tokens)
-    ],
-    "git": lambda _, logits, length: logits[:, -length:],
-    "layoutlmv3": lambda _, logits, length: logits[:, :length],
-}
 
 
 class Program(nn.Module):
@@ -53,6 +43,8 @@ class Program(nn.Module):
     ) -> None:
         super().__init__()
         self.model, self.job, self.layers, self.hooks = model, job, layers, hooks
+        # Name and purpose of every adapter that the last trace needed.
+        self.adapters: list[dict[str, str]] = []
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The task's outputs, then the layers' outputs in order of execution."""
@@ -71,12 +63,7 @@ def run(
         result = forward_of(model)(
             **nested(completed(model, inputs)), **_switches(model)
         )
-    outputs = _promised(job, result)
-    view = VIEWS.get(config_of(model).model_type)
-    if view:
-        length = inputs["input_ids"].shape[1]
-        outputs = {name: view(model, value, length) for name, value in outputs.items()}
-    return outputs, seen
+    return viewed(model, inputs, _promised(job, result)), seen
 
 
 def nested(inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,12 +91,17 @@ def evaluate(
         return run(model, job, inputs, layers)
 
 
-def trace(program: Program, inputs: Tensors) -> torch.jit.ScriptModule:
-    """The program as TorchScript, unchecked: comparing it with the eager model is the harness's work."""
-    with stage("torch.jit.trace"), torch.no_grad(), adapted(program.model):
-        return torch.jit.trace(
+def trace(program: Program, inputs: Tensors, without: str | None = None) -> torch.jit.ScriptModule:
+    """The program as TorchScript, unchecked: comparing it with the eager model is the harness's work.
+
+    It is traced under all the model's adapters but `without`; `program.adapters` then tells which were used.
+    """
+    with stage("torch.jit.trace"), torch.no_grad(), adapted(program.model, without) as holds:
+        script = torch.jit.trace(
             program, tuple(inputs.values()), check_trace=False, strict=False
         )
+    program.adapters = [hold.described() for hold in holds if hold.active]
+    return script
 
 
 def check_inputs(model: nn.Module, job: Job) -> None:

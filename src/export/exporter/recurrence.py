@@ -24,9 +24,7 @@ def linear(decay: Tensor, update: Tensor) -> Tensor:
 
 
 @torch.jit.script
-def weighted_average(
-    decay: Tensor, first: Tensor, key: Tensor, value: Tensor
-) -> Tensor:
+def weighted_average(decay: Tensor, first: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """RWKV's attention: an average of the values so far with weights e^key, which fade by e^decay a step.
 
     Numerator and denominator are kept as multiples of e^highest, so that neither overflows.
@@ -39,10 +37,7 @@ def weighted_average(
         new, content = key[:, step], value[:, step]
         top = torch.maximum(highest, new + first)
         old_share, new_share = torch.exp(highest - top), torch.exp(new + first - top)
-        averages.append(
-            (old_share * numerator + new_share * content)
-            / (old_share * denominator + new_share)
-        )
+        averages.append((old_share * numerator + new_share * content) / (old_share * denominator + new_share))
         top = torch.maximum(highest + decay, new)
         old_share, new_share = torch.exp(highest + decay - top), torch.exp(new - top)
         numerator = old_share * numerator + new_share * content
@@ -52,9 +47,7 @@ def weighted_average(
 
 
 @torch.jit.script
-def corrected_memory(
-    query: Tensor, key: Tensor, value: Tensor, decay: Tensor, rate: Tensor
-) -> Tensor:
+def corrected_memory(query: Tensor, key: Tensor, value: Tensor, decay: Tensor, rate: Tensor) -> Tensor:
     """The delta rule: a memory of values by key, which fades, and of which every step corrects its own key.
 
     All are [batch, length, heads, channels]; decay has one channel or those of the key, rate one.
@@ -80,7 +73,7 @@ def matrix_memory(
     write: Tensor,
     eps: float,
 ) -> Tensor:
-    """xLSTM's mLSTM: a matrix memory with exponential gates, and the sum of its keys to normalise by.
+    """The mLSTM of xLSTM: a matrix memory with exponential gates, and the sum of its keys to normalise by.
 
     Gates are logarithms, [batch, heads, length]; memory and norm are kept as multiples of e^highest.
     """
@@ -94,8 +87,7 @@ def matrix_memory(
         old_share, new_share = torch.exp(kept - highest), torch.exp(new - highest)
         address, content = key[:, :, step], value[:, :, step]
         memory = (
-            old_share[..., None] * memory
-            + new_share[..., None] * address[..., None] * content[:, :, None]
+            old_share[..., None] * memory + new_share[..., None] * address[..., None] * content[:, :, None]
         )
         norm = old_share * norm + new_share * address
         asked = query[:, :, step]
@@ -119,13 +111,10 @@ def delta_rule(
     Chunks are for speed; upstream's recurrent forms decode by the rule itself.
     """
     dtype = query.dtype
-    query, key, value, g, beta = (
-        given.float() for given in (query, key, value, g, beta)
-    )
+    query, key, value, g, beta = (given.float() for given in (query, key, value, g, beta))
     if use_qk_l2norm_in_kernel:
         query, key = (
-            given * torch.rsqrt((given * given).sum(-1, keepdim=True) + 1e-6)
-            for given in (query, key)
+            given * torch.rsqrt((given * given).sum(-1, keepdim=True) + 1e-6) for given in (query, key)
         )
     query = query * query.shape[-1] ** -0.5
     decay = g.exp() if g.dim() == key.dim() else g.exp()[..., None]
@@ -145,9 +134,7 @@ def mlstm(
     """`wrap_chunkwise_arbitrary_sequence_length` of xLSTM, without a cache: its recurrent form for any length."""
     given = (query * query.shape[-1] ** -0.5, key, value)
     forget = functional.logsigmoid(fgate).float()
-    read = matrix_memory(
-        *(tensor.float() for tensor in given), forget, igate.float(), eps
-    ).to(query.dtype)
+    read = matrix_memory(*(tensor.float() for tensor in given), forget, igate.float(), eps).to(query.dtype)
     return (read, (None, None, None)) if return_last_states else read
 
 
@@ -170,14 +157,10 @@ def selective_scan(
         dt = functional.softplus(dt)
     # [batch, length, channels, states]
     step = dt.transpose(1, 2)[..., None]
-    update = (step * B.transpose(1, 2)[:, :, None].float()) * hidden_states.transpose(
-        1, 2
-    )[..., None].float()
+    update = (step * B.transpose(1, 2)[:, :, None].float()) * hidden_states.transpose(1, 2)[..., None].float()
     states = linear(torch.exp(A * step), update)
     output = (
-        torch.matmul(states.to(hidden_states.dtype), C.transpose(1, 2)[..., None])
-        .squeeze(-1)
-        .transpose(1, 2)
+        torch.matmul(states.to(hidden_states.dtype), C.transpose(1, 2)[..., None]).squeeze(-1).transpose(1, 2)
     )
     if D is not None:
         output = output + hidden_states * D[None, :, None]
@@ -193,9 +176,7 @@ def rglru_scan(
     acc_dtype: torch.dtype = torch.float32,
 ) -> tuple[Tensor, None]:
     """`RecurrentGemmaRglru._rnn_scan`, without a cache."""
-    states = linear(
-        (recurrent_gate * ~reset).type(acc_dtype), hidden_states.type(acc_dtype)
-    )
+    states = linear((recurrent_gate * ~reset).type(acc_dtype), hidden_states.type(acc_dtype))
     return states.type(hidden_states.dtype), None
 
 

@@ -14,7 +14,8 @@ standard fixes. A `Disturbed` run changes exactly these:
 - Whole numbers stay: sums of them are exact in any order, and masks are made of them.
 
 In half precision kernels sum in float32 and round once, so operands are widened, disturbed as float32, and the result
-is rounded back: most elements stay what they were, some change by one unit in the last place.
+is rounded back: most elements stay what they were, some change by one unit in the last place. Where a bias follows a
+product, engines are free to round between the two (TorchScript's optimiser does), so the disturbed run does.
 
 This is stochastic arithmetic (Monte Carlo arithmetic; Parker 1997) where processors really differ: it measures how the
 model's own conditioning passes rounding on, and no luck of one processor's kernels is in it.
@@ -108,6 +109,8 @@ SUMS: dict[str, Sum] = {
         Sum(0, _reduced),
     ),
 }
+# A product with a bias → the product alone.
+PRODUCTS = {"addmm": torch.ops.aten.mm.default, "baddbmm": torch.ops.aten.bmm.default}
 FUNCTIONS = frozenset(
     (
         *("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "pow", "rsqrt", "reciprocal"),
@@ -145,6 +148,10 @@ class Disturbed(TorchDispatchMode):
         if any(isinstance(value, Tensor) and value.dtype in HALVES for value in args):
             # The type that comes out may be another than goes in: softmax can be asked for float32.
             plain = func(*args, **named)
+            product = PRODUCTS.get(name)
+            if product and not named:
+                bias, *factors = args
+                return bias + self.__torch_dispatch__(product, types, tuple(factors))
             wide = tree_map_only(Tensor, _widened, args), tree_map(_wide_type, named)
             return tree_map(_typed_as, self._run(func, summed, is_function, *wide), plain)
         return self._run(func, summed, is_function, args, named)

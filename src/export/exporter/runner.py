@@ -13,11 +13,12 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import torch
 
@@ -35,12 +36,21 @@ class Child:
 
     data: Json
     process: ForkProcess
-    failure: Connection
+    outcome: Connection
     log: Path
     started: float
 
 
-def run(request: Json, events: TextIO) -> None:
+# What is done with a job; what it returns, where it returns anything, is the `result` of the job's `done`.
+Work = Callable[[Json], Any]
+
+
+def exported(data: Json) -> None:
+    """Makes a job's artifact."""
+    export(Job.from_json(data))
+
+
+def run(request: Json, events: TextIO, work: Work = exported) -> None:
     """Runs the jobs, as many at a time as there are workers."""
     limit = request["timeout_seconds"]
     waiting = list(enumerate(request["jobs"]))[::-1]
@@ -51,7 +61,7 @@ def run(request: Json, events: TextIO) -> None:
             while waiting and len(running) < request["workers"]:
                 number, data = waiting.pop()
                 _emit(events, event="started", model=data["model"])
-                running.append(_start(data, limit, Path(logs, str(number))))
+                running.append(_start(data, limit, Path(logs, str(number)), work))
             running = [child for child in running if not _finished(child, limit, events)]
             wait([child.process.sentinel for child in running], timeout=0.1)
 
@@ -60,17 +70,17 @@ def _emit(events: TextIO, **event: object) -> None:
     print(json.dumps(event), file=events, flush=True)
 
 
-def _start(data: Json, limit: float, log: Path) -> Child:
+def _start(data: Json, limit: float, log: Path, work: Work) -> Child:
     receiver, sender = FORK.Pipe(duplex=False)
     log.touch()
-    process = FORK.Process(target=_work, args=(data, limit, sender, log), daemon=True)
+    process = FORK.Process(target=_work, args=(data, limit, sender, log, work), daemon=True)
     process.start()
     sender.close()
     return Child(data, process, receiver, log, time.monotonic())
 
 
-def _work(data: Json, limit: float, failure: Connection, log: Path) -> None:
-    """Runs in the child, which prints to its log and sends the reason of a failure."""
+def _work(data: Json, limit: float, outcome: Connection, log: Path, work: Work) -> None:
+    """Runs in the child, which prints to its log and sends a result, or the reason of a failure."""
     # The parent keeps the time; should it be gone by then, this ends the child.
     signal.setitimer(signal.ITIMER_REAL, 2 * limit)
     with log.open("wb") as file:
@@ -78,9 +88,9 @@ def _work(data: Json, limit: float, failure: Connection, log: Path) -> None:
         os.dup2(file.fileno(), 2)
     torch.set_num_threads(1)
     try:
-        export(Job.from_json(data))
+        outcome.send(work(data))
     except Exception as error:  # noqa: BLE001  whatever it is, the parent is told
-        failure.send(reason(error))
+        outcome.send(reason(error))
         # An ExportError has said all by its text; only where another error is behind it, that one's place helps.
         unexpected = error.__cause__ if isinstance(error, ExportError) else error
         if unexpected:
@@ -97,24 +107,31 @@ def _finished(child: Child, limit: float, events: TextIO) -> bool:
     elif child.process.is_alive():
         return False
     child.process.join()
-    model, fault = child.data["model"], child.data["fault"]
+    about = {key: child.data[key] for key in ("model", "fault", "without") if key in child.data}
     if child.process.exitcode == 0:
-        _emit(events, event="done", model=model, fault=fault, seconds=round(seconds, 3))
+        result = _said(child)
+        _emit(events, event="done", **about, seconds=round(seconds, 3), result=result)
         return True
     why = f"timed out after {limit:g} s" if late else _why(child)
     detail = child.log.read_text(errors="replace")
-    _emit(events, event="failed", model=model, fault=fault, reason=why, detail=detail)
+    _emit(events, event="failed", **about, reason=why, detail=detail)
     if child.process.pid is not None:
         shutil.rmtree(partial_path(Path(child.data["directory"]), child.process.pid), ignore_errors=True)
     return True
 
 
+def _said(child: Child) -> Any:
+    """What a child that has ended sent; None where it sent nothing."""
+    try:
+        return child.outcome.recv() if child.outcome.poll() else None
+    except EOFError:
+        return None
+
+
 def _why(child: Child) -> str:
-    if child.failure.poll():
-        try:
-            return child.failure.recv()
-        except EOFError:
-            pass
+    said = _said(child)
+    if said is not None:
+        return said
     code = child.process.exitcode
     if code is not None and code < 0:
         return f"killed by signal {-code} ({signal.Signals(-code).name})"

@@ -1,6 +1,7 @@
 //! The drawer of a model: all there is to know of it.
 
 use super::Report;
+use crate::artifact;
 use crate::codegen::module_text;
 use crate::numerics::Measure;
 use crate::report::typed::Typed;
@@ -61,12 +62,19 @@ fn facts(entry: &Entry, records: &[&Record]) -> Markup {
         ("checkpoint", entry.checkpoint.clone().unwrap_or_default()),
         ("weights", last.map(|record| record.weights.clone()).unwrap_or_default()),
         ("exported with", versions),
+        ("traced with", traced_with(entry)),
         ("last ran on", last.map(|record| record.host.processor.clone()).unwrap_or_default()),
         ("spec", format!("{}:{}", entry.place.file.display(), entry.place.line)),
     ];
     html! {
         dl { @for (name, value) in facts { @if !value.is_empty() { dt { (name) } dd { (value) } } } }
     }
+}
+
+/// `2 adapters: lists_of_sizes, rope_by_length`, as the artifact tells; empty where there is none.
+fn traced_with(entry: &Entry) -> String {
+    let manifest = artifact::manifest(&artifact::root().join(entry.name.as_str()));
+    manifest.ok().flatten().map(|manifest| manifest.traced_with()).unwrap_or_default()
 }
 
 fn checks(entry: &Entry, records: &[&Record]) -> Markup {

@@ -1,15 +1,14 @@
 """Patches without which a class cannot be traced, or its trace would not hold at other sizes.
 
-In: a model. Out: a context in which its class can be traced. Each patch says what it is for and why it is
-needed, and computes what the code it replaces computes; references are taken without it. Patches for single
-architectures stand in a file per family, as in the spec.
+In: a model. Out: a context in which its class can be traced, and which of its patches were used. Each patch says what
+it is for and why it is needed, and computes what the code it replaces computes; references are taken without it.
+Patches for single architectures stand by family, as in the spec; `patches` has what they are made of.
 """
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from torch import nn
-
+from ..errors import ExportError, nearest
 from ..foreign import config_of
 from . import (
     decoder_only,
@@ -20,7 +19,8 @@ from . import (
     vision,
     vision_text,
 )
-from .common import COMMON, Adapter
+from .common import COMMON
+from .patches import Adapter, Hold, Upstream, held
 
 FAMILIES = (
     decoder_only,
@@ -32,16 +32,28 @@ FAMILIES = (
     vision_text,
 )
 ADAPTERS: dict[str, list[Adapter]] = {
-    model_type: adapters
-    for family in FAMILIES
-    for model_type, adapters in family.ADAPTERS.items()
+    model_type: adapters for family in FAMILIES for model_type, adapters in family.ADAPTERS.items()
 }
 
 
+def adapters_of(model: Upstream) -> tuple[Adapter, ...]:
+    """The patches that all models need under this transformers, and those for the model's type."""
+    return (*COMMON, *ADAPTERS.get(config_of(model).model_type, ()))
+
+
 @contextmanager
-def adapted(model: nn.Module) -> Iterator[None]:
-    """Opens the patches that all models need under this transformers, and those for the model's type."""
+def adapted(model: Upstream, without: str | None = None) -> Iterator[list[Hold]]:
+    """Opens the model's adapters, all but the one of that name; when the block has ended, each knows whether it took.
+
+    Raises:
+        ExportError: no adapter of the model has that name.
+    """
+    holds = [Hold(adapter) for adapter in adapters_of(model)]
+    names = [hold.name for hold in holds]
+    if without is not None and without not in names:
+        raise ExportError(f"no adapter {without!r} for {type(model).__name__}{nearest(without, names)}")
+    opened = [hold for hold in holds if hold.name != without]
     with ExitStack() as stack:
-        for adapter in (*COMMON, *ADAPTERS.get(config_of(model).model_type, ())):
-            stack.enter_context(adapter(model))
-        yield
+        for hold in opened:
+            stack.enter_context(held(hold, model))
+        yield opened

@@ -1,10 +1,7 @@
-"""What every model is traced under, and what adapters are made of."""
+"""What every model is traced under."""
 
 import builtins
 import inspect
-import re
-import sys
-import textwrap
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from itertools import product
@@ -12,19 +9,21 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..errors import ExportError
+from .. import recurrence
+from .patches import Adapter, Upstream, module_of, replaced, took_hold
 
 try:
     from transformers import masking_utils
 except ImportError:
     # Older than 4.53: every model makes its masks itself.
     masking_utils = None
-
-from .. import recurrence
-
-Adapter = Callable[[nn.Module], AbstractContextManager[None]]
+try:
+    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS as rope_tables
+except ImportError:
+    # Older than 4.43: no frequencies depend on the length.
+    rope_tables = {}
 
 # Attributes in which modules keep what the last run computed.
 CACHES = ("_embed", "cached_rotary_positional_embedding")
@@ -32,64 +31,22 @@ CACHES = ("_embed", "cached_rotary_positional_embedding")
 DELTA_RULES = ("torch_chunk_gated_delta_rule", "chunk_kimi_delta_attention")
 
 
-@contextmanager
-def replaced(owner: object, name: str, value: Any) -> Iterator[None]:
-    """An attribute of a module, class or instance with another value, or one it lacks, while the block runs."""
-    # Read from the dictionary: `getattr` would turn a static method into a plain function.
-    own, original = name in vars(owner), vars(owner).get(name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        if own:
-            setattr(owner, name, original)
-        else:
-            delattr(owner, name)
-
-
-@contextmanager
-def shadowed(module: object, name: str, value: Any) -> Iterator[None]:
-    """A built-in name with another meaning in one module while the block runs."""
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        delattr(module, name)
-
-
-def rewritten(
-    function: Callable[..., Any], changes: dict[str, str], **names: Any
-) -> Callable[..., Any]:
-    """A function of upstream with pieces of its text replaced, for one too long to be written anew.
-
-    `changes` has a pattern for each piece, which must be found once; `names` is what the new pieces refer to.
-    """
-    plain = inspect.unwrap(function)
-    text = textwrap.dedent(inspect.getsource(plain))
-    text = text[text.index("def ") :]
-    for pattern, piece in changes.items():
-        text, found = re.subn(pattern, piece, text, flags=re.DOTALL)
-        if found != 1:
-            raise ExportError(
-                f"{plain.__qualname__} has {found} places for {pattern!r}, not one"
-            )
-    scope = vars(sys.modules[plain.__module__]) | names
-    exec(text, scope)  # noqa: S102  upstream's own text
-    return scope[plain.__name__]
-
-
-def forget(model: nn.Module) -> None:
-    """Empties what modules keep from one run to the next."""
+def forget(model: Upstream) -> bool:
+    """Empties what modules keep from one run to the next; whether there was anything."""
+    kept = False
     for module in model.modules():
         for name in CACHES:
             if vars(module).get(name) is not None:
                 setattr(module, name, None)
+                kept = True
+    return kept
 
 
 @contextmanager
-def _nothing_kept(model: nn.Module) -> Iterator[None]:
+def _nothing_kept(model: Upstream) -> Iterator[None]:
     """What earlier runs kept is computed again in the trace, and what the trace computed is not kept."""
-    forget(model)
+    if forget(model):
+        took_hold()
     try:
         yield
     finally:
@@ -97,42 +54,36 @@ def _nothing_kept(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _lists_of_sizes(_model: nn.Module) -> Iterator[None]:
+def _lists_of_sizes(_model: Upstream) -> Iterator[None]:
     """`torch.tensor([height, width])` makes a constant of traced sizes; stacking them keeps what they are."""
 
-    def stacking(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        def make(data: Any, *rest: Any, **named: Any) -> Tensor:
-            if not _holds_tensor(data):
-                return function(data, *rest, **named)
-            return _stacked(data).to(
-                **{k: named[k] for k in ("dtype", "device") if k in named}
-            )
+    def stack(data: Any, *_rest: Any, **named: Any) -> Tensor:
+        return _stacked(data).to(**{k: named[k] for k in ("dtype", "device") if k in named})
 
-        return make
+    def of_tensors(data: Any, *_rest: Any, **_named: Any) -> bool:
+        return _holds_tensor(data)
 
-    with (
-        replaced(torch, "tensor", stacking(torch.tensor)),
-        replaced(torch, "as_tensor", stacking(torch.as_tensor)),
-    ):
+    with replaced(torch, "tensor", stack, of_tensors), replaced(torch, "as_tensor", stack, of_tensors):
         yield
 
 
-def _splits_by_sizes(_model: nn.Module) -> AbstractContextManager[None]:
+def _splits_by_sizes(_model: Upstream) -> AbstractContextManager[None]:
     """`Tensor.split` calls `int` on a traced size, which bakes it; pieces of that size keep it.
 
     Only the number of pieces stays what it was in the traced run.
     """
     original = Tensor.split
 
-    def split(self: Tensor, split_size: Any, dim: int = 0) -> Any:
-        if not isinstance(split_size, Tensor):
-            return original(self, split_size, dim)
+    def split(self: Tensor, split_size: Tensor, dim: int = 0) -> Any:
         whole = self.shape[dim]
         pieces = -(-builtins.int(whole) // builtins.int(split_size))
         last = whole - split_size * (pieces - 1)
         return original(self, [split_size] * (pieces - 1) + [last], dim)
 
-    return replaced(Tensor, "split", split)
+    def by_tensor(_self: Tensor, split_size: Any, dim: int = 0) -> bool:
+        return isinstance(split_size, Tensor)
+
+    return replaced(Tensor, "split", split, by_tensor)
 
 
 def _holds_tensor(data: Any) -> bool:
@@ -149,8 +100,8 @@ def _stacked(data: Any) -> Tensor:
 
 
 @contextmanager
-def _masks_by_broadcasting(_model: nn.Module) -> Iterator[None]:
-    """transformers 4 builds attention masks with `torch.vmap`, and indexes under it by an autograd function.
+def _masks_by_broadcasting(_model: Upstream) -> Iterator[None]:
+    """Transformers 4 builds attention masks with `torch.vmap`, and indexes under it by an autograd function.
 
     The tracer can record neither. Mask functions are made of comparisons and indexing, which broadcast.
     """
@@ -168,15 +119,16 @@ def _masks_by_broadcasting(_model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _masks_of_indices(_model: nn.Module) -> Iterator[None]:
-    """transformers 5 uses `torch.vmap` for masks that models add: sliding windows with two sides, chunks.
+def _masks_of_indices(_model: Upstream) -> Iterator[None]:
+    """Transformers 5 uses `torch.vmap` for masks that models add: sliding windows with two sides, chunks.
 
     The tracer cannot record it. Such masks too are comparisons of indices, which broadcast.
     """
+    utils: Any = masking_utils
 
     def expanded(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         def mask(*indices: Tensor) -> Tensor:
-            batch, head, query, key = masking_utils._non_vmap_expansion_sdpa(*indices)
+            batch, head, query, key = utils._non_vmap_expansion_sdpa(*indices)
             sizes = (batch.shape[0], head.shape[1], query.shape[2], key.shape[3])
             return function(batch, head, query, key).expand(sizes)
 
@@ -190,44 +142,75 @@ def _masks_of_indices(_model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _long_rope(model: nn.Module) -> Iterator[None]:
-    """Rotary embeddings with LongRoPE choose short or long frequencies by the highest position.
+def _rope_by_length(model: Upstream) -> Iterator[None]:
+    """Rotary embeddings with LongRoPE or dynamic NTK scaling choose their frequencies by the highest position.
 
     Upstream (`modeling_rope_utils.dynamic_rope_update`) branches on it, which a trace bakes, and keeps the choice
-    in a buffer that shares its memory with another, which the tracer refuses. Both tables are made before, and
-    the trace selects one.
+    in a buffer that shares its memory with another, which the tracer refuses. Both choices are computed, and the
+    trace selects one.
     """
-    rotary = [m for m in model.modules() if getattr(m, "rope_type", "") == "longrope"]
     with ExitStack() as stack:
-        for module in rotary:
-            module.inv_freq = module.original_inv_freq.clone()
-            module.forward = _choosing_frequencies(module)
-            stack.callback(delattr, module, "forward")
+        for module in model.modules():
+            by_length = {
+                layer: kind for layer, kind in _rope_types(module).items() if kind in ("longrope", "dynamic")
+            }
+            for layer in by_length:
+                name = _of_layer("inv_freq", layer)
+                setattr(module, name, getattr(module, _of_layer("original_inv_freq", layer)).clone())
+            if by_length:
+                stack.enter_context(replaced(module, "forward", _choosing_frequencies(module, by_length)))
         yield
 
 
-def _choosing_frequencies(module: nn.Module) -> Callable[..., Any]:
+def _rope_types(module: Upstream) -> dict[str | None, str]:
+    """The kind of a module's rotary embedding by type of layer; None is the type where all layers share one."""
+    kind = getattr(module, "rope_type", None)
+    return kind if isinstance(kind, dict) else {None: kind} if isinstance(kind, str) else {}
+
+
+def _of_layer(name: str, layer: str | None) -> str:
+    """The attribute of that name for a type of layers."""
+    return name if layer is None else f"{layer}_{name}"
+
+
+def _choosing_frequencies(module: Any, by_length: dict[str | None, str]) -> Callable[..., Any]:
     """The module's forward past its decorators, on the frequencies that the positions ask for."""
     inner = inspect.unwrap(type(module).forward)
-    # Not at the top: transformers older than 4.43 has no such module, and no such embeddings.
-    from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+    choices = {layer: _frequencies(module, layer, kind) for layer, kind in by_length.items()}
 
-    trained = module.config.rope_parameters["original_max_position_embeddings"]
-    table = ROPE_INIT_FUNCTIONS["longrope"]
-    short = module.original_inv_freq.clone()
-    long, _ = table(module.config, short.device, seq_len=trained + 1)
-
-    def forward(x: Tensor, position_ids: Tensor) -> Any:
-        chosen = torch.where(position_ids.max() + 1 > trained, long, short)
-        return inner(SimpleNamespace(**vars(module), inv_freq=chosen), x, position_ids)
+    def forward(x: Tensor, position_ids: Tensor, layer_type: str | None = None) -> Any:
+        given = {} if layer_type is None else {"layer_type": layer_type}
+        if layer_type not in choices:
+            return inner(module, x, position_ids, **given)
+        chosen = {_of_layer("inv_freq", layer_type): choices[layer_type](position_ids.max() + 1)}
+        return inner(SimpleNamespace(**vars(module) | chosen), x, position_ids, **given)
 
     return forward
 
 
+def _frequencies(module: Any, layer: str | None, kind: str) -> Callable[[Tensor], Tensor]:
+    """The frequencies for a row of a length: as they were trained, or those of longer rows."""
+    table, config = rope_tables[kind], module.config
+    named = {} if layer is None else {"layer_type": layer}
+    short = getattr(module, _of_layer("original_inv_freq", layer)).clone()
+    if kind == "dynamic":
+        # As `dynamic_frequency_update` on a model that has just read a short row: upstream keeps the frequencies
+        # of the longest row until then.
+        return lambda length: torch.where(
+            length > module.original_max_seq_len,
+            table(config, short.device, seq_len=length, **named)[0],
+            short,
+        )
+    settings = config.rope_parameters if layer is None else config.rope_parameters[layer]
+    trained = settings["original_max_position_embeddings"]
+    long, _ = table(config, short.device, seq_len=trained + 1, **named)
+    return lambda length: torch.where(length > trained, long, short)
+
+
 @contextmanager
-def _delta_rule(model: nn.Module) -> Iterator[None]:
+def _delta_rule(model: Upstream) -> Iterator[None]:
     """The gated delta rule of linear attention is a Python loop over chunks of the row, which bakes their number."""
-    owners = {sys.modules[type(module).__module__] for module in model.modules()}
+    owners = {module_of(module) for module in model.modules()}
     with ExitStack() as stack:
         for owner, name in product(owners, DELTA_RULES):
             if hasattr(owner, name):
@@ -239,7 +222,7 @@ COMMON: list[Adapter] = [
     _nothing_kept,
     _lists_of_sizes,
     _splits_by_sizes,
-    _long_rope,
+    _rope_by_length,
     _delta_rule,
 ]
 if hasattr(masking_utils, "_vmap_for_bhqkv"):

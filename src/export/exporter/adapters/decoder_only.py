@@ -1,6 +1,5 @@
 """Patches for language models that read from left to right."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import SimpleNamespace
@@ -10,29 +9,27 @@ import torch
 from torch import Tensor, nn
 
 from .. import recurrence
-from .common import Adapter, replaced
+from .patches import Adapter, Upstream, module_of, replaced
 
 
-def _bloom_gelu(model: nn.Module) -> AbstractContextManager[None]:
+def _bloom_gelu(model: Upstream) -> AbstractContextManager[None]:
     """BLOOM's GELU is an autograd function in Python, which TorchScript cannot save.
 
     Its forward is a plain formula, a function of its own.
     """
-    module = sys.modules[type(model).__module__]
-    return replaced(
-        module, "GeLUFunction", SimpleNamespace(apply=module.bloom_gelu_forward)
-    )
+    module = module_of(model)
+    return replaced(module, "GeLUFunction", SimpleNamespace(apply=module.bloom_gelu_forward))
 
 
-def _selective_scan(model: nn.Module) -> AbstractContextManager[None]:
+def _selective_scan(model: Upstream) -> AbstractContextManager[None]:
     """Mamba's scan is a Python loop over the length."""
-    module = sys.modules[type(model).__module__]
+    module = module_of(model)
     return replaced(module, "mamba_selective_scan", recurrence.selective_scan)
 
 
 @contextmanager
-def _mlstm(model: nn.Module) -> Iterator[None]:
-    """xLSTM's memory is a Python loop over chunks, then over the positions that are left."""
+def _mlstm(model: Upstream) -> Iterator[None]:
+    """The memory of xLSTM is a Python loop over chunks, then over the positions that are left."""
     with ExitStack() as stack:
         for module in model.modules():
             if hasattr(module, "_inference_fn"):
@@ -40,19 +37,19 @@ def _mlstm(model: nn.Module) -> Iterator[None]:
         yield
 
 
-def _rwkv_attention(model: nn.Module) -> AbstractContextManager[None]:
+def _rwkv_attention(model: Upstream) -> AbstractContextManager[None]:
     """RWKV's attention is a Python loop over the length."""
-    module = sys.modules[type(model).__module__]
+    module = module_of(model)
     return replaced(module, "rwkv_linear_attention", recurrence.rwkv_attention)
 
 
 @contextmanager
-def _rglru(model: nn.Module) -> Iterator[None]:
+def _rglru(model: Upstream) -> Iterator[None]:
     """RecurrentGemma's recurrence is a Python loop over the length.
 
     Its square root is an autograd function in Python, which TorchScript cannot save; only the gradient is special.
     """
-    module = sys.modules[type(model).__module__]
+    module = module_of(model)
     with (
         replaced(module.RecurrentGemmaRglru, "_rnn_scan", recurrence.rglru_scan),
         replaced(module, "SqrtBoundDerivative", SimpleNamespace(apply=torch.sqrt)),
@@ -61,35 +58,33 @@ def _rglru(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _experts_by_row(model: nn.Module) -> Iterator[None]:
+def _experts_by_row(model: Upstream) -> Iterator[None]:
     """JetMoE splits the rows, sorted by expert, by a Python list of counts, which a trace bakes.
 
     The counts stay a tensor, and every row is multiplied by the weight of its own expert.
     """
-    module = sys.modules[type(model).__module__]
+    module = module_of(model)
 
-    def forward(experts: nn.Module, rows: Tensor, counts: Tensor) -> Tensor:
+    def forward(experts: Upstream, rows: Tensor, counts: Tensor) -> Tensor:
         ids = torch.arange(experts.num_experts, device=rows.device)
         weights = experts.weight[torch.repeat_interleave(ids, counts)]
         return torch.bmm(weights, rows.unsqueeze(-1)).squeeze(-1)
 
     with (
-        replaced(torch.Tensor, "tolist", lambda counts: counts),
+        replaced(Tensor, "tolist", lambda counts: counts),
         replaced(module.JetMoeParallelExperts, "forward", forward),
     ):
         yield
 
 
-def _experts_at_once(model: nn.Module) -> AbstractContextManager[None]:
+def _experts_at_once(model: Upstream) -> AbstractContextManager[None]:
     """LongCat loops over the experts that some row chose, which a trace bakes.
 
     Every row is multiplied by the weights of its own experts; the last experts return what they are given.
     """
-    module = sys.modules[type(model).__module__]
+    module = module_of(model)
 
-    def forward(
-        experts: nn.Module, rows: Tensor, ids: Tensor, shares: Tensor
-    ) -> Tensor:
+    def forward(experts: Upstream, rows: Tensor, ids: Tensor, shares: Tensor) -> Tensor:
         last = experts.num_routed_experts - 1
         given = rows[:, None].expand(-1, ids.shape[1], -1)
         both = torch.matmul(experts.gate_up_proj[ids], given[..., None]).squeeze(-1)
@@ -103,16 +98,16 @@ def _experts_at_once(model: nn.Module) -> AbstractContextManager[None]:
     return replaced(module.LongcatFlashExperts, "forward", forward)
 
 
-def _lightning_attention(model: nn.Module) -> AbstractContextManager[None]:
+def _lightning_attention(model: Upstream) -> AbstractContextManager[None]:
     """MiniMax's lightning attention is a Python loop over blocks of the row.
 
     It is a recurrence over positions, cut into blocks for speed: one state for each pair of channels, which
     fades by e^-slope a position. Upstream decodes by that recurrence.
     """
-    module = sys.modules[type(model).__module__]
+    module = module_of(model)
 
     def forward(
-        attention: nn.Module,
+        attention: Upstream,
         hidden_states: Tensor,
         position_embeddings: Any,
         attention_mask: Tensor | None,
@@ -134,24 +129,27 @@ def _lightning_attention(model: nn.Module) -> AbstractContextManager[None]:
     return replaced(module.MiniMaxLightningAttention, "forward", forward)
 
 
-def _scatter_numbers(_model: nn.Module) -> AbstractContextManager[None]:
+def _scatter_numbers(_model: Upstream) -> AbstractContextManager[None]:
     """Sparse attention scatters `False`; TorchScript's `scatter` takes numbers, and no truth values."""
-    original = torch.Tensor.scatter
+    original = Tensor.scatter
 
-    def scatter(into: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
-        return original(into, dim, index, int(value) if value is False else value)
+    def scatter(into: Tensor, dim: int, index: Tensor, value: bool) -> Tensor:
+        return original(into, dim, index, int(value))
 
-    return replaced(torch.Tensor, "scatter", scatter)
+    def truth_value(_into: Tensor, _dim: int, _index: Tensor, value: Any) -> bool:
+        return isinstance(value, bool)
+
+    return replaced(Tensor, "scatter", scatter, truth_value)
 
 
 @contextmanager
-def _reformer(model: nn.Module) -> Iterator[None]:
+def _reformer(model: Upstream) -> Iterator[None]:
     """Reformer reads lengths and positions in Python, draws its hash anew, and has autograd functions in Python.
 
     Rows are always padded to whole chunks (upstream: `_pad_to_mult_of_chunk_length`), any position can be asked for,
     and the hash is the one that the config's seed draws.
     """
-    module = sys.modules[type(model).__module__]
+    module = module_of(model)
     chunk = int(module._get_least_common_mult_chunk_len(model.config))
     inner = module.ReformerModel.forward
 
@@ -159,9 +157,7 @@ def _reformer(model: nn.Module) -> Iterator[None]:
         context = SimpleNamespace(save_for_backward=lambda *_: None)
         return SimpleNamespace(apply=lambda *given: function.forward(context, *given))
 
-    def padded(
-        core: nn.Module, ids: Tensor, attention_mask: Tensor, **rest: Any
-    ) -> Any:
+    def padded(core: Upstream, ids: Tensor, attention_mask: Tensor, **rest: Any) -> Any:
         length = ids.shape[1]
         extra = (0, -length % chunk)
         ids = nn.functional.pad(ids, extra, value=core.config.pad_token_id)
@@ -170,7 +166,7 @@ def _reformer(model: nn.Module) -> Iterator[None]:
         result.last_hidden_state = result.last_hidden_state[:, :length]
         return result
 
-    def axial(embeddings: nn.Module, position_ids: Tensor) -> Tensor:
+    def axial(embeddings: Upstream, position_ids: Tensor) -> Tensor:
         shape = embeddings.axial_pos_shape
         parts = [weight.expand(*shape, -1) for weight in embeddings.weights]
         return torch.cat(parts, dim=-1).flatten(0, 1)[position_ids]
@@ -180,8 +176,8 @@ def _reformer(model: nn.Module) -> Iterator[None]:
         return forth, forth.argsort(dim=-1)
 
     hashing = next(m for m in model.modules() if isinstance(m, module.LSHSelfAttention))
-    shape = (hashing.num_attention_heads, hashing.attention_head_size)
-    shape += (hashing.num_hashes, hashing.num_buckets // 2)
+    heads = (hashing.num_attention_heads, hashing.attention_head_size)
+    shape = (*heads, hashing.num_hashes, hashing.num_buckets // 2)
     torch.manual_seed(hashing.hash_seed)
     drawn = torch.randn(shape, dtype=model.dtype)
     with (
@@ -199,7 +195,7 @@ def _reformer(model: nn.Module) -> Iterator[None]:
         yield
 
 
-def _prompt_mask(model: nn.Module) -> AbstractContextManager[None]:
+def _prompt_mask(model: Upstream) -> AbstractContextManager[None]:
     """CPM-Ant counts positions by a Python list, which a trace bakes.
 
     What is real (the prompt, and as many positions at the end as there are tokens) sees all that is real: the

@@ -1,7 +1,7 @@
 """Patches for encoders of text, and for models that transformers 5 has removed."""
 
+import importlib
 import math
-import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
@@ -9,22 +9,20 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import torch
-from torch import Tensor, autograd, nn
+from torch import Tensor, autograd
 
-from .common import Adapter, replaced
+from .patches import Adapter, Upstream, hooked, module_of, replaced, shadowed
 
 
 @contextmanager
-def _xmod_every_adapter(model: nn.Module) -> Iterator[None]:
+def _xmod_every_adapter(model: Upstream) -> Iterator[None]:
     """X-MOD gives each language's adapter the rows of that language (`XmodOutput.lang_adapter`).
 
     Written in place through a mask, a trace cannot repeat it for other rows. Adapters work row by row: all of them
     on all rows, then each row's own, is the same.
     """
 
-    def lang_adapter(
-        self: nn.Module, lang_ids: Tensor, hidden_states: Tensor
-    ) -> Tensor:
+    def lang_adapter(self: Upstream, lang_ids: Tensor, hidden_states: Tensor) -> Tensor:
         residual = hidden_states
         if self.adapter_layer_norm is not None:
             hidden_states = self.adapter_layer_norm(hidden_states)
@@ -38,45 +36,39 @@ def _xmod_every_adapter(model: nn.Module) -> Iterator[None]:
             adapted = torch.where(mine, adapter(hidden_states), adapted)
         return adapted + residual
 
-    with replaced(
-        sys.modules[type(model).__module__].XmodOutput, "lang_adapter", lang_adapter
-    ):
+    with replaced(module_of(model).XmodOutput, "lang_adapter", lang_adapter):
         yield
 
 
 # What an autograd function's forward is given first: it only keeps tensors there, for the way back.
-CONTEXT = SimpleNamespace(
-    save_for_backward=lambda *_: None, mark_non_differentiable=lambda *_: None
-)
+CONTEXT = SimpleNamespace(save_for_backward=lambda *_: None, mark_non_differentiable=lambda *_: None)
 
 
-def _functions_inlined(module: ModuleType) -> AbstractContextManager[None]:
+@contextmanager
+def _functions_inlined(module: ModuleType) -> Iterator[None]:
     """Autograd functions of a module as their plain forward: TorchScript cannot save a function in Python."""
-    stack = ExitStack()
-    for name, value in list(vars(module).items()):
-        if isinstance(value, type) and issubclass(value, autograd.Function):
-            inlined = SimpleNamespace(apply=partial(value.forward, CONTEXT))
-            stack.enter_context(replaced(module, name, inlined))
-    return stack
+    with ExitStack() as stack:
+        for name, value in list(vars(module).items()):
+            if isinstance(value, type) and issubclass(value, autograd.Function):
+                inlined = SimpleNamespace(apply=partial(value.forward, CONTEXT))
+                stack.enter_context(replaced(module, name, inlined))
+        yield
 
 
-def _own_functions_inlined(model: nn.Module) -> AbstractContextManager[None]:
-    """`_functions_inlined` for the module that defines the model (YOSO)."""
-    return _functions_inlined(sys.modules[type(model).__module__])
+def _own_functions_inlined(model: Upstream) -> AbstractContextManager[None]:
+    """YOSO's autograd functions are written in Python, which TorchScript cannot save; inlined, they are plain."""
+    return _functions_inlined(module_of(model))
 
 
-def _quantised_inline(model: nn.Module) -> AbstractContextManager[None]:
-    """`_functions_inlined` for the function that QDQBERT's quantisers call, which they have by its `apply`."""
-    from pytorch_quantization.nn.modules import tensor_quantizer
-    from pytorch_quantization.tensor_quant import FakeTensorQuantFunction
+def _quantised_inline(model: Upstream) -> AbstractContextManager[None]:
+    """QDQBERT's quantisers call an autograd function in Python, which TorchScript cannot save; inlined, it is plain."""
+    # Of another package, which only the overlay of this class's source has.
+    tensor_quantizer = importlib.import_module("pytorch_quantization.nn.modules.tensor_quantizer")
+    quantise = importlib.import_module("pytorch_quantization.tensor_quant").FakeTensorQuantFunction
+    return replaced(tensor_quantizer, "fake_tensor_quant", partial(quantise.forward, CONTEXT))
 
-    inlined = partial(FakeTensorQuantFunction.forward, CONTEXT)
-    return replaced(tensor_quantizer, "fake_tensor_quant", inlined)
 
-
-def _attended(
-    query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float
-) -> Tensor:
+def _attended(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float) -> Tensor:
     """Attention with an additive bias, softmax in float32; heads stand before positions."""
     scores = query @ key.transpose(-1, -2) * scale + bias
     weights = torch.softmax(scores, dim=-1, dtype=torch.float32)
@@ -101,7 +93,7 @@ def _positions(length_of: Tensor, dim: int = 1) -> tuple[Tensor, Tensor]:
 
 
 @contextmanager
-def _longformer_dense(model: nn.Module) -> Iterator[None]:
+def _longformer_dense(model: Upstream) -> Iterator[None]:
     """Longformer (and LED's encoder, a copy) attends in overlapping chunks, to global positions by their list.
 
     Both bake lengths and counts into a trace. The same keys are chosen by a mask: those in the window and the global
@@ -109,7 +101,7 @@ def _longformer_dense(model: nn.Module) -> Iterator[None]:
     """
 
     def forward(
-        self: nn.Module,
+        self: Upstream,
         hidden_states: Tensor,
         attention_mask: Tensor,
         is_index_masked: Tensor,
@@ -135,7 +127,7 @@ def _longformer_dense(model: nn.Module) -> Iterator[None]:
         out = torch.where(is_index_global_attn[:, None, :, None], overall, windowed)
         return (out.transpose(1, 2).flatten(2),)
 
-    module = sys.modules[type(model).__module__]
+    module = module_of(model)
     for name in ("LongformerSelfAttention", "LEDEncoderSelfAttention"):
         if hasattr(module, name):
             with replaced(getattr(module, name), "forward", forward):
@@ -143,17 +135,17 @@ def _longformer_dense(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _big_bird_dense(model: nn.Module) -> Iterator[None]:
+def _big_bird_dense(model: Upstream) -> Iterator[None]:
     """BigBird attends block by block, with lists of random blocks made by numpy, all baked into a trace.
 
     In eval mode its random blocks are all block 0, which the first and the last block's queries do not use
     (`_bigbird_block_rand_mask_with_head`). So a query sees block 0, those beside it and the last one; block 0 counts
     once more for each random block. Without blocks, there is no need to pad the row to whole ones.
     """
-    module = sys.modules[type(model).__module__]
+    module = module_of(model)
 
     def forward(
-        self: nn.Module,
+        self: Upstream,
         hidden_states: Tensor,
         _band_mask: None,
         from_mask: Tensor,
@@ -166,21 +158,18 @@ def _big_bird_dense(model: nn.Module) -> Iterator[None]:
             for projection in (self.query, self.key, self.value)
         )
         row, column = (
-            positions.div(self.block_size, rounding_mode="floor")
-            for positions in _positions(hidden_states)
+            positions.div(self.block_size, rounding_mode="floor") for positions in _positions(hidden_states)
         )
         last = row[-1:]
         outer = (row == 0) | (row == last)
         seen = outer | (column == 0) | (column == last) | ((row - column).abs() <= 1)
         often = ~outer & (column == 0)
-        bias = _where_allowed(seen, query).masked_fill(
-            often, math.log(1 + self.num_random_blocks)
-        )
+        bias = _where_allowed(seen, query).masked_fill(often, math.log(1 + self.num_random_blocks))
         bias = bias - 10000.0 * (1 - to_mask.to(query.dtype))
         out = _attended(query, key, value, bias, self.attention_head_size**-0.5)
         return (out * from_mask).transpose(1, 2).flatten(2), None
 
-    def unpadded(self: nn.Module, pad_token_id: int, **given: Any) -> tuple[Any, ...]:
+    def unpadded(self: Upstream, pad_token_id: int, **given: Any) -> tuple[Any, ...]:
         names = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
         return (0, *(given[name] for name in names), given["inputs_embeds"])
 
@@ -205,16 +194,16 @@ def _big_bird_dense(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _canine_dense(model: nn.Module) -> Iterator[None]:
+def _canine_dense(model: Upstream) -> Iterator[None]:
     """CANINE's first encoder attends within windows, cut by a Python loop that a trace bakes.
 
     A mask says the same.
     """
-    attention = sys.modules[type(model).__module__].CanineAttention
+    attention = module_of(model).CanineAttention
     original = attention.forward
 
     def forward(
-        self: nn.Module, hidden_states: Tensor, attention_mask: Tensor, **rest: Any
+        self: Upstream, hidden_states: Tensor, attention_mask: Tensor, **rest: Any
     ) -> tuple[Tensor, ...]:
         if not self.local:
             return original(self, hidden_states, attention_mask, **rest)
@@ -233,21 +222,17 @@ def _canine_dense(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _tapas_by_rows(model: nn.Module) -> Iterator[None]:
+def _tapas_by_rows(model: Upstream) -> Iterator[None]:
     """TAPAS reduces the cells of all tables of a batch in one row of numbers, whose size a trace bakes.
 
     Table by table, the reduction is the same.
     """
-    module = sys.modules[type(model).__module__]
+    module = module_of(model)
 
-    def reduce(
-        values: Tensor, index: Any, function: str, _name: str
-    ) -> tuple[Any, Any]:
+    def reduce(values: Tensor, index: Any, function: str, _name: str) -> tuple[Any, Any]:
         segments, rows = int(index.num_segments), values.shape[0]
         empty = torch.zeros(rows, segments, dtype=torch.float, device=values.device)
-        reduced = empty.scatter_reduce(
-            1, index.indices.long(), values.float(), function, include_self=False
-        )
+        reduced = empty.scatter_reduce(1, index.indices.long(), values.float(), function, include_self=False)
         each = torch.arange(segments, device=values.device).expand(rows, -1)
         return reduced.to(values.dtype), module.IndexMap(each, segments, batch_dims=1)
 
@@ -255,13 +240,13 @@ def _tapas_by_rows(model: nn.Module) -> Iterator[None]:
         yield
 
 
-def _trajectory_offsets(model: nn.Module) -> AbstractContextManager[None]:
+def _trajectory_offsets(model: Upstream) -> AbstractContextManager[None]:
     """Trajectory Transformer repeats the offsets of a step for as many steps as numpy counts, which a trace bakes.
 
     A position's offset follows from its place within the step.
     """
 
-    def offset_tokens(self: nn.Module, trajectories: Tensor) -> Tensor:
+    def offset_tokens(self: Upstream, trajectories: Tensor) -> Tensor:
         _, position = _positions(trajectories)
         moved = trajectories + position % self.transition_dim * self.vocab_size
         return torch.where(trajectories == self.vocab_size, self.stop_token, moved)
@@ -270,20 +255,20 @@ def _trajectory_offsets(model: nn.Module) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _gptsan_by_rows(model: nn.Module) -> Iterator[None]:
+def _gptsan_by_rows(model: Upstream) -> Iterator[None]:
     """GPTSAN adds positions row by row, and gives each expert its tokens by a mask: a trace bakes rows and counts.
 
     Positions are added to the embeddings of all rows at once. All experts on all tokens, then each token's own, is
     the same. In forward, `range` only counts rows.
     """
-    module = sys.modules[type(model).__module__]
+    module = module_of(model)
     trunk, config = model.model, model.config
     tables = [trunk.position_embeddings]
     if config.num_ext_layers:
         tables.append(trunk.extra_position_embeddings)
     added: list[Tensor] = []
 
-    def count(_module: nn.Module, given: tuple[Any, ...]) -> None:
+    def count(_module: Upstream, given: tuple[Any, ...]) -> None:
         input_ids, attention_mask = given[:2]
         _, place = _positions(input_ids)
         place = place - (1 - attention_mask).argmin(dim=-1, keepdim=True)
@@ -291,11 +276,11 @@ def _gptsan_by_rows(model: nn.Module) -> Iterator[None]:
         added[:] = [table.weight[place] for table in tables]
 
     def extend(
-        _module: nn.Module, _given: tuple[()], named: dict[str, Any]
+        _module: Upstream, _given: tuple[()], named: dict[str, Any]
     ) -> tuple[tuple[()], dict[str, Any]]:
         return (), named | {"hidden_states": named["hidden_states"] + added[1]}
 
-    def every_expert(self: nn.Module, hidden_states: Tensor) -> tuple[Tensor, Any]:
+    def every_expert(self: Upstream, hidden_states: Tensor) -> tuple[Tensor, Any]:
         router_mask, router_probs, router_logits = self.router(hidden_states)
         states = hidden_states
         for index, expert in enumerate(self.experts.values()):
@@ -303,22 +288,17 @@ def _gptsan_by_rows(model: nn.Module) -> Iterator[None]:
             states = torch.where(mine, expert(hidden_states).to(states.dtype), states)
         return router_probs * states, (router_logits, router_mask.argmax(dim=-1))
 
-    hooks = [
-        trunk.register_forward_pre_hook(count),
-        trunk.embed_tokens.register_forward_hook(
-            lambda _module, _given, embedded: embedded + added[0]
-        ),
-    ]
-    for block in trunk.blocks[config.num_switch_layers :][:1]:
-        hooks.append(block.register_forward_pre_hook(extend, with_kwargs=True))
-    module.range = lambda _rows: ()
-    try:
-        with replaced(module.GPTSanJapaneseSparseMLP, "forward", every_expert):
-            yield
-    finally:
-        del module.range
-        for hook in hooks:
-            hook.remove()
+    def place(_module: Upstream, _given: tuple[Any, ...], embedded: Tensor) -> Tensor:
+        return embedded + added[0]
+
+    with ExitStack() as stack:
+        stack.enter_context(hooked(trunk.register_forward_pre_hook, count))
+        stack.enter_context(hooked(trunk.embed_tokens.register_forward_hook, place))
+        for block in trunk.blocks[config.num_switch_layers :][:1]:
+            stack.enter_context(hooked(block.register_forward_pre_hook, extend, with_kwargs=True))
+        stack.enter_context(shadowed(module, "range", lambda _rows: ()))
+        stack.enter_context(replaced(module.GPTSanJapaneseSparseMLP, "forward", every_expert))
+        yield
 
 
 ADAPTERS: dict[str, list[Adapter]] = {

@@ -1,9 +1,7 @@
 """Patches for models of an image and a text, and for the first language models that see."""
 
-import builtins
-import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -12,30 +10,26 @@ import numpy
 import torch
 from torch import Tensor, nn
 
-from .common import Adapter, replaced, shadowed
+from .patches import Adapter, Upstream, hooked, module_of, of_tensor, replaced, rows_of, shadowed
 
 
-@contextmanager
-def _images_as_one(model: nn.Module) -> Iterator[None]:
+def _images_as_one(model: Upstream) -> AbstractContextManager[None]:
     """LLaVA makes a Python list of the projected images, and concatenates it again.
 
     A trace bakes its length. One "image" that holds all patches in the same order makes a list of one.
     """
-    hook = model.model.multi_modal_projector.register_forward_hook(
-        lambda _module, _inputs, projected: projected.flatten(0, 1).unsqueeze(0)
+    return hooked(
+        model.model.multi_modal_projector.register_forward_hook,
+        lambda _module, _inputs, projected: projected.flatten(0, 1).unsqueeze(0),
     )
-    try:
-        yield
-    finally:
-        hook.remove()
 
 
-def _bridgetower_masks(model: nn.Module) -> AbstractContextManager[None]:
+def _bridgetower_masks(model: Upstream) -> AbstractContextManager[None]:
     """BridgeTowerModel.forward uses a mask made for image patches as queries with words as queries.
 
     Eager drops that mask, as it hides nothing; a trace keeps masks. One row of it serves any queries.
     """
-    module = sys.modules[type(model).__module__]
+    module = module_of(model)
     build = module.create_bidirectional_mask
 
     def one_row(inputs_embeds: Tensor, **given: Any) -> Tensor | None:
@@ -45,28 +39,28 @@ def _bridgetower_masks(model: nn.Module) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _square_root_in_tensors(model: nn.Module) -> Iterator[None]:
+def _square_root_in_tensors(model: Upstream) -> Iterator[None]:
     """CLIPSegDecoder.forward finds the side of the square of patches by `int(math.sqrt(patches))`.
 
     A trace bakes that number; the names in its module then mean the same on tensors. The square is perfect.
     """
-    module = sys.modules[type(model).__module__]
+    module = module_of(model)
     root = SimpleNamespace(sqrt=lambda number: number**0.5)
     with (
         replaced(module, "math", root),
-        shadowed(module, "int", lambda value: value.to(torch.int64)),
+        shadowed(module, "int", lambda value: value.to(torch.int64), of_tensor),
     ):
         yield
 
 
-def _vilt_patches_in_order(model: nn.Module) -> AbstractContextManager[None]:
+def _vilt_patches_in_order(model: Upstream) -> AbstractContextManager[None]:
     """ViltEmbeddings.visual_embed draws the order of patches at random and works in lists over rows.
 
     Attention does not see their order, and the mask hides whatever is not of the image: all patches in
     their order are the same set. Positions are interpolated, with corners aligned, to each row's own size.
     """
 
-    def weights(sizes: Tensor, length: Tensor, learned: int) -> Tensor:
+    def weights(sizes: Tensor, length: Any, learned: int) -> Tensor:
         """Bilinear weights [rows, length, learned] from a learned grid to that many real patches of a row."""
         step = (learned - 1) / (sizes - 1).clamp(min=1)
         place = torch.arange(length, device=sizes.device) * step[:, None]
@@ -74,12 +68,12 @@ def _vilt_patches_in_order(model: nn.Module) -> AbstractContextManager[None]:
         return (1 - distance.abs()).clamp(min=0)
 
     def visual_embed(
-        self: nn.Module, pixel_values: Tensor, pixel_mask: Tensor, **_: Any
+        self: Upstream, pixel_values: Tensor, pixel_mask: Tensor, **_: Any
     ) -> tuple[Tensor, Tensor, None]:
         x = self.patch_embeddings(pixel_values)
-        mask = nn.functional.interpolate(
-            pixel_mask[:, None].float(), size=(x.shape[2], x.shape[3])
-        )[:, 0].long()
+        mask = nn.functional.interpolate(pixel_mask[:, None].float(), size=(x.shape[2], x.shape[3]))[
+            :, 0
+        ].long()
         side = self.config.image_size // self.config.patch_size
         learned = self.position_embeddings[0, 1:].unflatten(0, (side, side))
         rows = weights(mask.sum(1)[:, 0], x.shape[2], side).to(learned)
@@ -93,13 +87,13 @@ def _vilt_patches_in_order(model: nn.Module) -> AbstractContextManager[None]:
     return replaced(type(model.vilt.embeddings), "visual_embed", visual_embed)
 
 
-def _idefics_embedding(model: nn.Module) -> AbstractContextManager[None]:
+def _idefics_embedding(model: Upstream) -> AbstractContextManager[None]:
     """IdeficsDecoupledEmbedding writes the added words' vectors into a tensor at places found by a search.
 
     Those places are indices of known length in a trace's assignment; a choice between two look-ups is none.
     """
 
-    def forward(self: nn.Module, input_ids: Tensor) -> Tensor:
+    def forward(self: Upstream, input_ids: Tensor) -> Tensor:
         added = input_ids >= self.num_embeddings
         return torch.where(
             added[..., None],
@@ -110,12 +104,12 @@ def _idefics_embedding(model: nn.Module) -> AbstractContextManager[None]:
     return replaced(type(model.model.embed_tokens), "forward", forward)
 
 
-def _udop_patches_in_order(model: nn.Module) -> AbstractContextManager[None]:
+def _udop_patches_in_order(model: Upstream) -> AbstractContextManager[None]:
     """UDOP adds to each word the patch under its box and appends the other patches, in lists over rows.
 
     Sorted by whether a word took them, patches stand in the same order: those left, then zeros.
     """
-    module = sys.modules[type(model).__module__]
+    module = module_of(model)
 
     def combine(
         patches: Tensor,
@@ -138,8 +132,7 @@ def _udop_patches_in_order(model: nn.Module) -> AbstractContextManager[None]:
         left = torch.ones_like(patches[..., 0], dtype=torch.int64).scatter(1, under, 0)
         left, order = left.sort(dim=1, descending=True, stable=True)
         boxes = module.get_visual_bbox(image_size, patch_size).to(bbox)
-        if visual_bbox is None:
-            visual_bbox = boxes.expand(patches.shape[0], -1, -1)
+        given = boxes.expand(patches.shape[0], -1, -1) if visual_bbox is None else visual_bbox
 
         def sorted_by_use(values: Tensor) -> Tensor:
             index = order[..., None].expand(-1, -1, values.shape[-1])
@@ -147,7 +140,7 @@ def _udop_patches_in_order(model: nn.Module) -> AbstractContextManager[None]:
 
         return (
             torch.cat([words, sorted_by_use(patches)], 1),
-            torch.cat([bbox, sorted_by_use(visual_bbox)], 1),
+            torch.cat([bbox, sorted_by_use(given)], 1),
             torch.cat([attention_mask, left.to(attention_mask)], 1),
         )
 
@@ -155,7 +148,7 @@ def _udop_patches_in_order(model: nn.Module) -> AbstractContextManager[None]:
 
 
 @contextmanager
-def _omdet_texts_as_tensors(model: nn.Module) -> Iterator[None]:
+def _omdet_texts_as_tensors(model: Upstream) -> Iterator[None]:
     """OmDet-Turbo looks texts up in a cache one by one and groups them by image, in lists.
 
     Here all are embedded. Tasks are not cut to the longest one: a mask hides what follows them. Sizes that
@@ -163,7 +156,7 @@ def _omdet_texts_as_tensors(model: nn.Module) -> Iterator[None]:
     """
 
     def get_language_embedding(
-        self: nn.Module,
+        self: Upstream,
         classes_input_ids: Tensor,
         classes_attention_mask: Tensor,
         tasks_input_ids: Tensor,
@@ -180,24 +173,17 @@ def _omdet_texts_as_tensors(model: nn.Module) -> Iterator[None]:
         tasks = embed.model(tasks_input_ids)[0]
         return grouped, tasks.transpose(0, 1), tasks_attention_mask
 
-    def length(items: Any) -> int:
-        return items.shape[0] if isinstance(items, Tensor) else builtins.len(items)
-
-    module = sys.modules[type(model).__module__]
+    module = module_of(model)
     with (
         replaced(type(model), "get_language_embedding", get_language_embedding),
-        shadowed(module, "len", length),
-        shadowed(
-            module,
-            "int",
-            lambda size: size if isinstance(size, Tensor) else builtins.int(size),
-        ),
+        shadowed(module, "len", rows_of, of_tensor),
+        shadowed(module, "int", lambda size: size, of_tensor),
     ):
         yield
 
 
 @contextmanager
-def _images_of_one_size(model: nn.Module) -> Iterator[None]:
+def _images_of_one_size(model: Upstream) -> Iterator[None]:
     """LLaVA-NeXT cuts images into tiles and packs them one by one, in lists that a trace bakes.
 
     Images of one size are packed alike: as channels of a single image they go through the class's own code.
@@ -206,13 +192,11 @@ def _images_of_one_size(model: nn.Module) -> Iterator[None]:
     owner = type(model.model)
     own_images, own_packing = owner.get_image_features, owner.pack_image_features
 
-    def as_channels(_m: nn.Module, _i: Any, projected: Tensor, tiles: int) -> Tensor:
+    def as_channels(_m: Upstream, _i: Any, projected: Tensor, tiles: int) -> Tensor:
         images = projected.unflatten(0, (-1, tiles)).permute(1, 2, 0, 3)
         return images.flatten(2)
 
-    def get_image_features(
-        self: nn.Module, pixel_values: Tensor, image_sizes: Tensor, **given: Any
-    ) -> Any:
+    def get_image_features(self: Upstream, pixel_values: Tensor, image_sizes: Tensor, **given: Any) -> Any:
         # Granite 4 Vision has a projector for each layer that it looks at.
         projectors = (
             [*self.layerwise_projectors, *self.spatial_projectors]
@@ -220,16 +204,14 @@ def _images_of_one_size(model: nn.Module) -> Iterator[None]:
             else [self.multi_modal_projector]
         )
         reshape = partial(as_channels, tiles=pixel_values.shape[1])
-        hooks = [projector.register_forward_hook(reshape) for projector in projectors]
         size = [tuple(image_sizes[0].numpy().tolist())]
-        try:
+        with ExitStack() as stack:
+            for projector in projectors:
+                stack.enter_context(hooked(projector.register_forward_hook, reshape))
             return own_images(self, pixel_values.flatten(0, 1), size, **given)
-        finally:
-            for hook in hooks:
-                hook.remove()
 
     def pack_image_features(
-        self: nn.Module,
+        self: Upstream,
         image_features: Any,
         *args: Any,
         image_newline: Tensor,
@@ -237,23 +219,17 @@ def _images_of_one_size(model: nn.Module) -> Iterator[None]:
     ) -> Any:
         images = image_features[0].shape[-1] // image_newline.shape[0]
         newlines = image_newline.repeat(images)
-        packed, _ = own_packing(
-            self, image_features, *args, image_newline=newlines, **given
-        )
+        packed, _ = own_packing(self, image_features, *args, image_newline=newlines, **given)
         apart = packed[0].unflatten(-1, (-1, image_newline.shape[0]))
         return [apart.transpose(0, 1).flatten(0, 1)], None
 
-    def as_frames(_m: nn.Module, _i: Any, projected: Tensor, frames: int) -> Tensor:
+    def as_frames(_m: Upstream, _i: Any, projected: Tensor, frames: int) -> Tensor:
         return projected.reshape(frames, -1, projected.shape[-1])
 
-    def get_video_features(self: nn.Module, pixel_values: Tensor, **given: Any) -> Any:
-        hook = self.multi_modal_projector.register_forward_hook(
-            partial(as_frames, frames=pixel_values.shape[1])
-        )
-        try:
+    def get_video_features(self: Upstream, pixel_values: Tensor, **given: Any) -> Any:
+        frames = partial(as_frames, frames=pixel_values.shape[1])
+        with hooked(self.multi_modal_projector.register_forward_hook, frames):
             return own_videos(self, pixel_values, **given)
-        finally:
-            hook.remove()
 
     def unpad_image(image: Tensor, size: tuple[int, int]) -> Tensor:
         rows, columns = map(int, image.shape[1:])
@@ -263,9 +239,9 @@ def _images_of_one_size(model: nn.Module) -> Iterator[None]:
         _, height, width = kept.shape
         return image[:, top : top + height, left : left + width]
 
-    module = sys.modules[type(model).__module__]
+    module = module_of(model)
     own_unpadding = module.unpad_image
-    own_videos = getattr(owner, "get_video_features", None)
+    own_videos: Any = getattr(owner, "get_video_features", None)
     with (
         replaced(module, "unpad_image", unpad_image),
         replaced(owner, "get_image_features", get_image_features),
@@ -277,25 +253,19 @@ def _images_of_one_size(model: nn.Module) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _images_of_one_shape(model: nn.Module) -> Iterator[None]:
+def _images_of_one_shape(model: Upstream) -> AbstractContextManager[None]:
     """SigLIP 2 resizes its position embeddings image by image; those of one shape share them."""
-    owner = type(getattr(model, "vision_model", model).embeddings)
+    tower: Upstream = getattr(model, "vision_model", model)
+    owner = type(tower.embeddings)
     original = owner.resize_positional_embeddings
 
     def resize(positions: Tensor, spatial_shapes: Tensor, max_length: int) -> Tensor:
         height, width = spatial_shapes[0].numpy().tolist()
-        resized = original(
-            positions, spatial_shapes[:1].new_tensor([[height, width]]), height * width
-        )
+        resized = original(positions, spatial_shapes[:1].new_tensor([[height, width]]), height * width)
         rest = resized[:, :1].expand(-1, max_length - height * width, -1)
         return torch.cat([resized, rest], 1).expand(spatial_shapes.shape[0], -1, -1)
 
-    owner.resize_positional_embeddings = staticmethod(resize)
-    try:
-        yield
-    finally:
-        owner.resize_positional_embeddings = staticmethod(original)
+    return replaced(owner, "resize_positional_embeddings", staticmethod(resize))
 
 
 ADAPTERS: dict[str, list[Adapter]] = {

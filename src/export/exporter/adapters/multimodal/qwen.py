@@ -1,0 +1,149 @@
+"""Patches for Qwen-VL, and for all that take images of any size as one row of patches just as it does."""
+
+import inspect
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ... import grids
+from ..patches import (
+    Adapter,
+    Upstream,
+    module_of,
+    replaced,
+)
+
+
+def seeing(model: Upstream) -> Upstream:
+    """The innermost part of a model that embeds images; the model where it has none."""
+    parts = (part for part in model.modules() if hasattr(part, "get_image_features"))
+    return [model, *parts][-1]
+
+
+@contextmanager
+def patches_as_tensors(model: Upstream) -> Iterator[None]:
+    """Positions of patches, windows and segments of attention are computed in Python, image by image."""
+    attentions = [
+        part
+        for part in model.modules()
+        if "cu_seqlens" in inspect.signature(part.forward).parameters
+        and not hasattr(part, "attn")
+        and any(hasattr(part, name) for name in ("qkv", "q_proj", "q"))
+    ]
+    # Some classes see with the eyes of another's module.
+    modules = {module_of(part) for part in model.modules()}
+    with ExitStack() as stack:
+        for module in modules:
+            if hasattr(module, "get_vision_position_ids"):
+                stack.enter_context(replaced(module, "get_vision_position_ids", grids.patch_positions))
+            if hasattr(module, "get_vision_window_index"):
+                stack.enter_context(replaced(module, "get_vision_window_index", grids.window_order))
+            if hasattr(module, "eager_attention_forward"):
+                eager = grids.masked(module.eager_attention_forward)
+                stack.enter_context(replaced(module, "eager_attention_forward", eager, grids.needs_mask))
+        owner = type(seeing(model))
+        if hasattr(owner, "get_rope_index"):
+            stack.enter_context(replaced(owner, "get_rope_index", grids.token_positions))
+        stack.enter_context(grids.in_one_segment(attentions))
+        yield
+
+
+@contextmanager
+def grids_as_tensors(model: Upstream) -> Iterator[None]:
+    """Qwen2-VL and its kin split the features of all images into a list, to concatenate it again."""
+
+    def get_image_features(self: Upstream, pixel_values: Tensor, image_grid_thw: Tensor, **given: Any) -> Any:
+        given["return_dict"] = True
+        features = self.visual(pixel_values.type(self.visual.dtype), grid_thw=image_grid_thw, **given)
+        features.pooler_output = (features.pooler_output,)
+        return features
+
+    with (
+        patches_as_tensors(model),
+        replaced(type(seeing(model)), "get_image_features", get_image_features),
+    ):
+        yield
+
+
+def _tokens_by_block(model: Upstream) -> AbstractContextManager[None]:
+    """Qwen4's indexer chooses, row by row and query by query in Python, the blocks of earlier tokens that it sees.
+
+    Blocks are made of real tokens in their order, so they are the same for all queries: only how many of them
+    are complete differs. What comes after the last complete one is always seen.
+    """
+    kind = next(type(m) for m in model.modules() if type(m).__name__.endswith("QSAIndexer"))
+    rotate = sys.modules[kind.__module__].apply_rotary_pos_emb
+
+    def forward(self: Any, states: Tensor, angles: Any, attention_mask: Tensor, _cache: None) -> Tensor:
+        cos, sin = angles
+        ratio, width = self.compress_ratio, self.index_head_dim
+        queries, keys = self.index_qk_proj(states).split(
+            [self.index_n_heads * width, self.index_kv_heads * width], -1
+        )
+        queries = self.q_layernorm(queries.unflatten(-1, (-1, width)))
+        queries = rotate(queries, cos=cos, sin=sin, unsqueeze_dim=2)
+        seen = (attention_mask == 0)[:, 0]
+        real = seen[:, -1]
+        order = torch.argsort((~real).long(), dim=-1, stable=True)
+        blocks = keys.shape[1] // ratio
+        order = order[:, : blocks * ratio].unflatten(-1, (-1, ratio))
+        rows = torch.arange(keys.shape[0])[:, None]
+        pooled = keys[rows[..., None], order].float().mean(2).to(keys.dtype)
+        starts = order[..., 0]
+        pooled = rotate(
+            self.k_layernorm(pooled)[:, :, None],
+            cos=cos[rows, starts],
+            sin=sin[rows, starts],
+            unsqueeze_dim=2,
+        )[:, :, 0]
+        scores = torch.einsum("bshd,bkd->bskh", queries.float(), pooled.float())
+        scores = torch.relu(scores).sum(-1) / width**0.5
+        complete = seen.sum(-1, keepdim=True) // ratio
+        ready = torch.arange(blocks) < complete
+        best = scores.masked_fill(~ready, float("-inf")).topk(min(self.block_topk, blocks)).indices
+        chosen = torch.zeros_like(scores).scatter(-1, best, 1.0).bool() & ready
+        block = ((real.cumsum(-1) - 1).clamp(min=0) // ratio)[:, None].expand_as(seen)
+        kept = chosen.gather(-1, block.clamp(max=blocks - 1)) | (block >= complete)
+        lowest = torch.finfo(attention_mask.dtype).min
+        hidden = ~(kept & seen)
+        return torch.zeros_like(hidden, dtype=attention_mask.dtype).masked_fill(hidden, lowest)[:, None]
+
+    return replaced(kind, "forward", forward)
+
+
+ADAPTERS: dict[str, list[Adapter]] = {
+    "cohere_compass": [grids_as_tensors],
+    "cohere_compass_vision": [patches_as_tensors],
+    "colqwen2": [patches_as_tensors],
+    "cosmos3_omni": [grids_as_tensors],
+    "exaone4_5": [grids_as_tensors],
+    "exaone4_5_vision": [patches_as_tensors],
+    "glm46v": [grids_as_tensors],
+    "glm4v": [grids_as_tensors],
+    "glm4v_moe": [grids_as_tensors],
+    "glm4v_moe_vision": [patches_as_tensors],
+    "glm4v_vision": [patches_as_tensors],
+    "glm5_next": [grids_as_tensors],
+    "glm5_next_vision": [patches_as_tensors],
+    "glm_image_vision": [patches_as_tensors],
+    "glm_ocr": [grids_as_tensors],
+    "glm_ocr_vision": [patches_as_tensors],
+    "minimax_m3_vl": [patches_as_tensors],
+    "qwen2_5_vl": [grids_as_tensors],
+    "qwen2_vl": [grids_as_tensors],
+    "qwen3_5": [grids_as_tensors],
+    "qwen3_5_moe": [grids_as_tensors],
+    "qwen3_5_moe_vision": [patches_as_tensors],
+    "qwen3_5_vision": [patches_as_tensors],
+    "qwen3_vl": [grids_as_tensors],
+    "qwen3_vl_moe": [grids_as_tensors],
+    "qwen3_vl_moe_vision": [patches_as_tensors],
+    "qwen3_vl_vision": [patches_as_tensors],
+    "qwen4_exp": [grids_as_tensors, _tokens_by_block],
+    "qwen4_exp_text": [_tokens_by_block],
+    "qwen4_exp_vision": [patches_as_tensors],
+}

@@ -1,0 +1,226 @@
+"""Patches for models that take images of any size as one row of patches, each in its own way."""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ... import grids
+from ..patches import (
+    Adapter,
+    Upstream,
+    module_of,
+    replaced,
+    rewritten,
+)
+from .qwen import grids_as_tensors, patches_as_tensors, seeing
+
+
+@contextmanager
+def _features_unsplit(model: Upstream) -> Iterator[None]:
+    """Gemma 4 and VideoLLaMA 3 split the features of all images by a list, to concatenate the list again."""
+    owner, original = type(seeing(model)), torch.split
+
+    def unsplit(tensor: Tensor, sizes: Any, dim: int = 0) -> Any:
+        by_image = isinstance(sizes, list) and dim == 0
+        return (tensor,) if by_image else original(tensor, sizes, dim)
+
+    def whole(own: Callable[..., Any]) -> Callable[..., Any]:
+        def features(*args: Any, **given: Any) -> Any:
+            with replaced(torch, "split", unsplit):
+                return own(*args, **given)
+
+        return features
+
+    with ExitStack() as stack:
+        for name in ("get_image_features", "get_video_features"):
+            if hasattr(owner, name):
+                features = whole(getattr(owner, name))
+                stack.enter_context(replaced(owner, name, features))
+        yield
+
+
+@contextmanager
+def _means_of_merged_patches(model: Upstream) -> Iterator[None]:
+    """VideoLLaMA 3 makes the patches of each image fewer in a loop over a list, by `interpolate`.
+
+    Bilinear, to a half of the size, it is the mean of each 2 x 2, which stand together in the row of patches; no
+    processor merges more.
+    """
+    kind = next(type(m) for m in model.modules() if hasattr(m, "pixel_unshuffle"))
+
+    def unshuffle(_: Upstream, states: Tensor, _grid: Tensor, merge: Tensor) -> Tensor:
+        return states.unflatten(0, (-1, merge[0] ** 2)).mean(1)
+
+    with patches_as_tensors(model), replaced(kind, "pixel_unshuffle", unshuffle):
+        yield
+
+
+def _positions_of_one_shape(model: Upstream) -> AbstractContextManager[None]:
+    """Cosmos 3 Edge resizes its position embeddings image by image; those of one shape share them."""
+    owner = next(type(m) for m in model.modules() if hasattr(m, "resize_positional_embeddings"))
+    own = owner.resize_positional_embeddings
+
+    def resize(table: Tensor, grid: Tensor, merge: int) -> Tensor:
+        return own(table, grid[:1], merge).repeat(grid.shape[0], 1)
+
+    return replaced(owner, "resize_positional_embeddings", staticmethod(resize))
+
+
+def _kimi_features(model: Upstream) -> AbstractContextManager[None]:
+    """Kimi K2.5 lists the features of every image, to concatenate them again."""
+
+    def get_image_features(self: Upstream, pixel_values: Tensor, image_grid_thw: Tensor, **_: Any) -> Any:
+        seen = self.vision_tower(pixel_values, grid_thw=image_grid_thw)
+        seen.pooler_output = (self.mm_projector(seen.pooler_output).squeeze(1),)
+        return seen
+
+    return replaced(type(model.model), "get_image_features", get_image_features)
+
+
+@contextmanager
+def _kimi_pictures(model: Upstream) -> Iterator[None]:
+    """Kimi K2.5 lists the places of patches image by image. A picture has one frame: no time, no mean over frames."""
+    module = module_of(model)
+
+    def frames(grid: Tensor, **_: Any) -> Tensor:
+        patches: Any = grid.prod(-1).sum()
+        return torch.zeros(patches, dtype=torch.int64)
+
+    def blocks(grid: Tensor, rows: int, columns: int, **_: Any) -> Tensor:
+        return grids.merged_order(grid, rows).view(-1, 1, rows * columns)
+
+    with (
+        patches_as_tensors(model),
+        replaced(module, "get_vision_frame_index", frames),
+        replaced(module, "get_vision_temporal_merge_index", blocks),
+    ):
+        yield
+
+
+@contextmanager
+def _packed_pictures(model: Upstream) -> Iterator[None]:
+    """MiniCPM-V 4.6 lists the places of patches, and merges them, image by image; its images have one size."""
+    module = module_of(model)
+
+    def nearest(sizes: Tensor, side: int, **_: Any) -> Tensor:
+        height, width = sizes[0].unbind()
+        bounds = torch.arange(1 / side, 1.0, 1 / side)
+
+        def learned(length: Any) -> Tensor:
+            return torch.bucketize(torch.arange(length) / length, bounds, right=True)
+
+        row, column = learned(height), learned(width)
+        return (row[:, None] * side + column).flatten().repeat(sizes.shape[0])
+
+    def merged(sizes: Tensor, window: tuple[int, int], **_: Any) -> tuple[Any, ...]:
+        return tuple(length // side for length, side in zip(sizes[0].unbind(), window, strict=True))
+
+    def merge(self: Upstream, states: Tensor, sizes: Tensor) -> list[Tensor]:
+        images = states[0].unflatten(0, (sizes.shape[0], -1))
+
+        def blocks_merged(part: Tensor) -> Tensor:
+            (rows, columns), (high, wide) = sizes[0].unbind(), self.merge_kernel_size
+            for mlp in self.mlp:
+                rows, columns = rows // high, columns // wide
+                blocks = part.view(-1, rows, high, columns, wide, part.shape[-1])
+                part = mlp(blocks.transpose(2, 3).flatten(3).flatten(0, 2))
+            return part
+
+        # In two calls, as the traced case's two images are merged in eager Python: the layers' outputs are compared.
+        return [blocks_merged(images[:1]), blocks_merged(images[1:])]
+
+    with (
+        patches_as_tensors(model),
+        replaced(module, "get_vision_nearest_position_ids", nearest),
+        replaced(module, "get_vision_merged_shape", merged),
+        replaced(module.MiniCPMV4_6Merger, "forward", merge),
+    ):
+        yield
+
+
+@contextmanager
+def _source_before_target(model: Upstream) -> Iterator[None]:
+    """GLM-Image takes the grids of every sample apart, and its images one by one, in lists.
+
+    Every sample has one image, all of one size, and the grid of what is to be drawn.
+    """
+    owner = type(model.model)
+    split = r"if images_per_sample is not None:.*?source_grids = image_grid_thw\[:-1\]"
+    sources = "source_grids = image_grid_thw.unflatten(0, (batch_size, -1))[:, 0]"
+
+    def get_image_tokens(self: Upstream, states: Tensor, grid: Tensor) -> Tensor:
+        _, height, width = grid[0].unbind()
+        images = states.unflatten(0, (grid.shape[0], height, width))
+        return self.vqmodel.encode(images.permute(0, 3, 1, 2)).image_tokens
+
+    def get_rope_index(
+        self: Upstream,
+        input_ids: Tensor,
+        image_grid_thw: Tensor,
+        attention_mask: Tensor,
+        **_: Any,
+    ) -> tuple[Tensor, Tensor]:
+        real = attention_mask.bool()
+        begin = (real & (input_ids == self.config.image_start_token_id)).long()
+        end = (real & (input_ids == self.config.image_end_token_id)).long()
+        inside = begin.cumsum(1) - begin - end.cumsum(1)
+        grid = image_grid_thw.unflatten(0, (input_ids.shape[0], -1))[:, 0]
+        positions, deltas = grids.token_positions(
+            self, input_ids, inside, grid, attention_mask=attention_mask
+        )
+        return positions.masked_fill(~real, 1), torch.zeros_like(deltas)
+
+    with (
+        grids_as_tensors(model),
+        replaced(owner, "get_image_tokens", get_image_tokens),
+        replaced(owner, "get_rope_index", get_rope_index),
+        replaced(owner, "forward", rewritten(owner.forward, {split: sources})),
+    ):
+        yield
+
+
+def _muse_features(model: Upstream) -> AbstractContextManager[None]:
+    """Muse Glimmer splits the features of all images into a list, to concatenate them again."""
+
+    def get_image_features(self: Upstream, pixel_values: Tensor, image_grid_thw: Tensor, **_: Any) -> Any:
+        seen = self.vision_tower(pixel_values=pixel_values, grid_thw=image_grid_thw)
+        features = self.vision_projection(self.vision_adapter(seen.last_hidden_state))
+        seen.pooler_output = (self.perception_emb_norm(features),)
+        return seen
+
+    return replaced(type(model.model), "get_image_features", get_image_features)
+
+
+@contextmanager
+def _muse_pictures(model: Upstream) -> Iterator[None]:
+    """Muse Glimmer lists the places of patches image by image."""
+    module = module_of(model)
+
+    def blocks(grid: Tensor, merge: int, **_: Any) -> Tensor:
+        return grids.merged_order(grid, merge)
+
+    with (
+        patches_as_tensors(model),
+        replaced(module, "get_vision_pixel_shuffle_index", blocks),
+    ):
+        yield
+
+
+ADAPTERS: dict[str, list[Adapter]] = {
+    "cosmos3_edge": [patches_as_tensors, _positions_of_one_shape, _features_unsplit],
+    "cosmos3_edge_vision": [patches_as_tensors, _positions_of_one_shape],
+    "diffusion_gemma": [_features_unsplit],
+    "gemma4": [_features_unsplit],
+    "gemma4_unified": [_features_unsplit],
+    "glm_image": [_source_before_target],
+    "kimi_k25": [_kimi_pictures, _kimi_features],
+    "kimi_k25_vision": [_kimi_pictures],
+    "minicpmv4_6": [_packed_pictures],
+    "muse_glimmer": [_muse_pictures, _muse_features],
+    "muse_glimmer_vision": [_muse_pictures],
+    "video_llama_3": [_means_of_merged_patches, _features_unsplit],
+    "video_llama_3_vision": [_means_of_merged_patches],
+}

@@ -1,0 +1,75 @@
+"""Which adapters a model can be traced without: `python -m exporter.unneeded`.
+
+In: the request of `__main__`, with an adapter's name as `without` in each job. Out: its events; the `result` of a
+job that is done is null where the model no longer needs that adapter, else what goes wrong without it.
+"""
+
+import json
+import sys
+
+import torch
+from torch import Tensor
+
+from . import inputs, model, program
+from .__main__ import own_stdout
+from .errors import ExportError, reason
+from .foreign import config_of
+from .job import Job, Json
+
+# How far a program's output may be from eager's, as a share of its size.
+CLOSE = 1e-5
+
+
+def trial(data: Json) -> str | None:
+    """What goes wrong in a job without its adapter, at any case; None where nothing does."""
+    without = data["without"]
+    job = Job.from_json({key: value for key, value in data.items() if key != "without"})
+    eager = model.build(job)
+    config = config_of(eager)
+    dims = model.resolve_dims(job, config)
+    cases = {case.name: inputs.fill(job, config, dims, case, job.padding) for case in job.cases}
+    expected = {name: program.evaluate(eager, job, given, [])[0] for name, given in cases.items()}
+    try:
+        script = program.trace(program.Program(eager, job, []), cases[job.traced.name], without)
+        return next(
+            filter(None, (_off(script, job, name, cases[name], expected[name]) for name in cases)), None
+        )
+    except (ExportError, RuntimeError) as error:
+        return reason(error)
+
+
+def _off(
+    script: torch.jit.ScriptModule, job: Job, case: str, given: program.Tensors, expected: program.Tensors
+) -> str | None:
+    """Which output of a case is off, and how far."""
+    torch.manual_seed(job.seed)
+    with torch.no_grad():
+        outputs = script(*given.values())
+    for (name, eager), output in zip(expected.items(), outputs, strict=True):
+        if output.shape != eager.shape:
+            return f"{name} ({case}) is {list(output.shape)}, eager's {list(eager.shape)}"
+        share = _share(output, eager)
+        if not share <= CLOSE:
+            return f"{name} ({case}) is off by {share:.1e} of its size"
+    return None
+
+
+def _share(output: Tensor, eager: Tensor) -> float:
+    """The size of the difference as a share of eager's; equal infinities do not differ."""
+    output, eager = output.double(), eager.double()
+    same = output == eager
+    apart = torch.where(same, 0.0, output - eager).norm()
+    size = torch.where(eager.isfinite(), eager, 0.0).norm()
+    return 0.0 if bool(same.all()) else (apart / size).item()
+
+
+def main() -> None:
+    """Tries every job without its adapter."""
+    events = own_stdout()
+    from .runner import run  # only now, as in `__main__`  # noqa: PLC0415
+
+    run(json.load(sys.stdin), events, trial)
+
+
+if __name__ == "__main__":
+    main()
