@@ -62,7 +62,9 @@ impl<'a> Order<'a> {
 /// What became of one order.
 #[derive(Debug)]
 pub struct Exported {
+    /// The entry's name.
     pub model: String,
+    /// The fault that the order asked for.
     pub fault: Option<String>,
     /// Seconds it took; `None` when the artifact was up to date.
     pub outcome: Result<Option<f64>, Failure>,

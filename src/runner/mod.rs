@@ -30,10 +30,13 @@ use std::time::Duration;
 
 /// Models and checks of one run on one device.
 pub struct TestRun<'a> {
+    /// The spec that the entries are of.
     pub spec: &'a Spec,
+    /// The models that were chosen.
     pub entries: Vec<&'a Entry>,
     /// The checks that were asked for.
     pub checks: Vec<Check>,
+    /// Where they run.
     pub device: Device,
     /// Every one of those checks that its entry does not leave out.
     pub due: Vec<(&'a Entry, Check)>,
@@ -152,9 +155,11 @@ impl<'a> TestRun<'a> {
 
 /// A run that is over.
 pub struct Ended<'a> {
+    /// What it was about.
     pub run: TestRun<'a>,
     /// What its checks left.
     pub records: Vec<Record>,
+    /// The same, counted.
     pub tally: Tally,
     /// Whether the process that ran the checks did not end well.
     pub broke_off: bool,

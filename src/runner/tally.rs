@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 /// What every check of a run came to. Each that is due is counted once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
+    /// The property holds.
     pub passed: usize,
+    /// It does not, or the model could not be exported.
     pub failed: usize,
     /// Due, and without a result that says anything of the model.
     pub not_run: usize,

@@ -13,6 +13,7 @@ const NAMES: [&str; 3] = ["model", "family", "checkpoint"];
 /// Entries, counted three ways.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Distinct {
+    /// Entries, each under its own name.
     pub names: usize,
     /// Jobs of the exporter that differ in more than their names: class, task, config, inputs, sizes, pins.
     pub jobs: usize,

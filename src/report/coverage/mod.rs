@@ -107,7 +107,9 @@ pub struct DebtLine {
 pub struct OnBackend {
     /// None where nothing ran at all.
     pub device: Option<String>,
+    /// As the device.
     pub engine: Option<String>,
+    /// By the roster's word for who asks for a model.
     pub tiers: BTreeMap<String, Tier>,
     /// The spec's entries that matched, in the roster or not.
     pub matched: Distinct,
