@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     family: "decoder-only",
     class: "DogeForCausalLM",
     checkpoint: Some("SmallDoge/Doge-320M"),
-    digest: "ecb1a5704015635c",
+    digest: "fa1973e8d81373a3",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

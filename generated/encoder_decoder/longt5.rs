@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "LongT5ForConditionalGeneration",
     checkpoint: Some("google/long-t5-local-base"),
-    digest: "3305f5acd9d8cccb",
+    digest: "ca4e24661437889b",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

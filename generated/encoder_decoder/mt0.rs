@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "MT5ForConditionalGeneration",
     checkpoint: Some("bigscience/mt0-small"),
-    digest: "0f05361b94ed7bdd",
+    digest: "11c1e39d0644bd5d",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

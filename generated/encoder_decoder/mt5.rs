@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "MT5ForConditionalGeneration",
     checkpoint: Some("google/mt5-small"),
-    digest: "1752fa15a5ba17ab",
+    digest: "0e6bfdafd9aa2da5",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

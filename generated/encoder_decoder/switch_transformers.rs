@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "SwitchTransformersForConditionalGeneration",
     checkpoint: Some("google/switch-base-8"),
-    digest: "d0c3d2be4149bd16",
+    digest: "d9b473df7b1dd42b",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

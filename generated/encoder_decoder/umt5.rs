@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "encoder-decoder",
     class: "UMT5ForConditionalGeneration",
     checkpoint: Some("google/umt5-small"),
-    digest: "f91e9e0173c9189d",
+    digest: "e853938b8c2ab149",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

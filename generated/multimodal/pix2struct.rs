@@ -7,7 +7,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "multimodal",
     class: "Pix2StructForConditionalGeneration",
     checkpoint: Some("google/pix2struct-textcaps-base"),
-    digest: "4d23584e35b40939",
+    digest: "9b5c620336211c31",
     inputs: &[
         input(
             "decoder_input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(Card {
     family: "speech",
     class: "AudioLDM2UNet2DConditionModel",
     checkpoint: Some("cvssp/audioldm2"),
-    digest: "ae230d540e580375",
+    digest: "944a533535548d0a",
     inputs: &[
         input(
             "sample",
@@ -23,7 +23,7 @@ static MODEL: Model<TextToAudio> = Model::new(Card {
             &[named("batch")],
             Fill::Integers {
                 low: 0,
-                high: 1000,
+                high: 100,
             },
         ),
         input(

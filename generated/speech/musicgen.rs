@@ -8,7 +8,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "speech",
     class: "MusicgenForConditionalGeneration",
     checkpoint: Some("facebook/musicgen-small"),
-    digest: "e6e766bbef46f31d",
+    digest: "e94c783d1d07efc5",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
     family: "speech",
     class: "MusicgenMelodyForConditionalGeneration",
     checkpoint: Some("facebook/musicgen-melody"),
-    digest: "ef9f16f7fe127494",
+    digest: "e822e0a263f1c362",
     inputs: &[
         input(
             "input_ids",

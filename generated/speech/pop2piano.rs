@@ -7,7 +7,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     family: "speech",
     class: "Pop2PianoForConditionalGeneration",
     checkpoint: Some("sweetcocoa/pop2piano"),
-    digest: "71c44f43ff532848",
+    digest: "ade0e68d25e9cc01",
     inputs: &[
         input(
             "decoder_input_ids",

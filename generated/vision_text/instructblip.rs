@@ -7,7 +7,7 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     family: "vision-text",
     class: "InstructBlipForConditionalGeneration",
     checkpoint: Some("Salesforce/instructblip-flan-t5-xl"),
-    digest: "8fbe08b036ebe9f8",
+    digest: "37a379c824c2fcdb",
     inputs: &[
         input(
             "pixel_values",

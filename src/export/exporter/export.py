@@ -37,6 +37,8 @@ def export(job: Job) -> None:
     dims = model.resolve_dims(job, config)
     cases = {case.name: inputs.fill(job, config, dims, case, job.padding) for case in job.cases}
     traced = cases[job.traced.name]
+    if job.weights == "random":
+        model.settle(eager, lambda: program.evaluate(eager, job, traced, []))
     changed = situations.situations(job, config, dims, traced)
     layers = program.find_layers(eager, job, traced)
     tensors = reference.references(eager, job, dims, cases, changed, layers)

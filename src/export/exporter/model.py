@@ -9,7 +9,7 @@ import importlib.util
 import inspect
 import math
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import transformers
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
+from torch.nn.modules.batchnorm import _BatchNorm, _NormBase
 from torch.nn.modules.conv import _ConvNd
 from transformers.pytorch_utils import Conv1D
 
@@ -317,6 +317,35 @@ def randomise(model: nn.Module, seed: int) -> None:
                 buffer.copy_(0.1 * normal(buffer))
             elif name.endswith("running_var"):
                 buffer.copy_(0.5 + torch.rand(buffer.shape, generator=generator))
+
+
+def settle(model: nn.Module, run: Callable[[], object]) -> None:
+    """Gives the statistics of batch norms the size of what they are given in a run, as training does.
+
+    With others the signal of deep networks fades into their biases: whatever the picture, they say the same. The size
+    is that of all channels, so that none is blown up, and rounded to bfloat16, so that it is the same on every machine.
+    """
+
+    def observe(norm: nn.Module, given: tuple[Any, ...]) -> None:
+        if not isinstance(norm, _BatchNorm) or norm.running_mean is None or norm.running_var is None:
+            return
+        square = given[0].double().square().mean().bfloat16().item()
+        if square > 0:
+            norm.running_mean.mul_(math.sqrt(square))
+            norm.running_var.mul_(square)
+
+    hooks = [
+        module.register_forward_pre_hook(observe)
+        for module in model.modules()
+        if isinstance(module, _BatchNorm)
+    ]
+    if not hooks:
+        return
+    try:
+        run()
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def _scale(owner: nn.Module, parameter: Tensor) -> float | None:

@@ -113,7 +113,7 @@ SUMS: dict[str, Sum] = {
 PRODUCTS = {"addmm": torch.ops.aten.mm.default, "baddbmm": torch.ops.aten.bmm.default}
 FUNCTIONS = frozenset(
     (
-        *("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "pow", "rsqrt", "reciprocal"),
+        *("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "pow", "rsqrt"),
         *("sin", "cos", "tan", "asin", "acos", "atan", "atan2", "polar", "angle"),
         *("sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erfc", "erfinv", "lgamma", "digamma"),
         *("sigmoid", "logit", "log_sigmoid_forward", "softplus", "gelu", "silu", "mish", "elu", "celu", "selu"),

@@ -70,8 +70,7 @@ def _gradients(model: nn.Module, job: Job, inputs: Tensors, limits: dict[str, fl
                     total = total + (weights * value).sum() / (limits[name] * value.numel() ** 0.5)
             if total.requires_grad:
                 total.backward()
-    except RuntimeError:
-        # In-place writes and the like: every parameter is then disturbed by itself.
+    except Exception:  # noqa: BLE001  whatever a class says of its way back, every parameter is then disturbed by itself
         return {}
     finally:
         model.requires_grad_(False)
