@@ -107,27 +107,24 @@ fn change(context: &CheckContext, port: &Input, inputs: &[Tensor], position: usi
     }
 }
 
-/// The token `after` so many real ones moves on by one row; with a single row it and the next one change places.
+/// In every row one token becomes another: the first real one that differs from the next row's, which takes its place;
+/// with a single row the first that differs from the one behind it. `after` real tokens are passed over.
 fn swap_tokens(tokens: &Tensor, mask: Option<&Tensor>, after: usize) -> Tensor {
     let (rows, length) = (tokens.shape()[0], tokens.shape().last().copied().unwrap_or(1));
-    let place = |line: &[usize], position: usize| [line, &[position]].concat();
-    let real = |place: &[usize]| mask.is_none_or(|mask| mask.int_at(place) != Some(0));
-    let first =
-        |line: &[usize]| (0..length).filter(|&position| real(&place(line, position))).nth(after).unwrap_or(0);
-    tokens.map_int(|index, token| {
-        let (line, position) = (&index[..index.len() - 1], index[index.len() - 1]);
-        let from = match rows {
-            1 if position == after => place(line, after + 1),
-            1 if position == after + 1 => place(line, after),
-            1 => return token,
-            _ if position == first(line) => {
-                let mut next = line.to_vec();
-                next[0] = (next[0] + 1) % rows;
-                place(&next, first(&next))
-            }
-            _ => return token,
-        };
-        tokens.int_at(&from).unwrap_or(token)
+    let real = |line: &[usize]| -> Vec<Vec<usize>> {
+        let places = (0..length).map(|position| [line, &[position]].concat());
+        places.filter(|place| mask.is_none_or(|mask| mask.int_at(place) != Some(0))).skip(after).collect()
+    };
+    let other = |line: &[usize]| -> Option<(Vec<usize>, i64)> {
+        let next = [&[(line[0] + 1) % rows], &line[1..]].concat();
+        let from = real(&next).into_iter().skip(usize::from(rows == 1));
+        let differing =
+            real(line).into_iter().zip(from).find(|(to, from)| tokens.int_at(to) != tokens.int_at(from));
+        differing.and_then(|(to, from)| Some((to, tokens.int_at(&from)?)))
+    };
+    tokens.map_int(|index, token| match other(&index[..index.len() - 1]) {
+        Some((place, new)) if place == index => new,
+        _ => token,
     })
 }
 
