@@ -1,9 +1,9 @@
 //! Drafts on trial: the ordinary spec, export and checks, before a file is written.
 
 use super::suggest::{Answer, Wish, suggest};
-use super::{Desk, Draft, Refusal};
+use super::{Desk, Draft, Refusal, draft};
 use crate::artifact;
-use crate::check::{self, Session};
+use crate::check::{self, Session, every_parameter};
 use crate::engine::{self, Device, Engine};
 use crate::export::{self, Exported, FaultOf, Order, Plan, Progress};
 use crate::failure::{At, Failure, Stage};
@@ -136,9 +136,29 @@ impl Trial<'_> {
         let entry = spec.entries.iter().find(|entry| entry.name.as_str() == added.name);
         let entry = entry.expect("the draft is on the desk");
         let failures = checks(&spec, entry, &folder.join(&added.name), engine, device);
+        let own = &folder.join(&added.name);
+        let mut failures = failures;
+        if failures.len() == 1 && failures.contains_key(&Check::EveryParameter) {
+            excuse(desk, entry, own, added).map_err(|failure| ("check", failure))?;
+            failures.clear();
+        }
         added.passed = applicable(entry).filter(|check| !failures.contains_key(check)).collect();
         if failures.is_empty() { Ok(()) } else { Err(("check", all(failures))) }
     }
+}
+
+/// Writes the parameters that move no output into the entry, as what was measured: why is for people to say.
+fn excuse(desk: &mut Desk, entry: &Entry, folder: &Path, added: &mut Added) -> Result<(), Failure> {
+    let nothing = || Failure::new(Stage::Export, format!("no artifact at {}", folder.display()));
+    let manifest = artifact::manifest(folder)?.ok_or_else(nothing)?;
+    let names = every_parameter::unexcused(&manifest.idle, &entry.idle);
+    added.lines.extend(draft::idle(&names));
+    added
+        .draft
+        .reasons
+        .push(format!("idle: {} parameters move no output; say why in the entry", names.len()));
+    desk.remove(&added.draft.family, &added.name).at(Stage::Spec, &added.name)?;
+    desk.insert(&added.draft.family, &added.name, &added.lines).at(Stage::Spec, &added.name).map(drop)
 }
 
 /// All failed checks as one failure: the first in one line, what the others say below.
