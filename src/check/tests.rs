@@ -7,9 +7,9 @@ use super::{CheckContext, body};
 use crate::artifact::{Artifact, Change, Manifest, Parameters, Situation, Stops};
 use crate::engine::{Device, Engine, Program, Tensor};
 use crate::failure::Failure;
-use crate::model::{Card, dynamic};
+use crate::model::{Card, dynamic, idle};
 use crate::report::{About, Record};
-use crate::spec::{Axis, Case, Check};
+use crate::spec::{Axis, Case, Check, Idle};
 use crate::task::{Dtype, Task, Text, TextGeneration};
 use crate::verdict::Outcome;
 use std::collections::BTreeMap;
@@ -330,6 +330,23 @@ fn outcome(fault: Fault, check: Check) -> Result<(), Failure> {
     body(check)(&context).map(drop)
 }
 
+/// What `every_parameter` says of a toy with these idle parameters and reasons.
+fn idle_outcome(idle: &[&str], excuses: &[Idle]) -> Result<(), String> {
+    let (mut artifact, program, engine) = (artifact(), Toy::new(Fault::Nothing), ToyEngine(Fault::Nothing));
+    artifact.manifest.idle = idle.iter().map(|name| (*name).to_owned()).collect();
+    let card = Card { idle: excuses, ..CARD };
+    let contract = TextGeneration::CONTRACT;
+    let context = CheckContext {
+        card: &card,
+        contract: &contract,
+        artifact: &artifact,
+        program: &program,
+        engine: &engine,
+        device: Device::Cpu,
+    };
+    body(Check::EveryParameter)(&context).map(drop).map_err(|failure| failure.message)
+}
+
 fn snapshot(name: &str, text: &str) {
     let mut settings = insta::Settings::clone_current();
     settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"));
@@ -391,4 +408,20 @@ fn checks_other_than_those_that_see_a_fault_stay_green() {
     assert_eq!(red(Fault::OtherParameters), ["loads"]);
     assert_eq!(red(Fault::OtherBits), ["loads", "half"]);
     assert_eq!(red(Fault::Double), ["output_contract"]);
+}
+
+#[test]
+fn a_parameter_that_moves_nothing_needs_a_reason_and_a_reason_needs_a_parameter() {
+    let reason = |own| idle("layers.*.key.bias", "softmax takes it away", own);
+    let keys = ["layers.0.key.bias", "layers.1.key.bias"];
+    assert_eq!(idle_outcome(&keys, &[reason(true)]), Ok(()));
+    let unmoved = "1 of 1 parameters move no output, first layers.0.value.bias";
+    assert_eq!(
+        idle_outcome(&["layers.0.key.bias", "layers.0.value.bias"], &[reason(true)]),
+        Err(unmoved.to_owned())
+    );
+    let spare = "`idle` excuses layers.*.key.bias, and every such parameter moves an output";
+    assert_eq!(idle_outcome(&[], &[reason(true)]), Err(spare.to_owned()));
+    // What is inherited may concern nothing here.
+    assert_eq!(idle_outcome(&[], &[reason(false)]), Ok(()));
 }

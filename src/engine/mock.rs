@@ -83,6 +83,7 @@ impl<'a> Wiring<'a> {
             ("outputs", module.outputs == spec.outputs),
             ("axes", module.axes == spec.axes),
             ("tolerance", module.tolerance == spec.tolerance),
+            ("idle", module.idle == spec.idle),
             ("digest", module.digest == spec.digest),
         ];
         match same.into_iter().find(|(_, same)| !same) {
