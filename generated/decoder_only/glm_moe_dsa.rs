@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextGeneration> = Model::new(Card {
+static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     name: "glm-moe-dsa",
     family: "decoder-only",
     class: "GlmMoeDsaForCausalLM",

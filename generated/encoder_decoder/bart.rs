@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<Text2textGeneration> = Model::new(Card {
+static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     name: "bart",
     family: "encoder-decoder",
     class: "BartForConditionalGeneration",

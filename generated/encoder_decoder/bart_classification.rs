@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextClassification> = Model::new(Card {
+static MODEL: Model<TextClassification> = Model::new(ModelSpec {
     name: "bart-classification",
     family: "encoder-decoder",
     class: "BartForSequenceClassification",

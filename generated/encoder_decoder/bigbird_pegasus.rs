@@ -3,7 +3,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<Summarization> = Model::new(Card {
+static MODEL: Model<Summarization> = Model::new(ModelSpec {
     name: "bigbird-pegasus",
     family: "encoder-decoder",
     class: "BigBirdPegasusForConditionalGeneration",

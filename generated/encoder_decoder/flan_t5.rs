@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<Text2textGeneration> = Model::new(Card {
+static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     name: "flan-t5",
     family: "encoder-decoder",
     class: "T5ForConditionalGeneration",

@@ -6,7 +6,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextGeneration> = Model::new(Card {
+static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     name: "gptsan-japanese",
     family: "encoder-decoder",
     class: "GPTSanJapaneseForConditionalGeneration",

@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<Summarization> = Model::new(Card {
+static MODEL: Model<Summarization> = Model::new(ModelSpec {
     name: "led",
     family: "encoder-decoder",
     class: "LEDForConditionalGeneration",

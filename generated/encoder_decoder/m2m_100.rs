@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<Translation> = Model::new(Card {
+static MODEL: Model<Translation> = Model::new(ModelSpec {
     name: "m2m-100",
     family: "encoder-decoder",
     class: "M2M100ForConditionalGeneration",

@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<Translation> = Model::new(Card {
+static MODEL: Model<Translation> = Model::new(ModelSpec {
     name: "nllb-moe",
     family: "encoder-decoder",
     class: "NllbMoeForConditionalGeneration",

@@ -6,7 +6,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<FillMask> = Model::new(Card {
+static MODEL: Model<FillMask> = Model::new(ModelSpec {
     name: "fnet",
     family: "encoder-only",
     class: "FNetForMaskedLM",

@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<FillMask> = Model::new(Card {
+static MODEL: Model<FillMask> = Model::new(ModelSpec {
     name: "jina-embeddings-v3",
     family: "encoder-only",
     class: "JinaEmbeddingsV3ForMaskedLM",

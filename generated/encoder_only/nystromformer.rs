@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<FillMask> = Model::new(Card {
+static MODEL: Model<FillMask> = Model::new(ModelSpec {
     name: "nystromformer",
     family: "encoder-only",
     class: "NystromformerForMaskedLM",

@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TokenClassification> = Model::new(Card {
+static MODEL: Model<TokenClassification> = Model::new(ModelSpec {
     name: "openai-privacy-filter",
     family: "encoder-only",
     class: "OpenAIPrivacyFilterForTokenClassification",

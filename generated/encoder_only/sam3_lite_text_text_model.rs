@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<FeatureExtraction> = Model::new(Card {
+static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     name: "sam3-lite-text-text-model",
     family: "encoder-only",
     class: "Sam3LiteTextTextModel",

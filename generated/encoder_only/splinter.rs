@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<QuestionAnswering> = Model::new(Card {
+static MODEL: Model<QuestionAnswering> = Model::new(ModelSpec {
     name: "splinter",
     family: "encoder-only",
     class: "SplinterForQuestionAnswering",

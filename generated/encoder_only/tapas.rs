@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TableQuestionAnswering> = Model::new(Card {
+static MODEL: Model<TableQuestionAnswering> = Model::new(ModelSpec {
     name: "tapas",
     family: "encoder-only",
     class: "TapasForQuestionAnswering",

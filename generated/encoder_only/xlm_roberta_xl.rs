@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<FillMask> = Model::new(Card {
+static MODEL: Model<FillMask> = Model::new(ModelSpec {
     name: "xlm-roberta-xl",
     family: "encoder-only",
     class: "XLMRobertaXLForMaskedLM",

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextGeneration> = Model::new(Card {
+static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     name: "xlnet",
     family: "encoder-only",
     class: "XLNetLMHeadModel",

@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<FeatureExtraction> = Model::new(Card {
+static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     name: "blip-2-qformer",
     family: "multimodal",
     class: "Blip2QFormerModel",

@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageTextToText> = Model::new(Card {
+static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     name: "cosmos3-edge",
     family: "multimodal",
     class: "Cosmos3EdgeForConditionalGeneration",

@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageTextToText> = Model::new(Card {
+static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     name: "ernie4.5-vl-moe",
     family: "multimodal",
     class: "Ernie4_5_VLMoeForConditionalGeneration",

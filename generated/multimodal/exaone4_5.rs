@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageTextToText> = Model::new(Card {
+static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     name: "exaone4.5",
     family: "multimodal",
     class: "Exaone4_5_ForConditionalGeneration",

@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextToImage> = Model::new(Card {
+static MODEL: Model<TextToImage> = Model::new(ModelSpec {
     name: "glm-image",
     family: "multimodal",
     class: "GlmImageForConditionalGeneration",

@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageTextToText> = Model::new(Card {
+static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     name: "instructblipvideo",
     family: "multimodal",
     class: "InstructBlipVideoForConditionalGeneration",

@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<DocumentQuestionAnswering> = Model::new(Card {
+static MODEL: Model<DocumentQuestionAnswering> = Model::new(ModelSpec {
     name: "layoutlmv3",
     family: "multimodal",
     class: "LayoutLMv3ForQuestionAnswering",

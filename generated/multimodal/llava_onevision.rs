@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageTextToText> = Model::new(Card {
+static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     name: "llava-onevision",
     family: "multimodal",
     class: "LlavaOnevisionForConditionalGeneration",

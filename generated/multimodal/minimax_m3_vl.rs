@@ -3,7 +3,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageTextToText> = Model::new(Card {
+static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     name: "minimax-m3-vl",
     family: "multimodal",
     class: "MiniMaxM3SparseForConditionalGeneration",

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<FeatureExtraction> = Model::new(Card {
+static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     name: "pe-audio-video",
     family: "multimodal",
     class: "PeAudioVideoModel",

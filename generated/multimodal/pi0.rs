@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<Robotics> = Model::new(Card {
+static MODEL: Model<Robotics> = Model::new(ModelSpec {
     name: "pi0",
     family: "multimodal",
     class: "PI0ForConditionalGeneration",

@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<AudioTextToText> = Model::new(Card {
+static MODEL: Model<AudioTextToText> = Model::new(ModelSpec {
     name: "qwen2-audio",
     family: "multimodal",
     class: "Qwen2AudioForConditionalGeneration",

@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageTextToText> = Model::new(Card {
+static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     name: "qwen3.5",
     family: "multimodal",
     class: "Qwen3_5ForConditionalGeneration",

@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageClassification> = Model::new(Card {
+static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     name: "shieldgemma2",
     family: "multimodal",
     class: "ShieldGemma2ForImageClassification",

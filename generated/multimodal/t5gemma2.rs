@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageToText> = Model::new(Card {
+static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     name: "t5gemma2",
     family: "multimodal",
     class: "T5Gemma2ForConditionalGeneration",

@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<FeatureExtraction> = Model::new(Card {
+static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     name: "t5gemma2-encoder",
     family: "multimodal",
     class: "T5Gemma2Encoder",

@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageToText> = Model::new(Card {
+static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     name: "udop",
     family: "multimodal",
     class: "UdopForConditionalGeneration",

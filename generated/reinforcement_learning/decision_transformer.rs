@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ReinforcementLearning> = Model::new(Card {
+static MODEL: Model<ReinforcementLearning> = Model::new(ModelSpec {
     name: "decision-transformer",
     family: "reinforcement-learning",
     class: "DecisionTransformerModel",

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<AudioClassification> = Model::new(Card {
+static MODEL: Model<AudioClassification> = Model::new(ModelSpec {
     name: "audio-spectrogram-transformer",
     family: "speech",
     class: "ASTForAudioClassification",

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<FeatureExtraction> = Model::new(Card {
+static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     name: "audioldm2-projection",
     family: "speech",
     class: "AudioLDM2ProjectionModel",

@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ZeroShotAudioClassification> = Model::new(Card {
+static MODEL: Model<ZeroShotAudioClassification> = Model::new(ModelSpec {
     name: "clap",
     family: "speech",
     class: "ClapModel",

@@ -6,7 +6,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<FeatureExtraction> = Model::new(Card {
+static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     name: "clvp",
     family: "speech",
     class: "ClvpModelForConditionalGeneration",

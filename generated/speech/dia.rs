@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<Text2textGeneration> = Model::new(Card {
+static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     name: "dia",
     family: "speech",
     class: "DiaForConditionalGeneration",

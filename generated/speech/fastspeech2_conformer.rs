@@ -7,7 +7,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextToAudio> = Model::new(Card {
+static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     name: "fastspeech2-conformer",
     family: "speech",
     class: "FastSpeech2ConformerModel",

@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<FeatureExtraction> = Model::new(Card {
+static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     name: "granite-speech5-encoder",
     family: "speech",
     class: "GraniteSpeech5Encoder",

@@ -6,7 +6,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextToAudio> = Model::new(Card {
+static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     name: "jukebox",
     family: "speech",
     class: "JukeboxModel",

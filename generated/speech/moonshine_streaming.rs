@@ -3,7 +3,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
+static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     name: "moonshine-streaming",
     family: "speech",
     class: "MoonshineStreamingForConditionalGeneration",

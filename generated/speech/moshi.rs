@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<AudioToAudio> = Model::new(Card {
+static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     name: "moshi",
     family: "speech",
     class: "MoshiForConditionalGeneration",

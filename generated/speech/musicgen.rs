@@ -3,7 +3,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<Text2textGeneration> = Model::new(Card {
+static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     name: "musicgen",
     family: "speech",
     class: "MusicgenForConditionalGeneration",

@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<Text2textGeneration> = Model::new(Card {
+static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     name: "musicgen-melody",
     family: "speech",
     class: "MusicgenMelodyForConditionalGeneration",

@@ -3,7 +3,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
+static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     name: "nemotron3.5-asr",
     family: "speech",
     class: "Nemotron3_5AsrForRNNT",

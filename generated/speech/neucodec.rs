@@ -6,7 +6,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<AudioToAudio> = Model::new(Card {
+static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     name: "neucodec",
     family: "speech",
     class: "NeuCodecModel",

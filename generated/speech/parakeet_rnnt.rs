@@ -3,7 +3,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
+static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     name: "parakeet-rnnt",
     family: "speech",
     class: "ParakeetForRNNT",

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ZeroShotAudioClassification> = Model::new(Card {
+static MODEL: Model<ZeroShotAudioClassification> = Model::new(ModelSpec {
     name: "pe-audio",
     family: "speech",
     class: "PeAudioModel",

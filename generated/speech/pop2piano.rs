@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
+static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     name: "pop2piano",
     family: "speech",
     class: "Pop2PianoForConditionalGeneration",

@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
+static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     name: "speech-encoder-decoder",
     family: "speech",
     class: "SpeechEncoderDecoderModel",

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<AudioToAudio> = Model::new(Card {
+static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     name: "speecht5-hifigan",
     family: "speech",
     class: "SpeechT5HifiGan",

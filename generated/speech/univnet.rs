@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<AudioToAudio> = Model::new(Card {
+static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     name: "univnet",
     family: "speech",
     class: "UnivNetModel",

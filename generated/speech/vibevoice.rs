@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextToAudio> = Model::new(Card {
+static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     name: "vibevoice",
     family: "speech",
     class: "VibeVoiceForConditionalGeneration",

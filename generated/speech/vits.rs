@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextToAudio> = Model::new(Card {
+static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     name: "vits",
     family: "speech",
     class: "VitsModel",

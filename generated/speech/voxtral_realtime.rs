@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<AudioTextToText> = Model::new(Card {
+static MODEL: Model<AudioTextToText> = Model::new(ModelSpec {
     name: "voxtral-realtime",
     family: "speech",
     class: "VoxtralRealtimeForConditionalGeneration",

@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
+static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     name: "wav2vec2-phoneme",
     family: "speech",
     class: "Wav2Vec2ForCTC",

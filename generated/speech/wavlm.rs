@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
+static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     name: "wavlm",
     family: "speech",
     class: "WavLMForCTC",

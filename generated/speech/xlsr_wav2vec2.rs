@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
+static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     name: "xlsr-wav2vec2",
     family: "speech",
     class: "Wav2Vec2ForCTC",

@@ -7,7 +7,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TimeSeriesForecasting> = Model::new(Card {
+static MODEL: Model<TimeSeriesForecasting> = Model::new(ModelSpec {
     name: "autoformer",
     family: "time-series",
     class: "AutoformerForPrediction",

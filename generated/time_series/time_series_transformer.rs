@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TimeSeriesForecasting> = Model::new(Card {
+static MODEL: Model<TimeSeriesForecasting> = Model::new(ModelSpec {
     name: "time-series-transformer",
     family: "time-series",
     class: "TimeSeriesTransformerForPrediction",

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TimeSeriesForecasting> = Model::new(Card {
+static MODEL: Model<TimeSeriesForecasting> = Model::new(ModelSpec {
     name: "timesfm2.5",
     family: "time-series",
     class: "TimesFm2_5ModelForPrediction",

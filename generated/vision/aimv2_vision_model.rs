@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
+static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     name: "aimv2-vision-model",
     family: "vision",
     class: "Aimv2VisionModel",

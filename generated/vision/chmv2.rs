@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<DepthEstimation> = Model::new(Card {
+static MODEL: Model<DepthEstimation> = Model::new(ModelSpec {
     name: "chmv2",
     family: "vision",
     class: "CHMv2ForDepthEstimation",

@@ -6,7 +6,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ObjectDetection> = Model::new(Card {
+static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     name: "deta",
     family: "vision",
     class: "DetaForObjectDetection",

@@ -7,7 +7,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<KeypointMatching> = Model::new(Card {
+static MODEL: Model<KeypointMatching> = Model::new(ModelSpec {
     name: "efficientloftr",
     family: "vision",
     class: "EfficientLoFTRForKeypointMatching",

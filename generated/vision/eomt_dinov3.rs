@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageSegmentation> = Model::new(Card {
+static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     name: "eomt-dinov3",
     family: "vision",
     class: "EomtDinov3ForUniversalSegmentation",

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
+static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     name: "exaone4.5-vision",
     family: "vision",
     class: "Exaone4_5_VisionModel",

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
+static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     name: "glm4v-vision",
     family: "vision",
     class: "Glm4vVisionModel",

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<DepthEstimation> = Model::new(Card {
+static MODEL: Model<DepthEstimation> = Model::new(ModelSpec {
     name: "glpn",
     family: "vision",
     class: "GLPNForDepthEstimation",

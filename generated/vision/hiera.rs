@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageClassification> = Model::new(Card {
+static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     name: "hiera",
     family: "vision",
     class: "HieraForImageClassification",

@@ -6,7 +6,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<KeypointMatching> = Model::new(Card {
+static MODEL: Model<KeypointMatching> = Model::new(ModelSpec {
     name: "lightglue",
     family: "vision",
     class: "LightGlueForKeypointMatching",

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageClassification> = Model::new(Card {
+static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     name: "mobilevitv2",
     family: "vision",
     class: "MobileViTV2ForImageClassification",

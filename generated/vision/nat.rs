@@ -6,7 +6,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageClassification> = Model::new(Card {
+static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     name: "nat",
     family: "vision",
     class: "NatForImageClassification",

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ObjectDetection> = Model::new(Card {
+static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     name: "pp-doclayout-v2",
     family: "vision",
     class: "PPDocLayoutV2ForObjectDetection",

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
+static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     name: "pp-lcnet-v3",
     family: "vision",
     class: "PPLCNetV3Backbone",

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageToText> = Model::new(Card {
+static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     name: "pp-ocrv5-mobile-rec",
     family: "vision",
     class: "PPOCRV5MobileRecForTextRecognition",

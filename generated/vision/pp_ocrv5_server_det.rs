@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageSegmentation> = Model::new(Card {
+static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     name: "pp-ocrv5-server-det",
     family: "vision",
     class: "PPOCRV5ServerDetForObjectDetection",

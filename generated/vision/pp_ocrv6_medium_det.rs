@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageSegmentation> = Model::new(Card {
+static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     name: "pp-ocrv6-medium-det",
     family: "vision",
     class: "PPOCRV6MediumDetForObjectDetection",

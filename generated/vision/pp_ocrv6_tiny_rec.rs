@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageToText> = Model::new(Card {
+static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     name: "pp-ocrv6-tiny-rec",
     family: "vision",
     class: "PPOCRV6TinyRecForTextRecognition",

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<MaskGeneration> = Model::new(Card {
+static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     name: "sam",
     family: "vision",
     class: "SamModel",

@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<MaskGeneration> = Model::new(Card {
+static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     name: "sam3",
     family: "vision",
     class: "Sam3Model",

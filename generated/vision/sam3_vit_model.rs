@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
+static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     name: "sam3-vit-model",
     family: "vision",
     class: "Sam3ViTModel",

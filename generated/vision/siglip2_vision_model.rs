@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageFeatureExtraction> = Model::new(Card {
+static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     name: "siglip2-vision-model",
     family: "vision",
     class: "Siglip2VisionModel",

@@ -6,7 +6,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageToText> = Model::new(Card {
+static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     name: "slanext",
     family: "vision",
     class: "SLANeXtForTableRecognition",

@@ -6,7 +6,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<KeypointDetection> = Model::new(Card {
+static MODEL: Model<KeypointDetection> = Model::new(ModelSpec {
     name: "superpoint",
     family: "vision",
     class: "SuperPointForKeypointDetection",

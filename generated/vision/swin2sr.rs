@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageToImage> = Model::new(Card {
+static MODEL: Model<ImageToImage> = Model::new(ModelSpec {
     name: "swin2sr",
     family: "vision",
     class: "Swin2SRForImageSuperResolution",

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageSegmentation> = Model::new(Card {
+static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     name: "tipsv2-dpt",
     family: "vision",
     class: "Tipsv2DptForSemanticSegmentation",

@@ -6,7 +6,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageSegmentation> = Model::new(Card {
+static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     name: "videomt",
     family: "vision",
     class: "VideomtForUniversalSegmentation",

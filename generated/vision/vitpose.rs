@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<KeypointDetection> = Model::new(Card {
+static MODEL: Model<KeypointDetection> = Model::new(ModelSpec {
     name: "vitpose",
     family: "vision",
     class: "VitPoseForPoseEstimation",

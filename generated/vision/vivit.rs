@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<VideoClassification> = Model::new(Card {
+static MODEL: Model<VideoClassification> = Model::new(ModelSpec {
     name: "vivit",
     family: "vision",
     class: "VivitForVideoClassification",

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ObjectDetection> = Model::new(Card {
+static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     name: "yolos",
     family: "vision",
     class: "YolosForObjectDetection",

@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageSegmentation> = Model::new(Card {
+static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     name: "clipseg",
     family: "vision-text",
     class: "CLIPSegForImageSegmentation",

@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<VisualDocumentRetrieval> = Model::new(Card {
+static MODEL: Model<VisualDocumentRetrieval> = Model::new(ModelSpec {
     name: "colpali",
     family: "vision-text",
     class: "ColPaliForRetrieval",

@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<VisualDocumentRetrieval> = Model::new(Card {
+static MODEL: Model<VisualDocumentRetrieval> = Model::new(ModelSpec {
     name: "colqwen2",
     family: "vision-text",
     class: "ColQwen2ForRetrieval",

@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageToText> = Model::new(Card {
+static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     name: "instructblip",
     family: "vision-text",
     class: "InstructBlipForConditionalGeneration",

@@ -6,7 +6,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ZeroShotObjectDetection> = Model::new(Card {
+static MODEL: Model<ZeroShotObjectDetection> = Model::new(ModelSpec {
     name: "omdet-turbo",
     family: "vision-text",
     class: "OmDetTurboForObjectDetection",

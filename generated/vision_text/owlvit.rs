@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ZeroShotObjectDetection> = Model::new(Card {
+static MODEL: Model<ZeroShotObjectDetection> = Model::new(ModelSpec {
     name: "owlvit",
     family: "vision-text",
     class: "OwlViTForObjectDetection",

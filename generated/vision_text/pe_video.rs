@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<VideoClassification> = Model::new(Card {
+static MODEL: Model<VideoClassification> = Model::new(ModelSpec {
     name: "pe-video",
     family: "vision-text",
     class: "PeVideoModel",

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
+static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     name: "tipsv2",
     family: "vision-text",
     class: "Tipsv2Model",

@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
+static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     name: "videoprism",
     family: "vision-text",
     class: "VideoPrismClipModel",

@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<VisualQuestionAnswering> = Model::new(Card {
+static MODEL: Model<VisualQuestionAnswering> = Model::new(ModelSpec {
     name: "vilt",
     family: "vision-text",
     class: "ViltForQuestionAnswering",

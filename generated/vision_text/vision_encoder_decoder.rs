@@ -3,7 +3,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageToText> = Model::new(Card {
+static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     name: "vision-encoder-decoder",
     family: "vision-text",
     class: "VisionEncoderDecoderModel",

@@ -4,10 +4,10 @@
 //! ids and their distance; its references are the same sums in float64, rounded where eager would round.
 
 use super::{CheckContext, body};
-use crate::artifact::{Artifact, Change, Manifest, Parameters, Situation, Stops};
+use crate::artifact::{Artifact, Change, GenerationSettings, Manifest, Parameters, Situation};
 use crate::engine::{Device, Engine, Program, Tensor};
 use crate::failure::Failure;
-use crate::model::{Card, dynamic, idle};
+use crate::model::{ModelSpec, dynamic, idle};
 use crate::report::{About, Record};
 use crate::spec::{Axis, Case, Check, Idle};
 use crate::task::{Dtype, Task, Text, TextGeneration};
@@ -21,7 +21,7 @@ const VOCABULARY: usize = 16;
 /// What stands for the digest of the toy's only weight.
 const BITS: &str = "1000";
 const AXES: &[(Text, Axis)] = &[dynamic("batch", 2, 3), dynamic("sequence", 6, 9)];
-const CARD: Card = Card {
+const CARD: ModelSpec = ModelSpec {
     name: "toy",
     family: "toys",
     class: "ToyForCausalLM",
@@ -286,7 +286,7 @@ fn artifact() -> Artifact {
         idle: Vec::new(),
         device_literals: 0,
         seconds: 0.0,
-        generation: Some(Stops { eos: None, pad: 0, start: None, new_tokens: 3 }),
+        generation: Some(GenerationSettings { eos: None, pad: 0, start: None, new_tokens: 3 }),
         adapters: Vec::new(),
         differences: Vec::new(),
         files: BTreeMap::new(),
@@ -334,7 +334,7 @@ fn outcome(fault: Fault, check: Check) -> Result<(), Failure> {
 fn idle_outcome(idle: &[&str], excuses: &[Idle]) -> Result<(), String> {
     let (mut artifact, program, engine) = (artifact(), Toy::new(Fault::Nothing), ToyEngine(Fault::Nothing));
     artifact.manifest.idle = idle.iter().map(|name| (*name).to_owned()).collect();
-    let card = Card { idle: excuses, ..CARD };
+    let card = ModelSpec { idle: excuses, ..CARD };
     let contract = TextGeneration::CONTRACT;
     let context = CheckContext {
         card: &card,
