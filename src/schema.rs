@@ -61,7 +61,7 @@ struct Model {
     /// Hub id, `org/name`, or the bare name of the hub's first models.
     #[schemars(regex(pattern = "^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$"))]
     checkpoint: Option<String>,
-    /// Looser tolerances. Each is waiver: it needs a reason, and an end.
+    /// Looser tolerances. Each is a waiver: it needs a reason, and an end.
     tolerance: Option<Vec<Waiver>>,
     #[schemars(flatten)]
     layer: Layer,

@@ -12,7 +12,18 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 13, 19)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.indexer.k_norm.weight",
+            "the indexer only chooses 2 blocks: keys weighed otherwise leave the choice here as it is",
+            true,
+        ),
+        idle(
+            "*.indexer.q_norm.weight",
+            "the indexer only chooses 2 blocks: queries weighed otherwise leave the choice here as it is",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

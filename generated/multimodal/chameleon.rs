@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "ChameleonForConditionalGeneration",
     checkpoint: Some("facebook/chameleon-7b"),
-    digest: "43ae12438f47926c",
+    digest: "71f965fbfe1a6cd1",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[
@@ -17,7 +17,33 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
         dynamic("sequence", 24, 31),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*vision_tower.head.*",
+            "SigLIP's pooling head, which makes one vector: the states before it are read",
+            false,
+        ),
+        idle(
+            "model.vqmodel.encoder.*.bias",
+            "a picture enters as its nearest codes, and no disturbance of these is large enough to change one",
+            true,
+        ),
+        idle(
+            "model.vqmodel.post_quant_conv.*",
+            "for decoding codes to a picture, which nothing does: ChameleonVQVAE has no decoder",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

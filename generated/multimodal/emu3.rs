@@ -48,7 +48,48 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
         dynamic("sequence", 24, 31),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*vision_tower.head.*",
+            "SigLIP's pooling head, which makes one vector: the states before it are read",
+            false,
+        ),
+        idle(
+            "model.vqmodel.decoder.*",
+            "makes pictures of codes: forward only reads pictures",
+            true,
+        ),
+        idle(
+            "model.vqmodel.encoder.*.bias",
+            "a picture enters as its nearest codes, and no disturbance of these is large enough to change one",
+            true,
+        ),
+        idle(
+            "model.vqmodel.encoder.middle_block.*.weight",
+            "a picture enters as its nearest codes, and no disturbance of these is large enough to change one",
+            true,
+        ),
+        idle(
+            "model.vqmodel.encoder.time_res_stack.*.weight",
+            "a picture enters as its nearest codes, and no disturbance of these is large enough to change one",
+            true,
+        ),
+        idle(
+            "model.vqmodel.post_quant_conv.*",
+            "makes pictures of codes: forward only reads pictures",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -50,7 +50,38 @@ static MODEL: Model<TextToImage> = Model::new(ModelSpec {
         dynamic("sequence", 24, 31),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*vision_tower.head.*",
+            "SigLIP's pooling head, which makes one vector: the states before it are read",
+            false,
+        ),
+        idle(
+            "model.visual.blocks.*.bias",
+            "a picture enters as its nearest codes, and no disturbance of these is large enough to change one",
+            true,
+        ),
+        idle(
+            "model.vqmodel.post_quant_conv.*",
+            "for decoding codes to a picture, which nothing does: GlmImageVQVAE has no decoder",
+            true,
+        ),
+        idle(
+            "model.vqmodel.quant_conv.bias",
+            "a picture enters as its nearest codes, and no disturbance of these is large enough to change one",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

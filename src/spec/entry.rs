@@ -182,7 +182,7 @@ pub enum DimSource {
     Paths(Vec<String>),
 }
 
-/// A looser tolerance: waiver, with its reason and its end.
+/// A looser tolerance: a waiver, with its reason and its end.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Waiver {
     pub check: Check,

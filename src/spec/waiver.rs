@@ -43,7 +43,7 @@ fn waiver(node: &Node, today: Date, problems: &mut Problems) -> Option<At<Waiver
     let issue = record.optional("issue", |node| issue(node, problems));
     let until = record.optional("until", |node| until(node, today, problems));
     if issue == Some(None) && until == Some(None) {
-        problems.add(record.place, "a tolerance is waiver: add `issue` (a link) or `until` (a date)");
+        problems.add(record.place, "a tolerance is a waiver: add `issue` (a link) or `until` (a date)");
     }
     let waiver = Waiver {
         check: check?,
