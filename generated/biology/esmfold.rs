@@ -84,7 +84,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
         ),
         idle(
             "trunk.blocks.*.pair_to_sequence.layernorm.bias",
-            "through linear, without a bias, it adds the same to all scores of a head, which softmax takes away again",
+            "it adds the same to all scores of a head, which softmax takes away again",
             true,
         ),
         idle(

@@ -65,7 +65,7 @@ static MODEL: Model<TableQuestionAnswering> = Model::new(ModelSpec {
         ),
         idle(
             "column_output_*",
-            "they only choose a column, by argmax: the tables of these inputs have one beside the question, which is column 0",
+            "they only choose a column, by argmax: the tables of these inputs have one",
             true,
         ),
     ],

@@ -35,7 +35,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
         ),
         idle(
             "model.vqmodel.encoder.*.bias",
-            "a picture enters as its nearest codes, and no disturbance of these is large enough to change one",
+            "too little to change any of the codes as which a picture enters",
             true,
         ),
         idle(

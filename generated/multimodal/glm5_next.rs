@@ -61,7 +61,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
         ),
         idle(
             "model.language_model.layers.*.self_attn.indexer.index_kpool_compress_ape",
-            "moves the weights of tokens in a pool, and these only choose pools: no disturbance is large enough for another choice",
+            "only helps to choose pools: too little for another choice",
             true,
         ),
     ],

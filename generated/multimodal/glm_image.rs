@@ -68,7 +68,7 @@ static MODEL: Model<TextToImage> = Model::new(ModelSpec {
         ),
         idle(
             "model.visual.blocks.*.bias",
-            "a picture enters as its nearest codes, and no disturbance of these is large enough to change one",
+            "too little to change any of the codes as which a picture enters",
             true,
         ),
         idle(
@@ -78,7 +78,7 @@ static MODEL: Model<TextToImage> = Model::new(ModelSpec {
         ),
         idle(
             "model.vqmodel.quant_conv.bias",
-            "a picture enters as its nearest codes, and no disturbance of these is large enough to change one",
+            "too little to change any of the codes as which a picture enters",
             true,
         ),
     ],

@@ -76,12 +76,12 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
         ),
         idle(
             "model.*_projectors.*.qformer.encoder.layer.*.attention.attention.key.*",
-            "downsample_rate is 1/2: one query in a window attends to itself alone, whatever the score",
+            "one query in a window attends to itself alone, whatever the score",
             true,
         ),
         idle(
             "model.*_projectors.*.qformer.encoder.layer.*.attention.attention.query.*",
-            "downsample_rate is 1/2: one query in a window attends to itself alone, whatever the score",
+            "one query in a window attends to itself alone, whatever the score",
             true,
         ),
         idle(

@@ -92,22 +92,22 @@ static MODEL: Model<Robotics> = Model::new(ModelSpec {
         ),
         idle(
             "model.vlm.language_model.layers.1.mlp.*",
-            "the action expert reads keys and values: what the last layer makes of them is dropped",
+            "the action expert reads keys and values, not what the last layer makes of them",
             true,
         ),
         idle(
             "model.vlm.language_model.layers.1.post_attention_layernorm.weight",
-            "the action expert reads keys and values: what the last layer makes of them is dropped",
+            "the action expert reads keys and values, not what the last layer makes of them",
             true,
         ),
         idle(
             "model.vlm.language_model.layers.1.self_attn.o_proj.weight",
-            "the action expert reads keys and values: what the last layer makes of them is dropped",
+            "the action expert reads keys and values, not what the last layer makes of them",
             true,
         ),
         idle(
             "model.vlm.language_model.layers.1.self_attn.q_proj.weight",
-            "the action expert reads keys and values: what the last layer makes of them is dropped",
+            "the action expert reads keys and values, not what the last layer makes of them",
             true,
         ),
         idle(

@@ -33,7 +33,13 @@ static MODEL: Model<ReinforcementLearning> = Model::new(ModelSpec {
     ],
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "encoder.wte.weight",
+            "states, actions and returns have embeddings of their own: the GPT-2 inside is given inputs_embeds",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]
