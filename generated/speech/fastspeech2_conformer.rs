@@ -12,7 +12,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "FastSpeech2ConformerModel",
     checkpoint: Some("espnet/fastspeech2_conformer"),
-    digest: "960bfe534093299c",
+    digest: "709730c3c799e2d1",
     inputs: TextToAudio::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "DeformableDetrForObjectDetection",
     checkpoint: Some("SenseTime/deformable-detr"),
-    digest: "09f7e010795602b0",
+    digest: "b10ff6d23b5008d7",
     inputs: &[
         input(
             "pixel_values",
@@ -58,6 +58,16 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
             "model.decoder.layers.0.self_attn.v_proj.weight",
             "the decoder starts from zeros, so that all values of its first layer are one bias",
             false,
+        ),
+        idle(
+            "model.input_proj.*.0.bias",
+            "GroupNorm with a group for each channel takes its own mean from every channel, and with it the bias",
+            true,
+        ),
+        idle(
+            "model.input_proj.3.*.weight",
+            "the fourth level is one pixel, and GroupNorm with a group for each channel makes it 0",
+            true,
         ),
     ],
 });

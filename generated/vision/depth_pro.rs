@@ -39,6 +39,11 @@ static MODEL: Model<DepthEstimation> = Model::new(ModelSpec {
             "stands in for patches that are masked, in pre-training only",
             false,
         ),
+        idle(
+            "fusion_stage.intermediate.0.residual_layer1.*",
+            "the first fusion layer is given no residual",
+            true,
+        ),
     ],
 });
 

@@ -31,6 +31,16 @@ static MODEL: Model<DepthEstimation> = Model::new(ModelSpec {
             "stands in for patches that are masked, in pre-training only",
             false,
         ),
+        idle(
+            "dpt.layernorm.*",
+            "the neck reads the states of the layers, before the last norm",
+            true,
+        ),
+        idle(
+            "neck.fusion_stage.layers.0.residual_layer1.*",
+            "the first fusion layer is given no residual",
+            true,
+        ),
     ],
 });
 

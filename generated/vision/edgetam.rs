@@ -55,6 +55,21 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
             "stands in for patches that are masked, in pre-training only",
             false,
         ),
+        idle(
+            "mask_decoder.output_hypernetworks_mlps.0.*",
+            "the first mask is for multimask_output=False: only the other three are output",
+            false,
+        ),
+        idle(
+            "mask_decoder.pred_obj_score_head.*",
+            "makes object_score_logits, which are no output here",
+            false,
+        ),
+        idle(
+            "prompt_encoder.mask_embed.*",
+            "embeds a rough mask, a prompt that is not given",
+            false,
+        ),
     ],
 });
 

@@ -61,6 +61,11 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
             "stands in for patches that are masked, in pre-training only",
             false,
         ),
+        idle(
+            "patch_merger.image_sep",
+            "the merger makes it, and its forward never reads it",
+            true,
+        ),
     ],
 });
 

@@ -43,6 +43,16 @@ static MODEL: Model<KeypointMatching> = Model::new(ModelSpec {
             "stands in for patches that are masked, in pre-training only",
             false,
         ),
+        idle(
+            "match_assignment_layers.0.*",
+            "without early stops and pruning only the last layer's is asked",
+            true,
+        ),
+        idle(
+            "token_confidence.0.*",
+            "decides when to stop early, and depth_confidence is 0",
+            true,
+        ),
     ],
 });
 

@@ -38,6 +38,11 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
             "stands in for patches that are masked, in pre-training only",
             false,
         ),
+        idle(
+            "timm_model.blocks.*.mlp_tokens.fc2.bias",
+            "adds the same to all channels of a patch, and every reader begins with a LayerNorm over them",
+            true,
+        ),
     ],
 });
 

@@ -57,6 +57,27 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
             "stands in for patches that are masked, in pre-training only",
             false,
         ),
+        idle("criterion.logit_scale", "scales the contrastive loss of training", true),
+        idle(
+            "model.pixel_level_module.decoder.input_projections.*.0.bias",
+            "GroupNorm with a group for each channel takes its own mean from every channel, and with it the bias",
+            false,
+        ),
+        idle(
+            "model.pixel_level_module.encoder.hidden_states_norms.*.bias",
+            "a GroupNorm with a group for each channel follows the next convolution, 1 x 1, and takes it away again",
+            false,
+        ),
+        idle(
+            "model.pixel_level_module.encoder.swin.layernorm.*",
+            "the backbone gives the states of its stages, before the last norm",
+            false,
+        ),
+        idle(
+            "model.transformer_module.decoder.query_input_projection.bias",
+            "is added to all keys alike, which softmax takes away again",
+            true,
+        ),
     ],
 });
 

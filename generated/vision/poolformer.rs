@@ -31,6 +31,11 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
             "stands in for patches that are masked, in pre-training only",
             false,
         ),
+        idle(
+            "poolformer.encoder.block.*.before_norm.bias",
+            "adds the same to all pixels of a channel, and PoolFormerPooling takes each from the mean around it",
+            true,
+        ),
     ],
 });
 

@@ -38,6 +38,16 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
             "stands in for patches that are masked, in pre-training only",
             false,
         ),
+        idle(
+            "model.backbone.encoder.blocks.*.layers.0.depthwise_convolution.act.lab.*",
+            "PPLCNetV3LearnableRepLayer leaves its activation out at stride 2",
+            true,
+        ),
+        idle(
+            "model.neck.input_conv.3.squeeze_excitation_block.conv?.*",
+            "ReLU lets nothing of the one squeezed channel through",
+            true,
+        ),
     ],
 });
 

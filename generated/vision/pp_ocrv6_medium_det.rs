@@ -38,6 +38,21 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
             "stands in for patches that are masked, in pre-training only",
             false,
         ),
+        idle(
+            "model.backbone.encoder.blocks.*.layers.0.depthwise_convolution.act.lab.*",
+            "PPLCNetV3LearnableRepLayer leaves its activation out at stride 2",
+            false,
+        ),
+        idle(
+            "model.backbone.encoder.blocks.0.blocks.0.token_squeeze_excitation.convolutions.*",
+            "ReLU lets nothing of the two squeezed channels through",
+            true,
+        ),
+        idle(
+            "model.neck.input_conv.3.squeeze_excitation_block.conv?.*",
+            "ReLU lets nothing of the one squeezed channel through",
+            false,
+        ),
     ],
 });
 

@@ -45,6 +45,11 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
             "stands in for patches that are masked, in pre-training only",
             false,
         ),
+        idle(
+            "model.backbone.encoder.blocks.0.blocks.0.token_squeeze_excitation.convolutions.*.weight",
+            "ReLU lets nothing of the two squeezed channels through",
+            true,
+        ),
     ],
 });
 

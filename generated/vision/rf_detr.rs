@@ -57,6 +57,26 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
             "stands in for patches that are masked, in pre-training only",
             false,
         ),
+        idle(
+            "model.enc_out_bbox_embed.1.*",
+            "only training looks for objects in every group of group_detr",
+            false,
+        ),
+        idle(
+            "model.enc_out_class_embed.1.*",
+            "only training looks for objects in every group of group_detr",
+            false,
+        ),
+        idle(
+            "model.enc_output.1.*",
+            "only training looks for objects in every group of group_detr",
+            false,
+        ),
+        idle(
+            "model.enc_output_norm.1.*",
+            "only training looks for objects in every group of group_detr",
+            false,
+        ),
     ],
 });
 

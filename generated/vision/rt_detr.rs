@@ -31,6 +31,16 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
             "stands in for patches that are masked, in pre-training only",
             false,
         ),
+        idle(
+            "model.decoder.class_embed.0.*",
+            "of the layers' classes only the last ones are output",
+            true,
+        ),
+        idle(
+            "model.denoising_class_embed.weight",
+            "embeds the noised labels that queries start from in training only",
+            true,
+        ),
     ],
 });
 

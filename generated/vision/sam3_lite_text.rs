@@ -85,6 +85,31 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
             "stands in for patches that are masked, in pre-training only",
             false,
         ),
+        idle(
+            "detr_decoder.box_rpb_embed_?.layer2.bias",
+            "adds the same to all scores of a head, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "geometry_encoder.*",
+            "embeds boxes, which are not given: see `without`",
+            false,
+        ),
+        idle(
+            "text_encoder.projection.weight",
+            "the projection of the pooled text: Sam3LiteTextModel reads the states before it",
+            true,
+        ),
+        idle(
+            "text_encoder.text_projection.weight",
+            "CLIP's projection of the pooled text: Sam3Model reads the states before it",
+            false,
+        ),
+        idle(
+            "vision_encoder.neck.fpn_layers.3.*",
+            "the lowest level of the pyramid, which is left out",
+            false,
+        ),
     ],
 });
 

@@ -55,6 +55,31 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
             "stands in for patches that are masked, in pre-training only",
             false,
         ),
+        idle(
+            "mask_decoder.output_hypernetworks_mlps.0.*",
+            "the first mask is for multimask_output=False: only the other three are output",
+            false,
+        ),
+        idle(
+            "mask_decoder.pred_obj_score_head.*",
+            "makes object_score_logits, which are no output here",
+            false,
+        ),
+        idle(
+            "no_memory_embedding",
+            "is added to the fourth level of the pyramid, which is not read",
+            true,
+        ),
+        idle(
+            "prompt_encoder.mask_embed.*",
+            "embeds a rough mask, a prompt that is not given",
+            false,
+        ),
+        idle(
+            "vision_encoder.neck.fpn_layers.3.*",
+            "backbone_feature_sizes has three sizes: the fourth level of the pyramid is not read",
+            true,
+        ),
     ],
 });
 

@@ -59,6 +59,11 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
             "stands in for patches that are masked, in pre-training only",
             false,
         ),
+        idle(
+            "neck.fpn_layers.3.*",
+            "makes the fourth level of the pyramid, which is no output here",
+            true,
+        ),
     ],
 });
 

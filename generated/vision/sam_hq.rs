@@ -55,6 +55,26 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
             "stands in for patches that are masked, in pre-training only",
             false,
         ),
+        idle(
+            "mask_decoder.output_hypernetworks_mlps.0.*",
+            "the first mask is for multimask_output=False: only the other three are output",
+            false,
+        ),
+        idle(
+            "prompt_encoder.mask_embed.*",
+            "embeds a rough mask, a prompt that is not given",
+            false,
+        ),
+        idle(
+            "prompt_encoder.point_embed.2.weight",
+            "marks a corner of a box, a prompt that is not given",
+            false,
+        ),
+        idle(
+            "prompt_encoder.point_embed.3.weight",
+            "marks a corner of a box, a prompt that is not given",
+            false,
+        ),
     ],
 });
 

@@ -31,6 +31,11 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
             "stands in for patches that are masked, in pre-training only",
             false,
         ),
+        idle(
+            "decode_head.conv_layers.*.convolution.bias",
+            "InstanceNorm2d takes its own mean from every channel, and with it the bias",
+            true,
+        ),
     ],
 });
 

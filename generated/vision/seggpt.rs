@@ -60,6 +60,11 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
             "stands in for patches that are masked, in pre-training only",
             false,
         ),
+        idle(
+            "model.embeddings.type_token_semantic",
+            "embedding_type is instance where none is given",
+            true,
+        ),
     ],
 });
 

@@ -31,6 +31,16 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
             "stands in for patches that are masked, in pre-training only",
             false,
         ),
+        idle(
+            "swiftformer.encoder.network.*.attn.w_g",
+            "weighs queries by a softmax over one number, which is 1",
+            true,
+        ),
+        idle(
+            "swiftformer.encoder.network.5.proj.bias",
+            "the states before it have grown to a million, the batch norm after it shrinks them again, and the bias with them",
+            true,
+        ),
     ],
 });
 

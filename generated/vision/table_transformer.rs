@@ -59,6 +59,11 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
             "the decoder starts from zeros, so that all values of its first layer are one bias",
             false,
         ),
+        idle(
+            "model.decoder.layers.0.self_attn_layer_norm.weight",
+            "the decoder starts from zeros, of which the norm leaves only its bias",
+            true,
+        ),
     ],
 });
 

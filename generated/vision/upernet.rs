@@ -31,6 +31,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
             "stands in for patches that are masked, in pre-training only",
             false,
         ),
+        idle("auxiliary_head.*", "its logits go into the loss of training only", true),
     ],
 });
 

@@ -44,6 +44,11 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
             "stands in for patches that are masked, in pre-training only",
             false,
         ),
+        idle(
+            "bridge.bridge.?.blocks.*",
+            "out_features are stage1 and stage6, and no bridge reads another",
+            true,
+        ),
     ],
 });
 

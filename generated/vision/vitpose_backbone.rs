@@ -64,6 +64,11 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
             "stands in for patches that are masked, in pre-training only",
             false,
         ),
+        idle(
+            "encoder.layer.*.mlp.experts.?.*",
+            "experts of the data sets that dataset_index does not name",
+            true,
+        ),
     ],
 });
 

@@ -44,6 +44,11 @@ static MODEL: Model<VideoClassification> = Model::new(ModelSpec {
             "stands in for patches that are masked, in pre-training only",
             false,
         ),
+        idle(
+            "vjepa2.predictor.*",
+            "the classifier skips the predictor (skip_predictor=True)",
+            true,
+        ),
     ],
 });
 

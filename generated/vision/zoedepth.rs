@@ -44,6 +44,21 @@ static MODEL: Model<DepthEstimation> = Model::new(ModelSpec {
             "stands in for patches that are masked, in pre-training only",
             false,
         ),
+        idle(
+            "metric_head.*.nyu.*",
+            "all rows vote for one set of bins, here kitti",
+            true,
+        ),
+        idle(
+            "neck.fusion_stage.layers.0.residual_layer1.*",
+            "the first fusion layer is given no residual",
+            true,
+        ),
+        idle(
+            "relative_head.conv3.*",
+            "makes relative_depth, which ZoeDepthMultipleMetricDepthEstimationHeads is given and never reads",
+            true,
+        ),
     ],
 });
 

@@ -151,6 +151,8 @@ class Disturbed(TorchDispatchMode):
     def __init__(self, draw: int) -> None:
         super().__init__()
         self.place = draw * 104_729 % POOL
+        # Made before the run: some classes are called with `torch.randint` replaced.
+        self.pool = _pool()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -204,13 +206,12 @@ class Disturbed(TorchDispatchMode):
         return torch.where(value == value.trunc(), value, moved)
 
     def _signs(self, count: int) -> Tensor:
-        pool = _pool()
         if count > POOL:
-            return pool.repeat(-(-count // POOL))[:count]
+            return self.pool.repeat(-(-count // POOL))[:count]
         if self.place + count > POOL:
             self.place = (self.place + count) % 997
         self.place += count
-        return pool[self.place - count : self.place]
+        return self.pool[self.place - count : self.place]
 
 
 @cache
