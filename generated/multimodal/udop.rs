@@ -8,7 +8,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "UdopForConditionalGeneration",
     checkpoint: Some("microsoft/udop-large"),
-    digest: "58141e6a3ee918bf",
+    digest: "b05ce8432e7e8b6b",
     inputs: &[
         input(
             "pixel_values",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision-text",
     class: "InstructBlipForConditionalGeneration",
     checkpoint: Some("Salesforce/instructblip-flan-t5-xl"),
-    digest: "37a379c824c2fcdb",
+    digest: "e003346a2cdf0f9a",
     inputs: &[
         input(
             "pixel_values",

@@ -11,7 +11,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(ModelSpec {
     family: "vision-text",
     class: "MMGroundingDinoForObjectDetection",
     checkpoint: Some("openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det"),
-    digest: "14efad58fa6c707c",
+    digest: "5b704b6307ce2c6e",
     inputs: &[
         input(
             "input_ids",
