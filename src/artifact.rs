@@ -7,7 +7,7 @@
 use crate::engine::{Tensor, TensorError};
 use crate::export;
 use crate::failure::{At, Failure, Stage};
-use crate::model::Card;
+use crate::model::ModelSpec;
 use crate::spec::{Case, Check};
 use crate::task::Dtype;
 use safetensors::SafeTensors;
@@ -57,7 +57,7 @@ pub struct Manifest {
     pub device_literals: usize,
     /// How long the export took.
     pub seconds: f64,
-    pub generation: Option<Stops>,
+    pub generation: Option<GenerationSettings>,
     /// The adapters that changed something about the trace of the float32 program, by name.
     pub adapters: Vec<Note>,
     /// What makes "eager" differ from the class's plain `forward`.
@@ -127,7 +127,7 @@ impl Change {
 
 /// How Python's `generate` began, ended and filled up.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Stops {
+pub struct GenerationSettings {
     /// Ends a row.
     pub eos: Option<i64>,
     /// Fills rows that have ended.
@@ -156,7 +156,7 @@ impl Artifact {
     ///
     /// # Errors
     /// Stage `export` when there is none or it is stale, stage `load` when a file is damaged.
-    pub fn open(folder: &Path, card: &Card) -> Result<Self, Failure> {
+    pub fn open(folder: &Path, card: &ModelSpec) -> Result<Self, Failure> {
         let renew = format!("renew it: just export {}", card.name);
         let manifest = manifest(folder)
             .map_err(|failure| failure.with(renew.clone()))?
@@ -282,7 +282,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    const CARD: Card = Card {
+    const CARD: ModelSpec = ModelSpec {
         name: "toy",
         family: "toys",
         class: "Toy",

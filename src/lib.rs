@@ -37,8 +37,8 @@ pub mod verdict;
 pub mod prelude {
     pub use crate::check;
     pub use crate::engine::mock;
-    pub use crate::model::{Card, Model, dynamic, fixed, idle, per, text};
-    pub use crate::spec::{Check, Debt};
+    pub use crate::model::{Model, ModelSpec, dynamic, fixed, idle, per, text};
+    pub use crate::spec::{Check, Waiver};
     pub use crate::task::*;
     pub use crate::verdict::Verdict;
 }

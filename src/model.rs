@@ -1,15 +1,15 @@
 //! A model as the harness sees it: the data of one generated module.
 //!
-//! In: literals in `generated/`, or a spec entry at run time. Out: [`Card`], which every check reads, and
+//! In: literals in `generated/`, or a spec entry at run time. Out: [`ModelSpec`], which every check reads, and
 //! [`Model`], which ties a card to its task's type.
 
-use crate::spec::{Axis, Debt, Entry, Idle, Versions};
+use crate::spec::{Axis, Entry, Idle, Versions, Waiver};
 use crate::task::{Input, Output, Task, Text};
 use std::marker::PhantomData;
 
 /// What a generated module knows of its model.
 #[derive(Clone, Copy, Debug)]
-pub struct Card<'a> {
+pub struct ModelSpec<'a> {
     /// HuggingFace spelling; also the name of the artifact's folder.
     pub name: &'a str,
     pub family: &'a str,
@@ -23,7 +23,7 @@ pub struct Card<'a> {
     pub outputs: &'a [Output],
     /// Sizes of a call, by axis.
     pub axes: &'a [(Text, Axis)],
-    pub tolerance: &'a [Debt],
+    pub tolerance: &'a [Waiver],
     /// Parameters that may move no output.
     pub idle: &'a [Idle],
 }
@@ -31,13 +31,13 @@ pub struct Card<'a> {
 /// A card whose task is known to the compiler.
 #[derive(Debug)]
 pub struct Model<T> {
-    pub card: Card<'static>,
+    pub card: ModelSpec<'static>,
     task: PhantomData<fn() -> T>,
 }
 
 impl<T: Task> Model<T> {
     /// A model of that task.
-    pub const fn new(card: Card<'static>) -> Self {
+    pub const fn new(card: ModelSpec<'static>) -> Self {
         Self { card, task: PhantomData }
     }
 }
@@ -83,9 +83,9 @@ impl<'a> Subject<'a> {
     }
 
     /// What a generated module would hold.
-    pub fn card(&self) -> Card<'_> {
+    pub fn card(&self) -> ModelSpec<'_> {
         let entry = self.entry;
-        Card {
+        ModelSpec {
             name: entry.name.as_str(),
             family: entry.family.as_str(),
             class: &entry.class,

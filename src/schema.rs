@@ -61,8 +61,8 @@ struct Model {
     /// Hub id, `org/name`, or the bare name of the hub's first models.
     #[schemars(regex(pattern = "^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$"))]
     checkpoint: Option<String>,
-    /// Looser tolerances. Each is debt: it needs a reason, and an end.
-    tolerance: Option<Vec<Debt>>,
+    /// Looser tolerances. Each is a waiver: it needs a reason, and an end.
+    tolerance: Option<Vec<Waiver>>,
     #[schemars(flatten)]
     layer: Layer,
 }
@@ -274,7 +274,7 @@ struct Output {
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 #[allow(dead_code)]
-struct Debt {
+struct Waiver {
     /// The check to loosen.
     check: CheckName,
     /// The output to loosen; all of them when left out.
@@ -286,7 +286,7 @@ struct Debt {
     reason: String,
     /// Where the cause is tracked: an https link.
     issue: Option<String>,
-    /// Last day of the debt, YYYY-MM-DD.
+    /// Last day of the waiver, YYYY-MM-DD.
     until: Option<String>,
 }
 

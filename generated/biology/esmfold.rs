@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<FeatureExtraction> = Model::new(Card {
+static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     name: "esmfold",
     family: "biology",
     class: "EsmForProteinFolding",
@@ -76,7 +76,23 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     ],
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "esm.contact_head.regression.*",
+            "only predict_contacts reads it: folding takes the states of the layers",
+            true,
+        ),
+        idle(
+            "trunk.blocks.*.pair_to_sequence.layernorm.bias",
+            "it adds the same to all scores of a head, which softmax takes away again",
+            true,
+        ),
+        idle(
+            "trunk.structure_module.ipa.linear_b.bias",
+            "it adds the same to all scores of a head, which softmax takes away again",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageTextToText> = Model::new(Card {
+static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     name: "evolla",
     family: "biology",
     class: "EvollaForProteinText2Text",
@@ -44,7 +44,13 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
         dynamic("sequence", 12, 19),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.adapter.key_protein.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextGeneration> = Model::new(Card {
+static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     name: "cpmant",
     family: "decoder-only",
     class: "CpmAntForCausalLM",

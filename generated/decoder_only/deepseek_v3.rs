@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextGeneration> = Model::new(Card {
+static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     name: "deepseek-v3",
     family: "decoder-only",
     class: "DeepseekV3ForCausalLM",

@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextGeneration> = Model::new(Card {
+static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     name: "deepseek-v4",
     family: "decoder-only",
     class: "DeepseekV4ForCausalLM",
@@ -12,7 +12,23 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.compressor.indexer.position_bias",
+            "the indexer only chooses 4 blocks: other weights of a block's places leave the choice here as it is",
+            true,
+        ),
+        idle(
+            "model.layers.0.mlp.gate.weight",
+            "tid2eid, zeros without a checkpoint, gives both places of a token to one expert: each weighs a half",
+            true,
+        ),
+        idle(
+            "model.layers.1.mlp.gate.weight",
+            "tid2eid, zeros without a checkpoint, gives both places of a token to one expert: each weighs a half",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextGeneration> = Model::new(Card {
+static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     name: "ernie4.5",
     family: "decoder-only",
     class: "Ernie4_5ForCausalLM",

@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextGeneration> = Model::new(Card {
+static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     name: "gemma3",
     family: "decoder-only",
     class: "Gemma3ForConditionalGeneration",
@@ -46,7 +46,18 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
         dynamic("sequence", 12, 19),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "model.vision_tower.encoder.layers.*.self_attn.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            true,
+        ),
+        idle(
+            "model.vision_tower.head.*",
+            "the pooling head of SigLIP: get_image_features reads last_hidden_state, from before it",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<FeatureExtraction> = Model::new(Card {
+static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     name: "gemma4-unified-assistant",
     family: "decoder-only",
     class: "Gemma4UnifiedAssistantForCausalLM",

@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextGeneration> = Model::new(Card {
+static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     name: "gemma4-unified-text",
     family: "decoder-only",
     class: "Gemma4UnifiedForCausalLM",

@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<FeatureExtraction> = Model::new(Card {
+static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     name: "glm5-next-text",
     family: "decoder-only",
     class: "Glm5NextTextModel",
@@ -14,7 +14,28 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     outputs: FeatureExtraction::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 70)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.indexer.index_kpool_compress_ape",
+            "the indexer only chooses 4 pairs of positions: other weights within a pair leave the choice here as it is",
+            true,
+        ),
+        idle(
+            "*.indexer.index_kpool_compress_gate",
+            "the indexer only chooses 4 pairs of positions: other weights within a pair leave the choice here as it is",
+            true,
+        ),
+        idle(
+            "*.indexer.k_norm.bias",
+            "the indexer only chooses 4 pairs of positions: a bias in all keys alike leaves the choice here as it is",
+            true,
+        ),
+        idle(
+            "*.indexer.wk.weight",
+            "the indexer only chooses 4 pairs of positions: other keys leave the choice here as it is",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

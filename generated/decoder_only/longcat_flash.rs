@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextGeneration> = Model::new(Card {
+static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     name: "longcat-flash",
     family: "decoder-only",
     class: "LongcatFlashForCausalLM",

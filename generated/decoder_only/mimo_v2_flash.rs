@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextGeneration> = Model::new(Card {
+static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     name: "mimo-v2-flash",
     family: "decoder-only",
     class: "MiMoV2FlashForCausalLM",

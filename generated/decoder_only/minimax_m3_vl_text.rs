@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextGeneration> = Model::new(Card {
+static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     name: "minimax-m3-vl-text",
     family: "decoder-only",
     class: "MiniMaxM3VLForCausalLM",
@@ -12,7 +12,18 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 13, 19)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.indexer.k_norm.weight",
+            "the indexer only chooses 2 blocks: keys weighed otherwise leave the choice here as it is",
+            true,
+        ),
+        idle(
+            "*.indexer.q_norm.weight",
+            "the indexer only chooses 2 blocks: queries weighed otherwise leave the choice here as it is",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<FeatureExtraction> = Model::new(Card {
+static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     name: "muse-glimmer-assistant",
     family: "decoder-only",
     class: "MuseGlimmerAssistantModel",

@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextGeneration> = Model::new(Card {
+static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     name: "qwen2-moe",
     family: "decoder-only",
     class: "Qwen2MoeForCausalLM",

@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<FeatureExtraction> = Model::new(Card {
+static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     name: "qwen2-vl-text",
     family: "decoder-only",
     class: "Qwen2VLTextModel",

@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextGeneration> = Model::new(Card {
+static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     name: "qwen3.5-moe-text",
     family: "decoder-only",
     class: "Qwen3_5MoeForCausalLM",

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextGeneration> = Model::new(Card {
+static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     name: "reformer",
     family: "decoder-only",
     class: "ReformerModelWithLMHead",
@@ -28,7 +28,13 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "lm_head.bias",
+            "ReformerOnlyLMHead makes it, and its forward_chunk does not add it",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -3,7 +3,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextGeneration> = Model::new(Card {
+static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     name: "rwkv",
     family: "decoder-only",
     class: "RwkvForCausalLM",

@@ -3,7 +3,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextGeneration> = Model::new(Card {
+static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     name: "transfo-xl",
     family: "decoder-only",
     class: "TransfoXLLMHeadModel",

@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextGeneration> = Model::new(Card {
+static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     name: "transfo-xl-memory",
     family: "decoder-only",
     class: "TransfoXLLMHeadModel",

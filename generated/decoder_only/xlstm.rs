@@ -3,7 +3,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextGeneration> = Model::new(Card {
+static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     name: "xlstm",
     family: "decoder-only",
     class: "xLSTMForCausalLM",

@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<Text2textGeneration> = Model::new(Card {
+static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     name: "encoder-decoder",
     family: "encoder-decoder",
     class: "EncoderDecoderModel",
@@ -16,7 +16,23 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
         dynamic("target", 8, 13),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            true,
+        ),
+        idle(
+            "encoder.pooler.dense.*",
+            "BertModel's pooler: the decoder attends to last_hidden_state",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<Summarization> = Model::new(Card {
+static MODEL: Model<Summarization> = Model::new(ModelSpec {
     name: "led",
     family: "encoder-decoder",
     class: "LEDForConditionalGeneration",
@@ -41,7 +41,23 @@ static MODEL: Model<Summarization> = Model::new(Card {
         dynamic("target", 8, 13),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.longformer_self_attn.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            true,
+        ),
+        idle(
+            "*.longformer_self_attn.key_global.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<Translation> = Model::new(Card {
+static MODEL: Model<Translation> = Model::new(ModelSpec {
     name: "nllb-moe",
     family: "encoder-decoder",
     class: "NllbMoeForConditionalGeneration",
@@ -16,7 +16,23 @@ static MODEL: Model<Translation> = Model::new(Card {
         dynamic("target", 8, 13),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.ffn.experts.expert_2.*",
+            "NllbMoeExperts takes one_hot of what is one_hot: its zeros and ones name experts 0 and 1 alone",
+            true,
+        ),
+        idle(
+            "*.ffn.experts.expert_3.*",
+            "NllbMoeExperts takes one_hot of what is one_hot: its zeros and ones name experts 0 and 1 alone",
+            true,
+        ),
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

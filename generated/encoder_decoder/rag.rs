@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<Text2textGeneration> = Model::new(Card {
+static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     name: "rag",
     family: "encoder-decoder",
     class: "RagTokenForGeneration",
@@ -42,7 +42,18 @@ static MODEL: Model<Text2textGeneration> = Model::new(Card {
         dynamic("target", 8, 13),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "rag.question_encoder.*",
+            "a question is encoded only to retrieve: forward is given what a retriever found",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<FeatureExtraction> = Model::new(Card {
+static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     name: "lilt",
     family: "encoder-only",
     class: "LiltModel",
@@ -33,7 +33,53 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     outputs: FeatureExtraction::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_lin.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.layout_key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            true,
+        ),
+        idle(
+            "encoder.layer.1.attention.layout_output.*",
+            "the encoder gives back the text's states: the last layer's layout is read by none",
+            true,
+        ),
+        idle(
+            "encoder.layer.1.attention.self.layout_value.*",
+            "the encoder gives back the text's states: the last layer's layout is read by none",
+            true,
+        ),
+        idle(
+            "encoder.layer.1.layout_intermediate.*",
+            "the encoder gives back the text's states: the last layer's layout is read by none",
+            true,
+        ),
+        idle(
+            "encoder.layer.1.layout_output.*",
+            "the encoder gives back the text's states: the last layer's layout is read by none",
+            true,
+        ),
+        idle(
+            "pooler.dense.*",
+            "LiltModel's pooler_output, which is not among the outputs",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

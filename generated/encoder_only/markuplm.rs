@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<FeatureExtraction> = Model::new(Card {
+static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     name: "markuplm",
     family: "encoder-only",
     class: "MarkupLMModel",
@@ -39,7 +39,33 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
     outputs: FeatureExtraction::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_lin.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "embeddings.xpath_embeddings.xpath_unitseq2_embeddings.*",
+            "XPathEmbeddings makes it, and its forward takes xpath_unitseq2_inner instead",
+            true,
+        ),
+        idle(
+            "pooler.dense.*",
+            "MarkupLMModel's pooler_output, which is not among the outputs",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

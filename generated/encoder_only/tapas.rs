@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TableQuestionAnswering> = Model::new(Card {
+static MODEL: Model<TableQuestionAnswering> = Model::new(ModelSpec {
     name: "tapas",
     family: "encoder-only",
     class: "TapasForQuestionAnswering",
@@ -47,7 +47,28 @@ static MODEL: Model<TableQuestionAnswering> = Model::new(Card {
     ],
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_lin.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "column_output_*",
+            "they only choose a column, by argmax: the tables of these inputs have one",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

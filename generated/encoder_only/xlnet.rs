@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextGeneration> = Model::new(Card {
+static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     name: "xlnet",
     family: "encoder-only",
     class: "XLNetLMHeadModel",
@@ -57,7 +57,23 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
         dynamic("targets", 3, 5),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_lin.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -6,7 +6,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<GraphMl> = Model::new(Card {
+static MODEL: Model<GraphMl> = Model::new(ModelSpec {
     name: "graphormer",
     family: "graph",
     class: "GraphormerForGraphClassification",

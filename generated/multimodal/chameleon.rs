@@ -2,12 +2,12 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageTextToText> = Model::new(Card {
+static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     name: "chameleon",
     family: "multimodal",
     class: "ChameleonForConditionalGeneration",
     checkpoint: Some("facebook/chameleon-7b"),
-    digest: "43ae12438f47926c",
+    digest: "71f965fbfe1a6cd1",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[
@@ -17,7 +17,33 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
         dynamic("sequence", 24, 31),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*vision_tower.head.*",
+            "SigLIP's pooling head, which makes one vector: the states before it are read",
+            false,
+        ),
+        idle(
+            "model.vqmodel.encoder.*.bias",
+            "too little to change any of the codes as which a picture enters",
+            true,
+        ),
+        idle(
+            "model.vqmodel.post_quant_conv.*",
+            "for decoding codes to a picture, which nothing does: ChameleonVQVAE has no decoder",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

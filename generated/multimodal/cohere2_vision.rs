@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageTextToText> = Model::new(Card {
+static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     name: "cohere2-vision",
     family: "multimodal",
     class: "Cohere2VisionForConditionalGeneration",
@@ -21,7 +21,33 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
         dynamic("sequence", 24, 31),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*vision_tower.head.*",
+            "SigLIP's pooling head, which makes one vector: the states before it are read",
+            false,
+        ),
+        idle(
+            "model.vision_tower.encoder.layers.2.*",
+            "vision_feature_layer is -2: the last layer is not read",
+            false,
+        ),
+        idle(
+            "model.vision_tower.post_layernorm.*",
+            "vision_feature_layer is -1: the states are read before this norm",
+            false,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

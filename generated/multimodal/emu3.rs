@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageTextToText> = Model::new(Card {
+static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     name: "emu3",
     family: "multimodal",
     class: "Emu3ForConditionalGeneration",
@@ -48,7 +48,38 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
         dynamic("sequence", 24, 31),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*vision_tower.head.*",
+            "SigLIP's pooling head, which makes one vector: the states before it are read",
+            false,
+        ),
+        idle(
+            "model.vqmodel.decoder.*",
+            "makes pictures of codes: forward only reads pictures",
+            true,
+        ),
+        idle(
+            "model.vqmodel.encoder.*.bias",
+            "too little to change any of the codes as which a picture enters",
+            true,
+        ),
+        idle(
+            "model.vqmodel.post_quant_conv.*",
+            "makes pictures of codes: forward only reads pictures",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

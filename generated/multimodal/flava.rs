@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<FeatureExtraction> = Model::new(Card {
+static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     name: "flava",
     family: "multimodal",
     class: "FlavaModel",
@@ -60,7 +60,53 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
         dynamic("sequence", 24, 31),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*vision_tower.head.*",
+            "SigLIP's pooling head, which makes one vector: the states before it are read",
+            false,
+        ),
+        idle(
+            "image_model.embeddings.mask_token",
+            "for bool_masked_pos, which only training gives",
+            true,
+        ),
+        idle(
+            "image_model.pooler.*",
+            "makes one vector of the image: neither image_embeddings nor the multimodal tower take it",
+            true,
+        ),
+        idle(
+            "image_projection.*",
+            "for get_image_features: FlavaModel.forward leaves the towers' spaces apart",
+            true,
+        ),
+        idle(
+            "logit_scale",
+            "for the contrastive loss of FlavaForPreTraining: FlavaModel.forward compares nothing",
+            true,
+        ),
+        idle(
+            "text_model.pooler.*",
+            "makes one vector of the text: neither text_embeddings nor the multimodal tower take it",
+            true,
+        ),
+        idle(
+            "text_projection.*",
+            "for get_text_features: FlavaModel.forward leaves the towers' spaces apart",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

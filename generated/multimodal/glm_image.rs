@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextToImage> = Model::new(Card {
+static MODEL: Model<TextToImage> = Model::new(ModelSpec {
     name: "glm-image",
     family: "multimodal",
     class: "GlmImageForConditionalGeneration",
@@ -50,7 +50,38 @@ static MODEL: Model<TextToImage> = Model::new(Card {
         dynamic("sequence", 24, 31),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*vision_tower.head.*",
+            "SigLIP's pooling head, which makes one vector: the states before it are read",
+            false,
+        ),
+        idle(
+            "model.visual.blocks.*.bias",
+            "too little to change any of the codes as which a picture enters",
+            true,
+        ),
+        idle(
+            "model.vqmodel.post_quant_conv.*",
+            "for decoding codes to a picture, which nothing does: GlmImageVQVAE has no decoder",
+            true,
+        ),
+        idle(
+            "model.vqmodel.quant_conv.bias",
+            "too little to change any of the codes as which a picture enters",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

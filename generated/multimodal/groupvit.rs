@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
+static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     name: "groupvit",
     family: "multimodal",
     class: "GroupViTModel",
@@ -23,7 +23,38 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
         dynamic("texts", 3, 5),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*vision_tower.head.*",
+            "SigLIP's pooling head, which makes one vector: the states before it are read",
+            false,
+        ),
+        idle(
+            "vision_model.encoder.stages.*.downsample.assign.q_proj.bias",
+            "adds the same to all scores of a patch, and the softmax is over the groups",
+            true,
+        ),
+        idle(
+            "vision_model.encoder.stages.*.downsample.mlp_inter.fc2.bias",
+            "adds the same to all channels of a group, which norm_post_tokens takes away again",
+            true,
+        ),
+        idle(
+            "vision_model.encoder.stages.*.group_projector.1.fc2.bias",
+            "adds the same to all channels of a group token, which every norm after it takes away again",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -3,7 +3,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageTextToText> = Model::new(Card {
+static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     name: "hunyuan-vl",
     family: "multimodal",
     class: "HunYuanVLForConditionalGeneration",
@@ -49,7 +49,24 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
         dynamic("sequence", 24, 31),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*vision_tower.head.*",
+            "SigLIP's pooling head, which makes one vector: the states before it are read",
+            false,
+        ),
+        idle("model.vision_tower.patch_merger.image_sep", "forward never reads it", true),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageTextToText> = Model::new(Card {
+static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     name: "janus",
     family: "multimodal",
     class: "JanusForConditionalGeneration",
@@ -21,7 +21,43 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
         dynamic("sequence", 24, 31),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*vision_tower.head.*",
+            "SigLIP's pooling head, which makes one vector: the states before it are read",
+            false,
+        ),
+        idle(
+            "model.generation_*",
+            "for drawing pictures, which generate does and forward never",
+            true,
+        ),
+        idle(
+            "model.vision_tower.encoder.layers.2.*",
+            "vision_feature_layer is -2: the last layer is not read",
+            false,
+        ),
+        idle(
+            "model.vision_tower.post_layernorm.*",
+            "vision_feature_layer is -2: the states are read before this norm",
+            false,
+        ),
+        idle(
+            "model.vqmodel.*",
+            "reads and draws pictures as codes, in generate alone: forward sees them through vision_model",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

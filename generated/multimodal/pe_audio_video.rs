@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<FeatureExtraction> = Model::new(Card {
+static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     name: "pe-audio-video",
     family: "multimodal",
     class: "PeAudioVideoModel",
@@ -120,7 +120,48 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
         per("texts", "batch", 1),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*vision_tower.head.*",
+            "SigLIP's pooling head, which makes one vector: the states before it are read",
+            false,
+        ),
+        idle(
+            "audio_model.text_audio_logit_*",
+            "belongs to logits that the entry does not promise",
+            true,
+        ),
+        idle(
+            "audio_plus_text_logit_*",
+            "belongs to logits that the entry does not promise",
+            true,
+        ),
+        idle(
+            "audio_video_logit_*",
+            "belongs to logits that the entry does not promise",
+            true,
+        ),
+        idle(
+            "video_model.text_video_logit_*",
+            "belongs to logits that the entry does not promise",
+            true,
+        ),
+        idle(
+            "video_plus_text_logit_*",
+            "belongs to logits that the entry does not promise",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextGeneration> = Model::new(Card {
+static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     name: "phi4-multimodal",
     family: "multimodal",
     class: "Phi4MultimodalForCausalLM",
@@ -67,7 +67,43 @@ static MODEL: Model<TextGeneration> = Model::new(Card {
         dynamic("sequence", 48, 55),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*vision_tower.head.*",
+            "SigLIP's pooling head, which makes one vector: the states before it are read",
+            false,
+        ),
+        idle(
+            "model.embed_tokens_extend.audio_embed.*_proj_for_speech.*",
+            "for sounds without pictures: beside one, a sound goes through *_proj_for_vision_speech",
+            true,
+        ),
+        idle(
+            "model.embed_tokens_extend.image_embed.img_processor.encoder.layers.2.*",
+            "feature_layer of the vision is -2: the last layer is not read",
+            true,
+        ),
+        idle(
+            "model.embed_tokens_extend.image_embed.img_processor.head.*",
+            "SigLIP's pooling head, which makes one vector: the states before it are read",
+            true,
+        ),
+        idle(
+            "model.embed_tokens_extend.image_embed.img_processor.post_layernorm.*",
+            "feature_layer of the vision is -2: the states are read before this norm",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

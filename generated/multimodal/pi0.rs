@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<Robotics> = Model::new(Card {
+static MODEL: Model<Robotics> = Model::new(ModelSpec {
     name: "pi0",
     family: "multimodal",
     class: "PI0ForConditionalGeneration",
@@ -69,7 +69,53 @@ static MODEL: Model<Robotics> = Model::new(Card {
         dynamic("sequence", 40, 47),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*vision_tower.head.*",
+            "SigLIP's pooling head, which makes one vector: the states before it are read",
+            false,
+        ),
+        idle(
+            "model.dit.embed_tokens.weight",
+            "the action expert is given vectors, never tokens",
+            true,
+        ),
+        idle(
+            "model.vlm.language_model.layers.1.mlp.*",
+            "the action expert reads keys and values, not what the last layer makes of them",
+            true,
+        ),
+        idle(
+            "model.vlm.language_model.layers.1.post_attention_layernorm.weight",
+            "the action expert reads keys and values, not what the last layer makes of them",
+            true,
+        ),
+        idle(
+            "model.vlm.language_model.layers.1.self_attn.o_proj.weight",
+            "the action expert reads keys and values, not what the last layer makes of them",
+            true,
+        ),
+        idle(
+            "model.vlm.language_model.layers.1.self_attn.q_proj.weight",
+            "the action expert reads keys and values, not what the last layer makes of them",
+            true,
+        ),
+        idle(
+            "model.vlm.language_model.norm.weight",
+            "the action expert reads keys and values: the states after the last layer are dropped",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

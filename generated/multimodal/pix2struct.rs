@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageToText> = Model::new(Card {
+static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     name: "pix2struct",
     family: "multimodal",
     class: "Pix2StructForConditionalGeneration",
@@ -31,7 +31,23 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     outputs: ImageToText::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("patches", 9, 14), dynamic("target", 8, 13)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*vision_tower.head.*",
+            "SigLIP's pooling head, which makes one vector: the states before it are read",
+            false,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageTextToText> = Model::new(Card {
+static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     name: "qwen2.5-omni",
     family: "multimodal",
     class: "Qwen2_5OmniThinkerForConditionalGeneration",
@@ -53,7 +53,24 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
         dynamic("sequence", 26, 33),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*vision_tower.head.*",
+            "SigLIP's pooling head, which makes one vector: the states before it are read",
+            false,
+        ),
+        idle("audio_tower.audio_bos_eos_token.weight", "forward never reads it", true),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageTextToText> = Model::new(Card {
+static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     name: "qwen3-vl-moe",
     family: "multimodal",
     class: "Qwen3VLMoeForConditionalGeneration",
@@ -48,7 +48,23 @@ static MODEL: Model<ImageTextToText> = Model::new(Card {
         dynamic("sequence", 24, 31),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*vision_tower.head.*",
+            "SigLIP's pooling head, which makes one vector: the states before it are read",
+            false,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

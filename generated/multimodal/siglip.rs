@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageClassification> = Model::new(Card {
+static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     name: "siglip",
     family: "multimodal",
     class: "SiglipForImageClassification",
@@ -18,7 +18,28 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
         fixed("image", 32, "one learned position embedding for each patch of image_size"),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*vision_tower.head.*",
+            "SigLIP's pooling head, which makes one vector: the states before it are read",
+            false,
+        ),
+        idle(
+            "vision_model.head.*",
+            "SigLIP's pooling head: SiglipForImageClassification averages the states before it",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ReinforcementLearning> = Model::new(Card {
+static MODEL: Model<ReinforcementLearning> = Model::new(ModelSpec {
     name: "decision-transformer",
     family: "reinforcement-learning",
     class: "DecisionTransformerModel",
@@ -33,7 +33,13 @@ static MODEL: Model<ReinforcementLearning> = Model::new(Card {
     ],
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "encoder.wte.weight",
+            "states, actions and returns have embeddings of their own: the GPT-2 inside is given inputs_embeds",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -6,7 +6,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ReinforcementLearning> = Model::new(Card {
+static MODEL: Model<ReinforcementLearning> = Model::new(ModelSpec {
     name: "trajectory-transformer",
     family: "reinforcement-learning",
     class: "TrajectoryTransformerModel",

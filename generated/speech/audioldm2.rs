@@ -4,12 +4,12 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextToAudio> = Model::new(Card {
+static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     name: "audioldm2",
     family: "speech",
     class: "AudioLDM2UNet2DConditionModel",
     checkpoint: Some("cvssp/audioldm2"),
-    digest: "944a533535548d0a",
+    digest: "783fb471a5b23530",
     inputs: &[
         input(
             "sample",
@@ -61,7 +61,28 @@ static MODEL: Model<TextToAudio> = Model::new(Card {
         dynamic("written", 8, 11),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.linear_k.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*masked_spec_embed",
+            "stands in for the frames that SpecAugment masks, in training only",
+            false,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

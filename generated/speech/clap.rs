@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ZeroShotAudioClassification> = Model::new(Card {
+static MODEL: Model<ZeroShotAudioClassification> = Model::new(ModelSpec {
     name: "clap",
     family: "speech",
     class: "ClapModel",
@@ -45,7 +45,38 @@ static MODEL: Model<ZeroShotAudioClassification> = Model::new(Card {
         dynamic("texts", 2, 3),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.linear_k.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*masked_spec_embed",
+            "stands in for the frames that SpecAugment masks, in training only",
+            false,
+        ),
+        idle(
+            "audio_model.audio_encoder.patch_embed.fusion_model.global_att.*",
+            "ReLU lets none of the four pooled channels of the one longer sound through",
+            true,
+        ),
+        idle(
+            "logit_scale_t",
+            "scales logits_per_text, and the output is logits_per_audio",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

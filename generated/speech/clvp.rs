@@ -6,7 +6,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<FeatureExtraction> = Model::new(Card {
+static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     name: "clvp",
     family: "speech",
     class: "ClvpModelForConditionalGeneration",
@@ -58,7 +58,43 @@ static MODEL: Model<FeatureExtraction> = Model::new(Card {
         dynamic("sequence", 12, 19),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.linear_k.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*masked_spec_embed",
+            "stands in for the frames that SpecAugment masks, in training only",
+            false,
+        ),
+        idle(
+            "conditioning_encoder.group_norms.*.bias",
+            "the speech encoder reads the decoder's tokens of largest logit, and they stay the same",
+            true,
+        ),
+        idle(
+            "conditioning_encoder.mel_attn_blocks.*.v_proj.bias",
+            "the speech encoder reads the decoder's tokens of largest logit, and they stay the same",
+            true,
+        ),
+        idle(
+            "speech_decoder_model.model.decoder.input_embeds_layer.weight",
+            "embeds the codes that generate feeds back: forward hands the decoder embedded text and sound",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -3,7 +3,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
+static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     name: "nemotron-asr-streaming",
     family: "speech",
     class: "NemotronAsrStreamingForRNNT",
@@ -39,7 +39,28 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     ],
     axes: &[dynamic("batch", 2, 3), dynamic("frames", 50, 70), dynamic("target", 8, 13)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.linear_k.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*masked_spec_embed",
+            "stands in for the frames that SpecAugment masks, in training only",
+            false,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

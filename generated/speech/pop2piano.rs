@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
+static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     name: "pop2piano",
     family: "speech",
     class: "Pop2PianoForConditionalGeneration",
@@ -31,7 +31,33 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
     outputs: AutomaticSpeechRecognition::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("frames", 12, 19), dynamic("target", 8, 13)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.linear_k.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*masked_spec_embed",
+            "stands in for the frames that SpecAugment masks, in training only",
+            false,
+        ),
+        idle(
+            "mel_conditioner.embedding.weight",
+            "generate puts the composer before the frames, forward does not",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -2,7 +2,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
+static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     name: "speech-encoder-decoder",
     family: "speech",
     class: "SpeechEncoderDecoderModel",
@@ -35,7 +35,28 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(Card {
         dynamic("target", 8, 13),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.linear_k.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*masked_spec_embed",
+            "stands in for the frames that SpecAugment masks, in training only",
+            false,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

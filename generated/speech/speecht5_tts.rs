@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextToAudio> = Model::new(Card {
+static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     name: "speecht5-tts",
     family: "speech",
     class: "SpeechT5ForTextToSpeech",
@@ -56,7 +56,33 @@ static MODEL: Model<TextToAudio> = Model::new(Card {
         dynamic("target", 8, 13),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.linear_k.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*masked_spec_embed",
+            "stands in for the frames that SpecAugment masks, in training only",
+            false,
+        ),
+        idle(
+            "speech_decoder_postnet.prob_out.*",
+            "tells generate where to stop: forward returns the spectrogram alone",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TextToAudio> = Model::new(Card {
+static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     name: "vits",
     family: "speech",
     class: "VitsModel",
@@ -15,7 +15,53 @@ static MODEL: Model<TextToAudio> = Model::new(Card {
     outputs: TextToAudio::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.linear_k.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*masked_spec_embed",
+            "stands in for the frames that SpecAugment masks, in training only",
+            false,
+        ),
+        idle(
+            "duration_predictor.conv_*",
+            "durations are rounded up to whole frames, and stay the same",
+            true,
+        ),
+        idle(
+            "duration_predictor.flows.*",
+            "durations are rounded up to whole frames, and stay the same",
+            true,
+        ),
+        idle(
+            "duration_predictor.flows.1.*",
+            "the predictor leaves its first flow out where it predicts",
+            true,
+        ),
+        idle(
+            "duration_predictor.post_*",
+            "the posterior of durations, which only the loss in training asks",
+            true,
+        ),
+        idle(
+            "posterior_encoder.*",
+            "encodes the spectrogram of a known recording, in training only",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -6,7 +6,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<AudioToAudio> = Model::new(Card {
+static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     name: "xcodec",
     family: "speech",
     class: "XcodecModel",
@@ -36,7 +36,49 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
     ],
     axes: &[dynamic("batch", 2, 3), dynamic("samples", 330, 470)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.linear_k.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*masked_spec_embed",
+            "stands in for the frames that SpecAugment masks, in training only",
+            false,
+        ),
+        idle(
+            "decoder_semantic.*",
+            "rebuilds the semantic features for a loss in training: decode does without",
+            true,
+        ),
+        idle(
+            "encoder_semantic.conv_blocks.*.conv.bias",
+            "it moves no code: the quantizer still finds every code vector nearest that it found before",
+            true,
+        ),
+        idle("fc1.*", "leads to decoder_semantic, which decode does without", true),
+        idle(
+            "semantic_model.*.bias",
+            "it moves no code: the quantizer still finds every code vector nearest that it found before",
+            true,
+        ),
+        idle(
+            "semantic_model.encoder.layers.*.attention.q_proj.weight",
+            "it moves no code: the quantizer still finds every code vector nearest that it found before",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -6,7 +6,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<AudioToAudio> = Model::new(Card {
+static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     name: "xcodec2",
     family: "speech",
     class: "Xcodec2Model",
@@ -40,7 +40,38 @@ static MODEL: Model<AudioToAudio> = Model::new(Card {
         per("samples", "frames", 8),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.linear_k.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*masked_spec_embed",
+            "stands in for the frames that SpecAugment masks, in training only",
+            false,
+        ),
+        idle(
+            "acoustic_decoder.*_net.*.conv1.bias",
+            "GroupNorm with a group for each channel takes its own mean from every channel, and with it the bias",
+            true,
+        ),
+        idle(
+            "semantic_encoder.encoder.layers.*.bias",
+            "it moves no code: the quantizer rounds to the same levels as before",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TimeSeriesForecasting> = Model::new(Card {
+static MODEL: Model<TimeSeriesForecasting> = Model::new(ModelSpec {
     name: "patchtst",
     family: "time-series",
     class: "PatchTSTForPrediction",
@@ -15,7 +15,13 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(Card {
     outputs: TimeSeriesForecasting::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

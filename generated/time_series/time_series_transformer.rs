@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TimeSeriesForecasting> = Model::new(Card {
+static MODEL: Model<TimeSeriesForecasting> = Model::new(ModelSpec {
     name: "time-series-transformer",
     family: "time-series",
     class: "TimeSeriesTransformerForPrediction",
@@ -78,7 +78,13 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(Card {
         ),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

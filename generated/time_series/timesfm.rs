@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<TimeSeriesForecasting> = Model::new(Card {
+static MODEL: Model<TimeSeriesForecasting> = Model::new(ModelSpec {
     name: "timesfm",
     family: "time-series",
     class: "TimesFmModelForPrediction",
@@ -41,7 +41,13 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(Card {
     ],
     axes: &[dynamic("batch", 2, 3), dynamic("past", 20, 28)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

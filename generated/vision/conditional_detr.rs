@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ObjectDetection> = Model::new(Card {
+static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     name: "conditional-detr",
     family: "vision",
     class: "ConditionalDetrForObjectDetection",
@@ -28,7 +28,48 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     outputs: ObjectDetection::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*mask_token",
+            "stands in for patches that are masked, in pre-training only",
+            false,
+        ),
+        idle(
+            "model.decoder.layers.*_attn.k_*_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            true,
+        ),
+        idle(
+            "model.decoder.layers.0.self_attn.k_*",
+            "the decoder starts from zeros, so that all values of its first layer are one bias",
+            false,
+        ),
+        idle(
+            "model.decoder.layers.0.self_attn.q_*",
+            "the decoder starts from zeros, so that all values of its first layer are one bias",
+            false,
+        ),
+        idle(
+            "model.decoder.layers.0.self_attn.v_proj.weight",
+            "the decoder starts from zeros, so that all values of its first layer are one bias",
+            false,
+        ),
+        idle(
+            "model.decoder.layers.1.self_attn.k_content_proj.weight",
+            "after the first layer the queries differ by thousandths: it moves all keys alike",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageClassification> = Model::new(Card {
+static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     name: "cvt",
     family: "vision",
     class: "CvtForImageClassification",
@@ -15,7 +15,38 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.convolution_projection_key.convolution_projection.normalization.bias",
+            "shifts all keys of a map alike, which softmax takes away again",
+            true,
+        ),
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.projection_key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            true,
+        ),
+        idle(
+            "*mask_token",
+            "stands in for patches that are masked, in pre-training only",
+            false,
+        ),
+        idle(
+            "cvt.encoder.stages.2.layers.2.attention.attention.convolution_projection_query.*",
+            "only the last class token is read, and its query is not convolved",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

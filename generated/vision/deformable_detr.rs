@@ -5,12 +5,12 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ObjectDetection> = Model::new(Card {
+static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     name: "deformable-detr",
     family: "vision",
     class: "DeformableDetrForObjectDetection",
     checkpoint: Some("SenseTime/deformable-detr"),
-    digest: "09f7e010795602b0",
+    digest: "b10ff6d23b5008d7",
     inputs: &[
         input(
             "pixel_values",
@@ -28,7 +28,48 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     outputs: ObjectDetection::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*mask_token",
+            "stands in for patches that are masked, in pre-training only",
+            false,
+        ),
+        idle(
+            "model.decoder.layers.0.self_attn.k_*",
+            "the decoder starts from zeros, so that all values of its first layer are one bias",
+            false,
+        ),
+        idle(
+            "model.decoder.layers.0.self_attn.q_*",
+            "the decoder starts from zeros, so that all values of its first layer are one bias",
+            false,
+        ),
+        idle(
+            "model.decoder.layers.0.self_attn.v_proj.weight",
+            "the decoder starts from zeros, so that all values of its first layer are one bias",
+            false,
+        ),
+        idle(
+            "model.input_proj.*.0.bias",
+            "GroupNorm with a group for each channel takes its own mean from every channel, and with it the bias",
+            true,
+        ),
+        idle(
+            "model.input_proj.3.*.weight",
+            "the fourth level is one pixel, and GroupNorm with a group for each channel makes it 0",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

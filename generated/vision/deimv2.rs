@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ObjectDetection> = Model::new(Card {
+static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     name: "deimv2",
     family: "vision",
     class: "Deimv2ForObjectDetection",
@@ -28,7 +28,43 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     ],
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*mask_token",
+            "stands in for patches that are masked, in pre-training only",
+            false,
+        ),
+        idle(
+            "model.decoder.class_embed.0.*",
+            "outside training only the decoder's last layer, eval_idx, is scored",
+            false,
+        ),
+        idle(
+            "model.decoder.lqe_layers.0.*",
+            "outside training only the decoder's last layer, eval_idx, is scored",
+            false,
+        ),
+        idle(
+            "model.denoising_class_embed.weight",
+            "embeds the noised labels that queries start from in training only",
+            false,
+        ),
+        idle(
+            "model.enc_score_head.bias",
+            "picks the positions that become queries, and they stay the same",
+            false,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<DepthEstimation> = Model::new(Card {
+static MODEL: Model<DepthEstimation> = Model::new(ModelSpec {
     name: "depth-pro",
     family: "vision",
     class: "DepthProForDepthEstimation",
@@ -23,7 +23,28 @@ static MODEL: Model<DepthEstimation> = Model::new(Card {
     ],
     axes: &[dynamic("batch", 2, 3), dynamic("image", 96, 64)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*mask_token",
+            "stands in for patches that are masked, in pre-training only",
+            false,
+        ),
+        idle(
+            "fusion_stage.intermediate.0.residual_layer1.*",
+            "the first fusion layer is given no residual",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

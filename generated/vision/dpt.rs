@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<DepthEstimation> = Model::new(Card {
+static MODEL: Model<DepthEstimation> = Model::new(ModelSpec {
     name: "dpt",
     family: "vision",
     class: "DPTForDepthEstimation",
@@ -15,7 +15,33 @@ static MODEL: Model<DepthEstimation> = Model::new(Card {
     outputs: DepthEstimation::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*mask_token",
+            "stands in for patches that are masked, in pre-training only",
+            false,
+        ),
+        idle(
+            "dpt.layernorm.*",
+            "the neck reads the states of the layers, before the last norm",
+            true,
+        ),
+        idle(
+            "neck.fusion_stage.layers.0.residual_layer1.*",
+            "the first fusion layer is given no residual",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

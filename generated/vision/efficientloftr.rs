@@ -7,7 +7,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<KeypointMatching> = Model::new(Card {
+static MODEL: Model<KeypointMatching> = Model::new(ModelSpec {
     name: "efficientloftr",
     family: "vision",
     class: "EfficientLoFTRForKeypointMatching",
@@ -30,7 +30,23 @@ static MODEL: Model<KeypointMatching> = Model::new(Card {
     ],
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*mask_token",
+            "stands in for patches that are masked, in pre-training only",
+            false,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

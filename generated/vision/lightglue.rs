@@ -6,7 +6,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<KeypointMatching> = Model::new(Card {
+static MODEL: Model<KeypointMatching> = Model::new(ModelSpec {
     name: "lightglue",
     family: "vision",
     class: "LightGlueForKeypointMatching",
@@ -27,7 +27,33 @@ static MODEL: Model<KeypointMatching> = Model::new(Card {
         per("pictures", "batch", 2),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*mask_token",
+            "stands in for patches that are masked, in pre-training only",
+            false,
+        ),
+        idle(
+            "match_assignment_layers.0.*",
+            "without early stops and pruning only the last layer's is asked",
+            true,
+        ),
+        idle(
+            "token_confidence.0.*",
+            "decides when to stop early, and depth_confidence is 0",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

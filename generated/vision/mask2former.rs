@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageSegmentation> = Model::new(Card {
+static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     name: "mask2former",
     family: "vision",
     class: "Mask2FormerForUniversalSegmentation",
@@ -28,7 +28,38 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     ],
     axes: &[dynamic("batch", 2, 3), dynamic("image", 76, 96)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*mask_token",
+            "stands in for patches that are masked, in pre-training only",
+            false,
+        ),
+        idle(
+            "model.pixel_level_module.decoder.input_projections.*.0.bias",
+            "GroupNorm with a group for each channel takes its own mean from every channel, and with it the bias",
+            true,
+        ),
+        idle(
+            "model.pixel_level_module.encoder.hidden_states_norms.*.bias",
+            "a GroupNorm with a group for each channel follows the next convolution, 1 x 1, and takes it away again",
+            true,
+        ),
+        idle(
+            "model.pixel_level_module.encoder.swin.layernorm.*",
+            "the backbone gives the states of its stages, before the last norm",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -6,7 +6,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageSegmentation> = Model::new(Card {
+static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     name: "maskformer",
     family: "vision",
     class: "MaskFormerForInstanceSegmentation",
@@ -29,7 +29,53 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     ],
     axes: &[dynamic("batch", 2, 3), dynamic("image", 76, 96)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*mask_token",
+            "stands in for patches that are masked, in pre-training only",
+            false,
+        ),
+        idle(
+            "model.pixel_level_module.decoder.input_projections.*.0.bias",
+            "GroupNorm with a group for each channel takes its own mean from every channel, and with it the bias",
+            false,
+        ),
+        idle(
+            "model.pixel_level_module.encoder.hidden_states_norms.*.bias",
+            "a GroupNorm with a group for each channel follows the next convolution, 1 x 1, and takes it away again",
+            false,
+        ),
+        idle(
+            "model.pixel_level_module.encoder.model.layernorm.*",
+            "the backbone gives the states of its stages, before the last norm",
+            true,
+        ),
+        idle(
+            "model.pixel_level_module.encoder.swin.layernorm.*",
+            "the backbone gives the states of its stages, before the last norm",
+            false,
+        ),
+        idle(
+            "model.transformer_module.decoder.layers.0.self_attn.?_proj.weight",
+            "the decoder starts from zeros, so that all values of its first layer are one bias",
+            true,
+        ),
+        idle(
+            "model.transformer_module.decoder.layers.0.self_attn.q_proj.*",
+            "the decoder starts from zeros, so that all values of its first layer are one bias",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

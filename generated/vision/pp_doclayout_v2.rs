@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ObjectDetection> = Model::new(Card {
+static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     name: "pp-doclayout-v2",
     family: "vision",
     class: "PPDocLayoutV2ForObjectDetection",
@@ -34,7 +34,43 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     ],
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*mask_token",
+            "stands in for patches that are masked, in pre-training only",
+            false,
+        ),
+        idle(
+            "model.decoder.class_embed.0.*",
+            "of the layers' classes only the last ones are output",
+            false,
+        ),
+        idle(
+            "model.denoising_class_embed.weight",
+            "embeds the noised labels that queries start from in training only",
+            false,
+        ),
+        idle(
+            "reading_order.encoder.rel_bias_module.pos_proj.bias",
+            "adds the same to all scores of a head, which softmax takes away again",
+            true,
+        ),
+        idle(
+            "reading_order.encoder.rel_pos_?_bias.weight",
+            "LayoutLMv3's: here rel_bias_module makes the positions' bias",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

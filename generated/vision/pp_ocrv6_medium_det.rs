@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageSegmentation> = Model::new(Card {
+static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     name: "pp-ocrv6-medium-det",
     family: "vision",
     class: "PPOCRV6MediumDetForObjectDetection",
@@ -22,7 +22,38 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
     ],
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*mask_token",
+            "stands in for patches that are masked, in pre-training only",
+            false,
+        ),
+        idle(
+            "model.backbone.encoder.blocks.*.layers.0.depthwise_convolution.act.lab.*",
+            "PPLCNetV3LearnableRepLayer leaves its activation out at stride 2",
+            false,
+        ),
+        idle(
+            "model.backbone.encoder.blocks.0.blocks.0.token_squeeze_excitation.convolutions.*",
+            "ReLU lets nothing of the two squeezed channels through",
+            true,
+        ),
+        idle(
+            "model.neck.input_conv.3.squeeze_excitation_block.conv?.*",
+            "ReLU lets nothing of the one squeezed channel through",
+            false,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

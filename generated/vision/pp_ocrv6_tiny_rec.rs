@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageToText> = Model::new(Card {
+static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     name: "pp-ocrv6-tiny-rec",
     family: "vision",
     class: "PPOCRV6TinyRecForTextRecognition",
@@ -29,7 +29,28 @@ static MODEL: Model<ImageToText> = Model::new(Card {
     ],
     axes: &[dynamic("batch", 2, 3), dynamic("width", 64, 96)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*mask_token",
+            "stands in for patches that are masked, in pre-training only",
+            false,
+        ),
+        idle(
+            "model.backbone.encoder.blocks.0.blocks.0.token_squeeze_excitation.convolutions.*.weight",
+            "ReLU lets nothing of the two squeezed channels through",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ObjectDetection> = Model::new(Card {
+static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     name: "rf-detr",
     family: "vision",
     class: "RfDetrForObjectDetection",
@@ -41,7 +41,43 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     ],
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*mask_token",
+            "stands in for patches that are masked, in pre-training only",
+            false,
+        ),
+        idle(
+            "model.enc_out_bbox_embed.1.*",
+            "only training looks for objects in every group of group_detr",
+            false,
+        ),
+        idle(
+            "model.enc_out_class_embed.1.*",
+            "only training looks for objects in every group of group_detr",
+            false,
+        ),
+        idle(
+            "model.enc_output.1.*",
+            "only training looks for objects in every group of group_detr",
+            false,
+        ),
+        idle(
+            "model.enc_output_norm.1.*",
+            "only training looks for objects in every group of group_detr",
+            false,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ObjectDetection> = Model::new(Card {
+static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     name: "rt-detr-v2",
     family: "vision",
     class: "RTDetrV2ForObjectDetection",
@@ -15,7 +15,33 @@ static MODEL: Model<ObjectDetection> = Model::new(Card {
     outputs: ObjectDetection::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*mask_token",
+            "stands in for patches that are masked, in pre-training only",
+            false,
+        ),
+        idle(
+            "model.decoder.class_embed.0.*",
+            "of the layers' classes only the last ones are output",
+            false,
+        ),
+        idle(
+            "model.denoising_class_embed.weight",
+            "embeds the noised labels that queries start from in training only",
+            false,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

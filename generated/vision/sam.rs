@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<MaskGeneration> = Model::new(Card {
+static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     name: "sam",
     family: "vision",
     class: "SamModel",
@@ -39,7 +39,43 @@ static MODEL: Model<MaskGeneration> = Model::new(Card {
         dynamic("prompts", 2, 3),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*mask_token",
+            "stands in for patches that are masked, in pre-training only",
+            false,
+        ),
+        idle(
+            "mask_decoder.output_hypernetworks_mlps.0.*",
+            "the first mask is for multimask_output=False: only the other three are output",
+            true,
+        ),
+        idle(
+            "prompt_encoder.mask_embed.*",
+            "embeds a rough mask, a prompt that is not given",
+            true,
+        ),
+        idle(
+            "prompt_encoder.point_embed.2.weight",
+            "marks a corner of a box, a prompt that is not given",
+            true,
+        ),
+        idle(
+            "prompt_encoder.point_embed.3.weight",
+            "marks a corner of a box, a prompt that is not given",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

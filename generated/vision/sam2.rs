@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<MaskGeneration> = Model::new(Card {
+static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     name: "sam2",
     family: "vision",
     class: "Sam2Model",
@@ -39,7 +39,38 @@ static MODEL: Model<MaskGeneration> = Model::new(Card {
         dynamic("prompts", 2, 3),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*mask_token",
+            "stands in for patches that are masked, in pre-training only",
+            false,
+        ),
+        idle(
+            "mask_decoder.output_hypernetworks_mlps.0.*",
+            "the first mask is for multimask_output=False: only the other three are output",
+            true,
+        ),
+        idle(
+            "mask_decoder.pred_obj_score_head.*",
+            "makes object_score_logits, which are no output here",
+            true,
+        ),
+        idle(
+            "prompt_encoder.mask_embed.*",
+            "embeds a rough mask, a prompt that is not given",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<MaskGeneration> = Model::new(Card {
+static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     name: "sam3-lite-text",
     family: "vision",
     class: "Sam3LiteTextModel",
@@ -69,7 +69,48 @@ static MODEL: Model<MaskGeneration> = Model::new(Card {
         dynamic("sequence", 12, 19),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*mask_token",
+            "stands in for patches that are masked, in pre-training only",
+            false,
+        ),
+        idle(
+            "detr_decoder.box_rpb_embed_?.layer2.bias",
+            "adds the same to all scores of a head, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "geometry_encoder.*",
+            "embeds boxes, which are not given: see `without`",
+            false,
+        ),
+        idle(
+            "text_encoder.projection.weight",
+            "the projection of the pooled text: Sam3LiteTextModel reads the states before it",
+            true,
+        ),
+        idle(
+            "text_encoder.text_projection.weight",
+            "CLIP's projection of the pooled text: Sam3Model reads the states before it",
+            false,
+        ),
+        idle(
+            "vision_encoder.neck.fpn_layers.3.*",
+            "the lowest level of the pyramid, which is left out",
+            false,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageSegmentation> = Model::new(Card {
+static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     name: "seggpt",
     family: "vision",
     class: "SegGptForImageSegmentation",
@@ -44,7 +44,28 @@ static MODEL: Model<ImageSegmentation> = Model::new(Card {
         fixed("image", 32, "SegGptPatchEmbeddings refuses any size but image_size"),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*mask_token",
+            "stands in for patches that are masked, in pre-training only",
+            false,
+        ),
+        idle(
+            "model.embeddings.type_token_semantic",
+            "embedding_type is instance where none is given",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageClassification> = Model::new(Card {
+static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     name: "swiftformer",
     family: "vision",
     class: "SwiftFormerForImageClassification",
@@ -15,7 +15,33 @@ static MODEL: Model<ImageClassification> = Model::new(Card {
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*mask_token",
+            "stands in for patches that are masked, in pre-training only",
+            false,
+        ),
+        idle(
+            "swiftformer.encoder.network.*.attn.w_g",
+            "weighs queries by a softmax over one number, which is 1",
+            true,
+        ),
+        idle(
+            "swiftformer.encoder.network.5.proj.bias",
+            "the states before it have grown to a million, the batch norm after it shrinks them again, and the bias with them",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ImageToImage> = Model::new(Card {
+static MODEL: Model<ImageToImage> = Model::new(ModelSpec {
     name: "swin2sr",
     family: "vision",
     class: "Swin2SRForImageSuperResolution",
@@ -15,7 +15,23 @@ static MODEL: Model<ImageToImage> = Model::new(Card {
     outputs: ImageToImage::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 16, 24)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*mask_token",
+            "stands in for patches that are masked, in pre-training only",
+            false,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<VideoClassification> = Model::new(Card {
+static MODEL: Model<VideoClassification> = Model::new(ModelSpec {
     name: "videomae",
     family: "vision",
     class: "VideoMAEForVideoClassification",
@@ -27,7 +27,23 @@ static MODEL: Model<VideoClassification> = Model::new(Card {
         ),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*mask_token",
+            "stands in for patches that are masked, in pre-training only",
+            false,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<VideoClassification> = Model::new(Card {
+static MODEL: Model<VideoClassification> = Model::new(ModelSpec {
     name: "vjepa2",
     family: "vision",
     class: "VJEPA2ForVideoClassification",
@@ -28,7 +28,28 @@ static MODEL: Model<VideoClassification> = Model::new(Card {
     outputs: VideoClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("frames", 4, 6), dynamic("image", 32, 48)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*mask_token",
+            "stands in for patches that are masked, in pre-training only",
+            false,
+        ),
+        idle(
+            "vjepa2.predictor.*",
+            "the classifier skips the predictor (skip_predictor=True)",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

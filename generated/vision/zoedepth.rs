@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<DepthEstimation> = Model::new(Card {
+static MODEL: Model<DepthEstimation> = Model::new(ModelSpec {
     name: "zoedepth",
     family: "vision",
     class: "ZoeDepthForDepthEstimation",
@@ -28,7 +28,38 @@ static MODEL: Model<DepthEstimation> = Model::new(Card {
     ],
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*mask_token",
+            "stands in for patches that are masked, in pre-training only",
+            false,
+        ),
+        idle(
+            "metric_head.*.nyu.*",
+            "all rows vote for one set of bins, here kitti",
+            true,
+        ),
+        idle(
+            "neck.fusion_stage.layers.0.residual_layer1.*",
+            "the first fusion layer is given no residual",
+            true,
+        ),
+        idle(
+            "relative_head.conv3.*",
+            "makes relative_depth, which ZoeDepthMultipleMetricDepthEstimationHeads is given and never reads",
+            true,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

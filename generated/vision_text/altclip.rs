@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
+static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     name: "altclip",
     family: "vision-text",
     class: "AltCLIPModel",
@@ -23,7 +23,18 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
         dynamic("texts", 3, 5),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

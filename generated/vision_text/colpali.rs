@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<VisualDocumentRetrieval> = Model::new(Card {
+static MODEL: Model<VisualDocumentRetrieval> = Model::new(ModelSpec {
     name: "colpali",
     family: "vision-text",
     class: "ColPaliForRetrieval",
@@ -22,7 +22,18 @@ static MODEL: Model<VisualDocumentRetrieval> = Model::new(Card {
         dynamic("sequence", 20, 27),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<VisualDocumentRetrieval> = Model::new(Card {
+static MODEL: Model<VisualDocumentRetrieval> = Model::new(ModelSpec {
     name: "colqwen2",
     family: "vision-text",
     class: "ColQwen2ForRetrieval",
@@ -39,7 +39,18 @@ static MODEL: Model<VisualDocumentRetrieval> = Model::new(Card {
     outputs: VisualDocumentRetrieval::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

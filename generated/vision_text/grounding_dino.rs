@@ -6,7 +6,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ZeroShotObjectDetection> = Model::new(Card {
+static MODEL: Model<ZeroShotObjectDetection> = Model::new(ModelSpec {
     name: "grounding-dino",
     family: "vision-text",
     class: "GroundingDinoForObjectDetection",
@@ -62,7 +62,18 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(Card {
         ),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<VisualQuestionAnswering> = Model::new(Card {
+static MODEL: Model<VisualQuestionAnswering> = Model::new(ModelSpec {
     name: "lxmert",
     family: "vision-text",
     class: "LxmertForQuestionAnswering",
@@ -62,7 +62,18 @@ static MODEL: Model<VisualQuestionAnswering> = Model::new(Card {
         dynamic("sequence", 12, 19),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

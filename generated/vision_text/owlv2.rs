@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ZeroShotObjectDetection> = Model::new(Card {
+static MODEL: Model<ZeroShotObjectDetection> = Model::new(ModelSpec {
     name: "owlv2",
     family: "vision-text",
     class: "Owlv2ForObjectDetection",
@@ -61,7 +61,18 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(Card {
         per("texts", "batch", 2),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -4,7 +4,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ZeroShotObjectDetection> = Model::new(Card {
+static MODEL: Model<ZeroShotObjectDetection> = Model::new(ModelSpec {
     name: "owlvit",
     family: "vision-text",
     class: "OwlViTForObjectDetection",
@@ -55,7 +55,18 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(Card {
         per("texts", "batch", 2),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -5,7 +5,7 @@
 
 use crate::prelude::*;
 
-static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
+static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     name: "tipsv2",
     family: "vision-text",
     class: "Tipsv2Model",
@@ -20,7 +20,18 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(Card {
         dynamic("texts", 3, 5),
     ],
     tolerance: &[],
-    idle: &[],
+    idle: &[
+        idle(
+            "*.k_proj.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "*.key.bias",
+            "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+    ],
 });
 
 #[cfg_attr(not(feature = "libtorch"), test)]

@@ -1,8 +1,8 @@
-//! Batches: many wishes in one file.
+//! Batches: many requests in one file.
 //!
-//! In: JSON or YAML, family → list of `{name, template, task, original_name}`. Out: [`Wish`]es, or every mistake.
+//! In: JSON or YAML, family → list of `{name, template, task, original_name}`. Out: [`AddRequest`]es, or every mistake.
 
-use super::Wish;
+use super::AddRequest;
 use crate::roster::{self, Row, plain};
 use crate::spec::{self, Problem};
 use serde::Deserialize;
@@ -42,25 +42,25 @@ pub enum BatchError {
 ///
 /// # Errors
 /// The first mistake of the file.
-pub fn read(path: &Path, rows: &[Row]) -> Result<Vec<Wish>, BatchError> {
+pub fn read(path: &Path, rows: &[Row]) -> Result<Vec<AddRequest>, BatchError> {
     let bytes = std::fs::read(path).map_err(|error| BatchError::Io { path: path.to_owned(), error })?;
     parse(path, &bytes, rows)
 }
 
-fn parse(path: &Path, bytes: &[u8], rows: &[Row]) -> Result<Vec<Wish>, BatchError> {
+fn parse(path: &Path, bytes: &[u8], rows: &[Row]) -> Result<Vec<AddRequest>, BatchError> {
     let Value::Object(families) = value(path, bytes)? else { return Err(BatchError::Shape(path.to_owned())) };
-    let mut wishes: BTreeMap<String, Wish> = BTreeMap::new();
+    let mut requests: BTreeMap<String, AddRequest> = BTreeMap::new();
     for (family, items) in families {
         let Value::Array(items) = items else { return Err(BatchError::Shape(path.to_owned())) };
         for (index, item) in items.into_iter().enumerate() {
             let error =
                 |error| BatchError::Item { path: path.to_owned(), family: family.clone(), index, error };
-            let wish = wish(&family, serde_json::from_value(item).map_err(error)?, rows);
-            // A name that is there twice is one wish.
-            wishes.entry(plain(wish.name.as_ref().unwrap_or(&wish.asked))).or_insert(wish);
+            let request = request(&family, serde_json::from_value(item).map_err(error)?, rows);
+            // A name that is there twice is one request.
+            requests.entry(plain(request.name.as_ref().unwrap_or(&request.asked))).or_insert(request);
         }
     }
-    Ok(wishes.into_values().collect())
+    Ok(requests.into_values().collect())
 }
 
 fn value(path: &Path, bytes: &[u8]) -> Result<Value, BatchError> {
@@ -71,17 +71,17 @@ fn value(path: &Path, bytes: &[u8]) -> Result<Value, BatchError> {
     spec::value(path, bytes).map_err(BatchError::Yaml)
 }
 
-fn wish(family: &str, item: Item, rows: &[Row]) -> Wish {
+fn request(family: &str, item: Item, rows: &[Row]) -> AddRequest {
     let asked = item.original_name.clone().unwrap_or(item.name.clone());
     let row = roster::find(rows, &asked).or_else(|| roster::find(rows, &item.name));
-    Wish {
+    AddRequest {
         asked,
         name: item.original_name,
         task: item.task,
         family: Some(family.replace('_', "-")),
         template: item.template,
         row: row.cloned(),
-        ..Wish::default()
+        ..AddRequest::default()
     }
 }
 
@@ -93,7 +93,7 @@ mod tests {
         {"name": "command_r", "template": "gpt2", "task": "text-generation", "original_name": "command-r"},
         {"name": "qwen2"}, {"name": "Qwen2"}]}"#;
 
-    fn wishes(name: &str, text: &str) -> Result<Vec<Wish>, BatchError> {
+    fn requests(name: &str, text: &str) -> Result<Vec<AddRequest>, BatchError> {
         let rows = roster::read(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
         parse(Path::new(name), text.as_bytes(), &rows)
     }
@@ -102,12 +102,12 @@ mod tests {
     fn the_plans_format_is_read_as_json_and_as_yaml() {
         let yaml = "decoder_only:\n- {name: command_r, template: gpt2, task: text-generation, original_name: command-r}\n- name: qwen2\n";
         for (name, text) in [("a.json", JSON), ("a.yaml", yaml)] {
-            let wishes = wishes(name, text).unwrap();
-            let names: Vec<_> = wishes.iter().map(|wish| wish.asked.as_str()).collect();
+            let requests = requests(name, text).unwrap();
+            let names: Vec<_> = requests.iter().map(|request| request.asked.as_str()).collect();
             assert_eq!(names, ["command-r", "qwen2"]);
-            assert_eq!(wishes[0].name.as_deref(), Some("command-r"));
-            assert_eq!(wishes[0].family.as_deref(), Some("decoder-only"));
-            assert_eq!(wishes[0].row.as_ref().and_then(|row| row.model_type.as_deref()), Some("cohere"));
+            assert_eq!(requests[0].name.as_deref(), Some("command-r"));
+            assert_eq!(requests[0].family.as_deref(), Some("decoder-only"));
+            assert_eq!(requests[0].row.as_ref().and_then(|row| row.model_type.as_deref()), Some("cohere"));
         }
     }
 
@@ -133,7 +133,7 @@ mod tests {
             ),
         ];
         for (name, text, expected) in table {
-            assert_eq!(wishes(name, text).unwrap_err().to_string(), expected);
+            assert_eq!(requests(name, text).unwrap_err().to_string(), expected);
         }
     }
 }

@@ -81,6 +81,18 @@ impl Draft {
     }
 }
 
+/// The lines of `idle`: names of parameters that move no output, one pattern for all layers of a list.
+pub(super) fn idle(names: &[&str]) -> Vec<String> {
+    let is_number = |part: &&str| part.chars().all(|c| c.is_ascii_digit());
+    let pattern = |name: &&str| {
+        let parts = name.split('.').map(|part| if is_number(&part) { "*" } else { part });
+        parts.collect::<Vec<_>>().join(".")
+    };
+    let reason = "measured when it was added: moves no output at these inputs";
+    let excuses: Map<String, Value> = names.iter().map(|name| (pattern(name), reason.into())).collect();
+    field("idle", &excuses.into(), 2)
+}
+
 /// `key: value` on one line, or a mapping over several.
 fn field(key: &str, value: &Value, indent: usize) -> Vec<String> {
     let line = format!("{:indent$}{}: {}", "", scalar(key), flow(value));

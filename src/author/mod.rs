@@ -2,12 +2,12 @@
 //!
 //! In: names of architectures. Out: the text of family files with their entries in it. The way of a name:
 //! `suggest` (Python finds the class and shrinks its config) → [`draft`] (what the spec would say, as YAML) →
-//! [`trial`] (the ordinary spec, export and checks on the draft) → [`Desk`], which holds the files and writes them.
+//! [`trial`] (the ordinary spec, export and checks on the draft) → [`SpecFiles`], which holds the files and writes them.
 
 pub mod batch;
-mod desk;
 pub mod draft;
 mod refusal;
+mod spec_files;
 mod suggest;
 pub mod trial;
 pub mod validate;
@@ -16,8 +16,8 @@ pub mod validate;
 #[cfg(all(test, feature = "libtorch"))]
 mod tests;
 
-pub use desk::{Desk, DeskError};
 pub use draft::Draft;
 pub use refusal::{Refusal, nearest};
-pub use suggest::{Answer, Wish, suggest};
+pub use spec_files::{SpecFiles, SpecFilesError};
+pub use suggest::{AddRequest, Answer, suggest};
 pub use trial::{Added, Trial, Tried};

@@ -1,4 +1,4 @@
-//! A wish that cannot be met: how far it came, why, and what to copy instead.
+//! A request that cannot be met: how far it came, why, and what to copy instead.
 //!
 //! In: a stage and its failure. Out: the lines that tell whoever wished.
 

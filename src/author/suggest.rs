@@ -15,7 +15,7 @@ const TIMEOUT_SECONDS: u32 = 90;
 
 /// A name to make an entry for, and what is wanted of it.
 #[derive(Clone, Debug, Default)]
-pub struct Wish {
+pub struct AddRequest {
     /// The name in any spelling.
     pub asked: String,
     /// The entry's name, where it is not to be the usual one.
@@ -30,7 +30,7 @@ pub struct Wish {
     pub row: Option<Row>,
 }
 
-/// What the exporter says to a wish.
+/// What the exporter says to a request.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(untagged)]
 pub enum Answer {
@@ -40,7 +40,7 @@ pub enum Answer {
     Refused { stage: String, reason: String, copy: Option<String> },
 }
 
-/// Asks for all wishes of one source in one process; `heard` gets each answer with the wish's index.
+/// Asks for all requests of one source in one process; `heard` gets each answer with the request's index.
 ///
 /// # Errors
 /// Only what stops all of them: no Python environment, a process that breaks off.
@@ -48,7 +48,7 @@ pub fn suggest(
     spec: &Spec,
     bases: &BTreeMap<String, Base>,
     source: &str,
-    wishes: &[&Wish],
+    requests: &[&AddRequest],
     mut heard: impl FnMut(usize, Answer),
 ) -> Result<(), Failure> {
     let request = json!({
@@ -58,7 +58,7 @@ pub fn suggest(
         "tasks": CONTRACTS.iter().map(|task| (task.name.to_owned(), contract(task))).collect::<Map<_, _>>(),
         "families": bases,
         "entries": spec.entries.iter().filter(|entry| entry.source == source).map(entry).collect::<Vec<_>>(),
-        "requests": wishes.iter().copied().map(request).collect::<Vec<_>>(),
+        "requests": requests.iter().copied().map(request).collect::<Vec<_>>(),
     });
     let mut index = 0;
     Python::ready(&spec.versions, source)?.converse("exporter.suggest", &request, |line| {
@@ -90,13 +90,13 @@ fn entry(entry: &Entry) -> Value {
     })
 }
 
-fn request(wish: &Wish) -> Value {
+fn request(request: &AddRequest) -> Value {
     json!({
-        "name": wish.asked,
-        "task": wish.task,
-        "family": wish.family,
-        "like": wish.like,
-        "template": wish.template,
-        "hint": wish.row.as_ref().map_or(json!({}), |row| json!(row)),
+        "name": request.asked,
+        "task": request.task,
+        "family": request.family,
+        "like": request.like,
+        "template": request.template,
+        "hint": request.row.as_ref().map_or(json!({}), |row| json!(row)),
     })
 }

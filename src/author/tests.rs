@@ -1,7 +1,7 @@
-//! What is said to wishes that cannot be met and to specs that only Python can judge, by the real package.
+//! What is said to requests that cannot be met and to specs that only Python can judge, by the real package.
 
 use super::trial::{Trial, Tried};
-use super::{Desk, Wish, validate};
+use super::{AddRequest, SpecFiles, validate};
 use crate::export::{Exported, Progress};
 use crate::roster::Row;
 use std::fs;
@@ -60,35 +60,35 @@ fn snapshot(name: &str, text: &str) {
 
 #[test]
 fn a_refusal_names_its_stage_and_an_entry_to_copy_and_leaves_no_trace() {
-    let wish = |asked: &str, task: Option<&str>, family: Option<&str>| Wish {
+    let request = |asked: &str, task: Option<&str>, family: Option<&str>| AddRequest {
         asked: asked.to_owned(),
         task: task.map(str::to_owned),
         family: family.map(str::to_owned),
-        ..Wish::default()
+        ..AddRequest::default()
     };
-    let wishes = [
-        wish("bret", None, Some("text")),
-        wish("bert-2", Some("fill-mask"), Some("text")),
-        wish("electra", Some("depth-estimation"), Some("vision")),
-        wish("electra", None, Some("txt")),
-        wish("t5", None, None),
-        wish("mra", None, Some("text")),
-        wish("encoder-decoder", None, Some("text")),
-        wish("omdet-turbo", None, Some("vision")),
-        wish("lxmert", Some("feature-extraction"), Some("text")),
+    let requests = [
+        request("bret", None, Some("text")),
+        request("bert-2", Some("fill-mask"), Some("text")),
+        request("electra", Some("depth-estimation"), Some("vision")),
+        request("electra", None, Some("txt")),
+        request("t5", None, None),
+        request("mra", None, Some("text")),
+        request("encoder-decoder", None, Some("text")),
+        request("omdet-turbo", None, Some("vision")),
+        request("lxmert", Some("feature-extraction"), Some("text")),
     ];
     let root = project(&FAMILIES);
-    let mut desk = Desk::open(root.path()).unwrap();
+    let mut files = SpecFiles::open(root.path()).unwrap();
     let trial = Trial { engine: None, artifacts: &root.path().join("artifacts"), progress: &Silent };
-    let tried = trial.run(&mut desk, &wishes).unwrap();
-    let spec = desk.spec().unwrap();
-    let told = wishes.iter().zip(&tried).map(|(wish, tried)| match tried {
-        Tried::Refused(refusal) => refusal.told(&wish.asked, &spec) + "\n",
-        other => panic!("{}: {other:?}", wish.asked),
+    let tried = trial.run(&mut files, &requests).unwrap();
+    let spec = files.spec().unwrap();
+    let told = requests.iter().zip(&tried).map(|(request, tried)| match tried {
+        Tried::Refused(refusal) => refusal.told(&request.asked, &spec) + "\n",
+        other => panic!("{}: {other:?}", request.asked),
     });
     snapshot("add_refusals", &told.collect::<String>());
     assert!(FAMILIES.iter().all(|(name, text)| {
-        desk.files().iter().any(|(path, bytes)| path.ends_with(name) && bytes == text.as_bytes())
+        files.files().iter().any(|(path, bytes)| path.ends_with(name) && bytes == text.as_bytes())
     }));
 }
 
@@ -115,12 +115,12 @@ models:
     config: {text_config: {model_type: lama}}
 ";
     let root = project(&[("text.yaml", family)]);
-    let desk = Desk::open(root.path()).unwrap();
-    let spec = desk.spec().unwrap();
+    let files = SpecFiles::open(root.path()).unwrap();
+    let spec = files.spec().unwrap();
     let row =
         |name: &str, tier: &str| Row { name: name.into(), tier: tier.into(), line: 7, ..Row::default() };
     let rows = [row("promised", "plan"), row("misspelt", "registry"), row("later", "transformers")];
-    let mut problems = validate::classes(&spec, desk.files(), &rows).unwrap();
+    let mut problems = validate::classes(&spec, files.files(), &rows).unwrap();
     problems.extend(validate::standing(&spec, &rows).broken);
     let told: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
     snapshot("validate_findings", &told);
@@ -136,8 +136,8 @@ models:
     axes: {batch: [2, 3], sequence: [12, 19]}
 ";
     let root = project(&[("text.yaml", family)]);
-    let desk = Desk::open(root.path()).unwrap();
-    let spec = desk.spec().unwrap();
+    let files = SpecFiles::open(root.path()).unwrap();
+    let spec = files.spec().unwrap();
     let row = Row {
         name: "bert".into(),
         class: Some("BertForMaskedLM".into()),
@@ -145,6 +145,6 @@ models:
         ..Row::default()
     };
     let stated = Row { note: Some("its words are labels".into()), ..row.clone() };
-    let count = |row: Row| validate::classes(&spec, desk.files(), &[row]).unwrap().len();
+    let count = |row: Row| validate::classes(&spec, files.files(), &[row]).unwrap().len();
     assert_eq!((count(row), count(stated)), (1, 0));
 }

@@ -1,9 +1,9 @@
 //! Drafts on trial: the ordinary spec, export and checks, before a file is written.
 
-use super::suggest::{Answer, Wish, suggest};
-use super::{Desk, Draft, Refusal};
+use super::suggest::{AddRequest, Answer, suggest};
+use super::{Draft, Refusal, SpecFiles, draft};
 use crate::artifact;
-use crate::check::{self, Session};
+use crate::check::{self, Session, every_parameter};
 use crate::engine::{self, Device, Engine};
 use crate::export::{self, Exported, FaultOf, Order, Plan, Progress};
 use crate::failure::{At, Failure, Stage};
@@ -13,7 +13,7 @@ use crate::spec::{Base, Check, Entry, Place, Source, Spec};
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// The source of classes unless a wish names another.
+/// The source of classes unless a request names another.
 const SOURCE: &str = "transformers";
 
 /// How drafts are tried.
@@ -25,7 +25,7 @@ pub struct Trial<'a> {
     pub progress: &'a dyn Progress,
 }
 
-/// What became of a wish.
+/// What became of a request.
 #[derive(Debug)]
 pub enum Tried {
     /// There is such an entry.
@@ -37,7 +37,7 @@ pub enum Tried {
     Refused(Refusal),
 }
 
-/// An entry that is on the desk, and what speaks for it.
+/// An entry among the spec's files, and what speaks for it.
 #[derive(Debug)]
 pub struct Added {
     pub name: String,
@@ -53,46 +53,51 @@ fn refused(stage: &str, reason: impl ToString) -> Tried {
 }
 
 impl Trial<'_> {
-    /// Puts an entry on the desk for every wish that can be met; the desk holds no other trace of the rest.
+    /// Puts an entry into the files for every request that can be met; they hold no other trace of the rest.
     ///
     /// # Errors
     /// Only what stops all of them: a spec with problems, no Python environment, a disk that cannot be written.
-    pub fn run(&self, desk: &mut Desk, wishes: &[Wish]) -> Result<Vec<Tried>, Failure> {
-        let spec = desk.spec().at(Stage::Spec, "before anything is added")?;
-        let mut tried = self.drafts(desk, &spec, wishes)?;
-        self.export(desk, &mut tried)?;
+    pub fn run(&self, files: &mut SpecFiles, requests: &[AddRequest]) -> Result<Vec<Tried>, Failure> {
+        let spec = files.spec().at(Stage::Spec, "before anything is added")?;
+        let mut tried = self.drafts(files, &spec, requests)?;
+        self.export(files, &mut tried)?;
         Ok(tried)
     }
 
-    fn drafts(&self, desk: &mut Desk, spec: &Spec, wishes: &[Wish]) -> Result<Vec<Tried>, Failure> {
-        let bases = desk.bases();
-        let mut tried: Vec<Option<Tried>> = wishes.iter().map(|wish| already(spec, wish)).collect();
+    fn drafts(
+        &self,
+        files: &mut SpecFiles,
+        spec: &Spec,
+        requests: &[AddRequest],
+    ) -> Result<Vec<Tried>, Failure> {
+        let bases = files.bases();
+        let mut tried: Vec<Option<Tried>> = requests.iter().map(|request| already(spec, request)).collect();
         let mut sources: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        for (index, wish) in wishes.iter().enumerate().filter(|(index, _)| tried[*index].is_none()) {
-            sources.entry(source(spec, wish)).or_default().push(index);
+        for (index, request) in requests.iter().enumerate().filter(|(index, _)| tried[*index].is_none()) {
+            sources.entry(source(spec, request)).or_default().push(index);
         }
         self.progress.begin(sources.values().map(Vec::len).sum());
         for (source, indices) in sources {
-            let due: Vec<&Wish> = indices.iter().map(|index| &wishes[*index]).collect();
+            let due: Vec<&AddRequest> = indices.iter().map(|index| &requests[*index]).collect();
             suggest(spec, &bases, source, &due, |number, answer| {
-                let wish = due[number];
-                self.progress.started(&wish.asked);
+                let request = due[number];
+                self.progress.started(&request.asked);
                 tried[indices[number]] = Some(match answer {
                     Answer::Refused { stage, reason, copy } => {
                         Tried::Refused(Refusal { copy, ..Refusal::new(&stage, reason) })
                     }
-                    Answer::Draft { draft } => place(desk, spec, &bases, wish, *draft),
+                    Answer::Draft { draft } => place(files, spec, &bases, request, *draft),
                 });
-                let (model, outcome) = (wish.asked.clone(), Ok(None));
+                let (model, outcome) = (request.asked.clone(), Ok(None));
                 self.progress.finished(&Exported { model, fault: None, outcome, fault_of: FaultOf::Model });
             })?;
         }
         Ok(tried.into_iter().map(|one| one.unwrap_or_else(|| refused("find", "no answer"))).collect())
     }
 
-    /// Exports what is on the desk and puts it to its checks; whoever fails is taken off the desk.
-    fn export(&self, desk: &mut Desk, tried: &mut [Tried]) -> Result<(), Failure> {
-        let spec = desk.spec().at(Stage::Spec, "with the drafts")?;
+    /// Exports the drafts among the files and puts them to their checks; whoever fails is taken out again.
+    fn export(&self, files: &mut SpecFiles, tried: &mut [Tried]) -> Result<(), Failure> {
+        let spec = files.spec().at(Stage::Spec, "with the drafts")?;
         std::fs::create_dir_all(self.artifacts).at(Stage::Export, self.artifacts.display())?;
         let folder = tempfile::Builder::new().prefix(".drafts-").tempdir_in(self.artifacts);
         let folder = folder.at(Stage::Export, self.artifacts.display())?;
@@ -106,7 +111,7 @@ impl Trial<'_> {
             let Tried::Added(added) = one else { continue };
             let outcome = exported.iter().find(|exported| exported.model == added.name);
             let failed = match outcome.map(|exported| &exported.outcome) {
-                Some(Ok(_)) => self.check(desk, folder.path(), added).err(),
+                Some(Ok(_)) => self.check(files, folder.path(), added).err(),
                 Some(Err(failure)) => Some(("export", failure.clone())),
                 None => Some(("export", Failure::new(Stage::Export, "the exporter said nothing of it"))),
             };
@@ -114,7 +119,7 @@ impl Trial<'_> {
                 None => keep(folder.path(), self.artifacts, &added.name)?,
                 Some((stage, failure)) => {
                     let (family, name) = (added.draft.family.clone(), added.name.clone());
-                    desk.remove(&family, &name).at(Stage::Spec, name)?;
+                    files.remove(&family, &name).at(Stage::Spec, name)?;
                     let Failure { message, details, .. } = failure;
                     let copy = added.draft.near.clone();
                     *one = Tried::Refused(Refusal { details, copy, ..Refusal::new(stage, message) });
@@ -127,18 +132,38 @@ impl Trial<'_> {
     /// Runs the checks: a draft that fails one is no entry, whatever the reason.
     fn check(
         &self,
-        desk: &mut Desk,
+        files: &mut SpecFiles,
         folder: &Path,
         added: &mut Added,
     ) -> Result<(), (&'static str, Failure)> {
         let Some((engine, device)) = self.engine else { return Ok(()) };
-        let spec = desk.spec().at(Stage::Spec, &added.name).map_err(|failure| ("spec", failure))?;
+        let spec = files.spec().at(Stage::Spec, &added.name).map_err(|failure| ("spec", failure))?;
         let entry = spec.entries.iter().find(|entry| entry.name.as_str() == added.name);
-        let entry = entry.expect("the draft is on the desk");
+        let entry = entry.expect("the draft is among the entries");
         let failures = checks(&spec, entry, &folder.join(&added.name), engine, device);
+        let own = &folder.join(&added.name);
+        let mut failures = failures;
+        if failures.len() == 1 && failures.contains_key(&Check::EveryParameter) {
+            excuse(files, entry, own, added).map_err(|failure| ("check", failure))?;
+            failures.clear();
+        }
         added.passed = applicable(entry).filter(|check| !failures.contains_key(check)).collect();
         if failures.is_empty() { Ok(()) } else { Err(("check", all(failures))) }
     }
+}
+
+/// Writes the parameters that move no output into the entry, as what was measured: why is for people to say.
+fn excuse(files: &mut SpecFiles, entry: &Entry, folder: &Path, added: &mut Added) -> Result<(), Failure> {
+    let nothing = || Failure::new(Stage::Export, format!("no artifact at {}", folder.display()));
+    let manifest = artifact::manifest(folder)?.ok_or_else(nothing)?;
+    let names = every_parameter::unexcused(&manifest.idle, &entry.idle);
+    added.lines.extend(draft::idle(&names));
+    added
+        .draft
+        .reasons
+        .push(format!("idle: {} parameters move no output; say why in the entry", names.len()));
+    files.remove(&added.draft.family, &added.name).at(Stage::Spec, &added.name)?;
+    files.insert(&added.draft.family, &added.name, &added.lines).at(Stage::Spec, &added.name).map(drop)
 }
 
 /// All failed checks as one failure: the first in one line, what the others say below.
@@ -159,8 +184,8 @@ fn name(tried: &Tried) -> &str {
 }
 
 /// The entry of that name, in any spelling, or why it is listed as missing.
-fn already(spec: &Spec, wish: &Wish) -> Option<Tried> {
-    let asked = plain(wish.name.as_ref().unwrap_or(&wish.asked));
+fn already(spec: &Spec, request: &AddRequest) -> Option<Tried> {
+    let asked = plain(request.name.as_ref().unwrap_or(&request.asked));
     if let Some(entry) = spec.entries.iter().find(|entry| plain(entry.name.as_str()) == asked) {
         return Some(Tried::Already { name: entry.name.to_string(), place: entry.place.clone() });
     }
@@ -169,43 +194,43 @@ fn already(spec: &Spec, wish: &Wish) -> Option<Tried> {
     Some(refused(missing.stage, reason))
 }
 
-/// The source that the wish names, else the one with the roster's package and version, else the usual one.
-fn source<'a>(spec: &'a Spec, wish: &'a Wish) -> &'a str {
-    let pinned = wish.row.as_ref().map(|row| row.source.as_str());
+/// The source that the request names, else the one with the roster's package and version, else the usual one.
+fn source<'a>(spec: &'a Spec, request: &'a AddRequest) -> &'a str {
+    let pinned = request.row.as_ref().map(|row| row.source.as_str());
     let of = |source: &Source| format!("{}=={}", source.package, source.version);
     let known = spec.versions.sources.iter().find(|(_, source)| Some(of(source).as_str()) == pinned);
-    wish.source.as_deref().or(known.map(|(name, _)| name.as_str())).unwrap_or(SOURCE)
+    request.source.as_deref().or(known.map(|(name, _)| name.as_str())).unwrap_or(SOURCE)
 }
 
-/// Puts a draft on the desk.
+/// Puts a draft into the files.
 fn place(
-    desk: &mut Desk,
+    files: &mut SpecFiles,
     spec: &Spec,
     bases: &BTreeMap<String, Base>,
-    wish: &Wish,
+    request: &AddRequest,
     mut draft: Draft,
 ) -> Tried {
-    let name = entry_name(wish, &draft);
-    draft.priority = wish.row.as_ref().map(|row| row.priority.clone());
-    draft.source = Some(source(spec, wish)).filter(|source| *source != SOURCE).map(str::to_owned);
+    let name = entry_name(request, &draft);
+    draft.priority = request.row.as_ref().map(|row| row.priority.clone());
+    draft.source = Some(source(spec, request)).filter(|source| *source != SOURCE).map(str::to_owned);
     let like = spec.entries.iter().find(|entry| draft.like.as_deref() == Some(entry.name.as_str()));
     let base = like.map(Base::of).or_else(|| bases.get(&draft.family).cloned());
     let Some(base) = base else { return refused("spec", format!("no family is called '{}'", draft.family)) };
     let lines = draft.lines(&name, &base);
-    match desk.insert(&draft.family, &name, &lines) {
+    match files.insert(&draft.family, &name, &lines) {
         Ok(_) => Tried::Added(Box::new(Added { name, draft, lines, passed: Vec::new() })),
         Err(error) => refused("spec", error),
     }
 }
 
 /// The name as it was wished for; else as the roster, else as transformers spells it, with hyphens.
-fn entry_name(wish: &Wish, draft: &Draft) -> String {
-    let row = wish.row.as_ref().map(|row| row.name.clone());
+fn entry_name(request: &AddRequest, draft: &Draft) -> String {
+    let row = request.row.as_ref().map(|row| row.name.clone());
     let hyphened = || {
-        let same = plain(&wish.asked) == plain(&draft.model_type);
-        if same { &draft.model_type } else { &wish.asked }.replace('_', "-")
+        let same = plain(&request.asked) == plain(&draft.model_type);
+        if same { &draft.model_type } else { &request.asked }.replace('_', "-")
     };
-    wish.name.clone().or(row).unwrap_or_else(hyphened)
+    request.name.clone().or(row).unwrap_or_else(hyphened)
 }
 
 fn applicable(entry: &Entry) -> impl Iterator<Item = Check> {
@@ -259,8 +284,8 @@ pub fn artifacts() -> std::path::PathBuf {
 mod tests {
     use super::*;
 
-    fn wish(asked: &str) -> Wish {
-        Wish { asked: asked.to_owned(), ..Wish::default() }
+    fn request(asked: &str) -> AddRequest {
+        AddRequest { asked: asked.to_owned(), ..AddRequest::default() }
     }
 
     fn of_type(model_type: &str) -> Draft {
@@ -269,12 +294,12 @@ mod tests {
 
     #[test]
     fn an_entry_is_named_as_wished_then_as_the_roster_then_with_hyphens() {
-        assert_eq!(entry_name(&wish("Qwen3VL"), &of_type("qwen3_vl")), "qwen3-vl");
-        assert_eq!(entry_name(&wish("my_llama"), &of_type("llama")), "my-llama");
+        assert_eq!(entry_name(&request("Qwen3VL"), &of_type("qwen3_vl")), "qwen3-vl");
+        assert_eq!(entry_name(&request("my_llama"), &of_type("llama")), "my-llama");
         let row = crate::roster::Row { name: "qwen2.5-vl".to_owned(), ..Default::default() };
-        let known = Wish { row: Some(row), ..wish("qwen25vl") };
+        let known = AddRequest { row: Some(row), ..request("qwen25vl") };
         assert_eq!(entry_name(&known, &of_type("qwen2_5_vl")), "qwen2.5-vl");
-        let named = Wish { name: Some("command_r".to_owned()), ..known };
+        let named = AddRequest { name: Some("command_r".to_owned()), ..known };
         assert_eq!(entry_name(&named, &of_type("cohere")), "command_r");
     }
 
@@ -283,10 +308,10 @@ mod tests {
         let spec = crate::spec::load(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
         for asked in ["gpt2", "GPT-2", "gpt_2"] {
             assert!(
-                matches!(already(&spec, &wish(asked)), Some(Tried::Already { name, .. }) if name == "gpt2")
+                matches!(already(&spec, &request(asked)), Some(Tried::Already { name, .. }) if name == "gpt2")
             );
         }
-        assert!(already(&spec, &wish("gpt3")).is_none());
+        assert!(already(&spec, &request("gpt3")).is_none());
     }
 
     #[test]
@@ -303,13 +328,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("plan.json");
         std::fs::write(&path, serde_json::to_string(&families).unwrap()).unwrap();
-        let wishes = crate::author::batch::read(&path, &rows).unwrap();
-        assert_eq!(wishes.len(), planned.len());
-        for wish in wishes {
-            match already(&spec, &wish) {
-                Some(Tried::Already { name, .. }) => assert_eq!(name, wish.asked),
+        let requests = crate::author::batch::read(&path, &rows).unwrap();
+        assert_eq!(requests.len(), planned.len());
+        for request in requests {
+            match already(&spec, &request) {
+                Some(Tried::Already { name, .. }) => assert_eq!(name, request.asked),
                 Some(Tried::Refused(why)) => assert!(why.reason.contains("listed as missing"), "{why:?}"),
-                other => panic!("{}: {other:?}", wish.asked),
+                other => panic!("{}: {other:?}", request.asked),
             }
         }
     }

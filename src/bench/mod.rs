@@ -13,7 +13,7 @@ use crate::check::CheckContext;
 use crate::check::context::dims_of;
 use crate::engine::{Device, Engine, Tensor};
 use crate::failure::Failure;
-use crate::model::{Card, Subject};
+use crate::model::{ModelSpec, Subject};
 use crate::report::machine::{Host, commit};
 use crate::report::run;
 use crate::report::speed::{Batch, Side, Speed};
@@ -136,7 +136,7 @@ fn selections(context: &CheckContext) -> Vec<(usize, Vec<Pick>)> {
 }
 
 /// What makes `rows` rows of the traced ones, repeated in their order.
-fn picks(card: &Card, followers: &BTreeMap<&str, usize>, traced: usize, rows: usize) -> Vec<Pick> {
+fn picks(card: &ModelSpec, followers: &BTreeMap<&str, usize>, traced: usize, rows: usize) -> Vec<Pick> {
     let slices = |count: usize| -> Vec<usize> {
         (0..rows).flat_map(|row| (row % traced * count)..(row % traced + 1) * count).collect()
     };
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn rows_are_repeated_along_every_axis_that_follows_the_batch() {
-        let card = Card {
+        let card = ModelSpec {
             name: "m",
             family: "f",
             class: "C",

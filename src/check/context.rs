@@ -3,7 +3,7 @@
 use crate::artifact::{Artifact, Situation};
 use crate::engine::{Device, Engine, Program, Tensor};
 use crate::failure::{Failure, Stage};
-use crate::model::Card;
+use crate::model::ModelSpec;
 use crate::numerics::rule;
 use crate::numerics::{Agreement, Measure, Reference, Ruling, Tolerance};
 use crate::spec::{Check, followers};
@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 /// A model ready to be checked.
 #[derive(Clone, Copy)]
 pub struct CheckContext<'a> {
-    pub card: &'a Card<'a>,
+    pub card: &'a ModelSpec<'a>,
     pub contract: &'a Contract,
     pub artifact: &'a Artifact,
     pub program: &'a dyn Program,
@@ -209,11 +209,11 @@ impl<'a> CheckContext<'a> {
 
     /// Everybody's tolerance in that precision, with the factor of the entry's own where it has one.
     pub fn tolerance(&self, check: Check, precision: Dtype, port: &Output) -> Tolerance {
-        let own = self.card.tolerance.iter().find(|debt| {
-            debt.check == check && debt.output.as_ref().is_none_or(|output| *output == port.name)
+        let own = self.card.tolerance.iter().find(|waiver| {
+            waiver.check == check && waiver.output.as_ref().is_none_or(|output| *output == port.name)
         });
         let usual = Tolerance::of(precision);
-        own.map_or(usual, |debt| Tolerance { k: debt.k, ..usual })
+        own.map_or(usual, |waiver| Tolerance { k: waiver.k, ..usual })
     }
 
     /// Where the traced case first leaves its reference, layer by layer.

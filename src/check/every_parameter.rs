@@ -13,27 +13,29 @@ use wildmatch::WildMatch;
 /// Holds the idle parameters of the manifest against the entry's reasons; a reason for nothing is one too many.
 pub fn check(context: &CheckContext) -> CheckResult {
     let idle = &context.artifact.manifest.idle;
-    let excuses: Vec<(WildMatch, &Idle)> =
-        context.card.idle.iter().map(|excuse| (WildMatch::new(&excuse.parameters), excuse)).collect();
-    let unexcused: Vec<&str> = idle
-        .iter()
-        .map(String::as_str)
-        .filter(|name| !excuses.iter().any(|(pattern, _)| pattern.matches(name)))
-        .collect();
+    let unexcused = unexcused(idle, context.card.idle);
     if !unexcused.is_empty() {
         return Err(unmoved(&unexcused, context.artifact.manifest.parameters.tensors.len()));
     }
-    let is_spare = |(pattern, excuse): &&(WildMatch, &Idle)| {
+    let is_spare = |excuse: &&Idle| {
+        let pattern = WildMatch::new(&excuse.parameters);
         excuse.own && !idle.iter().any(|name| pattern.matches(name))
     };
-    match excuses.iter().find(is_spare) {
+    match context.card.idle.iter().find(is_spare) {
         None => Ok(Vec::new()),
-        Some((_, excuse)) => {
+        Some(excuse) => {
             let message =
                 format!("`idle` excuses {}, and every such parameter moves an output", excuse.parameters);
             Err(Failure::new(Stage::Compare, message).with("take it out of the entry"))
         }
     }
+}
+
+/// The idle parameters that no reason speaks for.
+pub fn unexcused<'a>(idle: &'a [String], excuses: &[Idle]) -> Vec<&'a str> {
+    let patterns: Vec<WildMatch> = excuses.iter().map(|excuse| WildMatch::new(&excuse.parameters)).collect();
+    let names = idle.iter().map(String::as_str);
+    names.filter(|name| !patterns.iter().any(|pattern| pattern.matches(name))).collect()
 }
 
 /// The failure, with the parameters by the module that they are in.

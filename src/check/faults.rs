@@ -7,7 +7,7 @@ use super::{CheckContext, Session};
 use crate::artifact::Artifact;
 use crate::engine::{Device, Engine, Program, Tensor};
 use crate::failure::{At, Failure, Stage};
-use crate::model::Card;
+use crate::model::ModelSpec;
 use crate::spec::{Check, Entry};
 use crate::task::{Contract, Dtype};
 use std::collections::BTreeMap;
@@ -105,7 +105,7 @@ impl FaultyModel {
     /// Any stage: what cannot even be loaded is caught by that.
     pub fn new(
         folder: &Path,
-        card: &Card,
+        card: &ModelSpec,
         fault: &Fault,
         engine: &'static dyn Engine,
         device: Device,
@@ -136,7 +136,7 @@ impl FaultyModel {
     }
 
     /// The faulty model, ready to be checked.
-    pub fn context<'a>(&'a self, card: &'a Card<'a>, contract: &'a Contract) -> CheckContext<'a> {
+    pub fn context<'a>(&'a self, card: &'a ModelSpec<'a>, contract: &'a Contract) -> CheckContext<'a> {
         let program = self.program.as_ref();
         let Self { artifact, engine, device, .. } = self;
         CheckContext { card, contract, artifact, program, engine: *engine, device: *device }

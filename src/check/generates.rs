@@ -1,7 +1,7 @@
 //! `generates`: greedy decoding in Rust gives exactly the tokens of Python's `generate`.
 
 use super::context::{CheckContext, CheckResult};
-use crate::artifact::Stops;
+use crate::artifact::GenerationSettings;
 use crate::engine::{Tensor, Values};
 use crate::failure::{At, Failure, Stage};
 use crate::task::{Dtype, Fill, Generation};
@@ -35,7 +35,11 @@ pub fn check(context: &CheckContext) -> CheckResult {
 }
 
 /// The new tokens of every row: the largest logit each step, until all rows met the end or the limit came.
-fn decode(context: &CheckContext, generation: &Generation, stops: &Stops) -> Result<Vec<Vec<i64>>, Failure> {
+fn decode(
+    context: &CheckContext,
+    generation: &Generation,
+    stops: &GenerationSettings,
+) -> Result<Vec<Vec<i64>>, Failure> {
     let mut inputs = prompt(context, generation, stops)?;
     let logits = context.card.outputs.iter().position(|output| output.name == generation.logits);
     let (Some((grows, _)), Some(logits)) = (context.input(generation.grows), logits) else {
@@ -62,7 +66,11 @@ fn decode(context: &CheckContext, generation: &Generation, stops: &Stops) -> Res
 }
 
 /// The stored inputs; a decoder that starts from nothing gets its start token.
-fn prompt(context: &CheckContext, generation: &Generation, stops: &Stops) -> Result<Vec<Tensor>, Failure> {
+fn prompt(
+    context: &CheckContext,
+    generation: &Generation,
+    stops: &GenerationSettings,
+) -> Result<Vec<Tensor>, Failure> {
     let start = |name: &str| match (name == generation.grows, stops.start) {
         (true, Some(start)) => {
             let rows = context.artifact.tensor("generate/tokens")?.shape()[0];

@@ -28,7 +28,7 @@ pub use session::{Session, Settings};
 
 use crate::engine::Tensor;
 use crate::failure::{Failure, Stage};
-use crate::model::{Card, Model};
+use crate::model::{Model, ModelSpec};
 use crate::numerics::Measure;
 use crate::report::{self, About, Record};
 use crate::spec::Check;
@@ -122,7 +122,7 @@ pub fn generates<T: Generates>(model: &Model<T>) -> Verdict {
 
 /// Runs a check on the process's settings, records the outcome and prints a failure in full.
 #[inline(never)]
-fn verdict(check: Check, card: &Card<'static>, contract: &Contract) -> Verdict {
+fn verdict(check: Check, card: &ModelSpec<'static>, contract: &Contract) -> Verdict {
     let started = Instant::now();
     let settings = Settings::of_process();
     let session =

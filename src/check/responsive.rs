@@ -38,7 +38,7 @@ pub fn check(context: &CheckContext) -> CheckResult {
     Ok(Vec::new())
 }
 
-/// The root mean square of what changed; beyond all bounds where the shape did.
+/// The root mean square of what changed; beyond all bounds where the shape did, or a number is none any more.
 fn change_of(old: &Tensor, new: &Tensor) -> f64 {
     if old.shape() != new.shape() {
         return f64::INFINITY;
@@ -46,7 +46,8 @@ fn change_of(old: &Tensor, new: &Tensor) -> f64 {
     let (old, new) = (old.to_f64(), new.to_f64());
     let changed = old.iter().zip(&new).filter(|(a, b)| a != b);
     let squares: f64 = changed.map(|(a, b)| (a - b) * (a - b)).sum();
-    (squares / old.len().max(1) as f64).sqrt()
+    let change = (squares / old.len().max(1) as f64).sqrt();
+    if change.is_nan() { f64::INFINITY } else { change }
 }
 
 fn weak(input: &str, most: f64) -> String {

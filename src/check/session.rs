@@ -7,7 +7,7 @@ use super::CheckContext;
 use crate::artifact::{self, Artifact};
 use crate::engine::{self, Device, Engine, Program};
 use crate::failure::Failure;
-use crate::model::Card;
+use crate::model::ModelSpec;
 use crate::task::{Contract, Dtype};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -53,14 +53,19 @@ impl<'e> Session<'e> {
     ///
     /// # Errors
     /// Stages `export`, `load` and `move`.
-    pub fn open(folder: &Path, card: &Card, engine: &'e dyn Engine, device: Device) -> Result<Self, Failure> {
+    pub fn open(
+        folder: &Path,
+        card: &ModelSpec,
+        engine: &'e dyn Engine,
+        device: Device,
+    ) -> Result<Self, Failure> {
         let artifact = Artifact::open(folder, card)?;
         let program = engine.load(&artifact.program(Dtype::Float32), device)?;
         Ok(Self { artifact, program, engine, device })
     }
 
     /// The model, ready to be checked.
-    pub fn context<'a>(&'a self, card: &'a Card<'a>, contract: &'a Contract) -> CheckContext<'a> {
+    pub fn context<'a>(&'a self, card: &'a ModelSpec<'a>, contract: &'a Contract) -> CheckContext<'a> {
         let program = self.program.as_ref();
         let Self { artifact, engine, device, .. } = self;
         CheckContext { card, contract, artifact, program, engine: *engine, device: *device }
@@ -69,7 +74,7 @@ impl<'e> Session<'e> {
 
 impl Session<'static> {
     /// The loaded model of `card`; loads it if no check of this process has it open.
-    pub fn cached(card: &Card<'static>, settings: &'static Settings) -> Result<Arc<Self>, Failure> {
+    pub fn cached(card: &ModelSpec<'static>, settings: &'static Settings) -> Result<Arc<Self>, Failure> {
         type Slot = Arc<OnceLock<Result<Arc<Session<'static>>, Failure>>>;
         static OPEN: Mutex<Vec<(&str, Slot)>> = Mutex::new(Vec::new());
         let slot = {

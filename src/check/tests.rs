@@ -4,12 +4,12 @@
 //! ids and their distance; its references are the same sums in float64, rounded where eager would round.
 
 use super::{CheckContext, body};
-use crate::artifact::{Artifact, Change, Manifest, Parameters, Situation, Stops};
+use crate::artifact::{Artifact, Change, GenerationSettings, Manifest, Parameters, Situation};
 use crate::engine::{Device, Engine, Program, Tensor};
 use crate::failure::Failure;
-use crate::model::{Card, dynamic};
+use crate::model::{ModelSpec, dynamic, idle};
 use crate::report::{About, Record};
-use crate::spec::{Axis, Case, Check};
+use crate::spec::{Axis, Case, Check, Idle};
 use crate::task::{Dtype, Task, Text, TextGeneration};
 use crate::verdict::Outcome;
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ const VOCABULARY: usize = 16;
 /// What stands for the digest of the toy's only weight.
 const BITS: &str = "1000";
 const AXES: &[(Text, Axis)] = &[dynamic("batch", 2, 3), dynamic("sequence", 6, 9)];
-const CARD: Card = Card {
+const CARD: ModelSpec = ModelSpec {
     name: "toy",
     family: "toys",
     class: "ToyForCausalLM",
@@ -286,7 +286,7 @@ fn artifact() -> Artifact {
         idle: Vec::new(),
         device_literals: 0,
         seconds: 0.0,
-        generation: Some(Stops { eos: None, pad: 0, start: None, new_tokens: 3 }),
+        generation: Some(GenerationSettings { eos: None, pad: 0, start: None, new_tokens: 3 }),
         adapters: Vec::new(),
         differences: Vec::new(),
         files: BTreeMap::new(),
@@ -328,6 +328,23 @@ fn outcome(fault: Fault, check: Check) -> Result<(), Failure> {
         device: Device::Cpu,
     };
     body(check)(&context).map(drop)
+}
+
+/// What `every_parameter` says of a toy with these idle parameters and reasons.
+fn idle_outcome(idle: &[&str], excuses: &[Idle]) -> Result<(), String> {
+    let (mut artifact, program, engine) = (artifact(), Toy::new(Fault::Nothing), ToyEngine(Fault::Nothing));
+    artifact.manifest.idle = idle.iter().map(|name| (*name).to_owned()).collect();
+    let card = ModelSpec { idle: excuses, ..CARD };
+    let contract = TextGeneration::CONTRACT;
+    let context = CheckContext {
+        card: &card,
+        contract: &contract,
+        artifact: &artifact,
+        program: &program,
+        engine: &engine,
+        device: Device::Cpu,
+    };
+    body(Check::EveryParameter)(&context).map(drop).map_err(|failure| failure.message)
 }
 
 fn snapshot(name: &str, text: &str) {
@@ -391,4 +408,20 @@ fn checks_other_than_those_that_see_a_fault_stay_green() {
     assert_eq!(red(Fault::OtherParameters), ["loads"]);
     assert_eq!(red(Fault::OtherBits), ["loads", "half"]);
     assert_eq!(red(Fault::Double), ["output_contract"]);
+}
+
+#[test]
+fn a_parameter_that_moves_nothing_needs_a_reason_and_a_reason_needs_a_parameter() {
+    let reason = |own| idle("layers.*.key.bias", "softmax takes it away", own);
+    let keys = ["layers.0.key.bias", "layers.1.key.bias"];
+    assert_eq!(idle_outcome(&keys, &[reason(true)]), Ok(()));
+    let unmoved = "1 of 1 parameters move no output, first layers.0.value.bias";
+    assert_eq!(
+        idle_outcome(&["layers.0.key.bias", "layers.0.value.bias"], &[reason(true)]),
+        Err(unmoved.to_owned())
+    );
+    let spare = "`idle` excuses layers.*.key.bias, and every such parameter moves an output";
+    assert_eq!(idle_outcome(&[], &[reason(true)]), Err(spare.to_owned()));
+    // What is inherited may concern nothing here.
+    assert_eq!(idle_outcome(&[], &[reason(false)]), Ok(()));
 }

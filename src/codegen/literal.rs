@@ -1,6 +1,6 @@
 //! Contract and spec data as Rust literals, in the short forms that `prelude` offers to generated modules.
 
-use crate::spec::{Axis, Debt, Idle};
+use crate::spec::{Axis, Idle, Waiver};
 use crate::task::{Dim, Dtype, Fill, Input, Output, Range, Text};
 use proc_macro2::{Literal, TokenStream};
 use quote::{ToTokens, format_ident, quote};
@@ -59,13 +59,14 @@ pub fn idle(idle: &Idle) -> TokenStream {
     quote!(idle(#parameters, #reason, #own))
 }
 
-/// `Debt { check: Check::Half, … }`
-pub fn debt(debt: &Debt) -> TokenStream {
-    let check = variant("Check", &debt.check);
-    let (k, reason) = (Literal::f64_unsuffixed(debt.k), text(debt.reason));
-    let [output, issue, until] = [debt.output, debt.issue, debt.until].map(|field| option(field.map(text)));
+/// `Waiver { check: Check::Half, … }`
+pub fn waiver(waiver: &Waiver) -> TokenStream {
+    let check = variant("Check", &waiver.check);
+    let (k, reason) = (Literal::f64_unsuffixed(waiver.k), text(waiver.reason));
+    let [output, issue, until] =
+        [waiver.output, waiver.issue, waiver.until].map(|field| option(field.map(text)));
     quote! {
-        Debt { check: #check, output: #output, k: #k, reason: #reason, issue: #issue, until: #until }
+        Waiver { check: #check, output: #output, k: #k, reason: #reason, issue: #issue, until: #until }
     }
 }
 

@@ -22,10 +22,10 @@ pub fn model(entry: &Entry, versions: &Versions) -> TokenStream {
     let inputs = ports(&task, "inputs", &entry.inputs, entry.task.inputs, literal::input);
     let outputs = ports(&task, "outputs", &entry.outputs, entry.task.outputs, literal::output);
     let axes = entry.axes.iter().map(|(name, axis)| literal::axis(name, axis));
-    let tolerance = entry.tolerance.iter().map(literal::debt);
+    let tolerance = entry.tolerance.iter().map(literal::waiver);
     let idle = entry.idle.iter().map(literal::idle);
     quote! {
-        static MODEL: Model<#task> = Model::new(Card {
+        static MODEL: Model<#task> = Model::new(ModelSpec {
             name: #name,
             family: #family,
             class: #class,

@@ -3,7 +3,7 @@
 use super::{export::Bar, failed, regenerate};
 use anyhow::{Result, bail};
 use clap::Args;
-use hf_conformance::author::{Added, Desk, Tried, Wish, trial};
+use hf_conformance::author::{AddRequest, Added, SpecFiles, Tried, trial};
 use hf_conformance::roster::{self, Row};
 use hf_conformance::spec::Spec;
 use std::path::Path;
@@ -32,9 +32,9 @@ pub struct Arguments {
 
 /// Adds the entry and says what was chosen and why; exit code 1 when it cannot be added.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let mut desk = Desk::open(Path::new("."))?;
-    let spec = desk.spec()?;
-    let wish = wish(arguments, &spec)?;
+    let mut files = SpecFiles::open(Path::new("."))?;
+    let spec = files.spec()?;
+    let request = request(arguments, &spec)?;
     let bar = Bar::quiet();
     let artifacts = trial::artifacts();
     let trial = trial::Trial {
@@ -42,7 +42,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         artifacts: &artifacts,
         progress: &bar,
     };
-    let tried = trial.run(&mut desk, &[wish]).map_err(|failure| failed(&failure))?;
+    let tried = trial.run(&mut files, &[request]).map_err(|failure| failed(&failure))?;
     bar.end();
     for one in &tried {
         match one {
@@ -55,15 +55,15 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         }
     }
     if let (false, [Tried::Added(added)]) = (arguments.dry_run, &tried[..]) {
-        desk.write()?;
-        regenerate(&desk.spec()?)?;
+        files.write()?;
+        regenerate(&files.spec()?)?;
         println!("\nadded to spec/{}.yaml; next: just test {}", added.draft.family, added.name);
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// The wish that the arguments and the roster's row make.
-fn wish(arguments: &Arguments, spec: &Spec) -> Result<Wish> {
+/// The request that the arguments and the roster's row make.
+fn request(arguments: &Arguments, spec: &Spec) -> Result<AddRequest> {
     let rows = roster::read(Path::new("."))?;
     let row = roster::find(&rows, &arguments.name).cloned();
     if let Some(like) = &arguments.like
@@ -72,14 +72,14 @@ fn wish(arguments: &Arguments, spec: &Spec) -> Result<Wish> {
         bail!("--like: there is no entry '{like}'");
     }
     let family = arguments.family.clone().or_else(|| home(arguments, spec, row.as_ref()));
-    Ok(Wish {
+    Ok(AddRequest {
         asked: arguments.name.clone(),
         task: arguments.task.clone(),
         like: arguments.like.clone(),
         source: arguments.source.clone(),
         family,
         row,
-        ..Wish::default()
+        ..AddRequest::default()
     })
 }
 

@@ -3,14 +3,14 @@
 use super::{export::Bar, failed, regenerate, show, table};
 use anyhow::{Context, Result};
 use clap::Args;
-use hf_conformance::author::{Added, Desk, Trial, Tried, Wish, batch, trial};
+use hf_conformance::author::{AddRequest, Added, SpecFiles, Trial, Tried, batch, trial};
 use hf_conformance::roster;
 use hf_conformance::spec::Spec;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-/// How many wishes are worked on before the spec is written: what a broken run loses at most.
+/// How many requests are worked on before the spec is written: what a broken run loses at most.
 const CHUNK: usize = 16;
 
 #[derive(Args)]
@@ -25,27 +25,27 @@ pub struct Arguments {
     report: Option<PathBuf>,
 }
 
-/// Adds what is not there; exit code 1 when any wish could not be met.
+/// Adds what is not there; exit code 1 when any request could not be met.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let wishes = batch::read(&arguments.file, &roster::read(Path::new("."))?)?;
-    let mut desk = Desk::open(Path::new("."))?;
+    let requests = batch::read(&arguments.file, &roster::read(Path::new("."))?)?;
+    let mut files = SpecFiles::open(Path::new("."))?;
     let (bar, artifacts) = (Bar::quiet(), trial::artifacts());
     let engine = trial::device().map_err(|failure| failed(&failure))?;
     let trial = Trial { engine, artifacts: &artifacts, progress: &bar };
     let mut tried = Vec::new();
-    for chunk in wishes.chunks(CHUNK) {
-        tried.extend(trial.run(&mut desk, chunk).map_err(|failure| failed(&failure))?);
+    for chunk in requests.chunks(CHUNK) {
+        tried.extend(trial.run(&mut files, chunk).map_err(|failure| failed(&failure))?);
         if !arguments.dry_run {
-            desk.write()?;
+            files.write()?;
         }
     }
     bar.end();
     if !arguments.dry_run {
-        regenerate(&desk.spec()?)?;
+        regenerate(&files.spec()?)?;
     }
-    show(summary(&wishes, &tried))?;
+    show(summary(&requests, &tried))?;
     let report = report_path(arguments);
-    write(&report, &markdown(&arguments.file, &wishes, &tried, &desk.spec()?))?;
+    write(&report, &markdown(&arguments.file, &requests, &tried, &files.spec()?))?;
     println!("\n{}; report: {}", counts(&tried), report.display());
     let failed = tried.iter().any(|one| matches!(one, Tried::Refused(_)));
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -75,15 +75,15 @@ fn write(path: &Path, text: &str) -> Result<()> {
     std::fs::write(path, text).with_context(|| path.display().to_string())
 }
 
-/// A line per wish.
-fn summary(wishes: &[Wish], tried: &[Tried]) -> comfy_table::Table {
+/// A line per request.
+fn summary(requests: &[AddRequest], tried: &[Tried]) -> comfy_table::Table {
     let mut rows = table(["model", "outcome", "what and why"]);
     for column in rows.column_iter_mut() {
         column.set_cell_alignment(comfy_table::CellAlignment::Left);
     }
-    for (wish, one) in wishes.iter().zip(tried) {
+    for (request, one) in requests.iter().zip(tried) {
         let (outcome, why) = outcome(one);
-        rows.add_row([wish.asked.clone(), outcome.to_owned(), why]);
+        rows.add_row([request.asked.clone(), outcome.to_owned(), why]);
     }
     rows
 }
@@ -106,17 +106,17 @@ fn described(added: &Added) -> String {
 }
 
 /// The report: counts, a table, and for every model what was chosen or why it failed.
-fn markdown(file: &Path, wishes: &[Wish], tried: &[Tried], spec: &Spec) -> String {
+fn markdown(file: &Path, requests: &[AddRequest], tried: &[Tried], spec: &Spec) -> String {
     let mut text = format!(
         "# Batch {}\n\n{}\n\n| model | outcome | what and why |\n|---|---|---|\n",
         file.display(),
         counts(tried)
     );
-    for (wish, one) in wishes.iter().zip(tried) {
+    for (request, one) in requests.iter().zip(tried) {
         let (outcome, why) = outcome(one);
-        let _ = writeln!(text, "| {} | {outcome} | {} |", wish.asked, why.replace('|', "\\|"));
+        let _ = writeln!(text, "| {} | {outcome} | {} |", request.asked, why.replace('|', "\\|"));
     }
-    for (wish, one) in wishes.iter().zip(tried) {
+    for (request, one) in requests.iter().zip(tried) {
         let lines = match one {
             Tried::Already { .. } => continue,
             Tried::Added(added) => {
@@ -124,9 +124,9 @@ fn markdown(file: &Path, wishes: &[Wish], tried: &[Tried], spec: &Spec) -> Strin
                     added.draft.reasons.iter().map(|reason| format!("- {reason}\n")).collect();
                 format!("{reasons}\n```yaml\n{}\n```\n", added.lines.join("\n"))
             }
-            Tried::Refused(refusal) => format!("```text\n{}\n```\n", refusal.told(&wish.asked, spec)),
+            Tried::Refused(refusal) => format!("```text\n{}\n```\n", refusal.told(&request.asked, spec)),
         };
-        let _ = write!(text, "\n## {}\n\n{lines}", wish.asked);
+        let _ = write!(text, "\n## {}\n\n{lines}", request.asked);
     }
     text
 }

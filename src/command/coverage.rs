@@ -25,7 +25,7 @@ const HEADER: [&str; 11] = [
     "all that are due",
     "not run",
     "left out",
-    "debt",
+    "waivers",
 ];
 
 #[derive(Args)]
@@ -80,12 +80,12 @@ fn text(coverage: &Coverage, by_priority: bool) -> String {
         }
     }
     parts.push(format!("\n{}", distinct(coverage)));
-    parts.push(format!("\ntolerance debt: {}", coverage.debt.len()));
-    for debt in &coverage.debt {
-        let output = debt.output.as_deref().unwrap_or("all outputs");
+    parts.push(format!("\nwaivers: {}", coverage.waivers.len()));
+    for waiver in &coverage.waivers {
+        let output = waiver.output.as_deref().unwrap_or("all outputs");
         parts.push(format!(
             "  {} {} {output}: k = {}, {} (until {})",
-            debt.model, debt.check, debt.k, debt.reason, debt.end
+            waiver.model, waiver.check, waiver.k, waiver.reason, waiver.end
         ));
     }
     parts.push(match &coverage.uncovered_model_types {
@@ -156,14 +156,14 @@ fn lines(on: &OnBackend, by_priority: bool) -> Vec<[String; 11]> {
 }
 
 fn line(tier: &str, family: &str, counts: &Counts) -> [String; 11] {
-    let Counts { rows, entries, exported, ran, matched, all_due, not_run, debt, .. } = counts;
+    let Counts { rows, entries, exported, ran, matched, all_due, not_run, waivers, .. } = counts;
     let left_out = match counts.left_out {
         0 => "0".to_owned(),
         entries => format!("{entries} ({} checks)", counts.checks_left_out),
     };
     let numbers = [rows, entries, exported, ran, matched, all_due, not_run].map(usize::to_string);
     let names = [tier, family].map(str::to_owned);
-    let mut cells = names.into_iter().chain(numbers).chain([left_out, debt.to_string()]);
+    let mut cells = names.into_iter().chain(numbers).chain([left_out, waivers.to_string()]);
     std::array::from_fn(|_| cells.next().unwrap_or_default())
 }
 

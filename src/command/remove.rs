@@ -4,7 +4,7 @@ use super::{regenerate, select::one};
 use anyhow::{Context, Result};
 use clap::Args;
 use hf_conformance::artifact;
-use hf_conformance::author::Desk;
+use hf_conformance::author::SpecFiles;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -16,12 +16,12 @@ pub struct Arguments {
 
 /// Removes the entry and what was made from it.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let mut desk = Desk::open(Path::new("."))?;
-    let spec = desk.spec()?;
+    let mut files = SpecFiles::open(Path::new("."))?;
+    let spec = files.spec()?;
     let entry = one(&spec, &arguments.name)?;
     let without = || format!("nothing was removed; without {} the spec would be wrong", entry.name);
-    let spec = desk.remove(entry.family.as_str(), entry.name.as_str()).with_context(without)?;
-    desk.write()?;
+    let spec = files.remove(entry.family.as_str(), entry.name.as_str()).with_context(without)?;
+    files.write()?;
     regenerate(&spec)?;
     let artifact = artifact::root().join(entry.name.as_str());
     if artifact.exists() {

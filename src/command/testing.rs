@@ -81,7 +81,7 @@ pub fn end(run: TestRun, broke_off: Option<&BrokeOff>, strict: bool, took: Durat
         println!("\n{}\n{}", broken.said, broken.why);
     }
     show(format!("\n{}", summary(&ended)))?;
-    print_paid_debt(&ended);
+    print_spare_waivers(&ended);
     show(format!("\n{}", closing(&ended, strict, took)))?;
     Ok(exit_code(&ended, strict))
 }
@@ -147,9 +147,9 @@ fn tell_ci(ended: &Ended) -> Result<()> {
 }
 
 /// Looser tolerances that their outputs no longer need, with what to take out of the spec.
-fn print_paid_debt(ended: &Ended) {
-    for (entry, debt) in ended.paid_debt() {
-        let (check, k) = (debt.check.name(), debt.k);
+fn print_spare_waivers(ended: &Ended) {
+    for (entry, waiver) in ended.spare_waivers() {
+        let (check, k) = (waiver.check.name(), waiver.k);
         println!(
             "\n{} passes {check} without its looser tolerance; take out of {}:",
             entry.name, entry.place

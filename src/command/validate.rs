@@ -2,7 +2,7 @@
 
 use super::{failed, spec};
 use anyhow::Result;
-use hf_conformance::author::Desk;
+use hf_conformance::author::SpecFiles;
 use hf_conformance::author::validate::{classes, standing};
 use hf_conformance::roster;
 use std::path::Path;
@@ -22,8 +22,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let rows = roster::read(Path::new("."))?;
     let mut problems = spec.warnings.clone();
     if !arguments.no_python {
-        let desk = Desk::open(Path::new("."))?;
-        problems.extend(classes(&spec, desk.files(), &rows).map_err(|failure| failed(&failure))?);
+        let files = SpecFiles::open(Path::new("."))?;
+        problems.extend(classes(&spec, files.files(), &rows).map_err(|failure| failed(&failure))?);
     }
     let standing = standing(&spec, &rows);
     problems.extend(standing.broken);

@@ -5,7 +5,7 @@
 //! checks will look for. That proves nothing about a model, so results say MOCK and are not recorded.
 
 use crate::failure::{Failure, Stage};
-use crate::model::{Card, Model, Subject};
+use crate::model::{Model, ModelSpec, Subject};
 use crate::spec::{self, Axis, Case, Check, Padding, Spec};
 use crate::task::{CONFIG_DIMS, Contract, Dim, Dtype, Fill, Generation, Input, Output, Shape, Task};
 use crate::verdict::{Outcome, Verdict};
@@ -29,7 +29,7 @@ pub fn wired<T: Task>(model: &Model<T>) -> Verdict {
 }
 
 /// The same with the entry of that name in the spec of the working directory's project, which is read once.
-fn of_spec(card: &Card, contract: &Contract) -> Result<(), String> {
+fn of_spec(card: &ModelSpec, contract: &Contract) -> Result<(), String> {
     static SPEC: OnceLock<Result<Spec, String>> = OnceLock::new();
     let spec = SPEC.get_or_init(|| {
         spec::load(Path::new(".")).map_err(|problems| format!("the spec has {} problem(s)", problems.len()))
@@ -44,7 +44,7 @@ fn of_spec(card: &Card, contract: &Contract) -> Result<(), String> {
 /// A module and the entry that it was made from.
 #[derive(Clone, Copy)]
 struct Wiring<'a> {
-    card: &'a Card<'a>,
+    card: &'a ModelSpec<'a>,
     contract: &'a Contract,
     subject: &'a Subject<'a>,
 }
@@ -83,6 +83,7 @@ impl<'a> Wiring<'a> {
             ("outputs", module.outputs == spec.outputs),
             ("axes", module.axes == spec.axes),
             ("tolerance", module.tolerance == spec.tolerance),
+            ("idle", module.idle == spec.idle),
             ("digest", module.digest == spec.digest),
         ];
         match same.into_iter().find(|(_, same)| !same) {
@@ -291,7 +292,7 @@ models:
     fn said(
         name: &str,
         change_entry: impl FnOnce(&mut Entry),
-        change_module: impl FnOnce(&mut Card),
+        change_module: impl FnOnce(&mut ModelSpec),
     ) -> Result<(), String> {
         let Spec { mut entries, versions, .. } = spec();
         let entry = entries.iter_mut().find(|entry| entry.name.as_str() == name).unwrap();
@@ -316,7 +317,7 @@ models:
 
     #[test]
     fn a_module_that_is_not_the_specs_is_told_by_what_differs() {
-        let said = |change: fn(&mut Card)| said("gpt2", |_| {}, change).unwrap_err();
+        let said = |change: fn(&mut ModelSpec)| said("gpt2", |_| {}, change).unwrap_err();
         let differs = |key: &str| format!("the module and the spec differ in {key}; run: cargo build");
         const RANK: &[Output] = &[output("logits", Dtype::Float32, ROWS, Range::Finite)];
         assert_eq!(said(|card| card.outputs = RANK), differs("outputs"));
@@ -338,7 +339,7 @@ models:
     fn a_module_without_an_entry_is_told() {
         let Spec { entries, versions, .. } = spec();
         let subject = Subject::new(&entries[0], &versions);
-        let card = Card { name: "no-such-model", ..subject.card() };
+        let card = ModelSpec { name: "no-such-model", ..subject.card() };
         let said = of_spec(&card, &TextGeneration::CONTRACT).unwrap_err();
         assert_eq!(said, "the spec has no entry of that name; run: cargo build");
     }

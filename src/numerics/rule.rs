@@ -43,7 +43,7 @@ impl Tolerance {
     /// What is asked of a program in that precision.
     pub fn of(dtype: Dtype) -> Self {
         match dtype {
-            Dtype::Bfloat16 | Dtype::Float16 => Self { k: K, floor: HALF_FLOOR, soundness: 0.1 },
+            Dtype::Bfloat16 | Dtype::Float16 => Self { k: K, floor: HALF_FLOOR, soundness: 0.125 },
             _ => Self { k: K, floor: FLOOR, soundness: 1e-4 },
         }
     }

@@ -7,7 +7,7 @@ use super::machine::{self, Host};
 use crate::artifact::Manifest;
 use crate::engine::Device;
 use crate::failure::Stage;
-use crate::model::Card;
+use crate::model::ModelSpec;
 use crate::numerics::Measure;
 use crate::numerics::rule::nan_max;
 use crate::spec::Check;
@@ -70,7 +70,7 @@ pub struct Record {
 /// What an outcome is about.
 #[derive(Clone, Copy)]
 pub struct About<'a> {
-    pub card: &'a Card<'a>,
+    pub card: &'a ModelSpec<'a>,
     pub contract: &'a Contract,
     pub check: Check,
     /// None for the mock engine.

@@ -21,7 +21,7 @@ use crate::model::Subject;
 use crate::numerics::Tolerance;
 use crate::report::junit::{self, Planned};
 use crate::report::{self, About, Record};
-use crate::spec::{Check, Debt, Entry, Spec};
+use crate::spec::{Check, Entry, Spec, Waiver};
 use crate::verdict::{Outcome, Status};
 use std::collections::BTreeSet;
 use std::io;
@@ -196,24 +196,24 @@ impl<'a> Ended<'a> {
     }
 
     /// Looser tolerances that their outputs did not need in this run.
-    pub fn paid_debt(&self) -> Vec<(&'a Entry, &'a Debt)> {
-        let of = |entry: &'a Entry| entry.tolerance.iter().map(move |debt| (entry, debt));
-        let debts = self.run.entries.iter().flat_map(|entry| of(entry));
-        debts.filter(|(entry, debt)| self.is_paid(entry, debt)).collect()
+    pub fn spare_waivers(&self) -> Vec<(&'a Entry, &'a Waiver)> {
+        let of = |entry: &'a Entry| entry.tolerance.iter().map(move |waiver| (entry, waiver));
+        let waivers = self.run.entries.iter().flat_map(|entry| of(entry));
+        waivers.filter(|(entry, waiver)| self.is_spare(entry, waiver)).collect()
     }
 
-    /// Whether everything that the debt is about was measured, passed, and would have passed without it.
-    fn is_paid(&self, entry: &Entry, debt: &Debt) -> bool {
+    /// Whether everything that the waiver is about was measured, passed, and would have passed without it.
+    fn is_spare(&self, entry: &Entry, waiver: &Waiver) -> bool {
         let own = self.records.iter().filter(|record| {
             record.model == entry.name.as_str()
-                && record.check == debt.check.name()
+                && record.check == waiver.check.name()
                 && record.status == Status::Passed
         });
         let mut metrics = own
             .flat_map(|record| &record.metrics)
-            .filter(|metric| debt.output.is_none_or(|output| output == metric.output))
+            .filter(|metric| waiver.output.is_none_or(|output| output == metric.output))
             .peekable();
         metrics.peek().is_some()
-            && metrics.all(|metric| metric.agreement.holds_with(Tolerance::of(debt.check.dtype())))
+            && metrics.all(|metric| metric.agreement.holds_with(Tolerance::of(waiver.check.dtype())))
     }
 }

@@ -5,7 +5,7 @@
 
 use super::checks::Check;
 use super::decode::unknown;
-use super::entry::{Debt, Entry, Idle, Padding, Versions};
+use super::entry::{Entry, Idle, Padding, Versions, Waiver};
 use super::layers::{Kept, Layers};
 use super::problem::{Problems, did_you_mean, quoted};
 use super::resolve::Member;
@@ -132,24 +132,24 @@ fn needs(entry: &Entry, problems: &mut Problems) {
 
 /// Debts that concern a check and an output the entry has.
 fn tolerances(entry: &mut Entry, layers: &Layers, problems: &mut Problems) {
-    let Some(debts) = layers.said(|layer| &layer.tolerance) else { return };
-    for debt in debts.value {
-        match misplaced(&debt.value, entry) {
-            None => entry.tolerance.push(debt.value),
-            Some(reason) if debts.own => {
-                problems.add(&debt.place, format!("tolerance has no effect: {reason}"))
+    let Some(waivers) = layers.said(|layer| &layer.tolerance) else { return };
+    for waiver in waivers.value {
+        match misplaced(&waiver.value, entry) {
+            None => entry.tolerance.push(waiver.value),
+            Some(reason) if waivers.own => {
+                problems.add(&waiver.place, format!("tolerance has no effect: {reason}"))
             }
             Some(_) => {}
         }
     }
 }
 
-/// Why a debt concerns nothing in the entry.
-fn misplaced(debt: &Debt, entry: &Entry) -> Option<String> {
-    if let Some(reason) = debt.check.omitted(entry) {
-        return Some(format!("{} is not run: {reason}", debt.check.name()));
+/// Why a waiver concerns nothing in the entry.
+fn misplaced(waiver: &Waiver, entry: &Entry) -> Option<String> {
+    if let Some(reason) = waiver.check.omitted(entry) {
+        return Some(format!("{} is not run: {reason}", waiver.check.name()));
     }
-    let output = debt.output.as_deref()?;
+    let output = waiver.output.as_deref()?;
     let names = || entry.outputs.iter().map(|port| port.name.as_ref());
     let missing = !names().any(|name| name == output);
     missing.then(|| format!("there is no output {}{}", quoted(output), did_you_mean(output, names())))

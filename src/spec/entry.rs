@@ -99,7 +99,7 @@ pub struct Entry {
     /// Parameters that move no output, each pattern with its reason.
     pub idle: Vec<Idle>,
     /// Looser tolerances, each with its reason and its end.
-    pub tolerance: Vec<Debt>,
+    pub tolerance: Vec<Waiver>,
     /// Where the entry begins.
     pub place: Place,
 }
@@ -182,9 +182,9 @@ pub enum DimSource {
     Paths(Vec<String>),
 }
 
-/// A looser tolerance: debt, with its reason and its end.
+/// A looser tolerance: a waiver, with its reason and its end.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Debt {
+pub struct Waiver {
     pub check: Check,
     /// The output it applies to; all of them when absent.
     pub output: Option<Text>,
@@ -193,7 +193,7 @@ pub struct Debt {
     pub reason: Text,
     /// Where the cause is tracked; this or `until` is given.
     pub issue: Option<Text>,
-    /// Last day of the debt, `YYYY-MM-DD`; later it is a warning of the build and an error of `just validate`.
+    /// Last day of the waiver, `YYYY-MM-DD`; later it is a warning of the build and an error of `just validate`.
     pub until: Option<Text>,
 }
 

@@ -4,13 +4,13 @@
 //! checked when layers are laid over each other.
 
 use super::checks::Check;
-use super::debt;
 use super::decode::{At, Record};
-use super::entry::{Axis, Debt, DimSource, Padding, Place, Priority};
+use super::entry::{Axis, DimSource, Padding, Place, Priority, Waiver};
 use super::ports;
 use super::problem::{Problems, quoted};
 use super::sizes;
 use super::tree::{Field, Node, Value};
+use super::waiver;
 use crate::task::{self, Contract, Input, Output};
 use jiff::civil::Date;
 use serde_json::Map;
@@ -70,7 +70,7 @@ pub(super) struct Layer {
     pub outputs: Keyed<Output>,
     pub omit: Keyed<String>,
     pub idle: Keyed<String>,
-    pub tolerance: Said<Vec<At<Debt>>>,
+    pub tolerance: Said<Vec<At<Waiver>>>,
     /// Something in it is wrong (and noted): what inherits it cannot be judged.
     pub broken: bool,
 }
@@ -96,7 +96,7 @@ pub(super) fn layer(record: &Record, today: Date, problems: &mut Problems) -> La
         outputs: reader.keyed("outputs", ports::output),
         omit: reader.keyed("omit", reason),
         idle: reader.keyed("idle", idle),
-        tolerance: reader.said("tolerance", |node, problems| debt::debts(node, today, problems)),
+        tolerance: reader.said("tolerance", |node, problems| waiver::waivers(node, today, problems)),
         broken: false,
     };
     layer.broken = problems.count() > before;
@@ -191,7 +191,7 @@ fn names(node: &Node, problems: &mut Problems) -> Option<Vec<At<String>>> {
 
 /// The reason for leaving out a check.
 fn reason(field: &Field, problems: &mut Problems) -> Option<String> {
-    if debt::check(&field.key, &field.place, problems).is_some_and(|check| NEVER_OMITTED.contains(&check)) {
+    if waiver::check(&field.key, &field.place, problems).is_some_and(|check| NEVER_OMITTED.contains(&check)) {
         let message = format!("{} is never left out: list the model under `missing`", field.key);
         problems.add(&field.place, message);
     }

@@ -9,7 +9,6 @@
 mod assemble;
 mod base;
 mod checks;
-mod debt;
 mod decode;
 mod edit;
 mod entry;
@@ -29,10 +28,10 @@ mod scalar;
 mod sizes;
 mod tree;
 mod versions;
+mod waiver;
 
 pub use base::{Base, bases};
 pub use checks::Check;
-pub use debt::K_MAX;
 pub use edit::{EditError, insert, remove};
 pub use entry::*;
 pub use explain::{Origin, explain};
@@ -41,6 +40,7 @@ pub use job::{Job, NEW_TOKENS};
 pub use layer::NEVER_OMITTED;
 pub use name::{NAME_MAX, Name, NameError};
 pub use problem::Problem;
+pub use waiver::K_MAX;
 
 use problem::Problems;
 use std::ffi::OsStr;

@@ -236,7 +236,7 @@ pub trait Task: Sync + 'static {
 ///
 /// ```no_run
 /// use hf_conformance::prelude::*;
-/// # const CARD: Card = Card {
+/// # const CARD: ModelSpec = ModelSpec {
 /// #     name: "gpt2", family: "decoder-only", class: "GPT2LMHeadModel", checkpoint: None, digest: "",
 /// #     inputs: &[], outputs: &[], axes: &[], tolerance: &[], idle: &[],
 /// # };
@@ -249,7 +249,7 @@ pub trait Task: Sync + 'static {
 ///
 /// ```compile_fail
 /// use hf_conformance::prelude::*;
-/// # const CARD: Card = Card {
+/// # const CARD: ModelSpec = ModelSpec {
 /// #     name: "bert", family: "encoder-only", class: "BertForMaskedLM", checkpoint: None, digest: "",
 /// #     inputs: &[], outputs: &[], axes: &[], tolerance: &[], idle: &[],
 /// # };
@@ -263,7 +263,7 @@ pub trait Causal: Task {}
 ///
 /// ```no_run
 /// use hf_conformance::prelude::*;
-/// # const CARD: Card = Card {
+/// # const CARD: ModelSpec = ModelSpec {
 /// #     name: "t5", family: "encoder-decoder", class: "T5ForConditionalGeneration", checkpoint: None, digest: "",
 /// #     inputs: &[], outputs: &[], axes: &[], tolerance: &[], idle: &[],
 /// # };
@@ -276,7 +276,7 @@ pub trait Causal: Task {}
 ///
 /// ```compile_fail
 /// use hf_conformance::prelude::*;
-/// # const CARD: Card = Card {
+/// # const CARD: ModelSpec = ModelSpec {
 /// #     name: "vit", family: "vision", class: "ViTForImageClassification", checkpoint: None, digest: "",
 /// #     inputs: &[], outputs: &[], axes: &[], tolerance: &[], idle: &[],
 /// # };

@@ -48,9 +48,7 @@ def partial_path(directory: Path, process: int) -> Path:
 def _sweep(directory: Path) -> None:
     """Removes what exports of this artifact left behind whose processes were killed."""
     for path in directory.parent.glob(f"{glob.escape(directory.name)}.partial-*"):
-        process = int(
-            path.name.removeprefix(f"{directory.name}.partial-").removesuffix("-old")
-        )
+        process = int(path.name.removeprefix(f"{directory.name}.partial-").removesuffix("-old"))
         try:
             os.kill(process, 0)
         except ProcessLookupError:
@@ -90,8 +88,7 @@ def save_tensors(tensors: Tensors, path: Path) -> None:
 def save_manifest(manifest: Json, path: Path) -> None:
     """Writes the manifest, with the digests of its neighbours."""
     files = {
-        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
-        for file in sorted(path.parent.iterdir())
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(path.parent.iterdir())
     }
     path.write_text(json.dumps(manifest | {"files": files}, indent=1) + "\n")
 
@@ -99,9 +96,5 @@ def save_manifest(manifest: Json, path: Path) -> None:
 def device_literals(path: Path) -> int:
     """How many devices are written into the code of a TorchScript archive."""
     with zipfile.ZipFile(path) as archive:
-        code = [
-            name
-            for name in archive.namelist()
-            if "/code/" in name and name.endswith(".py")
-        ]
+        code = [name for name in archive.namelist() if "/code/" in name and name.endswith(".py")]
         return sum(len(LITERAL.findall(archive.read(name))) for name in code)

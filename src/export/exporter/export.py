@@ -12,7 +12,18 @@ import torch
 import transformers
 from torch import nn
 
-from . import artifact, differences, faults, generation, inputs, model, program, reference, situations, weights
+from . import (
+    artifact,
+    differences,
+    faults,
+    generation,
+    inputs,
+    model,
+    program,
+    reference,
+    situations,
+    weights,
+)
 from .job import Job, Json
 
 FORMAT = 2
@@ -98,8 +109,6 @@ def _manifest(job: Job, eager: nn.Module, dims: dict[str, int]) -> Json:
         "outputs": [entry.name for entry in job.outputs],
         "parameters": {
             "count": sum(tensor.numel() for tensor in parameters.values()),
-            "tensors": {
-                name: list(tensor.shape) for name, tensor in parameters.items()
-            },
+            "tensors": {name: list(tensor.shape) for name, tensor in parameters.items()},
         },
     }

@@ -20,9 +20,7 @@ from .program import HEALTHY, Hooks, Program, Tensors, evaluate, first_tensor, t
 from .reference import cast, converted
 
 # Names of parameters and buffers that hold one row per position.
-POSITION_TABLE = re.compile(
-    r"pos(ition)?(al)?_?(ids_)?emb|embed_pos|\bwpe\b|relative_attention_bias|rel_pos"
-)
+POSITION_TABLE = re.compile(r"pos(ition)?(al)?_?(ids_)?emb|embed_pos|\bwpe\b|relative_attention_bias|rel_pos")
 
 
 SPARE = "spare-parameter"
@@ -63,11 +61,7 @@ def plant(
     if name not in FAULTS:
         raise ExportError(f"no fault {name!r}{nearest(name, FAULTS)}")
     if not name.startswith("half-"):
-        return {
-            "program.pt": _faulty(
-                name, Site(job, copy.deepcopy(model), layers, cases, argument), layers
-            )
-        }
+        return {"program.pt": _faulty(name, Site(job, copy.deepcopy(model), layers, cases, argument), layers)}
     if not job.half:
         raise not_applicable("the job has no half-precision program")
     planted = {}
@@ -86,19 +80,10 @@ def not_applicable(why: str) -> ExportError:
 
 def _faulty(name: str, site: Site, layers: list[str]) -> torch.jit.ScriptModule:
     """The faulty program, once it is certain that some case shows the fault."""
-    healthy = {
-        case: evaluate(site.model, site.job, inputs, [])[0]
-        for case, inputs in site.cases.items()
-    }
-    script = trace(
-        Program(site.model, site.job, layers, FAULTS[name](site)), site.traced
-    )
-    if not any(
-        _shows(script, inputs, healthy[case]) for case, inputs in site.cases.items()
-    ):
-        raise not_applicable(
-            f"{site.job.fault} changes no output of {site.job.class_name}"
-        )
+    healthy = {case: evaluate(site.model, site.job, inputs, [])[0] for case, inputs in site.cases.items()}
+    script = trace(Program(site.model, site.job, layers, FAULTS[name](site)), site.traced)
+    if not any(_shows(script, inputs, healthy[case]) for case, inputs in site.cases.items()):
+        raise not_applicable(f"{site.job.fault} changes no output of {site.job.class_name}")
     return script
 
 
@@ -110,10 +95,7 @@ def _shows(script: torch.jit.ScriptModule, inputs: Tensors, healthy: Tensors) ->
     except RuntimeError:
         return True
     pairs = zip(healthy.values(), outputs, strict=False)
-    return any(
-        before.dtype != after.dtype or not torch.equal(before, after)
-        for before, after in pairs
-    )
+    return any(before.dtype != after.dtype or not torch.equal(before, after) for before, after in pairs)
 
 
 # Faults of the inputs.
@@ -126,9 +108,7 @@ def _mask_ignored(site: Site) -> Hooks:
 
 def _input_disconnected(site: Site) -> Hooks:
     if site.argument not in site.traced:
-        raise not_applicable(
-            f"{site.job.class_name} has no input {site.argument!r} in this job"
-        )
+        raise not_applicable(f"{site.job.class_name} has no input {site.argument!r} in this job")
     # A copy: the tracer knows the traced inputs themselves, and would connect them again.
     constant = site.traced[site.argument].clone()
 
@@ -136,9 +116,7 @@ def _input_disconnected(site: Site) -> Hooks:
         fitted = constant
         for dim, size in enumerate(constant.shape):
             # Beyond the traced size the last entry repeats.
-            fitted = fitted.index_select(
-                dim, torch.arange(live.shape[dim]).clamp(max=size - 1)
-            )
+            fitted = fitted.index_select(dim, torch.arange(live.shape[dim]).clamp(max=size - 1))
         return fitted
 
     return Hooks(inputs=lambda inputs: _changed(inputs, {site.argument}, frozen))
@@ -159,31 +137,22 @@ def _row_symbols(job: Job) -> set[str | int]:
 
 def _baked(site: Site, wanted: Callable[[str], bool]) -> Hooks:
     sizes = [case.sizes for case in site.job.cases]
-    dynamic = {
-        symbol
-        for symbol in sizes[0]
-        if wanted(symbol) and len({case[symbol] for case in sizes}) > 1
-    }
+    dynamic = {symbol for symbol in sizes[0] if wanted(symbol) and len({case[symbol] for case in sizes}) > 1}
     if not dynamic:
         raise not_applicable("no case changes such an axis")
     baked = {
-        entry.name: {
-            dim: sizes[0][symbol]
-            for dim, symbol in enumerate(entry.shape)
-            if symbol in dynamic
-        }
+        entry.name: {dim: sizes[0][symbol] for dim, symbol in enumerate(entry.shape) if symbol in dynamic}
         for entry in site.job.inputs
     }
 
     def fitted(inputs: Tensors) -> Tensors:
-        for name, value in inputs.items():
+        cut = dict(inputs)
+        for name in inputs:
             for dim, size in baked[name].items():
-                spare = value.new_zeros(
-                    [*value.shape[:dim], size, *value.shape[dim + 1 :]]
-                )
-                value = torch.cat([value, spare], dim).narrow(dim, 0, size)
-            inputs = {**inputs, name: value}
-        return inputs
+                whole = cut[name]
+                spare = whole.new_zeros([*whole.shape[:dim], size, *whole.shape[dim + 1 :]])
+                cut[name] = torch.cat([whole, spare], dim).narrow(dim, 0, size)
+        return cut
 
     return Hooks(inputs=fitted)
 
@@ -198,30 +167,18 @@ def _positions_shifted(site: Site) -> Hooks:
     """
     positions = {entry.name for entry in site.job.of_kind("positions")}
     if positions:
-        return Hooks(
-            inputs=lambda inputs: _changed(
-                inputs, positions, lambda ids: ids.roll(1, -1)
-            )
-        )
+        return Hooks(inputs=lambda inputs: _changed(inputs, positions, lambda ids: ids.roll(1, -1)))
     named = [*site.model.named_parameters(), *site.model.named_buffers()]
-    tables = [
-        tensor
-        for name, tensor in named
-        if POSITION_TABLE.search(name) and tensor.ndim >= 2
-    ]
+    tables = [tensor for name, tensor in named if POSITION_TABLE.search(name) and tensor.ndim >= 2]
     for table in tables:
         table.copy_(table.roll(1, -2))
-    rotations = [
-        module for module in site.model.modules() if "Rotary" in type(module).__name__
-    ]
+    rotations = [module for module in site.model.modules() if "Rotary" in type(module).__name__]
     for module in rotations:
         module.register_forward_hook(
             lambda _module, _inputs, turned: tuple(part.roll(1, -2) for part in turned)
         )
     if not tables and not rotations:
-        raise not_applicable(
-            f"no position input, table or rotation was found in {site.job.class_name}"
-        )
+        raise not_applicable(f"no position input, table or rotation was found in {site.job.class_name}")
     return HEALTHY
 
 
@@ -229,9 +186,7 @@ def _causal_mask_removed(_site: Site) -> Hooks:
     def everything(_batch: Tensor, _head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return (query >= 0) & (key >= 0)
 
-    return Hooks(
-        around=lambda: replaced(masking_utils, "causal_mask_function", everything)
-    )
+    return Hooks(around=lambda: replaced(masking_utils, "causal_mask_function", everything))
 
 
 def _last_layer_dropped(site: Site) -> Hooks:
@@ -239,23 +194,17 @@ def _last_layer_dropped(site: Site) -> Hooks:
 
     Of the layers that hold no other layer and return the shape they take, it is the last to finish.
     """
-    leaves = [
-        path
-        for path in site.layers
-        if not any(other.startswith(f"{path}.") for other in site.layers)
-    ]
+    leaves = [path for path in site.layers if not any(other.startswith(f"{path}.") for other in site.layers)]
     kept: list[tuple[str, int | None]] = []
 
     def watch(path: str, given: Any, returned: Any) -> None:
         before, after = first_tensor(given), first_tensor(returned)
-        if before is not None and before.shape == after.shape:
+        if before is not None and after is not None and before.shape == after.shape:
             kept.append((path, len(returned) if isinstance(returned, tuple) else None))
 
     hooks = [
         site.model.get_submodule(path).register_forward_hook(
-            lambda _layer, args, kwargs, out, path=path: watch(
-                path, [*args, kwargs], out
-            ),
+            lambda _layer, args, kwargs, out, path=path: watch(path, [*args, kwargs], out),
             with_kwargs=True,
         )
         for path in leaves
@@ -264,9 +213,7 @@ def _last_layer_dropped(site: Site) -> Hooks:
     for hook in hooks:
         hook.remove()
     if not kept:
-        raise not_applicable(
-            f"{site.job.class_name} has no layer that returns the shape it takes"
-        )
+        raise not_applicable(f"{site.job.class_name} has no layer that returns the shape it takes")
     path, width = kept[-1]
     site.model.set_submodule(path, _Nothing(site.model.get_submodule(path), width))
     return HEALTHY
@@ -304,9 +251,7 @@ def _on_first(change: Callable[[Tensor], Tensor]) -> Fault:
 
 
 def _on_floats(change: Callable[[Tensor], Tensor]) -> Fault:
-    return _on_outputs(
-        lambda _site, outputs: _changed(outputs, _floats(outputs), change)
-    )
+    return _on_outputs(lambda _site, outputs: _changed(outputs, _floats(outputs), change))
 
 
 def _along_batch(change: Callable[[Tensor, int], Tensor]) -> Fault:
@@ -338,14 +283,9 @@ def _floats(tensors: Tensors) -> set[str]:
     return {name for name, value in tensors.items() if value.is_floating_point()}
 
 
-def _changed(
-    tensors: Tensors, names: set[str], change: Callable[[Tensor], Tensor]
-) -> Tensors:
+def _changed(tensors: Tensors, names: set[str], change: Callable[[Tensor], Tensor]) -> Tensors:
     """The tensors, those of that name changed."""
-    return {
-        name: change(value) if name in names else value
-        for name, value in tensors.items()
-    }
+    return {name: change(value) if name in names else value for name, value in tensors.items()}
 
 
 FAULTS: dict[str, Fault] = {
@@ -358,9 +298,7 @@ FAULTS: dict[str, Fault] = {
     "last-layer-dropped": _last_layer_dropped,
     "half-layer-dropped": _last_layer_dropped,
     "rows-swapped": _along_batch(lambda value, dim: value.flip(dim)),
-    "batch-leak": _along_batch(
-        lambda value, dim: value + 1e-3 * value.mean(dim, keepdim=True)
-    ),
+    "batch-leak": _along_batch(lambda value, dim: value + 1e-3 * value.mean(dim, keepdim=True)),
     "output-bfloat16": _on_floats(lambda value: value.bfloat16().to(value.dtype)),
     "noise": _on_floats(lambda value: value + 1e-6 * torch.randn_like(value)),
     "outputs-reordered": _on_outputs(_reordered),

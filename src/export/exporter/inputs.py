@@ -19,9 +19,7 @@ from .model import Config, token_id
 SPECIAL = re.compile(r"_token_(id|ids|index)$")
 
 
-def fill(
-    job: Job, config: Config, dims: dict[str, int], case: Case, padding: str
-) -> dict[str, Tensor]:
+def fill(job: Job, config: Config, dims: dict[str, int], case: Case, padding: str) -> dict[str, Tensor]:
     """The inputs of a case, with rows padded on that side (left, right or none)."""
     return _Filler(job, config, dims, case, padding).fill()
 
@@ -36,22 +34,15 @@ def padding_id(config: Config) -> int:
 
 
 class _Filler:
-    def __init__(
-        self, job: Job, config: Config, dims: dict[str, int], case: Case, padding: str
-    ) -> None:
+    def __init__(self, job: Job, config: Config, dims: dict[str, int], case: Case, padding: str) -> None:
         self.job, self.config, self.case, self.padding = job, config, case, padding
         self.sizes = {**dims, **case.sizes}
         self.dims = dims
-        self.copies = [
-            (token_id(config, name), count) for name, count in job.placeholders.items()
-        ]
+        self.copies = [(token_id(config, name), count) for name, count in job.placeholders.items()]
         self.masks = {entry.shape: self._mask(entry) for entry in job.of_kind("mask")}
 
     def fill(self) -> dict[str, Tensor]:
-        return {
-            entry.name: self._values(entry).to(getattr(torch, entry.dtype))
-            for entry in self.job.inputs
-        }
+        return {entry.name: self._values(entry).to(getattr(torch, entry.dtype)) for entry in self.job.inputs}
 
     def _values(self, entry: Input) -> Tensor:
         shape, generator = self._shape(entry), self._generator(entry)
@@ -67,14 +58,10 @@ class _Filler:
             case "uniform":
                 return torch.rand(shape, generator=generator)
             case "boxes":
-                corners = torch.randint(0, 1001, shape, generator=generator).unflatten(
-                    -1, (2, 2)
-                )
+                corners = torch.randint(0, 1001, shape, generator=generator).unflatten(-1, (2, 2))
                 return corners.sort(dim=-2).values.flatten(-2)
             case "integers":
-                return torch.randint(
-                    entry.fill["low"], entry.fill["high"], shape, generator=generator
-                )
+                return torch.randint(entry.fill["low"], entry.fill["high"], shape, generator=generator)
             case "ones":
                 return torch.ones(shape)
             case "kinds":
@@ -94,9 +81,7 @@ class _Filler:
         return [self.sizes[d] if isinstance(d, str) else d for d in entry.shape]
 
     def _generator(self, entry: Input) -> torch.Generator:
-        digest = hashlib.sha256(
-            f"{self.job.seed}/{self.case.name}/{entry.name}".encode()
-        ).digest()
+        digest = hashlib.sha256(f"{self.job.seed}/{self.case.name}/{entry.name}".encode()).digest()
         return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
     def _holds_placeholders(self, entry: Input) -> bool:
@@ -108,16 +93,8 @@ class _Filler:
         """Row 0 is unpadded, every further row has more zeros, never as many as to cut a placeholder."""
         *rows, length = self._shape(entry)
         mask = torch.ones(math.prod(rows), length, dtype=torch.int64)
-        beside = [
-            tokens
-            for tokens in self.job.token_inputs
-            if tokens.shape == entry.shape
-        ]
-        held = (
-            sum(count for _, count in self.copies)
-            if any(map(self._holds_placeholders, beside))
-            else 0
-        )
+        beside = [tokens for tokens in self.job.token_inputs if tokens.shape == entry.shape]
+        held = sum(count for _, count in self.copies) if any(map(self._holds_placeholders, beside)) else 0
         # A text keeps its end token too.
         held += any(tokens.kind == "text" for tokens in beside)
         for row in range(1, len(mask)):
@@ -132,16 +109,12 @@ class _Filler:
 
     def _mask_of(self, entry: Input) -> Tensor:
         mask = self.masks.get(entry.shape)
-        return (
-            torch.ones(self._shape(entry), dtype=torch.int64) if mask is None else mask
-        )
+        return torch.ones(self._shape(entry), dtype=torch.int64) if mask is None else mask
 
     def _tokens(self, entry: Input) -> Tensor:
         mask = self._mask_of(entry)
         plain = torch.tensor(ordinary_tokens(self.config, self.dims))
-        chosen = torch.randint(
-            0, len(plain), mask.shape, generator=self._generator(entry)
-        )
+        chosen = torch.randint(0, len(plain), mask.shape, generator=self._generator(entry))
         tokens = torch.where(mask == 1, plain[chosen], padding_id(self.config))
         if entry.kind == "text":
             self._write(tokens, mask, entry)
@@ -173,9 +146,7 @@ class _Filler:
             None,
         )
         if tokens is None:
-            raise ExportError(
-                f"no tokens with placeholders have the shape of {entry.name!r}"
-            )
+            raise ExportError(f"no tokens with placeholders have the shape of {entry.name!r}")
         held = self._tokens(tokens)
         kinds = torch.zeros_like(held)
         for kind, (token, _) in enumerate(self.copies, 1):
@@ -187,9 +158,7 @@ class _Filler:
         columns, rows = entry.fill["columns"], entry.fill["rows"]
         missing = shape[-2] - columns * rows
         if missing < 0:
-            raise ExportError(
-                f"input {entry.name!r} has {shape[-2]} places, its grid {columns * rows}"
-            )
+            raise ExportError(f"input {entry.name!r} has {shape[-2]} places, its grid {columns * rows}")
         place = torch.arange(columns * rows)
         places = torch.stack([place % columns, place // columns], -1)
         return nn.functional.pad(places, (0, 0, 0, missing), value=-1).expand(shape)
@@ -201,9 +170,7 @@ class _Filler:
             dtype=torch.int64,
         )
         if 1 + len(held) > tokens.shape[-1]:
-            raise ExportError(
-                f"{len(held)} placeholders do not fit a row of {tokens.shape[-1]} tokens"
-            )
+            raise ExportError(f"{len(held)} placeholders do not fit a row of {tokens.shape[-1]} tokens")
         for row, real in zip(tokens.flatten(0, -2), mask.flatten(0, -2), strict=True):
             start = int(real.argmax()) + 1
             row[start : start + len(held)] = held
@@ -238,9 +205,7 @@ def special_ids(config: Config) -> set[int]:
                 visit(value)
             elif SPECIAL.search(str(name)):
                 found.update(
-                    item
-                    for item in (value if isinstance(value, list) else [value])
-                    if item is not None
+                    item for item in (value if isinstance(value, list) else [value]) if item is not None
                 )
 
     visit(config.to_dict())

@@ -64,9 +64,7 @@ def find_class(source: Source, name: str) -> type[nn.Module]:
     found = getattr(module, name, None)
     if found is None:
         hint = nearest(name, dir(module))
-        raise ExportError(
-            f"{module.__name__} {source.version} has no class {name!r}{hint}"
-        )
+        raise ExportError(f"{module.__name__} {source.version} has no class {name!r}{hint}")
     return found
 
 
@@ -117,9 +115,7 @@ def token_id(config: Config, name: str) -> int:
         value = _attribute(config, path)
         if type(value) is int:
             return value
-    raise ExportError(
-        f"{type(config).__name__} has no token id {name!r}, which `placeholders` names"
-    )
+    raise ExportError(f"{type(config).__name__} has no token id {name!r}, which `placeholders` names")
 
 
 def _from_checkpoint(model_class: Any, job: Job) -> nn.Module:
@@ -188,9 +184,7 @@ def _configure(config_class: type[Config], overrides: Json) -> Config:
 def _needs_parts(config_class: type[Config]) -> bool:
     """Whether the class has no default config; older transformers have another word for it."""
     flags = ("has_no_defaults_at_init", "is_composition")
-    return next(
-        getattr(config_class, flag) for flag in flags if hasattr(config_class, flag)
-    )
+    return next(getattr(config_class, flag) for flag in flags if hasattr(config_class, flag))
 
 
 def default_config(config_class: type[Config]) -> Config:
@@ -232,11 +226,7 @@ def _checked(default: Config, overrides: Json, declared: Container[str] = ()) ->
         if not (known or composed or _is_read(default, name)):
             hint = nearest(name, [*vars(default), *default.attribute_map])
             raise ExportError(f"{type(default).__name__} has no {name!r}{hint}")
-        kwargs[name] = (
-            value
-            if inner is None
-            else {"model_type": inner.model_type} | _checked(inner, value)
-        )
+        kwargs[name] = value if inner is None else {"model_type": inner.model_type} | _checked(inner, value)
     return kwargs
 
 
@@ -365,9 +355,5 @@ def _scale(owner: nn.Module, parameter: Tensor) -> float | None:
 
 def model_types(eager: nn.Module) -> list[str]:
     """The architectures that run in a model: its own and those of the models inside it."""
-    inside = (
-        module
-        for module in eager.modules()
-        if isinstance(module, transformers.PreTrainedModel)
-    )
+    inside = (module for module in eager.modules() if isinstance(module, transformers.PreTrainedModel))
     return sorted({module.config.model_type for module in inside})

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -38,9 +38,7 @@ NESTED = "__"
 class Program(nn.Module):
     """A model behind the calling convention of programs."""
 
-    def __init__(
-        self, model: nn.Module, job: Job, layers: list[str], hooks: Hooks = HEALTHY
-    ) -> None:
+    def __init__(self, model: nn.Module, job: Job, layers: list[str], hooks: Hooks = HEALTHY) -> None:
         super().__init__()
         self.model, self.job, self.layers, self.hooks = model, job, layers, hooks
         # Name and purpose of every adapter that the last trace needed.
@@ -55,14 +53,10 @@ class Program(nn.Module):
         return (*self.hooks.outputs(outputs).values(), *layers.values())
 
 
-def run(
-    model: nn.Module, job: Job, inputs: Tensors, layers: list[str]
-) -> tuple[Tensors, Tensors]:
+def run(model: nn.Module, job: Job, inputs: Tensors, layers: list[str]) -> tuple[Tensors, Tensors]:
     """Calls the model; the task's outputs and, in order of execution, those of the named layers."""
     with _recorded(model, layers) as seen:
-        result = forward_of(model)(
-            **nested(completed(model, inputs)), **_switches(model)
-        )
+        result = forward_of(model)(**nested(completed(model, inputs)), **_switches(model))
     return viewed(model, inputs, _promised(job, result)), seen
 
 
@@ -82,9 +76,7 @@ def _container(places: dict[str, Any]) -> Any:
     return tuple(held.values()) if all(map(str.isdigit, held)) else held
 
 
-def evaluate(
-    model: nn.Module, job: Job, inputs: Tensors, layers: list[str]
-) -> tuple[Tensors, Tensors]:
+def evaluate(model: nn.Module, job: Job, inputs: Tensors, layers: list[str]) -> tuple[Tensors, Tensors]:
     """One eager run; seeded, so that a model that draws random numbers draws the same ones every time."""
     torch.manual_seed(job.seed)
     with stage(f"{job.class_name}.forward"), torch.no_grad():
@@ -97,11 +89,9 @@ def trace(program: Program, inputs: Tensors, without: str | None = None) -> torc
     It is traced under all the model's adapters but `without`; `program.adapters` then tells which were used.
     """
     with stage("torch.jit.trace"), torch.no_grad(), adapted(program.model, without) as holds:
-        script = torch.jit.trace(
-            program, tuple(inputs.values()), check_trace=False, strict=False
-        )
+        script = torch.jit.trace(program, tuple(inputs.values()), check_trace=False, strict=False)
     program.adapters = [hold.described() for hold in holds if hold.active]
-    return script
+    return cast("torch.jit.ScriptModule", script)
 
 
 def check_inputs(model: nn.Module, job: Job) -> None:
@@ -138,9 +128,7 @@ def first_tensor(value: Any) -> Tensor | None:
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, tuple | list):
-        return next(
-            (found for item in value if (found := first_tensor(item)) is not None), None
-        )
+        return next((found for item in value if (found := first_tensor(item)) is not None), None)
     return None
 
 
@@ -157,9 +145,7 @@ def _recorded(model: nn.Module, layers: list[str]) -> Iterator[Tensors]:
             seen[path if calls[path] == 1 else f"{path}#{calls[path]}"] = tensor
 
     hooks = [
-        model.get_submodule(path).register_forward_hook(
-            lambda _m, _i, out, path=path: record(path, out)
-        )
+        model.get_submodule(path).register_forward_hook(lambda _m, _i, out, path=path: record(path, out))
         for path in layers
     ]
     try:
@@ -171,11 +157,7 @@ def _recorded(model: nn.Module, layers: list[str]) -> Iterator[Tensors]:
 
 def _switches(model: nn.Module) -> dict[str, bool]:
     takes = inspect.signature(model.forward).parameters
-    return {
-        name: value
-        for name, value in {"use_cache": False, "return_dict": True}.items()
-        if name in takes
-    }
+    return {name: value for name, value in {"use_cache": False, "return_dict": True}.items() if name in takes}
 
 
 def _promised(job: Job, result: Any) -> Tensors:
@@ -183,7 +165,7 @@ def _promised(job: Job, result: Any) -> Tensors:
     if isinstance(result, Tensor) and len(job.outputs) == 1:
         # A bare tensor has no name of its own: it is what the entry calls its only output.
         return {job.outputs[0].name: result}
-    given = dict(result) if isinstance(result, Mapping) else {type(result).__name__: 0}
+    given: dict[str, Any] = dict(result) if isinstance(result, Mapping) else {type(result).__name__: 0}
     for name, value in list(given.items()):
         items = enumerate(value) if isinstance(value, tuple | list) else ()
         items = value.items() if isinstance(value, Mapping) else items

@@ -109,8 +109,7 @@ class _Eager:
             exact = _with_layers(*evaluate(self.double, self.job, wide, layers))
         runs = [_disturbed(self.model, self.job, inputs, layers, draw) for draw in range(_draws(outputs))]
         error = {
-            name: _rms([outputs[name], *(run[name] for run in runs)], value)
-            for name, value in exact.items()
+            name: _rms([outputs[name], *(run[name] for run in runs)], value) for name, value in exact.items()
         }
         return _Held(outputs, exact, error)
 
@@ -160,9 +159,7 @@ def converted(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     evaluation (LeViT).
     """
     copied = copy.deepcopy(model)
-    complexes = {
-        name: buffer for name, buffer in copied.named_buffers() if buffer.is_complex()
-    }
+    complexes = {name: buffer for name, buffer in copied.named_buffers() if buffer.is_complex()}
     copied.to(dtype).train().eval()
     wide = torch.complex128 if dtype is torch.float64 else torch.complex64
     for name, buffer in complexes.items():
@@ -174,10 +171,7 @@ def converted(model: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 def cast(inputs: Tensors, dtype: torch.dtype) -> Tensors:
     """The inputs with every float one converted."""
-    return {
-        name: value.to(dtype) if value.is_floating_point() else value
-        for name, value in inputs.items()
-    }
+    return {name: value.to(dtype) if value.is_floating_point() else value for name, value in inputs.items()}
 
 
 @contextmanager

@@ -8,7 +8,8 @@ standard fixes. A `Disturbed` run changes exactly these:
 
 - A sum of n terms is computed from terms that are off by √n · u, up or down at random, u = 2⁻²⁴. That is what n
   roundings in any order come to with high probability, put into the terms (Higham and Mary, "A new approach to
-  probabilistic rounding error analysis", SIAM J. Sci. Comput. 41(5), 2019, theorem 3.1). A product of one term is exact.
+  probabilistic rounding error analysis", SIAM J. Sci. Comput. 41(5), 2019, theorem 3.1). A product of one term is
+  exact.
 - A function's values are off by 2 · u, one unit in the last place, which is what vector libraries promise (SLEEF's
   `u10`: 1.0 ULP).
 - Whole numbers stay: sums of them are exact in any order, and masks are made of them.
@@ -116,9 +117,27 @@ FUNCTIONS = frozenset(
         *("exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "pow", "rsqrt"),
         *("sin", "cos", "tan", "asin", "acos", "atan", "atan2", "polar", "angle"),
         *("sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "erf", "erfc", "erfinv", "lgamma", "digamma"),
-        *("sigmoid", "logit", "log_sigmoid_forward", "softplus", "gelu", "silu", "mish", "elu", "celu", "selu"),
+        *(
+            "sigmoid",
+            "logit",
+            "log_sigmoid_forward",
+            "softplus",
+            "gelu",
+            "silu",
+            "mish",
+            "elu",
+            "celu",
+            "selu",
+        ),
         *("hardswish", "hardsigmoid", "addcmul", "addcdiv", "lerp"),
-        *("_softmax", "_log_softmax", "logsumexp", "native_layer_norm", "_fused_rms_norm", "native_group_norm"),
+        *(
+            "_softmax",
+            "_log_softmax",
+            "logsumexp",
+            "native_layer_norm",
+            "_fused_rms_norm",
+            "native_group_norm",
+        ),
         *("native_batch_norm", "_native_batch_norm_legit_no_training", "_weight_norm_interface"),
         *("upsample_linear1d", "upsample_bilinear2d", "_upsample_bilinear2d_aa", "upsample_bicubic2d"),
         *("_upsample_bicubic2d_aa", "upsample_trilinear3d", "grid_sampler_2d", "grid_sampler_3d"),
@@ -132,6 +151,8 @@ class Disturbed(TorchDispatchMode):
     def __init__(self, draw: int) -> None:
         super().__init__()
         self.place = draw * 104_729 % POOL
+        # Made before the run: some classes are called with `torch.randint` replaced.
+        self.pool = _pool()
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -159,7 +180,7 @@ class Disturbed(TorchDispatchMode):
     def _run(
         self, func: Any, summed: Sum | None, is_function: bool, args: tuple[Any, ...], named: dict[str, Any]
     ) -> Any:
-        """An operator on float32 operands, with its terms disturbed where it sums and its values where it is a function."""
+        """An operator on float32 operands: terms are disturbed where it sums, values where it is a function."""
         result = None
         if summed and summed.terms is _reduced:
             result = func(*args, **named)
@@ -185,13 +206,12 @@ class Disturbed(TorchDispatchMode):
         return torch.where(value == value.trunc(), value, moved)
 
     def _signs(self, count: int) -> Tensor:
-        pool = _pool()
         if count > POOL:
-            return pool.repeat(-(-count // POOL))[:count]
+            return self.pool.repeat(-(-count // POOL))[:count]
         if self.place + count > POOL:
             self.place = (self.place + count) % 997
         self.place += count
-        return pool[self.place - count : self.place]
+        return self.pool[self.place - count : self.place]
 
 
 @cache

@@ -55,9 +55,7 @@ def _padding(job: Job, traced: Tensors) -> Iterator[Situation]:
         if isinstance(axis, int):
             continue
         before, after = (EXTRA, 0) if job.padding == "left" else (0, EXTRA)
-        padded = {
-            entry.name: _padded(traced[entry.name], entry, axis, before, after) for entry in job.inputs
-        }
+        padded = {entry.name: _padded(traced[entry.name], entry, axis, before, after) for entry in job.inputs}
         facts = {"change": "padding", "mask": mask.name, "axis": axis, "before": before, "after": after}
         yield Situation(f"padding-{mask.name}", padded, facts)
 

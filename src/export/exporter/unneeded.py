@@ -66,7 +66,7 @@ def _share(output: Tensor, eager: Tensor) -> float:
 def main() -> None:
     """Tries every job without its adapter."""
     events = own_stdout()
-    from .runner import run  # only now, as in `__main__`  # noqa: PLC0415
+    from .runner import run  # only now, as in `__main__`
 
     run(json.load(sys.stdin), events, trial)
 

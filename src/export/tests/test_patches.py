@@ -6,9 +6,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from torch import nn, ones
+
 from exporter.adapters.patches import Hold, held, hooked, of_tensor, replaced, rows_of, shadowed
 from exporter.errors import ExportError
-from torch import nn, ones
 
 
 class Layer(nn.Module):

@@ -49,7 +49,7 @@ pub struct Counts {
     /// The checks that those leave out.
     pub checks_left_out: usize,
     /// Have a looser tolerance.
-    pub debt: usize,
+    pub waivers: usize,
 }
 
 impl Counts {
@@ -67,7 +67,7 @@ impl Counts {
             missing: self.missing + other.missing,
             left_out: self.left_out + other.left_out,
             checks_left_out: self.checks_left_out + other.checks_left_out,
-            debt: self.debt + other.debt,
+            waivers: self.waivers + other.waivers,
         }
     }
 }
@@ -93,7 +93,7 @@ pub struct Tier {
 
 /// A looser tolerance of an entry.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct DebtLine {
+pub struct WaiverLine {
     pub model: String,
     pub check: &'static str,
     pub output: Option<String>,
@@ -124,7 +124,7 @@ pub struct Coverage {
     pub spec: Distinct,
     /// Entries of the spec that the roster does not name.
     pub beyond_roster: Vec<String>,
-    pub debt: Vec<DebtLine>,
+    pub waivers: Vec<WaiverLine>,
     /// Model types of the installed transformers that have a model class and no exported entry; none where Python
     /// could not be asked.
     pub uncovered_model_types: Option<Vec<String>>,
@@ -167,7 +167,7 @@ pub fn coverage(
         backends: found.into_iter().map(|on| on_backend(on, roster, spec, &latest, &exported)).collect(),
         spec: Distinct::of(&spec.entries, &spec.versions),
         beyond_roster: beyond.map(|entry| entry.name.to_string()).collect(),
-        debt: debt(spec),
+        waivers: waivers(spec),
         uncovered_model_types: model_types.map(|types| uncovered(types, spec, artifacts)),
     }
 }
@@ -253,7 +253,7 @@ fn count(counts: &mut Counts, found: Option<&(&Entry, Standing)>) {
     counts.not_run += usize::from(standing.not_run);
     counts.left_out += usize::from(left_out > 0);
     counts.checks_left_out += left_out;
-    counts.debt += usize::from(!entry.tolerance.is_empty());
+    counts.waivers += usize::from(!entry.tolerance.is_empty());
 }
 
 fn gap(row: &Row, standing: Option<&Standing>, missing: Option<&Missing>) -> Gap {
@@ -265,16 +265,17 @@ fn gap(row: &Row, standing: Option<&Standing>, missing: Option<&Missing>) -> Gap
     Gap { name: row.name.clone(), stage, reason }
 }
 
-fn debt(spec: &Spec) -> Vec<DebtLine> {
-    let lines = spec.entries.iter().flat_map(|entry| entry.tolerance.iter().map(move |debt| (entry, debt)));
+fn waivers(spec: &Spec) -> Vec<WaiverLine> {
+    let lines =
+        spec.entries.iter().flat_map(|entry| entry.tolerance.iter().map(move |waiver| (entry, waiver)));
     lines
-        .map(|(entry, debt)| DebtLine {
+        .map(|(entry, waiver)| WaiverLine {
             model: entry.name.to_string(),
-            check: debt.check.name(),
-            output: debt.output.map(|output| output.to_string()),
-            k: debt.k,
-            reason: debt.reason.to_string(),
-            end: debt.issue.or(debt.until).map(|end| end.to_string()).unwrap_or_default(),
+            check: waiver.check.name(),
+            output: waiver.output.map(|output| output.to_string()),
+            k: waiver.k,
+            reason: waiver.reason.to_string(),
+            end: waiver.issue.or(waiver.until).map(|end| end.to_string()).unwrap_or_default(),
         })
         .collect()
 }

@@ -66,7 +66,7 @@ pub fn html(report: &Report) -> Result<String, PageError> {
         ("failures", "Failures", sections::failures(report)),
         ("accuracy", "Accuracy", charts::accuracy(report)?),
         ("speed", "Speed", charts::speed(report)?),
-        ("debt", "Tolerance debt", sections::debt(report.coverage)),
+        ("waivers", "Waivers", sections::waivers(report.coverage)),
         ("slowest", "Slowest models", sections::slowest(report.records)),
         ("costs", "Cost of the suite", sections::costs(report.costs)),
         ("history", "History", sections::history(report.history)),

@@ -38,13 +38,13 @@ type Tile = (&'static str, String, String, &'static str);
 /// The figures that matter most.
 pub fn tiles(report: &Report) -> Markup {
     let latest = latest(report.records);
-    let debt = report.coverage.debt.len();
+    let waivers = report.coverage.waivers.len();
     let mut tiles =
         vec![("matrix", report.spec.entries.len().to_string(), "models in the spec".to_owned(), "")];
     tiles.extend(outcome_tiles(&latest));
     tiles.extend(report.coverage.backends.iter().map(coverage_tile));
-    let owed = if debt == 0 { "" } else { "owed" };
-    tiles.push(("debt", debt.to_string(), "looser tolerances".to_owned(), owed));
+    let owed = if waivers == 0 { "" } else { "owed" };
+    tiles.push(("waivers", waivers.to_string(), "looser tolerances".to_owned(), owed));
     html! {
         ul.tiles aria-label="Summary" {
             @for (section, figure, what, class) in tiles {
@@ -221,14 +221,14 @@ pub fn failures(report: &Report) -> Markup {
 }
 
 /// What the spec owes.
-pub fn debt(coverage: &Coverage) -> Markup {
+pub fn waivers(coverage: &Coverage) -> Markup {
     html! {
-        @if coverage.debt.is_empty() { p { "None: every output is held to twice eager Python's own rounding error." } }
+        @if coverage.waivers.is_empty() { p { "None: every output is held to twice eager Python's own rounding error." } }
         @else {
             div.scroll tabindex="0" { table {
                 thead { tr { @for name in ["model", "check", "output", "factor", "reason", "until"] { th scope="col" { (name) } } } }
                 tbody {
-                    @for line in &coverage.debt {
+                    @for line in &coverage.waivers {
                         tr {
                             th scope="row" { (model::link(&line.model)) } td { (line.check) }
                             td { (line.output.as_deref().unwrap_or("all")) } td { (line.k) }

@@ -1,10 +1,10 @@
 //! Looser tolerances.
 //!
-//! In: the list under `tolerance`. Out: [`Debt`]s, each with a reason and an end.
+//! In: the list under `tolerance`. Out: [`Waiver`]s, each with a reason and an end.
 
 use super::checks::Check;
 use super::decode::At;
-use super::entry::{Debt, Place};
+use super::entry::{Place, Waiver};
 use super::problem::{Problems, one_of, quoted};
 use super::tree::Node;
 use crate::task::Text;
@@ -16,25 +16,25 @@ pub const K_MAX: f64 = 100.0;
 const KEYS: [&str; 6] = ["check", "output", "k", "reason", "issue", "until"];
 
 /// The items of `tolerance`.
-pub(super) fn debts(node: &Node, today: Date, problems: &mut Problems) -> Option<Vec<At<Debt>>> {
+pub(super) fn waivers(node: &Node, today: Date, problems: &mut Problems) -> Option<Vec<At<Waiver>>> {
     let items = node.list("tolerance", problems)?;
-    let debts: Vec<_> = items.iter().filter_map(|item| debt(item, today, problems)).collect();
-    for (index, debt) in debts.iter().enumerate() {
-        if let Some(first) = debts[..index].iter().find(|first| overlap(&first.value, &debt.value)) {
+    let waivers: Vec<_> = items.iter().filter_map(|item| waiver(item, today, problems)).collect();
+    for (index, waiver) in waivers.iter().enumerate() {
+        if let Some(first) = waivers[..index].iter().find(|first| overlap(&first.value, &waiver.value)) {
             let message =
                 format!("a second tolerance for the same check and output (first at {})", first.place);
-            problems.add_between(&debt.place, &first.place, message);
+            problems.add_between(&waiver.place, &first.place, message);
         }
     }
-    Some(debts)
+    Some(waivers)
 }
 
-/// Whether two debts loosen the same comparison.
-fn overlap(a: &Debt, b: &Debt) -> bool {
+/// Whether two waivers loosen the same comparison.
+fn overlap(a: &Waiver, b: &Waiver) -> bool {
     a.check == b.check && (a.output == b.output || a.output.is_none() || b.output.is_none())
 }
 
-fn debt(node: &Node, today: Date, problems: &mut Problems) -> Option<At<Debt>> {
+fn waiver(node: &Node, today: Date, problems: &mut Problems) -> Option<At<Waiver>> {
     let record = node.record("tolerance[]", &KEYS, problems)?;
     let check = record.need("check", problems).and_then(|node| named_check(node, problems));
     let k = record.need("k", problems).and_then(|node| factor(node, problems));
@@ -43,9 +43,9 @@ fn debt(node: &Node, today: Date, problems: &mut Problems) -> Option<At<Debt>> {
     let issue = record.optional("issue", |node| issue(node, problems));
     let until = record.optional("until", |node| until(node, today, problems));
     if issue == Some(None) && until == Some(None) {
-        problems.add(record.place, "a tolerance is debt: add `issue` (a link) or `until` (a date)");
+        problems.add(record.place, "a tolerance is a waiver: add `issue` (a link) or `until` (a date)");
     }
-    let debt = Debt {
+    let waiver = Waiver {
         check: check?,
         output: output?.map(|output| output.to_owned().into()),
         k: k?,
@@ -53,7 +53,7 @@ fn debt(node: &Node, today: Date, problems: &mut Problems) -> Option<At<Debt>> {
         issue: issue?.map(Text::from),
         until: until?.map(Text::from),
     };
-    Some(At { place: node.place.clone(), value: debt })
+    Some(At { place: node.place.clone(), value: waiver })
 }
 
 fn named_check(node: &Node, problems: &mut Problems) -> Option<Check> {

@@ -1,4 +1,4 @@
-//! The spec's files on the desk: edited in memory, checked as a whole, written one by one.
+//! The spec's files edited in memory, checked as a whole, written one by one.
 
 use crate::spec::{self, Base, Date, EditError, File, Problem, Spec};
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// The spec's files as they stand and as they shall be.
 #[derive(Clone, Debug)]
-pub struct Desk {
+pub struct SpecFiles {
     root: PathBuf,
     files: Vec<File>,
     today: Date,
@@ -16,7 +16,7 @@ pub struct Desk {
 
 /// Why an edit was not made. Nothing was written.
 #[derive(Debug, thiserror::Error)]
-pub enum DeskError {
+pub enum SpecFilesError {
     #[error(transparent)]
     Edit(#[from] EditError),
     #[error("no family is called '{0}'; there are: {1}")]
@@ -31,13 +31,13 @@ fn lines(problems: &[Problem]) -> String {
     Vec::from_iter(problems.iter().map(ToString::to_string)).join("\n")
 }
 
-impl Desk {
+impl SpecFiles {
     /// The files below the project's root.
     ///
     /// # Errors
     /// A file that cannot be read.
-    pub fn open(root: &Path) -> Result<Self, DeskError> {
-        let files = spec::read(root).map_err(DeskError::Spec)?;
+    pub fn open(root: &Path) -> Result<Self, SpecFilesError> {
+        let files = spec::read(root).map_err(SpecFilesError::Spec)?;
         Ok(Self { root: root.to_owned(), files, today: spec::today() })
     }
 
@@ -50,8 +50,8 @@ impl Desk {
     ///
     /// # Errors
     /// Every problem of the spec.
-    pub fn spec(&self) -> Result<Spec, DeskError> {
-        spec::parse(&self.files, self.today).map_err(DeskError::Spec)
+    pub fn spec(&self) -> Result<Spec, SpecFilesError> {
+        spec::parse(&self.files, self.today).map_err(SpecFilesError::Spec)
     }
 
     /// What a new entry of each family would inherit.
@@ -63,15 +63,15 @@ impl Desk {
     ///
     /// # Errors
     /// No such family; a file that cannot be edited; an entry that the spec refuses.
-    pub fn insert(&mut self, family: &str, name: &str, entry: &[String]) -> Result<Spec, DeskError> {
+    pub fn insert(&mut self, family: &str, name: &str, entry: &[String]) -> Result<Spec, SpecFilesError> {
         self.edit(family, |path, bytes| spec::insert(path, bytes, name, entry))
     }
 
     /// Takes an entry out; the spec is checked without it, or left as it was.
     ///
     /// # Errors
-    /// As [`Desk::insert`]; also when another entry is like the one taken out.
-    pub fn remove(&mut self, family: &str, name: &str) -> Result<Spec, DeskError> {
+    /// As [`SpecFiles::insert`]; also when another entry is like the one taken out.
+    pub fn remove(&mut self, family: &str, name: &str) -> Result<Spec, SpecFilesError> {
         self.edit(family, |path, bytes| spec::remove(path, bytes, name))
     }
 
@@ -79,11 +79,11 @@ impl Desk {
         &mut self,
         family: &str,
         change: impl FnOnce(&Path, &[u8]) -> Result<String, EditError>,
-    ) -> Result<Spec, DeskError> {
+    ) -> Result<Spec, SpecFilesError> {
         let path = Path::new("spec").join(family).with_extension("yaml");
         let Some(index) = self.files.iter().position(|(known, _)| *known == path) else {
             let families = Vec::from_iter(self.bases().into_keys()).join(", ");
-            return Err(DeskError::Family(family.to_owned(), families));
+            return Err(SpecFilesError::Family(family.to_owned(), families));
         };
         let text = change(&path, &self.files[index].1)?;
         let before = std::mem::replace(&mut self.files[index].1, text.into_bytes());
@@ -94,13 +94,13 @@ impl Desk {
     ///
     /// # Errors
     /// The first file that cannot be written.
-    pub fn write(&self) -> Result<(), DeskError> {
+    pub fn write(&self) -> Result<(), SpecFilesError> {
         for (path, bytes) in &self.files {
             let path = self.root.join(path);
             if fs::read(&path).is_ok_and(|old| old == *bytes) {
                 continue;
             }
-            let io = |error| DeskError::Io { path: path.clone(), error };
+            let io = |error| SpecFilesError::Io { path: path.clone(), error };
             let folder = path.parent().expect("a spec file is in a folder");
             let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
             file.write_all(bytes).map_err(io)?;
@@ -121,13 +121,13 @@ mod tests {
     const TEXT: &str = "family: text\ndefaults: {task: fill-mask, axes: {batch: [2, 3], sequence: [5, 7]}}\nmodels:\n  \
                         - {name: b, class: B}\n";
 
-    fn desk() -> (tempfile::TempDir, Desk) {
+    fn files() -> (tempfile::TempDir, SpecFiles) {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("spec")).unwrap();
         fs::write(root.path().join("spec/versions.yaml"), VERSIONS).unwrap();
         fs::write(root.path().join("spec/text.yaml"), TEXT).unwrap();
-        let desk = Desk::open(root.path()).unwrap();
-        (root, desk)
+        let files = SpecFiles::open(root.path()).unwrap();
+        (root, files)
     }
 
     fn entry(line: &str) -> Vec<String> {
@@ -136,36 +136,36 @@ mod tests {
 
     #[test]
     fn an_entry_that_was_added_is_in_the_spec_and_in_the_file() {
-        let (root, mut desk) = desk();
-        let spec = desk.insert("text", "a", &entry("- {name: a, class: A}")).unwrap();
+        let (root, mut files) = files();
+        let spec = files.insert("text", "a", &entry("- {name: a, class: A}")).unwrap();
         assert_eq!(spec.entries[0].name.as_str(), "a");
-        desk.write().unwrap();
+        files.write().unwrap();
         assert!(fs::read_to_string(root.path().join("spec/text.yaml")).unwrap().contains("name: a,"));
-        desk.remove("text", "a").unwrap();
-        desk.write().unwrap();
+        files.remove("text", "a").unwrap();
+        files.write().unwrap();
         assert_eq!(fs::read_to_string(root.path().join("spec/text.yaml")).unwrap(), TEXT);
     }
 
     #[test]
     fn an_entry_that_the_spec_refuses_leaves_no_trace() {
-        let (_root, mut desk) = desk();
-        let error = desk.insert("text", "a", &entry("- {name: a, class: A, sed: 1}")).unwrap_err();
+        let (_root, mut files) = files();
+        let error = files.insert("text", "a", &entry("- {name: a, class: A, sed: 1}")).unwrap_err();
         assert_eq!(error.to_string(), "spec/text.yaml:4:25: unknown key 'sed', did you mean 'seed'?");
-        assert_eq!(desk.files()[0].1, TEXT.as_bytes());
+        assert_eq!(files.files()[0].1, TEXT.as_bytes());
     }
 
     #[test]
     fn an_entry_that_others_are_like_stays() {
-        let (_root, mut desk) = desk();
-        desk.insert("text", "a", &entry("- {name: a, like: b}")).unwrap();
-        assert!(desk.remove("text", "b").unwrap_err().to_string().contains("`like` names no model: 'b'"));
-        assert!(desk.spec().is_ok());
+        let (_root, mut files) = files();
+        files.insert("text", "a", &entry("- {name: a, like: b}")).unwrap();
+        assert!(files.remove("text", "b").unwrap_err().to_string().contains("`like` names no model: 'b'"));
+        assert!(files.spec().is_ok());
     }
 
     #[test]
     fn an_unknown_family_names_those_there_are() {
-        let (_root, mut desk) = desk();
-        let error = desk.insert("txt", "a", &entry("- {name: a}")).unwrap_err();
+        let (_root, mut files) = files();
+        let error = files.insert("txt", "a", &entry("- {name: a}")).unwrap_err();
         assert_eq!(error.to_string(), "no family is called 'txt'; there are: text");
     }
 }
