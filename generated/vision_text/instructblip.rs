@@ -70,6 +70,16 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
             "a key's bias adds the same to all scores of a query, which softmax takes away again",
             false,
         ),
+        idle(
+            "qformer.encoder.layer.3.intermediate.*",
+            "the words' own feed-forward of the last layer: only the queries are read",
+            true,
+        ),
+        idle(
+            "qformer.encoder.layer.3.output.*",
+            "the words' own feed-forward of the last layer: only the queries are read",
+            true,
+        ),
     ],
 });
 
