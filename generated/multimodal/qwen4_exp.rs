@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen4ExpForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen4-Exp"),
-    digest: "b03fed3da90f6571",
+    digest: "b64205c85fbf5547",
     inputs: &[
         input(
             "input_ids",
