@@ -70,6 +70,11 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
             true,
         ),
         idle(
+            "model.vqmodel.encoder.*",
+            "the encoder's codes are what is read: a change that moves none of them moves nothing",
+            true,
+        ),
+        idle(
             "model.vqmodel.encoder.*.bias",
             "too little to change any of the codes as which a picture enters",
             true,

@@ -62,6 +62,11 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
             false,
         ),
         idle(
+            "model.enc_score_head.bias",
+            "adds the same to the scores of all proposals, which are only ranked",
+            true,
+        ),
+        idle(
             "reading_order.encoder.rel_bias_module.pos_proj.bias",
             "adds the same to all scores of a head, which softmax takes away again",
             true,

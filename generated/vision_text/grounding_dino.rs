@@ -11,7 +11,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(ModelSpec {
     family: "vision-text",
     class: "GroundingDinoForObjectDetection",
     checkpoint: Some("IDEA-Research/grounding-dino-tiny"),
-    digest: "ebbd440f53b219f1",
+    digest: "eaf139f22337f0f4",
     inputs: &[
         input(
             "input_ids",
