@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "PeAudioVideoModel",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "8b521dfc7ab46844",
+    digest: "f0ddcbfbd9426994",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "PeAudioVideoEncoder",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "2a0c63947d206539",
+    digest: "c90e17a2cf79183a",
     inputs: &[
         input(
             "input_values",

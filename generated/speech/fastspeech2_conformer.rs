@@ -63,6 +63,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
             "stands in for the frames that SpecAugment masks, in training only",
             false,
         ),
+        idle("duration_predictor.*", "durations are rounded to whole frames", true),
     ],
 });
 

@@ -51,6 +51,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
             "stands in for the frames that SpecAugment masks, in training only",
             false,
         ),
+        idle("model.duration_predictor.*", "durations are rounded to whole frames", true),
     ],
 });
 

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(ModelSpec {
     family: "speech",
     class: "GraniteSpeechForConditionalGeneration",
     checkpoint: Some("ibm-granite/granite-speech-3.3-2b"),
-    digest: "85459e01edf3fe8d",
+    digest: "f35cc1f12a8cbda6",
     inputs: &[
         input(
             "input_ids",

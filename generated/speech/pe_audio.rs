@@ -10,7 +10,7 @@ static MODEL: Model<ZeroShotAudioClassification> = Model::new(ModelSpec {
     family: "speech",
     class: "PeAudioModel",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "9f5a2761294bb49d",
+    digest: "cb84ef6afe72fd43",
     inputs: &[
         input(
             "input_ids",

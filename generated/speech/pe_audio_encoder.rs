@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "PeAudioEncoder",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "76d5a1382029b7cb",
+    digest: "f17f0d79f8b63c45",
     inputs: &[
         input(
             "input_values",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "VibeVoiceAcousticTokenizerEncoderModel",
     checkpoint: Some("microsoft/VibeVoice-1.5B"),
-    digest: "61d8f52f9b118526",
+    digest: "72300ac6549e9ae5",
     inputs: &[
         input(
             "hidden_states",

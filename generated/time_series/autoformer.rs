@@ -87,6 +87,26 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(ModelSpec {
             "a key's bias adds the same to all scores of a query, which softmax takes away again",
             false,
         ),
+        idle(
+            "model.*.layernorm.bias",
+            "AutoformerLayernorm takes the mean over time away again",
+            true,
+        ),
+        idle(
+            "model.*_attn.q_proj.bias",
+            "a query's bias adds the same to the correlation of every lag, which neither the choice of lags nor their softmax sees",
+            true,
+        ),
+        idle(
+            "model.*_layer_norm.bias",
+            "AutoformerLayernorm takes the mean over time away again",
+            true,
+        ),
+        idle(
+            "model.encoder.layers.*.fc2.bias",
+            "the decomposition that follows takes what is the same at all times into the trend, which the encoder drops",
+            true,
+        ),
     ],
 });
 

@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(ModelSpec {
     family: "vision",
     class: "DepthProForDepthEstimation",
     checkpoint: Some("apple/DepthPro-hf"),
-    digest: "96a880e386b38f5e",
+    digest: "d0600319de7c16c3",
     inputs: DepthEstimation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -46,6 +46,21 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
             false,
         ),
         idle(
+            "model.backbone.model.encoder.stages.3.*",
+            "out_features are stage2 and stage3: the fourth stage is not read",
+            true,
+        ),
+        idle(
+            "model.decoder.class_embed.0.*",
+            "of the layers' classes only the last ones are output",
+            true,
+        ),
+        idle(
+            "model.decoder.class_embed.2.bias",
+            "picks the positions that become queries, and they stay the same",
+            true,
+        ),
+        idle(
             "model.decoder.layers.0.self_attn.k_*",
             "the decoder starts from zeros, so that all values of its first layer are one bias",
             false,
@@ -59,6 +74,11 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
             "model.decoder.layers.0.self_attn.v_proj.weight",
             "the decoder starts from zeros, so that all values of its first layer are one bias",
             false,
+        ),
+        idle(
+            "model.input_proj.*.0.bias",
+            "GroupNorm with a group for each channel takes its own mean from every channel, and with it the bias",
+            true,
         ),
     ],
 });

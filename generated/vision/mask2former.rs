@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "Mask2FormerForUniversalSegmentation",
     checkpoint: Some("facebook/mask2former-swin-small-coco-instance"),
-    digest: "cb08fe0d7b90b137",
+    digest: "044b9eb25fee5a88",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

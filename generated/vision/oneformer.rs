@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "OneFormerForUniversalSegmentation",
     checkpoint: Some("shi-labs/oneformer_ade20k_swin_tiny"),
-    digest: "717b7a5dd25ee9a7",
+    digest: "ccd8a1e741a55d37",
     inputs: &[
         input(
             "pixel_values",

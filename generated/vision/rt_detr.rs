@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "RTDetrForObjectDetection",
     checkpoint: Some("PekingU/rtdetr_r50vd"),
-    digest: "98b8024cb0e2644a",
+    digest: "ac03bccb8b2b9e40",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: ObjectDetection::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "RTDetrV2ForObjectDetection",
     checkpoint: Some("PekingU/rtdetr_v2_r18vd"),
-    digest: "212246ba78978f5a",
+    digest: "66604272b4f92b66",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: ObjectDetection::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

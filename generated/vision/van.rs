@@ -31,6 +31,11 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
             "stands in for patches that are masked, in pre-training only",
             false,
         ),
+        idle(
+            "van.layernorm.*",
+            "VanModel makes it, and its forward never calls it",
+            true,
+        ),
     ],
 });
 

@@ -71,6 +71,11 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
             "a key's bias adds the same to all scores of a query, which softmax takes away again",
             false,
         ),
+        idle(
+            "text_model.pooler.dense.*",
+            "nothing that this head returns is made of the pooled state",
+            true,
+        ),
     ],
 });
 

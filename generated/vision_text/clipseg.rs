@@ -55,6 +55,17 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
             "a key's bias adds the same to all scores of a query, which softmax takes away again",
             false,
         ),
+        idle("clip.logit_scale", "no text is scored against a picture", true),
+        idle(
+            "clip.vision_model.post_layernorm.*",
+            "the decoder reads states of inner layers",
+            true,
+        ),
+        idle(
+            "clip.visual_projection.weight",
+            "no picture is projected: the condition is a text",
+            true,
+        ),
     ],
 });
 

@@ -58,6 +58,16 @@ static MODEL: Model<VisualDocumentRetrieval> = Model::new(ModelSpec {
             "a key's bias adds the same to all scores of a query, which softmax takes away again",
             false,
         ),
+        idle(
+            "model.vision_model.head.*",
+            "the pooling head of SigLIP: the states before it are read",
+            false,
+        ),
+        idle(
+            "vlm.vision_model.head.*",
+            "the pooling head of SigLIP: the states before it are read",
+            true,
+        ),
     ],
 });
 

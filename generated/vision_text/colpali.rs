@@ -33,6 +33,11 @@ static MODEL: Model<VisualDocumentRetrieval> = Model::new(ModelSpec {
             "a key's bias adds the same to all scores of a query, which softmax takes away again",
             false,
         ),
+        idle(
+            "vlm.vision_tower.head.*",
+            "the pooling head of SigLIP: the states before it are read",
+            true,
+        ),
     ],
 });
 

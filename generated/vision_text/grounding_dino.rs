@@ -73,6 +73,31 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(ModelSpec {
             "a key's bias adds the same to all scores of a query, which softmax takes away again",
             false,
         ),
+        idle(
+            "model.backbone.conv_encoder.model.hidden_states_norms.*.bias",
+            "a convolution of one place and a group norm follow, which take what is the same everywhere in a group away",
+            true,
+        ),
+        idle(
+            "model.backbone.conv_encoder.model.swin.layernorm.*",
+            "the backbone's stages are read, each by a norm of its own",
+            true,
+        ),
+        idle(
+            "model.encoder.layers.*.text_enhancer_layer.self_attn.key.*",
+            "no separators stand between these words, so that each sees itself alone: its softmax is over one score",
+            true,
+        ),
+        idle(
+            "model.encoder.layers.*.text_enhancer_layer.self_attn.query.*",
+            "no separators stand between these words, so that each sees itself alone: its softmax is over one score",
+            true,
+        ),
+        idle(
+            "model.input_proj_vision.*.0.bias",
+            "the group norm that follows takes it away: a group is one channel",
+            true,
+        ),
     ],
 });
 

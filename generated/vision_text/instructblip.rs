@@ -7,7 +7,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision-text",
     class: "InstructBlipForConditionalGeneration",
     checkpoint: Some("Salesforce/instructblip-flan-t5-xl"),
-    digest: "37a379c824c2fcdb",
+    digest: "e003346a2cdf0f9a",
     inputs: &[
         input(
             "pixel_values",
@@ -69,6 +69,16 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
             "*.key.bias",
             "a key's bias adds the same to all scores of a query, which softmax takes away again",
             false,
+        ),
+        idle(
+            "qformer.encoder.layer.3.intermediate.*",
+            "the words' own feed-forward of the last layer: only the queries are read",
+            true,
+        ),
+        idle(
+            "qformer.encoder.layer.3.output.*",
+            "the words' own feed-forward of the last layer: only the queries are read",
+            true,
         ),
     ],
 });

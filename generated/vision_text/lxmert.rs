@@ -73,6 +73,11 @@ static MODEL: Model<VisualQuestionAnswering> = Model::new(ModelSpec {
             "a key's bias adds the same to all scores of a query, which softmax takes away again",
             false,
         ),
+        idle(
+            "lxmert.encoder.x_layers.1.visn_*",
+            "the last layer's picture side: the masked words are made of the words' side",
+            true,
+        ),
     ],
 });
 

@@ -11,7 +11,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(ModelSpec {
     family: "vision-text",
     class: "MMGroundingDinoForObjectDetection",
     checkpoint: Some("openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det"),
-    digest: "14efad58fa6c707c",
+    digest: "5b704b6307ce2c6e",
     inputs: &[
         input(
             "input_ids",
@@ -71,6 +71,36 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(ModelSpec {
         idle(
             "*.key.bias",
             "a key's bias adds the same to all scores of a query, which softmax takes away again",
+            false,
+        ),
+        idle(
+            "model.backbone.conv_encoder.model.hidden_states_norms.*.bias",
+            "a convolution of one place and a group norm follow, which take what is the same everywhere in a group away",
+            false,
+        ),
+        idle(
+            "model.backbone.conv_encoder.model.swin.layernorm.*",
+            "the backbone's stages are read, each by a norm of its own",
+            false,
+        ),
+        idle(
+            "model.encoder.layers.*.text_enhancer_layer.self_attn.key.*",
+            "no separators stand between these words, so that each sees itself alone: its softmax is over one score",
+            false,
+        ),
+        idle(
+            "model.encoder.layers.*.text_enhancer_layer.self_attn.query.*",
+            "no separators stand between these words, so that each sees itself alone: its softmax is over one score",
+            false,
+        ),
+        idle(
+            "model.encoder_output_class_embed.bias",
+            "adds the same to the scores of all proposals, which are only ranked",
+            true,
+        ),
+        idle(
+            "model.input_proj_vision.*.0.bias",
+            "the group norm that follows takes it away: a group is one channel",
             false,
         ),
     ],

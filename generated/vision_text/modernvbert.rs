@@ -58,6 +58,11 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
             "a key's bias adds the same to all scores of a query, which softmax takes away again",
             false,
         ),
+        idle(
+            "model.vision_model.head.*",
+            "the pooling head of SigLIP: the states before it are read",
+            true,
+        ),
     ],
 });
 

@@ -48,6 +48,11 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
             "a key's bias adds the same to all scores of a query, which softmax takes away again",
             false,
         ),
+        idle(
+            "model.layers.0.lambdas",
+            "what it mixes is the same in the first layer, and a norm takes their common factor away",
+            true,
+        ),
     ],
 });
 

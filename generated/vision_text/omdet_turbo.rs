@@ -83,6 +83,21 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(ModelSpec {
             "a key's bias adds the same to all scores of a query, which softmax takes away again",
             false,
         ),
+        idle(
+            "decoder.decoder_class_head.0.*",
+            "only the last layer's head is returned",
+            true,
+        ),
+        idle(
+            "vision_backbone.layer_norms.*",
+            "`apply_layernorm_after_vision_backbone` is off",
+            true,
+        ),
+        idle(
+            "vision_backbone.vision_backbone.swin.layernorm.*",
+            "the backbone's stages are read, each by a norm of its own",
+            true,
+        ),
     ],
 });
 

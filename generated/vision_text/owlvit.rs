@@ -66,6 +66,12 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(ModelSpec {
             "a key's bias adds the same to all scores of a query, which softmax takes away again",
             false,
         ),
+        idle("owlvit.logit_scale", "detection has a scale of its own", true),
+        idle(
+            "owlvit.visual_projection.weight",
+            "detection reads the patches, not the projected picture",
+            true,
+        ),
     ],
 });
 

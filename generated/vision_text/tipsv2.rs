@@ -31,6 +31,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
             "a key's bias adds the same to all scores of a query, which softmax takes away again",
             false,
         ),
+        idle("vision_model.embeddings.mask_token", "for masks in training", true),
     ],
 });
 

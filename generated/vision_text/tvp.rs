@@ -65,6 +65,11 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
             "a key's bias adds the same to all scores of a query, which softmax takes away again",
             false,
         ),
+        idle(
+            "visual_embeddings.position_embeddings.weight",
+            "TvpVisualInputEmbedding adds row, column and token type embeddings alone",
+            true,
+        ),
     ],
 });
 

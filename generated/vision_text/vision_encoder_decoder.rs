@@ -32,6 +32,11 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
             "a key's bias adds the same to all scores of a query, which softmax takes away again",
             false,
         ),
+        idle(
+            "encoder.pooler.dense.*",
+            "nothing that this head returns is made of the pooled state",
+            true,
+        ),
     ],
 });
 

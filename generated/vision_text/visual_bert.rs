@@ -66,6 +66,11 @@ static MODEL: Model<VisualQuestionAnswering> = Model::new(ModelSpec {
             "a key's bias adds the same to all scores of a query, which softmax takes away again",
             false,
         ),
+        idle(
+            "visual_bert.pooler.dense.*",
+            "nothing that this head returns is made of the pooled state",
+            true,
+        ),
     ],
 });
 

@@ -79,6 +79,16 @@ static MODEL: Model<VideoClassification> = Model::new(ModelSpec {
             "a key's bias adds the same to all scores of a query, which softmax takes away again",
             false,
         ),
+        idle(
+            "vision_model.encoder.layers.0.message_attn.k_proj.*",
+            "in the first layer the message tokens of all frames are one class token: whatever their scores, the average is the same",
+            true,
+        ),
+        idle(
+            "vision_model.encoder.layers.0.message_attn.q_proj.*",
+            "in the first layer the message tokens of all frames are one class token: whatever their scores, the average is the same",
+            true,
+        ),
     ],
 });
 

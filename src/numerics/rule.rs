@@ -44,7 +44,8 @@ impl Tolerance {
     pub fn of(dtype: Dtype) -> Self {
         match dtype {
             Dtype::Bfloat16 | Dtype::Float16 => Self { k: K, floor: HALF_FLOOR, soundness: 0.125 },
-            _ => Self { k: K, floor: FLOOR, soundness: 1e-4 },
+            // Eager alone is a third of what it is with other processors: 1e-4 of its own error, and some room.
+            _ => Self { k: K, floor: FLOOR, soundness: 2e-4 },
         }
     }
 }
@@ -385,7 +386,7 @@ mod tests {
     #[test]
     fn an_eager_model_without_digits_of_its_own_is_no_yardstick() {
         let float32 = Tolerance::of(Dtype::Float32);
-        assert_eq!(rule(&[1.0], &[1.0002], &[1.0]).ruling(float32), Ruling::NoYardstick);
+        assert_eq!(rule(&[1.0], &[1.0003], &[1.0]).ruling(float32), Ruling::NoYardstick);
         assert_eq!(rule(&[1.0], &[1.00005], &[1.0]).ruling(float32), Ruling::Agrees);
         assert_eq!(rule(&[1.0], &[f64::INFINITY], &[1.0]).ruling(float32), Ruling::NoYardstick);
     }

@@ -203,7 +203,7 @@ pub struct Idle {
     /// Names in the eager model; `*` stands for any text.
     pub parameters: Text,
     pub reason: Text,
-    /// The model itself says so: then there must be such parameters. What is inherited may concern none.
+    /// The model itself says so: then there must be parameters of such names. What is inherited may name none.
     pub own: bool,
 }
 

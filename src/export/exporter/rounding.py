@@ -184,7 +184,8 @@ class Disturbed(TorchDispatchMode):
         result = None
         if summed and summed.terms is _reduced:
             result = func(*args, **named)
-            terms = args[0].numel() / max(_first(result).numel(), 1)
+            # One addition is IEEE's, whatever the order.
+            terms = args[0].numel() / max(_first(result).numel(), 1) - 1
         else:
             terms = summed.terms(args) if summed else 1
         if summed and terms > 1:
