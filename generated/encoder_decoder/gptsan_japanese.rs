@@ -41,6 +41,11 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
             "a key's bias adds the same to all scores of a query, which softmax takes away again",
             false,
         ),
+        idle(
+            "model.spout.*",
+            "for a vector that steers the text, which these inputs do not give",
+            true,
+        ),
     ],
 });
 

@@ -60,6 +60,11 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
             "a key's bias adds the same to all scores of a query, which softmax takes away again",
             false,
         ),
+        idle(
+            "realm.pooler.dense.*",
+            "nothing that this head returns is made of the pooled state",
+            true,
+        ),
     ],
 });
 

@@ -67,11 +67,6 @@ static MODEL: Model<ZeroShotAudioClassification> = Model::new(ModelSpec {
             false,
         ),
         idle(
-            "audio_model.audio_encoder.patch_embed.fusion_model.global_att.*",
-            "ReLU lets none of the four pooled channels of the one longer sound through",
-            true,
-        ),
-        idle(
             "logit_scale_t",
             "scales logits_per_text, and the output is logits_per_audio",
             true,
