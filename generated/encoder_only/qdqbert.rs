@@ -11,7 +11,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "QDQBertForMaskedLM",
     checkpoint: Some("google-bert/bert-base-uncased"),
-    digest: "82d11be28df54f32",
+    digest: "b3ef7abde7fb711c",
     inputs: &[
         input(
             "input_ids",

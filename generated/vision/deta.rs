@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "DetaForObjectDetection",
     checkpoint: Some("jozhang97/deta-swin-large"),
-    digest: "f4a9c34808cb5053",
+    digest: "4bc1164dd2ffa909",
     inputs: &[
         input(
             "pixel_values",
