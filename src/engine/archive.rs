@@ -33,7 +33,7 @@ fn rewrite(archive: impl Read + Seek, device: Device) -> zip::result::ZipResult<
         let name = file.name().to_owned();
         let mut content = Vec::with_capacity(usize::try_from(file.size()).unwrap_or(0));
         file.read_to_end(&mut content)?;
-        if name.ends_with(".py") {
+        if Path::new(&name).extension().is_some_and(|extension| extension == "py") {
             content = literals(&String::from_utf8_lossy(&content), device).into_owned().into_bytes();
         }
         rewritten.start_file(name, stored)?;

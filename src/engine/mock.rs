@@ -315,11 +315,12 @@ models:
         }
     }
 
+    const RANK: &[Output] = &[output("logits", Dtype::Float32, ROWS, Range::Finite)];
+
     #[test]
     fn a_module_that_is_not_the_specs_is_told_by_what_differs() {
         let said = |change: fn(&mut ModelSpec)| said("gpt2", |_| {}, change).unwrap_err();
         let differs = |key: &str| format!("the module and the spec differ in {key}; run: cargo build");
-        const RANK: &[Output] = &[output("logits", Dtype::Float32, ROWS, Range::Finite)];
         assert_eq!(said(|card| card.outputs = RANK), differs("outputs"));
         assert_eq!(said(|card| card.inputs = &card.inputs[..1]), differs("inputs"));
         assert_eq!(said(|card| card.axes = &card.axes[1..]), differs("axes"));

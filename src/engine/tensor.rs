@@ -449,7 +449,7 @@ mod tests {
         // bfloat16 keeps 8 bits of a number, float16 11, float32 24: one half of the last bit is a tie.
         assert_eq!(
             [1.0 + 2f64.powi(-8), 1.0 + 3.0 * 2f64.powi(-8)].map(|v| cast(v, Dtype::Bfloat16)),
-            [1.0, 1.015625]
+            [1.0, 1.015_625]
         );
         assert_eq!(cast(1.0 + 2f64.powi(-11), Dtype::Float16), 1.0);
         assert_eq!(cast(1.0 + 2f64.powi(-24), Dtype::Float32), 1.0);

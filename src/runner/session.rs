@@ -28,9 +28,9 @@ pub fn carry_out(run: &TestRun, engine: &'static dyn Engine, done: impl Fn(usize
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        let ended = threads.into_iter().map(|thread| thread.join());
+        let mut ended = threads.into_iter().map(|thread| thread.join());
         // A panic is a mistake of this program, and no outcome of a check.
-        ended.map(|ended| ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect()
+        ended.try_for_each(|ended| ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })
 }
 

@@ -26,7 +26,7 @@ impl Tally {
         let key = |record: &Record| (record.model.clone(), record.check.clone());
         let last: BTreeMap<(String, String), Status> =
             records.iter().map(|record| (key(record), record.status)).collect();
-        let mut tally = Self { left_out, lost, ..Self::default() };
+        let mut tally = Self { lost, left_out, ..Self::default() };
         for (entry, check) in due {
             match last.get(&(entry.name.to_string(), check.name().to_owned())) {
                 Some(Status::Passed) => tally.passed += 1,
