@@ -91,12 +91,7 @@ pub fn faults(entry: &Entry) -> Vec<Fault> {
 }
 
 /// A model with a fault, ready to be checked.
-pub struct FaultyModel {
-    artifact: Artifact,
-    program: Box<dyn Program>,
-    engine: &'static dyn Engine,
-    device: Device,
-}
+pub struct FaultyModel(Session<'static>);
 
 impl FaultyModel {
     /// The model in `folder` (healthy, or with the fault already in its program) with the fault planted.
@@ -110,37 +105,33 @@ impl FaultyModel {
         engine: &'static dyn Engine,
         device: Device,
     ) -> Result<Self, Failure> {
-        let Session { mut artifact, program, .. } = Session::open(folder, card, engine, device)?;
-        let program: Box<dyn Program> = match fault.plant {
-            Plant::Weight(delta) => {
-                let weight = Weight::of(&artifact, program.as_ref())?;
-                program.perturb(&weight.parameter, weight.element, delta)?;
-                program
-            }
-            Plant::LastPlace => {
-                let weight = Weight::of(&artifact, program.as_ref())?;
-                program.perturb(&weight.parameter, weight.element, weight.value * f64::from(f32::EPSILON))?;
-                program
-            }
-            Plant::Saved => Box::new(Forgetful { weight: Weight::of(&artifact, program.as_ref())?, program }),
-            _ => program,
-        };
+        let mut session = Session::open(folder, card, engine, device)?;
         match fault.plant {
-            Plant::Inputs => swap_rows(&mut artifact)?,
-            Plant::Reference => shift_reference(&mut artifact)?,
-            Plant::Tokens => shift_token(&mut artifact)?,
-            Plant::Class => artifact.manifest.class.push_str("Fast"),
-            Plant::Program | Plant::Weight(_) | Plant::LastPlace | Plant::Saved => {}
+            Plant::Program => {}
+            Plant::Weight(delta) => change_weight(&session, |_| delta)?,
+            Plant::LastPlace => change_weight(&session, |value| value * f64::from(f32::EPSILON))?,
+            Plant::Saved => {
+                let weight = Weight::of(&session.artifact, session.program.as_ref())?;
+                session.program = Box::new(Forgetful { weight, program: session.program });
+            }
+            Plant::Inputs => swap_rows(&mut session.artifact)?,
+            Plant::Reference => shift_reference(&mut session.artifact)?,
+            Plant::Tokens => shift_token(&mut session.artifact)?,
+            Plant::Class => session.artifact.manifest.class.push_str("Fast"),
         }
-        Ok(Self { artifact, program, engine, device })
+        Ok(Self(session))
     }
 
     /// The faulty model, ready to be checked.
     pub fn context<'a>(&'a self, card: &'a ModelSpec<'a>, contract: &'a Contract) -> CheckContext<'a> {
-        let program = self.program.as_ref();
-        let Self { artifact, engine, device, .. } = self;
-        CheckContext { card, contract, artifact, program, engine: *engine, device: *device }
+        self.0.context(card, contract)
     }
+}
+
+/// Makes the weight larger by what `by` says of its value.
+fn change_weight(session: &Session, by: impl Fn(f64) -> f64) -> Result<(), Failure> {
+    let weight = Weight::of(&session.artifact, session.program.as_ref())?;
+    session.program.perturb(&weight.parameter, weight.element, by(weight.value))
 }
 
 /// The weight that faults change: the largest of the first matrix in the last layer, or of the largest matrix where a

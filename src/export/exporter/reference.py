@@ -59,12 +59,13 @@ def limits(job: Job, tensors: Tensors) -> dict[str, float]:
 
     def allowed(output: str) -> float:
         error, exact = (tensors[f"{name}/{kind}/{output}"] for kind in ("error/float32", "float64"))
-        return job.rule.k * _size(error) + job.rule.floor * _size(exact)
+        return job.rule.k * size(error) + job.rule.floor * size(exact)
 
     return {output.name: allowed(output.name) for output in job.outputs}
 
 
-def _size(value: Tensor) -> float:
+def size(value: Tensor) -> float:
+    """Root mean square."""
     return value.double().square().mean().sqrt().item()
 
 
@@ -155,18 +156,23 @@ def layer_names(job: Job, tensors: Tensors) -> list[str]:
 def converted(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     """A copy of the model with that element type, which keeps nothing of earlier runs.
 
-    Complex buffers stay complex, which `to` would cut to their real part. `train` drops what a class keeps for
-    evaluation (LeViT).
+    Complex buffers stay complex, which `to` would cut to their real part.
     """
     copied = copy.deepcopy(model)
     complexes = {name: buffer for name, buffer in copied.named_buffers() if buffer.is_complex()}
-    copied.to(dtype).train().eval()
+    copied.to(dtype)
     wide = torch.complex128 if dtype is torch.float64 else torch.complex64
     for name, buffer in complexes.items():
         owner, _, attribute = name.rpartition(".")
         setattr(copied.get_submodule(owner), attribute, buffer.to(wide))
-    forget(copied)
-    return copied
+    return fresh(copied)
+
+
+def fresh(model: nn.Module) -> nn.Module:
+    """The model without what it kept of an earlier run; `train` drops what a class keeps for evaluation (LeViT)."""
+    model.train().eval()
+    forget(model)
+    return model
 
 
 def cast(inputs: Tensors, dtype: torch.dtype) -> Tensors:

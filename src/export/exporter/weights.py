@@ -10,10 +10,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from .adapters.common import forget
 from .job import Job
 from .program import Tensors, evaluate, run
-from .reference import converted
+from .reference import converted, fresh, size
 
 # What a parameter is disturbed by, as a share of its own size: a tenth, and where that shows nothing, all of it.
 STEPS = (0.1, 1.0)
@@ -48,7 +47,7 @@ def idle(model: nn.Module, job: Job, inputs: Tensors, limits: dict[str, float]) 
         ]
         if not doubtful:
             return []
-        before, _ = evaluate(_fresh(copied), job, inputs, [])
+        before, _ = evaluate(fresh(copied), job, inputs, [])
         return [
             name
             for name, parameter in doubtful
@@ -93,10 +92,9 @@ def _moves(
     limits: dict[str, float],
 ) -> bool:
     with _disturbed(parameter, step):
-        after, _ = evaluate(_fresh(model), job, inputs, [])
+        after, _ = evaluate(fresh(model), job, inputs, [])
     return any(
-        after[name].shape != value.shape
-        or not (after[name].double() - value.double()).square().mean().sqrt().item() <= limits[name]
+        after[name].shape != value.shape or not size(after[name].double() - value.double()) <= limits[name]
         for name, value in before.items()
     )
 
@@ -114,11 +112,4 @@ def _disturbed(parameter: nn.Parameter, step: float) -> Iterator[None]:
 
 def _size(parameter: Tensor) -> float:
     """Root mean square; 1 where all is zero."""
-    return parameter.float().square().mean().sqrt().item() or 1.0
-
-
-def _fresh(model: nn.Module) -> nn.Module:
-    """The model without what it kept of an earlier run; `train` drops what a class keeps for evaluation (LeViT)."""
-    model.train().eval()
-    forget(model)
-    return model
+    return size(parameter) or 1.0
