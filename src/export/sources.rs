@@ -38,6 +38,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "calls/pictures.py",
     "calls/series.py",
     "calls/sounds.py",
+    "choices.py",
     "contract.py",
     "differences.py",
     "errors.py",

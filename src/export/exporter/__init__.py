@@ -12,11 +12,15 @@ The path of one job, file by file:
     model       class, config and weights  ->  an eager model
     foreign     a class of another package ->  its eager model, with a config that the rest can read
     inputs      a case                     ->  named input tensors
-    reference   model + inputs             ->  eager outputs in fp32, fp64 and half precision
+    situations  the traced inputs          ->  what checks make of them
+    reference   model + inputs             ->  eager outputs in fp32, fp64 and half precision, and eager's own error
+    rounding    an eager run               ->  the same as on another processor
+    choices     the same                   ->  with choices made the other way that rounding can turn
     contract    outputs                    ->  nothing, or the promise that they break
     program     model + traced case        ->  TorchScript
     generation  model                      ->  the tokens of greedy decoding
     faults      a fault's name             ->  a program that is wrong in that one way
     adapters    a model type               ->  patches without which its class cannot be traced
+    weights     a program                  ->  digests; parameters that move no output
     artifact    all of it                  ->  files, whole or not at all
 """

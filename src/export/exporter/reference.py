@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from . import contract
+from . import choices, contract
 from .adapters.common import forget
 from .job import Job
 from .program import Tensors, evaluate
@@ -22,8 +22,10 @@ from .rounding import Disturbed
 from .situations import Situation
 
 LAYER = "layer/"
-# Disturbed runs of a case or situation; the larger number where some output has fewer values than `FEW`.
-DRAWS, MANY_DRAWS, FEW = 3, 6, 100
+# Disturbed runs of a case or situation: two where the errors of each output are about the same in both (by `ALIKE`),
+# one more where they are not, or the model makes choices; as many as six where an output has fewer values than `FEW`,
+# of which one run says little.
+LEAST, MORE, MOST, ALIKE, FEW = 2, 3, 6, 1.5, 100
 
 
 def references(
@@ -74,8 +76,8 @@ def half_references(halved: nn.Module, job: Job, inputs: Tensors) -> Tensors:
     dtype = next(halved.parameters()).dtype
     inputs = cast(inputs, dtype)
     outputs, _ = evaluate(halved, job, inputs, [])
-    draws = [_disturbed(halved, job, inputs, [], draw) for draw in range(_draws(outputs))]
-    error = {name: _rms([draw[name] for draw in draws], value) for name, value in outputs.items()}
+    others = _Others.of(halved, job, inputs, [], outputs)
+    error = {name: others.off(name, value) for name, value in outputs.items()}
     name, half = job.traced.name, str(dtype).removeprefix("torch.")
     return _prefixed(f"{name}/{half}", outputs) | _prefixed(f"{name}/error/{half}", error)
 
@@ -108,25 +110,62 @@ class _Eager:
         with in_float64():
             wide = cast(inputs, torch.float64)
             exact = _with_layers(*evaluate(self.double, self.job, wide, layers))
-        runs = [_disturbed(self.model, self.job, inputs, layers, draw) for draw in range(_draws(outputs))]
-        error = {
-            name: _rms([outputs[name], *(run[name] for run in runs)], value) for name, value in exact.items()
-        }
+        others = _Others.of(self.model, self.job, inputs, layers, exact)
+        error = {name: others.off(name, value, outputs[name]) for name, value in exact.items()}
         return _Held(outputs, exact, error)
 
 
-def _disturbed(model: nn.Module, job: Job, inputs: Tensors, layers: list[str], draw: int) -> Tensors:
-    """One run as on another processor; what a class keeps of it is dropped."""
-    forget(model)
-    with Disturbed(draw):
-        outputs = _with_layers(*evaluate(model, job, inputs, layers))
-    forget(model)
-    return outputs
+@dataclass(frozen=True)
+class _Others:
+    """The same run on other processors: some as they come, and those in which choices fell the other way."""
+
+    drawn: list[Tensors]
+    forced: list[Tensors]
+
+    @classmethod
+    def of(
+        cls, model: nn.Module, job: Job, inputs: Tensors, layers: list[str], reference: Tensors
+    ) -> "_Others":
+        """Runs the model until the errors against the reference are known; what a class keeps of a run is dropped."""
+
+        def under(mode: choices.Mode) -> Tensors:
+            forget(model)
+            with mode:
+                outputs = _with_layers(*evaluate(model, job, inputs, layers))
+            forget(model)
+            return outputs
+
+        drawn: list[Tensors] = []
+        made: list[list[choices.Choice]] = []
+        few = min(value.numel() for value in reference.values()) < FEW
+        while len(drawn) < (MOST if few else MORE):
+            mode = Disturbed(len(drawn))
+            drawn.append(under(mode))
+            made.append(mode.choices)
+            if len(drawn) >= (MORE if mode.choices else LEAST) and _alike(drawn, reference):
+                break
+        doubts = choices.doubts(made)
+        forced = [
+            under(choices.Forced(doubts, first)) for first in (0, 1) if choices.turned(made[0], doubts, first)
+        ]
+        return cls(drawn, forced)
+
+    def off(self, name: str, reference: Tensor, *own: Tensor) -> Tensor:
+        """By how much an output is off element by element: over the drawn runs, or in the worst forced one."""
+        off = _rms([*own, *(run[name] for run in self.drawn)], reference)
+        for run in self.forced:
+            off = off.maximum(_rms([run[name]], reference))
+        return off
 
 
-def _draws(outputs: Tensors) -> int:
-    """How many disturbed runs: of an output of few values one run says little."""
-    return DRAWS if min(value.numel() for value in outputs.values()) >= FEW else MANY_DRAWS
+def _alike(runs: list[Tensors], reference: Tensors) -> bool:
+    """Whether every output's error is about the same in all runs."""
+    for name, exact in reference.items():
+        sizes = [size(_rms([run[name]], exact)) for run in runs if not name.startswith(LAYER)]
+        # NaN where two runs are off by everything: those are not alike.
+        if sizes and not max(sizes) <= ALIKE * min(sizes):
+            return False
+    return True
 
 
 def _rms(runs: list[Tensor], reference: Tensor) -> Tensor:

@@ -29,8 +29,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map, tree_map_only
+
+from .choices import Watched, ranks
 
 UNIT = 2.0**-24
 HALVES = (torch.bfloat16, torch.float16)
@@ -145,8 +146,20 @@ FUNCTIONS = frozenset(
 )
 
 
-class Disturbed(TorchDispatchMode):
-    """Runs what is inside as another processor may; every draw gives other roundings, and the same ones each time."""
+class Role(NamedTuple):
+    """What an operator is to a disturbed run."""
+
+    name: str
+    in_place: bool
+    summed: Sum | None
+    is_function: bool
+
+
+class Disturbed(Watched):
+    """Runs what is inside as another processor may; every draw gives other roundings, and the same ones each time.
+
+    It lists the choices that were made of them.
+    """
 
     def __init__(self, draw: int) -> None:
         super().__init__()
@@ -158,11 +171,12 @@ class Disturbed(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Passes an operator on, disturbed where kernels differ."""
-        named = kwargs or {}
-        name, in_place = _named(func)
-        summed, is_function = SUMS.get(name), name in FUNCTIONS
-        if not (summed or is_function):
-            return func(*args, **named)
+        named, role = kwargs or {}, _role(func)
+        if not role:
+            return (
+                super().__torch_dispatch__(func, types, args, named) if ranks(func) else func(*args, **named)
+            )
+        name, in_place, summed, is_function = role
         if in_place:
             result = func(*args, **named)
             return result.copy_(self._disturbed(result, 2 * UNIT))
@@ -222,11 +236,12 @@ def _pool() -> Tensor:
 
 
 @cache
-def _named(func: Any) -> tuple[str, bool]:
-    """An operator's name, and whether it writes to its operand: `exp_` is `exp` in place."""
-    name = func.overloadpacket.__name__
-    in_place = name.endswith("_")
-    return name.removesuffix("_"), in_place
+def _role(func: Any) -> Role | None:
+    """What is disturbed of an operator; `exp_` is `exp` in place."""
+    called = func.overloadpacket.__name__
+    name = called.removesuffix("_")
+    summed, is_function = SUMS.get(name), name in FUNCTIONS
+    return Role(name, called != name, summed, is_function) if summed or is_function else None
 
 
 def _first(result: Any) -> Tensor:
