@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from .errors import stage
 from .job import Json
-from .program import Tensors
+from .program import DOT, Tensors
 
 LITERAL = re.compile(rb'torch\.device\("')
 
@@ -62,19 +62,11 @@ def save_program(program: torch.jit.ScriptModule, path: Path) -> None:
     by itself, and buffers to nobody but Python.
     """
     with stage("torch.jit.save"):
-        names = sorted(name for name, _ in program.named_buffers(remove_duplicate=False))
-        held = ", ".join(_attribute(name) for name in names)
+        names = sorted((name for name, _ in program.named_buffers()), key=lambda name: name.replace(DOT, "."))
+        held = ", ".join(f'getattr(self, "{name}")' for name in names)
         empty = "torch.jit.annotate(List[Tensor], [])"
         program.define(f"def buffer_values(self):\n    return {f'[{held}]' if names else empty}\n")
         torch.jit.save(program, str(path))
-
-
-def _attribute(path: str) -> str:
-    """TorchScript for an attribute at any depth; the names of a list's items are numbers."""
-    found = "self"
-    for name in path.split("."):
-        found = f'getattr({found}, "{name}")'
-    return found
 
 
 def save_tensors(tensors: Tensors, path: Path) -> None:

@@ -73,7 +73,7 @@ def export(job: Job) -> None:
             for name, faulty in faults.plant(job, eager, layers, cases).items():
                 artifact.save_program(faulty, folder / name)
         artifact.save_tensors(tensors, folder / "cases.safetensors")
-        manifest = _manifest(job, eager, dims) | {
+        manifest = _manifest(job, whole, dims) | {
             "situations": [{"name": one.name, **one.facts} for one in changed],
             "layers": reference.layer_names(job, tensors),
             "device_literals": artifact.device_literals(folder / "program.pt"),
@@ -87,9 +87,9 @@ def export(job: Job) -> None:
         artifact.save_manifest(manifest, folder / "manifest.json")
 
 
-def _manifest(job: Job, eager: nn.Module, dims: dict[str, int]) -> Json:
-    # As in the program: tied parameters under each of their names.
-    parameters = {f"model.{name}": value for name, value in eager.named_parameters(remove_duplicate=False)}
+def _manifest(job: Job, whole: program.Program, dims: dict[str, int]) -> Json:
+    eager = whole.model
+    parameters = {name: value for name, value in whole.tensors() if isinstance(value, nn.Parameter)}
     return {
         "format": FORMAT,
         "key": job.key,

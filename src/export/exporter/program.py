@@ -35,14 +35,38 @@ HEALTHY = Hooks()
 NESTED = "__"
 
 
+# Stands in a program for the dot in the name of a parameter or buffer, which TorchScript takes for a module's end.
+DOT = "/"
+
+
 class Program(nn.Module):
-    """A model behind the calling convention of programs."""
+    """A model behind the calling convention of programs.
+
+    It holds the model's parameters and buffers itself, under names like `model/encoder/weight`, and none of its
+    modules: TorchScript makes a class of every module, and reads a program of one class several times as fast.
+    """
 
     def __init__(self, model: nn.Module, job: Job, layers: list[str], hooks: Hooks = HEALTHY) -> None:
         super().__init__()
-        self.model, self.job, self.layers, self.hooks = model, job, layers, hooks
+        # In a tuple: torch would take it for a part of this module.
+        self._held = (model,)
+        self.job, self.layers, self.hooks = job, layers, hooks
         # Name and purpose of every adapter that the last trace needed.
         self.adapters: list[dict[str, str]] = []
+        for name, parameter in model.named_parameters(prefix="model"):
+            self.register_parameter(name.replace(".", DOT), parameter)
+        for name, buffer in model.named_buffers(prefix="model"):
+            self.register_buffer(name.replace(".", DOT), buffer)
+
+    def tensors(self) -> Iterator[tuple[str, Tensor]]:
+        """Parameters, then buffers, a tied one under its first name; names have dots, as the model's."""
+        for name, tensor in (*self.named_parameters(), *self.named_buffers()):
+            yield name.replace(DOT, "."), tensor
+
+    @property
+    def model(self) -> nn.Module:
+        """The model that it calls."""
+        return self._held[0]
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The task's outputs, then the layers' outputs in order of execution."""
@@ -89,9 +113,39 @@ def trace(program: Program, inputs: Tensors, without: str | None = None) -> torc
     It is traced under all the model's adapters but `without`; `program.adapters` then tells which were used.
     """
     with stage("torch.jit.trace"), torch.no_grad(), adapted(program.model, without) as holds:
-        script = torch.jit.trace(program, tuple(inputs.values()), check_trace=False, strict=False)
+        traced = torch.jit.trace(program, tuple(inputs.values()), check_trace=False, strict=False)
+    script = cast("torch.jit.ScriptModule", traced)
+    _write_numbers(script.graph, script.graph)
     program.adapters = [hold.described() for hold in holds if hold.active]
-    return cast("torch.jit.ScriptModule", script)
+    return script
+
+
+# Operators that take a tensor or a number on their right.
+ARITHMETIC = frozenset(
+    f"aten::{name}{in_place}"
+    for name in ("add", "sub", "rsub", "mul", "div", "pow", "remainder", "fmod", "floor_divide")
+    for in_place in ("", "_")
+) | {f"aten::{name}" for name in ("eq", "ne", "lt", "le", "gt", "ge")}
+
+
+def _write_numbers(graph: Any, block: Any) -> None:
+    """Writes constants on the right of an operator as the numbers that they are in Python.
+
+    The tracer makes tensors of them and knows which were numbers; a saved program does not, and there a whole tensor
+    times a float becomes float64. libtorch's optimiser would mend that, for those who let it.
+    """
+    for node in list(block.nodes()):
+        for inner in node.blocks():
+            _write_numbers(graph, inner)
+        if node.kind() not in ARITHMETIC:
+            continue
+        for place, value in list(enumerate(node.inputs()))[1:]:
+            held = value.toIValue() if value.node().kind() == "prim::Constant" else None
+            # A tensor by its type that is a number by its value: only tensors that were numbers are.
+            if isinstance(held, int | float) and isinstance(value.type(), torch._C.TensorType):
+                number = graph.insertConstant(held)
+                number.node().moveBefore(node)
+                node.replaceInput(place, number)
 
 
 def check_inputs(model: nn.Module, job: Job) -> None:

@@ -4,6 +4,7 @@ In: the request of `__main__`. Out: its events. torch and transformers are impor
 then runs in a fork, so that a crash or a time-out costs one model.
 """
 
+import gc
 import json
 import multiprocessing
 import os
@@ -56,6 +57,9 @@ def run(request: Json, events: TextIO, work: Work = exported) -> None:
     waiting = list(enumerate(request["jobs"]))[::-1]
     running: list[Child] = []
     _emit(events, event="ready", versions=versions())
+    # What is imported stays: children need not look through it for garbage, nor copy its pages to do so.
+    gc.collect()
+    gc.freeze()
     with tempfile.TemporaryDirectory() as logs:
         while waiting or running:
             while waiting and len(running) < request["workers"]:

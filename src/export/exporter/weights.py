@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from .job import Job
-from .program import Tensors, evaluate, run
-from .reference import converted, fresh, size
+from .program import Program, Tensors, evaluate, run
+from .reference import fresh, size
 
 # What a parameter is disturbed by, as a share of its own size: a tenth, and where that shows nothing, all of it.
 STEPS = (0.1, 1.0)
@@ -20,11 +20,9 @@ STEPS = (0.1, 1.0)
 CERTAIN = 10.0
 
 
-def digests(program: nn.Module) -> dict[str, str]:
-    """The sha256 of the bytes of every parameter and buffer, tied ones under each of their names."""
-    parameters = program.named_parameters(remove_duplicate=False)
-    named = dict(parameters) | dict(program.named_buffers(remove_duplicate=False))
-    return {name: hashlib.sha256(_bytes(value)).hexdigest() for name, value in sorted(named.items())}
+def digests(program: Program) -> dict[str, str]:
+    """The sha256 of the bytes of every parameter and buffer."""
+    return {name: hashlib.sha256(_bytes(value)).hexdigest() for name, value in sorted(program.tensors())}
 
 
 def _bytes(value: Tensor) -> bytes:
@@ -37,21 +35,20 @@ def idle(model: nn.Module, job: Job, inputs: Tensors, limits: dict[str, float]) 
     One backward pass finds nearly all that do: with outputs weighted at random and in units of their limit, the
     length of a parameter's gradient times a disturbance is the change to expect. The others are disturbed one by one.
     """
-    copied = converted(model, torch.float32)
-    gradients = _gradients(copied, job, inputs, limits)
+    gradients = _gradients(fresh(model), job, inputs, limits)
     with torch.no_grad():
         doubtful = [
             (name, parameter)
-            for name, parameter in copied.named_parameters()
+            for name, parameter in model.named_parameters()
             if not STEPS[0] * _size(parameter) * gradients.get(name, 0.0) >= CERTAIN
         ]
         if not doubtful:
             return []
-        before, _ = evaluate(fresh(copied), job, inputs, [])
+        before, _ = evaluate(fresh(model), job, inputs, [])
         return [
             name
             for name, parameter in doubtful
-            if not any(_moves(copied, job, inputs, parameter, step, before, limits) for step in STEPS)
+            if not any(_moves(model, job, inputs, parameter, step, before, limits) for step in STEPS)
         ]
 
 

@@ -1,10 +1,12 @@
+from pathlib import Path
+
 import pytest
 import samples
 import torch
 from torch import nn
 
 from exporter.errors import ExportError
-from exporter.program import check_inputs, find_layers, first_tensor, nested
+from exporter.program import Program, check_inputs, find_layers, first_tensor, nested, trace
 
 
 def test_plain_inputs_are_keywords_as_they_are() -> None:
@@ -58,3 +60,39 @@ def test_layers_are_the_children_of_lists_in_the_order_they_ran() -> None:
     }
     job = samples.job(inputs=[values])
     assert find_layers(Stack(), job, {"values": torch.ones(2, 3)}) == ["layers.1", "layers.0"]
+
+
+class Masked(nn.Module):
+    """A whole tensor times a Python float, which is float32; and a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.config = samples.CONFIG
+        self.inner = nn.BatchNorm1d(1).requires_grad_(False)
+
+    def forward(self, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Of the task's output."""
+        return {"logits": (1 - input_ids) * -1e4 + self.inner.bias}
+
+
+def test_a_program_has_pythons_numbers_whether_libtorch_optimises_it_or_not(tmp_path: Path) -> None:
+    """As the tracer leaves it, the product of a whole tensor and a float would be float64."""
+    tokens = torch.tensor([[0, 1, 1]])
+    script = trace(Program(Masked().eval(), samples.job(inputs=[samples.TOKENS]), []), {"input_ids": tokens})
+    torch.jit.save(script, str(tmp_path / "program.pt"))
+    loaded = torch.jit.load(str(tmp_path / "program.pt"))
+    torch._C._set_graph_executor_optimize(False)
+    try:
+        (logits,) = loaded(tokens)
+    finally:
+        torch._C._set_graph_executor_optimize(True)
+    assert logits.dtype is torch.float32
+    assert logits.tolist() == [[-1e4, 0.0, 0.0]]
+
+
+def test_a_program_is_one_module_with_the_models_tensors() -> None:
+    """Under names that TorchScript takes, which are told with dots."""
+    program = Program(Masked(), samples.job(), [])
+    assert [name for name, _ in program.named_parameters()] == ["model/inner/weight", "model/inner/bias"]
+    assert [name for name, _ in program.tensors()][1:3] == ["model.inner.bias", "model.inner.running_mean"]
+    assert len(list(program.modules())) == 1
