@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "AXK2ForCausalLM",
     checkpoint: Some("skt/A.X-K2"),
-    digest: "e93e0dac0b6f9beb",
+    digest: "2301b64da7939e3d",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],
@@ -79,6 +79,11 @@ fn every_parameter() -> Verdict {
 #[cfg_attr(feature = "libtorch", test)]
 fn reloads() -> Verdict {
     check::reloads(&MODEL)
+}
+
+#[cfg_attr(feature = "libtorch", test)]
+fn optimised() -> Verdict {
+    check::optimised(&MODEL)
 }
 
 #[cfg_attr(feature = "libtorch", test)]

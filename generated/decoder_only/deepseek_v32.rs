@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "DeepseekV32ForCausalLM",
     checkpoint: Some("deepseek-ai/DeepSeek-V3.2-Exp"),
-    digest: "e38b02c58bee8b69",
+    digest: "673fa3e6b4e9d2c0",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],
@@ -79,6 +79,11 @@ fn every_parameter() -> Verdict {
 #[cfg_attr(feature = "libtorch", test)]
 fn reloads() -> Verdict {
     check::reloads(&MODEL)
+}
+
+#[cfg_attr(feature = "libtorch", test)]
+fn optimised() -> Verdict {
+    check::optimised(&MODEL)
 }
 
 #[cfg_attr(feature = "libtorch", test)]

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "DogeForCausalLM",
     checkpoint: Some("SmallDoge/Doge-320M"),
-    digest: "fa1973e8d81373a3",
+    digest: "523432337ac5d472",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],
@@ -73,6 +73,11 @@ fn every_parameter() -> Verdict {
 #[cfg_attr(feature = "libtorch", test)]
 fn reloads() -> Verdict {
     check::reloads(&MODEL)
+}
+
+#[cfg_attr(feature = "libtorch", test)]
+fn optimised() -> Verdict {
+    check::optimised(&MODEL)
 }
 
 #[cfg_attr(feature = "libtorch", test)]

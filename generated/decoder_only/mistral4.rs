@@ -76,6 +76,11 @@ fn reloads() -> Verdict {
 }
 
 #[cfg_attr(feature = "libtorch", test)]
+fn optimised() -> Verdict {
+    check::optimised(&MODEL)
+}
+
+#[cfg_attr(feature = "libtorch", test)]
 fn half() -> Verdict {
     check::half(&MODEL)
 }

@@ -8,7 +8,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "MiniMaxM3SparseForConditionalGeneration",
     checkpoint: Some("MiniMaxAI/MiniMax-M3"),
-    digest: "99913c9f1928e0aa",
+    digest: "49d0e35743119a3a",
     inputs: &[
         input(
             "input_ids",
@@ -121,6 +121,11 @@ fn every_parameter() -> Verdict {
 #[cfg_attr(feature = "libtorch", test)]
 fn reloads() -> Verdict {
     check::reloads(&MODEL)
+}
+
+#[cfg_attr(feature = "libtorch", test)]
+fn optimised() -> Verdict {
+    check::optimised(&MODEL)
 }
 
 #[cfg_attr(feature = "libtorch", test)]

@@ -135,6 +135,11 @@ fn reloads() -> Verdict {
 }
 
 #[cfg_attr(feature = "libtorch", test)]
+fn optimised() -> Verdict {
+    check::optimised(&MODEL)
+}
+
+#[cfg_attr(feature = "libtorch", test)]
 fn generates() -> Verdict {
     check::generates(&MODEL)
 }

@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "DacModel",
     checkpoint: Some("descript/dac_16khz"),
-    digest: "e15eca306d60ff39",
+    digest: "dc670faee1e44916",
     inputs: &[
         input(
             "input_values",
@@ -108,4 +108,9 @@ fn every_parameter() -> Verdict {
 #[cfg_attr(feature = "libtorch", test)]
 fn reloads() -> Verdict {
     check::reloads(&MODEL)
+}
+
+#[cfg_attr(feature = "libtorch", test)]
+fn optimised() -> Verdict {
+    check::optimised(&MODEL)
 }

@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "MimiModel",
     checkpoint: Some("kyutai/mimi"),
-    digest: "99e1662587745bb4",
+    digest: "208d9a103e4dbe7f",
     inputs: &[
         input(
             "input_values",
@@ -112,6 +112,11 @@ fn every_parameter() -> Verdict {
 #[cfg_attr(feature = "libtorch", test)]
 fn reloads() -> Verdict {
     check::reloads(&MODEL)
+}
+
+#[cfg_attr(feature = "libtorch", test)]
+fn optimised() -> Verdict {
+    check::optimised(&MODEL)
 }
 
 #[cfg_attr(feature = "libtorch", test)]

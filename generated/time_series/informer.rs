@@ -10,7 +10,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(ModelSpec {
     family: "time-series",
     class: "InformerForPrediction",
     checkpoint: Some("huggingface/informer-tourism-monthly"),
-    digest: "86cfaf8cbaf99730",
+    digest: "b1dea62db02677e2",
     inputs: &[
         input(
             "past_values",
@@ -135,6 +135,11 @@ fn every_parameter() -> Verdict {
 #[cfg_attr(feature = "libtorch", test)]
 fn reloads() -> Verdict {
     check::reloads(&MODEL)
+}
+
+#[cfg_attr(feature = "libtorch", test)]
+fn optimised() -> Verdict {
+    check::optimised(&MODEL)
 }
 
 #[cfg_attr(feature = "libtorch", test)]

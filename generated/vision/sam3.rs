@@ -162,3 +162,8 @@ fn every_parameter() -> Verdict {
 fn reloads() -> Verdict {
     check::reloads(&MODEL)
 }
+
+#[cfg_attr(feature = "libtorch", test)]
+fn optimised() -> Verdict {
+    check::optimised(&MODEL)
+}

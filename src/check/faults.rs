@@ -34,6 +34,8 @@ pub enum Plant {
     LastPlace,
     /// In the saved copy of the program.
     Saved,
+    /// In what the engine makes of a program in use.
+    Optimised,
     /// In the stored rows of the inputs: their order.
     Inputs,
     /// In one value of the eager references.
@@ -69,6 +71,7 @@ const OTHER: &[(&str, Check, Plant)] = &[
     ("one weight + 1 ulp", Check::Loads, Plant::LastPlace),
     ("one weight + 1e-3", Check::MatchesReference, Plant::Weight(1e-3)),
     ("saved copy differs", Check::Reloads, Plant::Saved),
+    ("optimised wrongly", Check::Optimised, Plant::Optimised),
     ("input rows swapped", Check::MatchesReference, Plant::Inputs),
     ("references off by 1e-3", Check::MatchesReference, Plant::Reference),
     ("another last token", Check::Generates, Plant::Tokens),
@@ -112,7 +115,13 @@ impl FaultyModel {
             Plant::LastPlace => change_weight(&session, |value| value * f64::from(f32::EPSILON))?,
             Plant::Saved => {
                 let weight = Weight::of(&session.artifact, session.program.as_ref())?;
-                session.program = Box::new(Forgetful { weight, program: session.program });
+                session.program =
+                    Box::new(Unfaithful { weight, program: session.program, when: When::Saved });
+            }
+            Plant::Optimised => {
+                let weight = Weight::of(&session.artifact, session.program.as_ref())?;
+                // A few bytes for each of a few trials.
+                session.engine = Box::leak(Box::new(Spoiling { weight, engine }));
             }
             Plant::Inputs => swap_rows(&mut session.artifact)?,
             Plant::Reference => shift_reference(&mut session.artifact)?,
@@ -165,15 +174,57 @@ impl Weight {
     }
 }
 
-/// A program whose saved copies are not what it runs.
-struct Forgetful {
+/// When a weight is another one.
+#[derive(Clone, Copy, PartialEq)]
+enum When {
+    Saved,
+    Served,
+}
+
+/// A program with one weight that is another one in its saved copies, or in use.
+struct Unfaithful {
     program: Box<dyn Program>,
+    weight: Weight,
+    when: When,
+}
+
+impl Unfaithful {
+    /// Does something, with the other weight if it is time for that.
+    fn with<T>(&self, when: When, act: impl Fn() -> Result<T, Failure>) -> Result<T, Failure> {
+        if self.when != when {
+            return act();
+        }
+        self.perturb(&self.weight.parameter, self.weight.element, 1.0)?;
+        let done = act();
+        self.perturb(&self.weight.parameter, self.weight.element, -1.0)?;
+        done
+    }
+}
+
+/// An engine that makes something wrong of the programs in use.
+struct Spoiling {
+    engine: &'static dyn Engine,
     weight: Weight,
 }
 
-impl Program for Forgetful {
+impl Engine for Spoiling {
+    fn name(&self) -> &'static str {
+        self.engine.name()
+    }
+
+    fn load(&self, path: &Path, device: Device) -> Result<Box<dyn Program>, Failure> {
+        let (program, weight) = (self.engine.load(path, device)?, self.weight.clone());
+        Ok(Box::new(Unfaithful { program, weight, when: When::Served }))
+    }
+}
+
+impl Program for Unfaithful {
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
         self.program.run(inputs)
+    }
+
+    fn served(&self, inputs: &[Tensor], count: usize) -> Result<Vec<Tensor>, Failure> {
+        self.with(When::Served, || self.program.served(inputs, count))
     }
 
     fn parameters(&self) -> Result<Vec<(String, Vec<usize>)>, Failure> {
@@ -185,9 +236,7 @@ impl Program for Forgetful {
     }
 
     fn save(&self, path: &Path) -> Result<(), Failure> {
-        self.perturb(&self.weight.parameter, self.weight.element, 1.0)?;
-        self.program.save(path)?;
-        self.perturb(&self.weight.parameter, self.weight.element, -1.0)
+        self.with(When::Saved, || self.program.save(path))
     }
 
     fn parameter(&self, name: &str) -> Result<Tensor, Failure> {

@@ -15,6 +15,7 @@ pub mod generates;
 pub mod half;
 pub mod loads;
 pub mod matches_reference;
+pub mod optimised;
 pub mod output_contract;
 pub mod padding_invariant;
 pub mod reloads;
@@ -50,6 +51,7 @@ pub fn body(check: Check) -> fn(&CheckContext) -> CheckResult {
         Check::Responsive => responsive::check,
         Check::EveryParameter => every_parameter::check,
         Check::Reloads => reloads::check,
+        Check::Optimised => optimised::check,
         Check::Half => half::check,
         Check::Generates => generates::check,
     }
@@ -108,6 +110,11 @@ pub fn every_parameter<T: Task>(model: &Model<T>) -> Verdict {
 /// Saved and loaded again, the program gives the same bits.
 pub fn reloads<T: Task>(model: &Model<T>) -> Verdict {
     verdict(Check::Reloads, &model.card, &T::CONTRACT)
+}
+
+/// What libtorch makes of the program in its first runs gives what eager Python does.
+pub fn optimised<T: Task>(model: &Model<T>) -> Verdict {
+    verdict(Check::Optimised, &model.card, &T::CONTRACT)
 }
 
 /// The half-precision program gives what eager gives in that precision.

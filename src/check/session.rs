@@ -19,7 +19,7 @@ const KEPT: usize = 8;
 pub struct Session<'e> {
     pub artifact: Artifact,
     pub program: Box<dyn Program>,
-    engine: &'e dyn Engine,
+    pub(super) engine: &'e dyn Engine,
     device: Device,
 }
 

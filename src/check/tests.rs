@@ -50,6 +50,7 @@ enum Fault {
     NotANumber,
     Double,
     SavedWrong,
+    OptimisedWrong,
     HalfWrong,
     OtherBits,
     OtherParameters,
@@ -131,6 +132,12 @@ impl Program for Toy {
         Ok(if self.dtype == Dtype::Float32 { vec![logits.clone(), logits] } else { vec![logits] })
     }
 
+    fn served(&self, inputs: &[Tensor], _: usize) -> Result<Vec<Tensor>, Failure> {
+        let wrong = if self.fault == Fault::OptimisedWrong { 1e-3 } else { 0.0 };
+        self.perturb("", 0, wrong)?;
+        self.run(inputs)
+    }
+
     fn parameters(&self) -> Result<Vec<(String, Vec<usize>)>, Failure> {
         let name = if self.fault == Fault::OtherParameters { "model.other" } else { "model.layers.0.scale" };
         Ok(vec![(name.to_owned(), vec![1, 1])])
@@ -167,7 +174,9 @@ impl Engine for ToyEngine {
         if path.ends_with("program.bfloat16.pt") {
             toy.dtype = Dtype::Bfloat16;
         } else {
-            toy.scale = Mutex::new(std::fs::read_to_string(path).unwrap().parse().unwrap());
+            // A saved copy; the artifact's own program is no file.
+            let saved = std::fs::read_to_string(path).ok().map(|scale| scale.parse().unwrap());
+            saved.into_iter().for_each(|scale| toy.scale = Mutex::new(scale));
         }
         Ok(Box::new(toy))
     }
@@ -377,6 +386,7 @@ fn every_fault_turns_its_check_red_and_reads_well() {
         (Fault::NotANumber, Check::OutputContract),
         (Fault::Double, Check::OutputContract),
         (Fault::SavedWrong, Check::Reloads),
+        (Fault::OptimisedWrong, Check::Optimised),
         (Fault::HalfWrong, Check::Half),
         (Fault::OtherParameters, Check::Loads),
         (Fault::OtherBits, Check::Loads),

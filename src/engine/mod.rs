@@ -34,14 +34,24 @@ pub trait Engine: Sync {
 
 /// A loaded program.
 pub trait Program: Send + Sync {
-    /// Runs the program once. Inputs and outputs are on the host, in the artifact's order.
+    /// Runs the program once, as it is written. Inputs and outputs are on the host, in the artifact's order.
     ///
     /// # Errors
     /// Stage `move` for the tensors, stage `run` for the program itself.
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure>;
 
-    /// Runs the program `count` times on inputs that are brought to the device once, and says how long each run took;
-    /// outputs stay where they are, and a run ends when the device is done.
+    /// Runs the program `count` times as a process that serves it does, letting the engine make of it what it makes of a
+    /// program in use, and returns what the last run did. From then on [`Program::run`] may run that too.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    fn served(&self, inputs: &[Tensor], count: usize) -> Result<Vec<Tensor>, Failure> {
+        let _ = count;
+        self.run(inputs)
+    }
+
+    /// Runs the program `count` times, as [`Program::served`] does, on inputs that are brought to the device once, and says
+    /// how long each run took; outputs stay where they are, and a run ends when the device is done.
     ///
     /// # Errors
     /// As [`Program::run`].

@@ -21,13 +21,14 @@ pub enum Check {
     Responsive,
     EveryParameter,
     Reloads,
+    Optimised,
     Half,
     Generates,
 }
 
 impl Check {
     /// Every check, in the order in which they are generated and reported.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Loads,
         Self::OutputContract,
         Self::MatchesReference,
@@ -39,6 +40,7 @@ impl Check {
         Self::Responsive,
         Self::EveryParameter,
         Self::Reloads,
+        Self::Optimised,
         Self::Half,
         Self::Generates,
     ];
@@ -57,6 +59,7 @@ impl Check {
             Self::Responsive => "responsive",
             Self::EveryParameter => "every_parameter",
             Self::Reloads => "reloads",
+            Self::Optimised => "optimised",
             Self::Half => "half",
             Self::Generates => "generates",
         }
@@ -80,6 +83,9 @@ impl Check {
             Self::Responsive => "every input changes some output clearly; no output is constant",
             Self::EveryParameter => "every parameter changes some output, or the entry says why not",
             Self::Reloads => "saved and loaded again, the program gives the same bits",
+            Self::Optimised => {
+                "what libtorch makes of the program in its first runs computes the same, at every size"
+            }
             Self::Half => "the bfloat16 program equals eager in bfloat16",
             Self::Generates => "greedy decoding in Rust gives exactly the tokens of Python's generate",
         }
