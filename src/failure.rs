@@ -74,15 +74,31 @@ impl<T, E: fmt::Display> At<T> for Result<T, E> {
             let text = error.to_string();
             // libtorch appends a C++ stack, which tells a reader of this message nothing.
             let is_stack = |line: &&str| line.starts_with("Exception raised from");
-            let mut lines = text
-                .lines()
-                .map(str::trim)
-                .take_while(|line| !is_stack(line))
-                .filter(|line| !line.is_empty());
-            let failure =
-                Failure::new(stage, format!("{doing}: {}", lines.next().unwrap_or("unknown error")));
-            lines.take(12).fold(failure, Failure::with)
+            let all = text.lines().map(str::trim).take_while(|line| !is_stack(line));
+            let mut lines: Vec<&str> = all.filter(|line| !line.is_empty()).collect();
+            // TorchScript's interpreter tells first where it was, in the program and in Python, and then what went wrong.
+            let reason = lines.iter().rposition(|line| line.starts_with(INTERPRETER)).unwrap_or(0);
+            let message = if lines.is_empty() { "unknown error" } else { lines.remove(reason) };
+            let failure = Failure::new(stage, format!("{doing}: {message}"));
+            shortened(&lines).into_iter().fold(failure, Failure::with)
         })
+    }
+}
+
+/// What TorchScript's interpreter puts before the reason of a failure.
+const INTERPRETER: &str = "RuntimeError: ";
+/// Lines that a failure keeps of the beginning of a long error, and of its end.
+const KEPT: usize = 8;
+
+/// Where an error begins and where it ends: both can be what a reader needs.
+fn shortened(lines: &[&str]) -> Vec<String> {
+    let owned = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
+    match lines.len().checked_sub(2 * KEPT + 1) {
+        None => owned(lines),
+        Some(_) => {
+            let between = format!("({} more lines)", lines.len() - 2 * KEPT);
+            [owned(&lines[..KEPT]), vec![between], owned(&lines[lines.len() - KEPT..])].concat()
+        }
     }
 }
 
@@ -97,5 +113,17 @@ mod tests {
         let failure = Err::<(), _>(error).at(Stage::Run, "the program failed").unwrap_err();
         assert_eq!(failure.message, "the program failed: expected 3 dims");
         assert_eq!(failure.details, ["in the model's code"]);
+    }
+
+    #[test]
+    fn a_failure_in_a_program_begins_with_its_reason_however_long_the_way_there_was() {
+        let way: Vec<String> = (0..40).map(|line| format!("line {line}")).collect();
+        let error = format!("The interpreter failed.\n{}\nRuntimeError: no kernel\nfor 9.0", way.join("\n"));
+        let failure = Err::<(), _>(error).at(Stage::Run, "the program failed").unwrap_err();
+        assert_eq!(failure.message, "the program failed: RuntimeError: no kernel");
+        assert_eq!(failure.details.len(), 17);
+        assert_eq!(failure.details[0], "The interpreter failed.");
+        assert_eq!(failure.details[8], "(26 more lines)");
+        assert_eq!(failure.details[16], "for 9.0");
     }
 }
