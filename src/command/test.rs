@@ -72,7 +72,7 @@ fn suite(run: &TestRun) -> Result<Option<BrokeOff>> {
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     let started = Instant::now();
     let mut child = command.spawn().context("starting cargo test")?;
-    let bar = bar("checking", run.planned.len());
+    let (bar, mut growth) = (bar("checking", run.planned.len()), run.growth());
     let (mut stdout, mut stderr) = (child.stdout.take(), child.stderr.take());
     let errors = std::thread::spawn(move || read_all(stderr.as_mut()));
     let output = std::thread::spawn(move || read_all(stdout.as_mut()));
@@ -80,7 +80,7 @@ fn suite(run: &TestRun) -> Result<Option<BrokeOff>> {
         if let Some(status) = child.try_wait()? {
             break status;
         }
-        bar.set_position(run.records().map_or(0, |records| records.len() as u64));
+        bar.set_position(growth.lines() as u64);
         std::thread::sleep(Duration::from_millis(200));
     };
     bar.finish_and_clear();

@@ -22,4 +22,4 @@ pub mod typed;
 pub use failure_text::told;
 pub use record::{About, Record, run};
 pub use share::Share;
-pub use store::{Lines, append, append_to, end, line, lines, merged, path, read_since};
+pub use store::{Growth, Lines, append, append_to, end, line, lines, merged, path, read_since};
