@@ -11,6 +11,7 @@ import math
 import re
 from collections.abc import Callable, Container, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -181,10 +182,14 @@ def _configure(config_class: type[Config], overrides: Json) -> Config:
     return config_class(**_checked(default, overrides))
 
 
+@cache
 def _needs_parts(config_class: type[Config]) -> bool:
-    """Whether the class has no default config; older transformers have another word for it."""
-    flags = ("has_no_defaults_at_init", "is_composition")
-    return next(getattr(config_class, flag) for flag in flags if hasattr(config_class, flag))
+    """Whether the class cannot be made of its defaults: releases have different words for that, or none."""
+    try:
+        default_config(config_class)
+    except Exception:  # noqa: BLE001  each release refuses by another error, and says nothing else by it
+        return True
+    return False
 
 
 def default_config(config_class: type[Config]) -> Config:

@@ -122,3 +122,21 @@ def test_what_is_replaced_while_the_model_runs_belongs_to_no_adapter() -> None:
 
 def test_an_adapter_is_described_by_its_first_line() -> None:
     assert Hold(_triples).described() == {"what": "triples", "why": "Three times the value."}
+
+
+def test_an_adapter_that_does_not_fit_is_named() -> None:
+    """Whatever it stumbles over: an attribute that is gone, or an error of its own."""
+
+    def _replaces_what_is_gone(model: nn.Module) -> AbstractContextManager[None]:
+        return replaced(model, "backward_pass", None)
+
+    def _stumbles(_model: nn.Module) -> AbstractContextManager[None]:
+        raise KeyError("size")
+
+    for adapter, told in [
+        (_replaces_what_is_gone, "adapter replaces_what_is_gone: Layer has no 'backward_pass' to replace"),
+        (_stumbles, "adapter stumbles: KeyError: 'size'"),
+    ]:
+        with pytest.raises(ExportError) as raised, held(Hold(adapter), Layer()):
+            pass
+        assert str(raised.value) == told

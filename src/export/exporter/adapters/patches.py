@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 
 from torch import Tensor, nn
 
-from ..errors import ExportError
+from ..errors import ExportError, reason
 
 # A module of upstream, whose attributes no type tells.
 Upstream: TypeAlias = Any
@@ -71,11 +71,17 @@ def first_line(function: Callable[..., Any]) -> str:
 
 @contextmanager
 def held(hold: Hold, model: nn.Module) -> Iterator[None]:
-    """The hold's adapter, open for that model."""
+    """The hold's adapter, open for that model.
+
+    Raises:
+        ExportError: it does not fit the class, with its name.
+    """
     with ExitStack() as stack:
         token = _opening.set(hold)
         try:
             stack.enter_context(hold.adapter(model))
+        except Exception as error:
+            raise ExportError(f"adapter {hold.name}: {reason(error)}") from error
         finally:
             # What opens within the block belongs to no adapter any more.
             _opening.reset(token)
