@@ -23,10 +23,10 @@ build:
 run MODEL *OPTIONS: setup
     @cargo run --quiet --features libtorch -- run {{ MODEL }} {{ OPTIONS }}
 
-# Test the project's own code and every model, or just the models FILTER means, on libtorch: just test bert --check half.
+# Test the project's own code and the models of tier `plan`, or of all tiers (all), or just the models FILTER means: just test bert --check half.
 test *FILTER: setup
-    @{{ if FILTER == "" { "just unit" } else { "true" } }}
-    @cargo run --quiet --features libtorch -- test {{ FILTER }}
+    @{{ if FILTER =~ '^(all)?$' { "just unit" } else { "true" } }}
+    @cargo run --quiet --features libtorch -- test {{ if FILTER == "" { "plan" } else { FILTER } }}
 
 # Test the project's own code: Rust with libtorch, and the exporter's Python.
 unit: setup _tools
@@ -76,6 +76,10 @@ matrix *OPTIONS:
 # Write all that is known into one HTML file, target/conformance/report.html.
 report *OPTIONS:
     @cargo run --quiet {{ built }} -- report {{ OPTIONS }}
+
+# Try another version beside the pinned one, transformers=X or the newest, on all models or those WORDS mean: what would break?
+radar *WORDS: setup
+    @cargo run --quiet --features libtorch -- radar {{ WORDS }}
 
 # Measure speed and memory on libtorch and in eager Python, in turns: just bench bert --device cpu [--compile].
 bench *FILTER: setup

@@ -55,6 +55,8 @@ enum Command {
     Faults(command::faults::Arguments),
     /// Runs the comparing checks as on other processors, and shows how near they come to being red
     Portability(command::portability::Arguments),
+    /// Tries another version of transformers and says what an upgrade would break
+    Radar(command::radar::Arguments),
     /// Traces models without each of their adapters and lists those no longer needed
     Adapters(command::adapters::Arguments),
     /// Repeats a model's cases in Python: the exported program against the stored references
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
         Command::Doctor => command::doctor::run(),
         Command::Faults(arguments) => command::faults::run(&arguments),
         Command::Portability(arguments) => command::portability::run(&arguments),
+        Command::Radar(arguments) => command::radar::run(&arguments),
         Command::Adapters(arguments) => command::adapters::run(&arguments),
         Command::Replay(arguments) => command::replay::run(&arguments),
     };

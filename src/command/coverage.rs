@@ -5,10 +5,9 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use hf_conformance::artifact;
-use hf_conformance::export::Python;
+use hf_conformance::export::inventory;
 use hf_conformance::report::coverage::{Counts, Coverage, Distinct, NO_ENTRY, OnBackend, Tier, coverage};
 use hf_conformance::roster::{self, TIERS};
-use hf_conformance::spec::Versions;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -45,7 +44,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let spec = spec()?;
     let rows = roster::read(Path::new("."))?;
-    let types = model_types(&spec.versions);
+    let types = inventory(&spec.versions, "transformers").ok().map(|all| Vec::from_iter(all.model_types));
     let coverage = coverage(&rows, &spec, &stored::read(&[])?, &artifact::root(), types.as_deref());
     if arguments.json {
         show(serde_json::to_string_pretty(&coverage)?)?;
@@ -55,13 +54,6 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         show(text(&coverage, arguments.priority))?;
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// The model types of the installed transformers; none without a Python environment.
-fn model_types(versions: &Versions) -> Option<Vec<String>> {
-    let python = Python::ready(versions, "transformers").ok()?;
-    let said = python.command("exporter.inventory").ok()?.output().ok()?;
-    serde_json::from_slice(&said.stdout).ok()
 }
 
 fn text(coverage: &Coverage, by_priority: bool) -> String {

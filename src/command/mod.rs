@@ -13,6 +13,7 @@ pub mod list;
 pub mod matrix;
 pub mod portability;
 pub mod progress;
+pub mod radar;
 pub mod remove;
 pub mod replay;
 pub mod report;

@@ -2,26 +2,32 @@
 
 use anyhow::{Result, bail};
 use hf_conformance::author;
+use hf_conformance::roster::{self, TIERS, plain};
 use hf_conformance::spec::{Entry, Spec};
+use std::collections::BTreeSet;
+use std::path::Path;
 
-/// All entries without a filter; the one of exactly that name; else those whose name contains it, and those of
-/// the family or task of that name. Several filters are united.
+/// Means every entry.
+const ALL: &str = "all";
+
+/// All entries without a filter or by `all`; the one of exactly that name; else the roster's tier of that name; else
+/// those whose name contains it, and those of the family or task of that name. Several filters are united.
 ///
 /// # Errors
-/// A filter that means no entry, with the nearest name.
+/// A filter that means no entry, with the nearest name; a roster that cannot be read.
 pub fn select<'a>(spec: &'a Spec, filters: &[String]) -> Result<Vec<&'a Entry>> {
     if filters.is_empty() {
         return Ok(spec.entries.iter().collect());
     }
+    let mut meant = BTreeSet::new();
     for filter in filters {
-        if meant(spec, filter).next().is_none() {
-            bail!("no model, family or task matches '{filter}'{}", nearest(spec, filter));
+        let found = places(spec, filter)?;
+        if found.is_empty() {
+            bail!("no model, family, task or tier matches '{filter}'{}", nearest(spec, filter));
         }
+        meant.extend(found);
     }
-    let is_meant = |entry: &&Entry| {
-        filters.iter().any(|filter| meant(spec, filter).any(|meant| std::ptr::eq(meant, *entry)))
-    };
-    Ok(spec.entries.iter().filter(is_meant).collect())
+    Ok(meant.into_iter().map(|place| &spec.entries[place]).collect())
 }
 
 /// The entry of exactly that name.
@@ -42,14 +48,54 @@ pub fn nearest(spec: &Spec, name: &str) -> String {
         .unwrap_or_default()
 }
 
-fn meant<'a>(spec: &'a Spec, filter: &'a str) -> impl Iterator<Item = &'a Entry> {
-    let exact = spec.entries.iter().any(|entry| entry.name.as_str() == filter);
-    spec.entries.iter().filter(move |entry| match exact {
-        true => entry.name.as_str() == filter,
-        false => {
-            entry.name.as_str().contains(filter)
-                || entry.family.as_str() == filter
-                || entry.task.name == filter
-        }
-    })
+/// Where in the spec the entries stand that a filter means.
+fn places(spec: &Spec, filter: &str) -> Result<Vec<usize>> {
+    let of = |is_meant: &dyn Fn(&Entry) -> bool| {
+        let numbered = spec.entries.iter().enumerate();
+        numbered.filter(|(_, entry)| is_meant(entry)).map(|(place, _)| place).collect::<Vec<_>>()
+    };
+    let exact = of(&|entry| entry.name.as_str() == filter);
+    if !exact.is_empty() {
+        return Ok(exact);
+    }
+    if TIERS.contains(&filter) {
+        let rows = roster::read(Path::new("."))?;
+        let names: BTreeSet<String> =
+            rows.iter().filter(|row| row.tier == filter).map(|row| plain(&row.name)).collect();
+        return Ok(of(&|entry| names.contains(&plain(entry.name.as_str()))));
+    }
+    Ok(of(&|entry| {
+        filter == ALL
+            || entry.name.as_str().contains(filter)
+            || entry.family.as_str() == filter
+            || entry.task.name == filter
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(filters: &[&str]) -> Vec<String> {
+        let spec = hf_conformance::spec::load(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+        let filters: Vec<String> = filters.iter().map(|filter| (*filter).to_owned()).collect();
+        let found = select(&spec, &filters).unwrap();
+        found.into_iter().map(|entry| entry.name.to_string()).collect()
+    }
+
+    #[test]
+    fn a_filter_is_a_name_a_tier_or_part_of_names_in_this_order() {
+        assert_eq!(names(&["bert"]), ["bert"]);
+        let of_plan = names(&["plan"]);
+        assert!(of_plan.contains(&"bert".to_owned()) && !of_plan.contains(&"modernbert".to_owned()));
+        assert!(names(&["roberta"]).len() == 1 && names(&["deberta"]).len() >= 1);
+        assert!(names(&["-roberta"]).len() > 1);
+    }
+
+    #[test]
+    fn all_means_every_entry_and_filters_that_overlap_mean_each_once() {
+        let all = names(&["all"]);
+        assert_eq!(all, names(&[]));
+        assert_eq!(names(&["bert", "all", "plan"]), all);
+    }
 }

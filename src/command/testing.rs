@@ -4,6 +4,7 @@ use super::{export, failed, select::select, show, table};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use comfy_table::CellAlignment;
+use hf_conformance::artifact;
 use hf_conformance::engine;
 use hf_conformance::report::typed::Typed;
 use hf_conformance::report::{self, Record, github, told};
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 #[derive(Args)]
 pub struct Options {
-    /// Models, families or tasks; everything when left out
+    /// Models, families, tasks or tiers of the roster; everything when left out
     pub filter: Vec<String>,
     /// auto, cpu, cuda, cuda:N or mps
     #[arg(long, env = "HF_CONFORMANCE_DEVICE", default_value = super::AUTO)]
@@ -50,7 +51,7 @@ pub fn begin<'a>(spec: &'a Spec, options: &Options) -> Result<TestRun<'a>> {
     }
     let (device, explained) = engine::choose(&options.device).map_err(|failure| failed(&failure))?;
     println!("device {explained}");
-    let mut run = TestRun::begin(spec, entries, checks, device, report::path());
+    let mut run = TestRun::begin(spec, entries, checks, device, artifact::root(), report::path());
     run.exported(&export::artifacts(spec, &run.entries, false)?)?;
     Ok(run)
 }
@@ -204,7 +205,7 @@ mod tests {
     fn ended<'a>(spec: &'a Spec, fault_of: FaultOf, folder: &Path) -> Ended<'a> {
         let bert = select(spec, &["bert".to_owned()]).unwrap();
         let store = folder.join("results.jsonl");
-        let mut run = TestRun::begin(spec, bert, vec![Check::Loads], Device::Cpu, store);
+        let mut run = TestRun::begin(spec, bert, vec![Check::Loads], Device::Cpu, folder.into(), store);
         let outcome = Err(Failure::new(Stage::Export, "no"));
         run.exported(&[Exported { model: "bert".to_owned(), fault: None, outcome, fault_of }]).unwrap();
         run.end(None).unwrap()

@@ -8,6 +8,7 @@
 
 use crate::spec::{Source, Versions};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::io::{BufRead, BufReader};
@@ -93,6 +94,11 @@ impl Environment {
         }
         let folder = self.folder.join("overlays").join(source);
         if !stamped(&folder, overlay) {
+            if folder.exists() {
+                // Other versions of the same packages: what only those have would stay.
+                std::fs::remove_dir_all(&folder)
+                    .map_err(|error| EnvironmentError::Io { path: folder.clone(), error })?;
+            }
             let tools = self.folder.join("build").join(source);
             let mut pip = self.pip(&folder, overlay);
             if !build.is_empty() {
@@ -103,6 +109,44 @@ impl Environment {
             write(&folder.join(STAMP), &stamp(overlay))?;
         }
         std::path::absolute(&folder).map(Some).map_err(|error| EnvironmentError::Io { path: folder, error })
+    }
+
+    /// What pip would install for a version of a package, or for its newest, so that torch stays as it is: the package
+    /// and whatever it needs in another version than the base environment has. Nothing is installed.
+    ///
+    /// # Errors
+    /// pip knows no such version, or none that goes with the pinned torch.
+    pub fn resolve(
+        &self,
+        package: &str,
+        version: Option<&str>,
+        versions: &Versions,
+    ) -> Result<BTreeMap<String, String>, EnvironmentError> {
+        #[derive(Deserialize)]
+        struct Report {
+            install: Vec<Installed>,
+        }
+        #[derive(Deserialize)]
+        struct Installed {
+            metadata: Metadata,
+        }
+        #[derive(Deserialize)]
+        struct Metadata {
+            name: String,
+            version: String,
+        }
+        let wanted = version.map_or(package.to_owned(), |version| format!("{package}=={version}"));
+        let mut command = Command::new(&self.python);
+        command.args(["-m", "pip", "install", "--dry-run", "--quiet", "--upgrade", "--report", "-", &wanted]);
+        command.args(pins(&versions.python).iter().filter(|pin| pin.starts_with("torch==")));
+        let said = finish(&format!("looking for {wanted}"), &mut command)?;
+        let report: Report = serde_json::from_str(&said).map_err(|error| EnvironmentError::Command {
+            command: format!("pip install --dry-run {wanted}"),
+            status: "its report cannot be read".to_owned(),
+            said: error.to_string(),
+        })?;
+        let installed = report.install.into_iter().map(|one| one.metadata);
+        Ok(installed.map(|one| (one.name.to_lowercase(), one.version)).collect())
     }
 
     /// Installs packages, and none that they depend on, into a folder.

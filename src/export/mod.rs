@@ -15,8 +15,34 @@ pub use python::Python;
 pub use replay::InPython;
 pub use sources::unpack;
 
+use crate::failure::{At, Failure, Stage};
 use crate::numerics::rule;
+use crate::spec::Versions;
+use serde::Deserialize;
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
+
+/// What a release of transformers holds.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+pub struct Inventory {
+    /// Those that have a model class.
+    pub model_types: BTreeSet<String>,
+    /// What the auto classes build of them.
+    pub classes: BTreeSet<String>,
+}
+
+/// Asks a source for what it holds.
+///
+/// # Errors
+/// Stage `export`: no environment, or a package without such lists.
+pub fn inventory(versions: &Versions, source: &str) -> Result<Inventory, Failure> {
+    let mut said = String::new();
+    Python::ready(versions, source)?.converse("exporter.inventory", &serde_json::Value::Null, |line| {
+        said.push_str(line);
+        Ok(())
+    })?;
+    serde_json::from_str(&said).at(Stage::Export, "reading the inventory")
+}
 
 /// What the exporter is told of the numerical rule: it looks for parameters that move no output by more than it allows.
 fn rule() -> serde_json::Value {

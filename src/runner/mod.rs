@@ -6,6 +6,7 @@
 //! as passed.
 
 pub mod portability;
+pub mod radar;
 mod session;
 mod tally;
 #[cfg(test)]
@@ -46,6 +47,8 @@ pub struct TestRun<'a> {
     pub broken: BTreeSet<&'a str>,
     /// Checks that nothing excuses from having no result: the exporter ended before it came to their model.
     unheard: usize,
+    /// The folder of artifacts.
+    pub artifacts: PathBuf,
     /// The results store, and where it ended before.
     store: PathBuf,
     place: u64,
@@ -58,6 +61,7 @@ impl<'a> TestRun<'a> {
         entries: Vec<&'a Entry>,
         checks: Vec<Check>,
         device: Device,
+        artifacts: PathBuf,
         store: PathBuf,
     ) -> Self {
         let due: Vec<(&Entry, Check)> = entries
@@ -67,7 +71,7 @@ impl<'a> TestRun<'a> {
             .collect();
         let place = report::end(&store);
         let (planned, broken) = (due.clone(), BTreeSet::new());
-        Self { spec, entries, checks, device, due, planned, broken, unheard: 0, store, place }
+        Self { spec, entries, checks, device, due, planned, broken, unheard: 0, artifacts, store, place }
     }
 
     /// Takes the checks out of the plan whose model has no artifact, and records them: failed where the exporter tried
@@ -107,6 +111,11 @@ impl<'a> TestRun<'a> {
     /// How many models have checks that can run.
     pub fn models(&self) -> usize {
         self.planned.chunk_by(|(a, _), (b, _)| std::ptr::eq(*a, *b)).count()
+    }
+
+    /// Counts the lines that the store gets in this run.
+    pub fn growth(&self) -> report::Growth {
+        report::Growth::new(&self.store, self.place)
     }
 
     /// What the checks of this run have left so far.

@@ -1,7 +1,6 @@
 //! A run without generated modules: models in turn on every core, straight from the spec.
 
 use super::TestRun;
-use crate::artifact;
 use crate::check::{self, Session};
 use crate::engine::Engine;
 use crate::model::Subject;
@@ -39,7 +38,7 @@ fn one(run: &TestRun, checks: &[(&Entry, Check)], engine: &'static dyn Engine) -
     let Some((entry, _)) = checks.first() else { return Ok(()) };
     let subject = Subject::new(entry, &run.spec.versions);
     let card = subject.card();
-    let session = Session::open(&artifact::root().join(card.name), &card, engine, run.device);
+    let session = Session::open(&run.artifacts.join(card.name), &card, engine, run.device);
     for (_, check) in checks {
         let started = Instant::now();
         let found = match &session {

@@ -6,7 +6,14 @@ use crate::report::samples;
 /// A run over the sample spec whose results go to a folder of its own.
 fn begun<'a>(spec: &'a Spec, checks: &[Check], folder: &tempfile::TempDir) -> TestRun<'a> {
     let store = folder.path().join("results.jsonl");
-    TestRun::begin(spec, spec.entries.iter().collect(), checks.to_vec(), Device::Cpu, store)
+    TestRun::begin(
+        spec,
+        spec.entries.iter().collect(),
+        checks.to_vec(),
+        Device::Cpu,
+        folder.path().into(),
+        store,
+    )
 }
 
 /// Leaves a result of every planned check, as the test process does.

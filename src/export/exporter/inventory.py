@@ -1,20 +1,33 @@
 """What the installed transformers holds: `python -m exporter.inventory`.
 
-Out: a JSON list of the model types that have a model class, on stdout.
+Out: a JSON object on stdout, `model_types` that have a model class and those `classes`, each sorted.
 """
 
 import json
+from collections.abc import Iterable, Iterator
 
 import transformers
 from transformers.models.auto import modeling_auto
 
 
-def model_types() -> list[str]:
-    """Model types that some auto class can build, sorted."""
-    mappings = (value for name, value in vars(modeling_auto).items() if name.endswith("_MAPPING_NAMES"))
+def inventory() -> dict[str, list[str]]:
+    """Model types that some auto class can build, and what it builds of them."""
+    names = {name for name in vars(modeling_auto) if name.endswith("_MAPPING_NAMES")} - {
+        "CONFIG_MAPPING_NAMES"
+    }
+    mappings = [getattr(modeling_auto, name) for name in sorted(names)]
     with_class = {model_type for mapping in mappings for model_type in mapping}
-    return sorted(with_class & set(transformers.CONFIG_MAPPING))
+    return {
+        "model_types": sorted(with_class & set(transformers.CONFIG_MAPPING)),
+        "classes": sorted({name for mapping in mappings for name in _names(mapping.values())}),
+    }
+
+
+def _names(values: Iterable[str | tuple[str, ...]]) -> Iterator[str]:
+    """Names of classes; some model types have several."""
+    for value in values:
+        yield from (value,) if isinstance(value, str) else value
 
 
 if __name__ == "__main__":
-    print(json.dumps(model_types()))
+    print(json.dumps(inventory()))
