@@ -121,7 +121,7 @@ impl FaultyModel {
             Plant::Optimised => {
                 let weight = Weight::of(&session.artifact, session.program.as_ref())?;
                 // A few bytes for each of a few trials.
-                session.engine = Box::leak(Box::new(Spoiling { weight, engine }));
+                session.engine = Box::leak(Box::new(Spoiling { engine, weight }));
             }
             Plant::Inputs => swap_rows(&mut session.artifact)?,
             Plant::Reference => shift_reference(&mut session.artifact)?,

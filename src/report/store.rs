@@ -96,7 +96,7 @@ impl Growth {
         });
         if let Ok(count) = read {
             self.place += count as u64;
-            self.lines += added.iter().filter(|byte| **byte == b'\n').count();
+            self.lines += added.split(|byte| *byte == b'\n').count() - 1;
         }
         self.lines
     }

@@ -109,7 +109,7 @@ fn frame(text: &str) -> Option<Frame<'_>> {
 }
 
 fn below_packages(file: &str) -> &str {
-    file.split_once("/transformers/").map_or(file, |(_, below)| below)
+    file.rsplit_once("/transformers/").map_or(file, |(_, below)| below)
 }
 
 /// What became of one model.

@@ -108,9 +108,13 @@ def delta_rule(
 ) -> tuple[Tensor, None]:
     """`torch_chunk_gated_delta_rule` (one decay a head) and `chunk_kimi_delta_attention`, without a cache.
 
-    Chunks are for speed; upstream's recurrent forms decode by the rule itself.
+    Chunks are for speed; upstream's recurrent forms decode by the rule itself. A head of the key can serve several
+    heads of the value; older releases repeat it before the call.
     """
     dtype = query.dtype
+    shared = int(value.shape[2]) // int(key.shape[2])
+    if shared > 1:
+        query, key = (given.repeat_interleave(shared, dim=2) for given in (query, key))
     query, key, value, g, beta = (given.float() for given in (query, key, value, g, beta))
     if use_qk_l2norm_in_kernel:
         query, key = (
