@@ -196,19 +196,14 @@ impl<'a> CheckContext<'a> {
     }
 
     /// What the rule allows every output of the traced case, as rmse.
-    pub fn limits(&self, outputs: &[Tensor]) -> Result<Vec<f64>, Failure> {
+    pub fn limits(&self) -> Result<Vec<f64>, Failure> {
         let expectation = Expectation::whole(Check::MatchesReference, "traced");
-        let limit = |(port, x): (&Output, &Tensor)| {
+        let limit = |port: &Output| {
             let reference = self.reference(&expectation, port)?;
-            Ok(rule::judge(
-                x,
-                &reference,
-                self.tolerance(expectation.check, expectation.precision, port),
-                |_| true,
-            )
-            .limit)
+            let tolerance = self.tolerance(expectation.check, expectation.precision, port);
+            Ok(rule::judge(&reference.exact, &reference, tolerance, |_| true).limit)
         };
-        self.card.outputs.iter().zip(outputs).map(limit).collect()
+        self.card.outputs.iter().map(limit).collect()
     }
 
     /// Everybody's tolerance in that precision, with the factor of the entry's own where it has one.

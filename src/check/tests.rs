@@ -55,6 +55,7 @@ enum Fault {
     OtherBits,
     OtherParameters,
     OneOutputMissing,
+    NarrowOutput,
     Fails,
 }
 
@@ -128,7 +129,9 @@ impl Program for Toy {
             _ => {}
         }
         let dtype = if self.fault == Fault::Double { Dtype::Float64 } else { self.dtype };
-        let logits = Tensor::float(dtype, &[rows, length, VOCABULARY], logits).unwrap().cast(dtype);
+        let width = if self.fault == Fault::NarrowOutput { VOCABULARY - 1 } else { VOCABULARY };
+        logits.truncate(rows * length * width);
+        let logits = Tensor::float(dtype, &[rows, length, width], logits).unwrap().cast(dtype);
         Ok(if self.dtype == Dtype::Float32 { vec![logits.clone(), logits] } else { vec![logits] })
     }
 
@@ -368,6 +371,15 @@ fn snapshot(name: &str, text: &str) {
 fn a_healthy_model_passes_every_check() {
     for check in Check::ALL {
         assert_eq!(outcome(Fault::Nothing, check), Ok(()), "{}", check.name());
+    }
+}
+
+#[test]
+fn outputs_of_another_shape_fail_where_they_are_compared_and_panic_nowhere() {
+    let failed = Check::ALL.into_iter().filter(|check| outcome(Fault::NarrowOutput, *check).is_err());
+    let failed: Vec<&str> = failed.map(Check::name).collect();
+    for check in ["output_contract", "matches_reference", "generalises", "optimised", "half"] {
+        assert!(failed.contains(&check), "{check} is not among {failed:?}");
     }
 }
 

@@ -45,6 +45,8 @@ pub enum EnvironmentError {
     Command { command: String, status: String, said: String },
     #[error("{}: {error}", path.display())]
     Io { path: PathBuf, error: std::io::Error },
+    #[error("there is no {wanted} for this Python; the newest is {newest}")]
+    NoVersion { wanted: String, newest: String },
     #[error("versions.yaml has no source '{0}'")]
     NoSource(String),
 }
@@ -139,7 +141,11 @@ impl Environment {
         let mut command = Command::new(&self.python);
         command.args(["-m", "pip", "install", "--dry-run", "--quiet", "--upgrade", "--report", "-", &wanted]);
         command.args(pins(&versions.python).iter().filter(|pin| pin.starts_with("torch==")));
-        let said = finish(&format!("looking for {wanted}"), &mut command)?;
+        let said = finish(&format!("looking for {wanted}"), &mut command).map_err(|error| match &error {
+            EnvironmentError::Command { said, .. } => newest(said)
+                .map_or(error, |newest| EnvironmentError::NoVersion { wanted: wanted.clone(), newest }),
+            _ => error,
+        })?;
         let report: Report = serde_json::from_str(&said).map_err(|error| EnvironmentError::Command {
             command: format!("pip install --dry-run {wanted}"),
             status: "its report cannot be read".to_owned(),
@@ -212,6 +218,12 @@ fn system_python() -> Result<String, EnvironmentError> {
         .ok_or_else(|| EnvironmentError::NoPython { tried: candidates.join(", ") })
 }
 
+/// The last of the versions that pip lists where it does not find the one it was asked for.
+fn newest(said: &str) -> Option<String> {
+    let (listed, _) = said.split_once("(from versions: ")?.1.split_once(')')?;
+    listed.rsplit(", ").next().map(str::to_owned)
+}
+
 /// `name==version` for every package.
 fn pins(packages: &BTreeMap<String, String>) -> Vec<String> {
     packages.iter().map(|(name, version)| format!("{name}=={version}")).collect()
@@ -279,5 +291,18 @@ fn finish(what: &str, command: &mut Command) -> Result<String, EnvironmentError>
             let said = errors[last..].join("; ");
             Err(EnvironmentError::Command { command: shown, status: status.to_string(), said })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_version_is_read_from_what_pip_lists() {
+        let said = "ERROR: Could not find a version that satisfies the requirement a==9 (from versions: 1.0, 1.10rc1, 2.0); \
+                    ERROR: No matching distribution found for a==9";
+        assert_eq!(newest(said).as_deref(), Some("2.0"));
+        assert_eq!(newest("ERROR: no network"), None);
     }
 }
