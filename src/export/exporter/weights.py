@@ -4,8 +4,8 @@ In: an eager model. Out: a digest of every parameter and buffer, and the paramet
 """
 
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -33,37 +33,23 @@ def idle(model: nn.Module, job: Job, inputs: Tensors, limits: dict[str, float]) 
     """Parameters whose disturbance moves no output by more than its limit, the allowed rmse, at these inputs.
 
     One backward pass finds nearly all that do: with outputs weighted at random and in units of their limit, the
-    length of a parameter's gradient times a disturbance is the change to expect. Those without a gradient are disturbed
-    all at once, and where that shows, in ever smaller groups; those that have little of one, one by one, and so all
-    where a class has no way back.
+    length of a parameter's gradient times a disturbance is the change to expect. The others are disturbed one by one.
     """
     gradients = _gradients(fresh(model), job, inputs, limits)
     with torch.no_grad():
-        doubtful = {
-            name: parameter
+        doubtful = [
+            (name, parameter)
             for name, parameter in model.named_parameters()
             if not STEPS[0] * _size(parameter) * gradients.get(name, 0.0) >= CERTAIN
-        }
+        ]
         if not doubtful:
             return []
         before, _ = evaluate(fresh(model), job, inputs, [])
-
-        def moves(names: list[str]) -> bool:
-            group = [doubtful[name] for name in names]
-            return any(_moves(model, job, inputs, group, step, before, limits) for step in STEPS)
-
-        flat = [name for name in doubtful if gradients and not gradients.get(name)]
-        alone = [name for name in doubtful if name not in flat]
-        still = {*_still(flat, moves), *(name for name in alone if not moves([name]))}
-        return [name for name in doubtful if name in still]
-
-
-def _still(names: list[str], moves: Callable[[list[str]], bool]) -> list[str]:
-    """Those of the names that do not move anything, not even together."""
-    if not names or not moves(names):
-        return names
-    half = len(names) // 2
-    return [*_still(names[:half], moves), *_still(names[half:], moves)] if half else []
+        return [
+            name
+            for name, parameter in doubtful
+            if not any(_moves(model, job, inputs, parameter, step, before, limits) for step in STEPS)
+        ]
 
 
 def _gradients(model: nn.Module, job: Job, inputs: Tensors, limits: dict[str, float]) -> dict[str, float]:
@@ -97,14 +83,12 @@ def _moves(
     model: nn.Module,
     job: Job,
     inputs: Tensors,
-    parameters: list[nn.Parameter],
+    parameter: nn.Parameter,
     step: float,
     before: Tensors,
     limits: dict[str, float],
 ) -> bool:
-    with ExitStack() as stack:
-        for parameter in parameters:
-            stack.enter_context(_disturbed(parameter, step))
+    with _disturbed(parameter, step):
         after, _ = evaluate(fresh(model), job, inputs, [])
     return any(
         after[name].shape != value.shape or not size(after[name].double() - value.double()) <= limits[name]
