@@ -93,13 +93,11 @@ const KEPT: usize = 8;
 /// Where an error begins and where it ends: both can be what a reader needs.
 fn shortened(lines: &[&str]) -> Vec<String> {
     let owned = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
-    match lines.len().checked_sub(2 * KEPT + 1) {
-        None => owned(lines),
-        Some(_) => {
-            let between = format!("({} more lines)", lines.len() - 2 * KEPT);
-            [owned(&lines[..KEPT]), vec![between], owned(&lines[lines.len() - KEPT..])].concat()
-        }
+    if lines.len() <= 2 * KEPT {
+        return owned(lines);
     }
+    let between = format!("({} more lines)", lines.len() - 2 * KEPT);
+    [owned(&lines[..KEPT]), vec![between], owned(&lines[lines.len() - KEPT..])].concat()
 }
 
 #[cfg(test)]

@@ -6,8 +6,8 @@
 //! well-conditioned model is held to more digits than an ill-conditioned one. The idea is dynamo's accuracy check
 //! (torch/_dynamo/utils.py, `same`), which takes the one e at hand: right by luck on one processor, it is too strict
 //! on the next. The exporter computes the others by stochastic arithmetic (`exporter/rounding.py`), in every situation
-//! that a check makes; where two ranked scores stand within rounding's reach, one more of them takes them the other way
-//! (`exporter/choices.py`), and `error` is no smaller than its. The floor covers outputs that eager happens to compute exactly.
+//! that a check makes; where two ranked scores stand within rounding's reach, further runs take them the other way
+//! (`exporter/choices.py`), and `error` is no smaller than theirs. The floor covers outputs that eager happens to compute exactly.
 //!
 //! Half programs are held to eager in that precision, kernel for kernel: there r is e₀, and `error` is how far other
 //! processors' roundings move it. How far all of it is from float64 is then a matter of the precision alone.
