@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "biology",
     class: "EsmForProteinFolding",
     checkpoint: Some("facebook/esmfold_v1"),
-    digest: "7cd4fe0937a5cf17",
+    digest: "ebeaff9afc076f9b",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "biology",
     class: "EvollaForProteinText2Text",
     checkpoint: Some("westlake-repl/Evolla-10B-hf"),
-    digest: "9455f2c4aa5681ed",
+    digest: "7f5440fa9c43952a",
     inputs: &[
         input(
             "input_ids",

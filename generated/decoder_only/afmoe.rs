@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "AfmoeForCausalLM",
     checkpoint: Some("arcee-ai/Trinity-Mini"),
-    digest: "326978c4646ce514",
+    digest: "e85ceb33e365edaa",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "ArceeForCausalLM",
     checkpoint: Some("arcee-ai/AFM-4.5B"),
-    digest: "eca86b03e3073e17",
+    digest: "aba65685182f2b31",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "AXK2ForCausalLM",
     checkpoint: Some("skt/A.X-K2"),
-    digest: "2301b64da7939e3d",
+    digest: "fe2b42931bb18ff8",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

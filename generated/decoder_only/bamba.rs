@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "BambaForCausalLM",
     checkpoint: Some("ibm-fms/Bamba-9.8b-2.2T-hf"),
-    digest: "8dce1c832f9fe847",
+    digest: "c90633cd49cd9275",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

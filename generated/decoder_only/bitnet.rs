@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "BitNetForCausalLM",
     checkpoint: Some("microsoft/bitnet-b1.58-2B-4T"),
-    digest: "47cc61a913d9d23f",
+    digest: "99b5ac72f3af8002",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "BloomForCausalLM",
     checkpoint: Some("bigscience/bloom-560m"),
-    digest: "f17288201a368dbf",
+    digest: "0df9200c95c63dbf",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "BloomForCausalLM",
     checkpoint: Some("bigscience/bloomz-560m"),
-    digest: "381fcd7d4b1f723e",
+    digest: "4c20e4e70786714b",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GPT2LMHeadModel",
     checkpoint: Some("cerebras/Cerebras-GPT-111M"),
-    digest: "8960b21087c40a0c",
+    digest: "b2337f7670459154",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

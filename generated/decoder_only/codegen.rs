@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "CodeGenForCausalLM",
     checkpoint: Some("Salesforce/codegen-2B-mono"),
-    digest: "97d229f31d360200",
+    digest: "3dbb6da96aeef43d",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

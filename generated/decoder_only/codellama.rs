@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "LlamaForCausalLM",
     checkpoint: Some("codellama/CodeLlama-7b-hf"),
-    digest: "70fce6bd2d79fd28",
+    digest: "c92edbced0b780c4",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "CohereCompassForCausalLM",
     checkpoint: Some("CohereLabs/North-Micro-Vision-Instruct"),
-    digest: "12ec231052845739",
+    digest: "a8efdb81c64e9721",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

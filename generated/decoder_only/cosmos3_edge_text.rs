@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Cosmos3EdgeTextModel",
     checkpoint: Some("nvidia/Cosmos3-Edge"),
-    digest: "444fdc3f9feb1489",
+    digest: "37fa2ded486a40f8",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "CpmAntForCausalLM",
     checkpoint: Some("openbmb/cpm-ant-10b"),
-    digest: "56823e94c8fcfc27",
+    digest: "5fe63a0cbe35e315",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "CTRLLMHeadModel",
     checkpoint: Some("Salesforce/ctrl"),
-    digest: "20bcb3fdc2c9cf04",
+    digest: "312eb545e3e0df0a",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

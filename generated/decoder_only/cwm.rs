@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "CwmForCausalLM",
     checkpoint: Some("facebook/cwm"),
-    digest: "a0d5743e412e9f1e",
+    digest: "87c182cc89202d13",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "DbrxForCausalLM",
     checkpoint: Some("transformers-community/dbrx-instruct"),
-    digest: "6191fca3be746b7e",
+    digest: "89ac87de3157a2c9",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "LlamaForCausalLM",
     checkpoint: Some("deepseek-ai/deepseek-llm-7b-base"),
-    digest: "9161536c2c1c341a",
+    digest: "5316b5ae62f091a7",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "DeepseekV3ForCausalLM",
     checkpoint: Some("deepseek-ai/DeepSeek-V3"),
-    digest: "da3b60efd4c97a56",
+    digest: "a3c32895a72c0121",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "DeepseekV4ForCausalLM",
     checkpoint: Some("deepseek-ai/DeepSeek-V4-Flash-Base"),
-    digest: "98b222db6f52fdc6",
+    digest: "a21595fa32f2df21",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

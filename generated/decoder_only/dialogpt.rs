@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GPT2LMHeadModel",
     checkpoint: Some("microsoft/DialoGPT-small"),
-    digest: "996a0a09d2a7f175",
+    digest: "3e675f089b02270c",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "DogeForCausalLM",
     checkpoint: Some("SmallDoge/Doge-320M"),
-    digest: "523432337ac5d472",
+    digest: "1838db3bf8f92a9d",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

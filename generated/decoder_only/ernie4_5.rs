@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Ernie4_5ForCausalLM",
     checkpoint: Some("baidu/ERNIE-4.5-0.3B-PT"),
-    digest: "73cea48d789b765b",
+    digest: "f737cd1ad4efc22d",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Exaone4ForCausalLM",
     checkpoint: Some("LGAI-EXAONE/EXAONE-4.0-32B"),
-    digest: "1c75f1184d016e36",
+    digest: "ac0068ef1ea8c53d",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "FalconForCausalLM",
     checkpoint: Some("tiiuae/falcon-7b"),
-    digest: "38e70211d5355027",
+    digest: "a664e1aac88f57a2",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

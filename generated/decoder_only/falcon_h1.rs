@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "FalconH1ForCausalLM",
     checkpoint: Some("tiiuae/Falcon-H1-1.5B-Deep-Instruct"),
-    digest: "ae153b13db667676",
+    digest: "765d950871e4591a",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "FalconMambaForCausalLM",
     checkpoint: Some("tiiuae/falcon-mamba-7b"),
-    digest: "077a180b6052686d",
+    digest: "ca539d3c155cb474",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "OPTForCausalLM",
     checkpoint: Some("facebook/galactica-125m"),
-    digest: "f8f2a8a0c5e401ab",
+    digest: "5a62221e74542826",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

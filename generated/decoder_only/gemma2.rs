@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Gemma2ForCausalLM",
     checkpoint: Some("google/gemma-2-9b"),
-    digest: "e1d69e83011d46ea",
+    digest: "c4dc2e8f08fcb06c",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

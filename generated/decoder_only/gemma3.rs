@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Gemma3ForConditionalGeneration",
     checkpoint: Some("google/gemma-3-4b-it"),
-    digest: "b63f6bf0d77dd1b4",
+    digest: "f0de6561fe032c73",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Gemma3nForCausalLM",
     checkpoint: Some("google/gemma-3n-E4B"),
-    digest: "1dd5f964f96e35e4",
+    digest: "b30195ab407ec9cd",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Gemma4AssistantForCausalLM",
     checkpoint: Some("google/gemma-4-e2b-it-assistant"),
-    digest: "ee842ae687cc72e4",
+    digest: "be30307cd67618ee",
     inputs: &[
         input(
             "attention_mask",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Gemma4ForCausalLM",
     checkpoint: Some("google/gemma-4-e2b-it"),
-    digest: "9a34c73503c7022c",
+    digest: "22c1bd31fb354778",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Gemma4UnifiedAssistantForCausalLM",
     checkpoint: None,
-    digest: "5e767555889dd5d7",
+    digest: "7070e0bd8a9b746a",
     inputs: &[
         input(
             "attention_mask",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GlmForCausalLM",
     checkpoint: Some("THUDM/glm-4-9b-chat-hf"),
-    digest: "afc63e70c432e09a",
+    digest: "c778bf7da117125a",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

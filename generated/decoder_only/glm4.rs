@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Glm4ForCausalLM",
     checkpoint: Some("THUDM/GLM-4-9B-0414"),
-    digest: "33a03f98b9a4a03c",
+    digest: "d92f074ed203af05",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

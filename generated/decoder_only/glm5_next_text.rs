@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Glm5NextTextModel",
     checkpoint: Some("zai-org/GLM-5.3-Flash"),
-    digest: "650b271c3da05e4f",
+    digest: "cc88de3730aed6c7",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: FeatureExtraction::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 70)],

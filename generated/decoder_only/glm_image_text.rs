@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GlmImageTextModel",
     checkpoint: Some("zai-org/GLM-Image"),
-    digest: "da05f286790e2878",
+    digest: "3a99de48ccb7257b",
     inputs: &[
         input(
             "input_ids",

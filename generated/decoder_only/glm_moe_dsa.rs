@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GlmMoeDsaForCausalLM",
     checkpoint: Some("zai-org/GLM-5"),
-    digest: "59ba8e2264875f08",
+    digest: "c5c2318472e882a2",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

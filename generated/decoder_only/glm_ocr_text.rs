@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GlmOcrTextModel",
     checkpoint: Some("zai-org/GLM-OCR"),
-    digest: "1477240354e07c08",
+    digest: "818d4d74496f4782",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GPTJForCausalLM",
     checkpoint: Some("EleutherAI/gpt-j-6B"),
-    digest: "11a4cf76e00b61a6",
+    digest: "4bcb2b3f8a028975",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GPTNeoForCausalLM",
     checkpoint: Some("EleutherAI/gpt-neo-1.3B"),
-    digest: "648d4d442ec440e3",
+    digest: "b4fe2470d5b683d8",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GptOssForCausalLM",
     checkpoint: Some("openai/gpt-oss-20b"),
-    digest: "82e086c8e3ffe176",
+    digest: "fadeb29b4cf9d3fc",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

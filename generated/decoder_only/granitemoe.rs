@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GraniteMoeForCausalLM",
     checkpoint: Some("ibm/PowerMoE-3b"),
-    digest: "d7f1f04f0ef60f8c",
+    digest: "6453e28878221888",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GraniteMoeSWAForCausalLM",
     checkpoint: Some("ibm-granite/granite-swash-3b-a600m"),
-    digest: "e9133ea659188d5a",
+    digest: "b70224a84c8b79c8",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

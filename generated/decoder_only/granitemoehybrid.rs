@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GraniteMoeHybridForCausalLM",
     checkpoint: Some("ibm-granite/granite-4.0-h-tiny"),
-    digest: "ff0a20841c5707a6",
+    digest: "8b8b154cdc5e42ae",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GraniteMoeSharedForCausalLM",
     checkpoint: Some("ibm-research/moe-7b-1b-active-shared-experts"),
-    digest: "913b37bf9a4544a9",
+    digest: "422e684ac619fe39",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

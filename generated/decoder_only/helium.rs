@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "HeliumForCausalLM",
     checkpoint: Some("kyutai/helium-1-preview-2b"),
-    digest: "86eefe2b9d60e5e8",
+    digest: "859c36bf99d5084e",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "HunYuanVLTextModel",
     checkpoint: Some("tencent/HunyuanOCR"),
-    digest: "fc1fc004e9cf3e0e",
+    digest: "40bc6cbafb3e8a38",
     inputs: &[
         input(
             "input_ids",

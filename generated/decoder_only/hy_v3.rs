@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "HYV3ForCausalLM",
     checkpoint: Some("tencent/Hy3-preview"),
-    digest: "cf8288c5e2b8ed3e",
+    digest: "682f7b0f0119aa43",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

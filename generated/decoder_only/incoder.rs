@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "XGLMForCausalLM",
     checkpoint: Some("facebook/incoder-1B"),
-    digest: "44c3d40232ca866f",
+    digest: "d0479819d0a6b740",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "InklingForCausalLM",
     checkpoint: Some("thinkingmachines/Inkling"),
-    digest: "2b8c2ef2200c99fe",
+    digest: "096941db0223bc31",
     inputs: &[
         input(
             "input_ids",

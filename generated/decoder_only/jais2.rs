@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Jais2ForCausalLM",
     checkpoint: Some("inceptionai/Jais-2-8B-Chat"),
-    digest: "5276452399092c69",
+    digest: "73eb21b65c393969",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

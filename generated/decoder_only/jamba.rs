@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "JambaForCausalLM",
     checkpoint: Some("ai21labs/Jamba-v0.1"),
-    digest: "d304f56d7732d856",
+    digest: "d39756901fa6934c",
     inputs: &[
         input(
             "input_ids",

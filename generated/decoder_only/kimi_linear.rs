@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "KimiLinearForCausalLM",
     checkpoint: Some("moonshotai/Kimi-Linear-48B-A3B-Instruct"),
-    digest: "b94eff27509e24e2",
+    digest: "a4dfe40e303efe87",
     inputs: &[
         input(
             "input_ids",

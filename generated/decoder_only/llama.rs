@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "LlamaForCausalLM",
     checkpoint: Some("meta-llama/Llama-2-7b-hf"),
-    digest: "0395a9062b989615",
+    digest: "4b65052afec3915b",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "LlamaForCausalLM",
     checkpoint: Some("meta-llama/Meta-Llama-3-8B"),
-    digest: "bd97c70e4977c55f",
+    digest: "a48d4e6f896ae6c6",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

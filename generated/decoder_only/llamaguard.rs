@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "LlamaForCausalLM",
     checkpoint: Some("meta-llama/LlamaGuard-7b"),
-    digest: "9dfcae3261cce987",
+    digest: "db2b42cbe01fb470",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MambaForCausalLM",
     checkpoint: Some("state-spaces/mamba-130m-hf"),
-    digest: "b13ea4d23f002d55",
+    digest: "518b88846338701d",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Mamba2ForCausalLM",
     checkpoint: Some("mistralai/Mamba-Codestral-7B-v0.1"),
-    digest: "88d4cf1d8e38e6d9",
+    digest: "6fbf131f13e15d29",
     inputs: &[
         input(
             "input_ids",

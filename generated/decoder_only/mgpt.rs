@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GPT2LMHeadModel",
     checkpoint: Some("ai-forever/mGPT"),
-    digest: "86287c6408b3975c",
+    digest: "603ae2f829df6b51",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MiMoV2FlashForCausalLM",
     checkpoint: Some("XiaomiMiMo/MiMo-V2-Flash"),
-    digest: "4c56061db1726beb",
+    digest: "da408719ae655ae1",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

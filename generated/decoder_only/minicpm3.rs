@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MiniCPM3ForCausalLM",
     checkpoint: Some("openbmb/MiniCPM3-4B"),
-    digest: "2e72d5cbfd704fe2",
+    digest: "d0ad0435fbd3bf2f",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

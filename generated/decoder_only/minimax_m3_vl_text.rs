@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MiniMaxM3VLForCausalLM",
     checkpoint: Some("MiniMaxAI/MiniMax-M3"),
-    digest: "e80715781224835e",
+    digest: "e887d26bf05ff7f4",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 13, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Mistral4ForCausalLM",
     checkpoint: Some("mistralai/Mistral-Small-4-119B-2603"),
-    digest: "e57020115f4d4e82",
+    digest: "55d969bd87db2f2c",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MistralForCausalLM",
     checkpoint: Some("mistralai/Mistral-Nemo-Base-2407"),
-    digest: "d492b0eaffeed68c",
+    digest: "b4b18132a72a1360",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MptForCausalLM",
     checkpoint: Some("mosaicml/mpt-7b-instruct"),
-    digest: "d34c31e4ceab687e",
+    digest: "57a94c2f26df184f",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MptForCausalLM",
     checkpoint: Some("mosaicml/mpt-7b"),
-    digest: "3640989f13c78e3e",
+    digest: "6c08a13b5998e147",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MuseGlimmerTextModel",
     checkpoint: Some("meta-models/Muse-Glimmer-30B"),
-    digest: "a8076fe15b9be888",
+    digest: "a506a7b73342c7c6",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: FeatureExtraction::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "NanoChatForCausalLM",
     checkpoint: Some("karpathy/nanochat-d32"),
-    digest: "f494f0a18d49607c",
+    digest: "c2f81dd9f5f48206",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

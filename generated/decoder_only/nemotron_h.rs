@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "NemotronHForCausalLM",
     checkpoint: Some("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16"),
-    digest: "95b3092a40893d14",
+    digest: "c620999204f1b5d8",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "OlmoForCausalLM",
     checkpoint: Some("allenai/OLMo-7B-hf"),
-    digest: "aa05b21fffbd5bdc",
+    digest: "7b1475ed1d27a70a",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "OpenLlamaForCausalLM",
     checkpoint: Some("s-JoL/Open-Llama-V1"),
-    digest: "658436832641de51",
+    digest: "aa3f793295200b53",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

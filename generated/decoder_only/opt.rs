@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "OPTForCausalLM",
     checkpoint: Some("facebook/opt-350m"),
-    digest: "650782ea446e3e05",
+    digest: "c16cd27b844bd01c",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Phi3ForCausalLM",
     checkpoint: Some("microsoft/phi-4"),
-    digest: "e4e6994ee08861f3",
+    digest: "473fbd6b9f3968ac",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

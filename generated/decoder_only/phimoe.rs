@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "PhimoeForCausalLM",
     checkpoint: Some("microsoft/Phi-3.5-MoE-instruct"),
-    digest: "cc3839e0caf2ea40",
+    digest: "17d4bece32382662",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

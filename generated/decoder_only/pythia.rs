@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GPTNeoXForCausalLM",
     checkpoint: Some("EleutherAI/pythia-70m"),
-    digest: "e3924849c98a5983",
+    digest: "54d3e8cbf7737bf9",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Qwen2ForCausalLM",
     checkpoint: Some("Qwen/Qwen2-7B"),
-    digest: "aa287f73de9b6882",
+    digest: "6538f74061d6e523",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

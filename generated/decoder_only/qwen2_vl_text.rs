@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Qwen2VLTextModel",
     checkpoint: Some("Qwen/Qwen2-VL-7B-Instruct"),
-    digest: "2e92df630185a167",
+    digest: "1a8a1fe45fafcb44",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Qwen3_5MoeForCausalLM",
     checkpoint: Some("Qwen/Qwen3.5-35B-A3B"),
-    digest: "4d164c4d689b66d6",
+    digest: "cc1a73e11cc918d1",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 70)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Qwen3_5ForCausalLM",
     checkpoint: Some("Qwen/Qwen3.5-27B"),
-    digest: "a8088c315060b25d",
+    digest: "2747899c9f7806ad",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 70)],

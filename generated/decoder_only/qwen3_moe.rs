@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Qwen3MoeForCausalLM",
     checkpoint: Some("Qwen/Qwen3-30B-A3B-Base"),
-    digest: "7d96bed350d25a7b",
+    digest: "8c7f19f27fd8d4dd",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

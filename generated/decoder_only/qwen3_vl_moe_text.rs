@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Qwen3VLMoeTextModel",
     checkpoint: Some("Qwen/Qwen3-VL-30B-A3B-Instruct"),
-    digest: "0ac3d729af87a083",
+    digest: "b5a149348723caf5",
     inputs: &[
         input(
             "input_ids",

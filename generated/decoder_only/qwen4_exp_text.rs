@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Qwen4ExpForCausalLM",
     checkpoint: Some("Qwen/Qwen4-Exp"),
-    digest: "8bb338a45b64b785",
+    digest: "1bd914b90b0362b3",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 70)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "RecurrentGemmaForCausalLM",
     checkpoint: Some("google/recurrentgemma-2b"),
-    digest: "7f34e41d3289d92e",
+    digest: "165e342050dde0b9",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -10,7 +10,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "ReformerModelWithLMHead",
     checkpoint: Some("google/reformer-crime-and-punishment"),
-    digest: "9a94da05d823e4c8",
+    digest: "d21f3e135e9408e9",
     inputs: &[
         input(
             "input_ids",

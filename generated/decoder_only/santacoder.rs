@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GPTBigCodeForCausalLM",
     checkpoint: Some("bigcode/gpt_bigcode-santacoder"),
-    digest: "9f96d68834a252a7",
+    digest: "e4e2c60783ef70ca",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "SeedOssForCausalLM",
     checkpoint: Some("ByteDance-Seed/Seed-OSS-36B-Instruct"),
-    digest: "387cddd00be51d3a",
+    digest: "279849597cc6f548",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

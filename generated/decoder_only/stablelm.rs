@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "StableLmForCausalLM",
     checkpoint: Some("stabilityai/stablelm-3b-4e1t"),
-    digest: "22d66633c9f166a2",
+    digest: "8667f298bebc4253",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GPTBigCodeForCausalLM",
     checkpoint: Some("bigcode/starcoderbase-1b"),
-    digest: "95246c9ce820d980",
+    digest: "a65aac2eb391dd5c",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Starcoder2ForCausalLM",
     checkpoint: Some("bigcode/starcoder2-7b"),
-    digest: "600be1cc4f4155b0",
+    digest: "844cd335973f6162",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

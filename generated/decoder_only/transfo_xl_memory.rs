@@ -9,7 +9,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "TransfoXLLMHeadModel",
     checkpoint: Some("transfo-xl/transfo-xl-wt103"),
-    digest: "22662658baf12995",
+    digest: "d3683885b749033b",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "VaultGemmaForCausalLM",
     checkpoint: Some("google/vaultgemma-1b"),
-    digest: "96e5a3a325721c79",
+    digest: "cfdb5234feac2622",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

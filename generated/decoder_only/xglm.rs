@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "XGLMForCausalLM",
     checkpoint: Some("facebook/xglm-564M"),
-    digest: "3061d39cb48582b7",
+    digest: "b9fe9a3adc2e9a97",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

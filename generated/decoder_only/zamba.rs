@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "ZambaForCausalLM",
     checkpoint: Some("Zyphra/Zamba-7B-v1"),
-    digest: "a3afe994bc7278dc",
+    digest: "0d0d3a3121e7ff27",
     inputs: &[
         input(
             "input_ids",

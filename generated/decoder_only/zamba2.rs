@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Zamba2ForCausalLM",
     checkpoint: Some("Zyphra/Zamba2-2.7B"),
-    digest: "86afe09f7e513703",
+    digest: "fd15f0bdee481e4f",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "ZayaForCausalLM",
     checkpoint: Some("Zyphra/ZAYA1-8B"),
-    digest: "3e5188b375a817b8",
+    digest: "8712cd845c296319",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "BartForConditionalGeneration",
     checkpoint: Some("facebook/bart-base"),
-    digest: "384ad670bcda1909",
+    digest: "b60fb8a52b0b5a63",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

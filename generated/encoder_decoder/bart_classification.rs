@@ -9,7 +9,7 @@ static MODEL: Model<TextClassification> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "BartForSequenceClassification",
     checkpoint: Some("facebook/bart-large-mnli"),
-    digest: "c1802af1abbc4479",
+    digest: "4c057270c132cd01",
     inputs: &[
         input(
             "input_ids",

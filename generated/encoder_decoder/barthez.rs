@@ -7,7 +7,7 @@ static MODEL: Model<Summarization> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "MBartForConditionalGeneration",
     checkpoint: Some("moussaKam/barthez"),
-    digest: "489963bafa2d3d4d",
+    digest: "f535c318dbba8c15",
     inputs: Summarization::CONTRACT.inputs,
     outputs: Summarization::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "MBartForConditionalGeneration",
     checkpoint: Some("vinai/bartpho-syllable"),
-    digest: "b5c0000dfa19fbe5",
+    digest: "3eb8a0876918c617",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "BlenderbotForConditionalGeneration",
     checkpoint: Some("facebook/blenderbot-400M-distill"),
-    digest: "5735664f245f4d84",
+    digest: "5df35bd069a73cf7",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

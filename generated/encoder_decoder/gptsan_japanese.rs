@@ -11,7 +11,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "GPTSanJapaneseForConditionalGeneration",
     checkpoint: Some("Tanrei/GPTSAN-japanese"),
-    digest: "30da8fc91b9478c4",
+    digest: "65cbce7c73a061a8",
     inputs: &[
         input(
             "input_ids",

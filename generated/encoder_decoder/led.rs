@@ -7,7 +7,7 @@ static MODEL: Model<Summarization> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "LEDForConditionalGeneration",
     checkpoint: Some("allenai/led-base-16384"),
-    digest: "f5ad51550bf7db6f",
+    digest: "65d466f25c02c725",
     inputs: &[
         input(
             "input_ids",

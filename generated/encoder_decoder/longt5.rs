@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "LongT5ForConditionalGeneration",
     checkpoint: Some("google/long-t5-local-base"),
-    digest: "ca4e24661437889b",
+    digest: "df9273e52306d1c2",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "M2M100ForConditionalGeneration",
     checkpoint: Some("facebook/m2m100_418M"),
-    digest: "034ab38c82f8cbff",
+    digest: "7d0db4fd81f3ff3c",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "MBartForConditionalGeneration",
     checkpoint: Some("facebook/mbart-large-50"),
-    digest: "ef0c1eb77161f1ad",
+    digest: "8d5f7d32191ba055",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

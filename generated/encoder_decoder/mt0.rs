@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "MT5ForConditionalGeneration",
     checkpoint: Some("bigscience/mt0-small"),
-    digest: "11c1e39d0644bd5d",
+    digest: "534250244e801eeb",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "MT5ForConditionalGeneration",
     checkpoint: Some("google/mt5-small"),
-    digest: "0e6bfdafd9aa2da5",
+    digest: "d1e5642415c5c17a",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "NllbMoeForConditionalGeneration",
     checkpoint: Some("facebook/nllb-moe-54b"),
-    digest: "64bd1b4b4d0295a1",
+    digest: "31054e6bb188225c",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

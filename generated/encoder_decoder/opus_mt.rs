@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "MarianMTModel",
     checkpoint: Some("Helsinki-NLP/opus-mt-fr-en"),
-    digest: "3d2d055515fae544",
+    digest: "4890fb5f4d1b3be6",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Summarization> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "PegasusXForConditionalGeneration",
     checkpoint: Some("google/pegasus-x-large"),
-    digest: "afef5d3782c8e670",
+    digest: "958fb44492a33cff",
     inputs: Summarization::CONTRACT.inputs,
     outputs: Summarization::CONTRACT.outputs,
     axes: &[

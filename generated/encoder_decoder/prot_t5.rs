@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "T5ForConditionalGeneration",
     checkpoint: Some("Rostlab/prot_t5_xl_uniref50"),
-    digest: "1b8f31f8108cd753",
+    digest: "4ae1760ead90ed89",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

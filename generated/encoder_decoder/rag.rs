@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "RagTokenForGeneration",
     checkpoint: Some("facebook/rag-token-nq"),
-    digest: "9f324bb5c046ffa5",
+    digest: "5286c36e64ec831f",
     inputs: &[
         input(
             "decoder_input_ids",

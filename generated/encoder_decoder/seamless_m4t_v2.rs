@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "SeamlessM4Tv2ForTextToText",
     checkpoint: Some("facebook/seamless-m4t-v2-large"),
-    digest: "f9036c0b32cd9c45",
+    digest: "f288a6d99dbf4076",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "XLMProphetNetForConditionalGeneration",
     checkpoint: Some("microsoft/xprophetnet-large-wiki100-cased"),
-    digest: "28e7f91edf0ecadc",
+    digest: "f382b256b4ce2839",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "AlbertForMaskedLM",
     checkpoint: Some("albert/albert-base-v2"),
-    digest: "fce1e8257dd5afc0",
+    digest: "69c944bdbea72179",
     inputs: &[
         input(
             "input_ids",

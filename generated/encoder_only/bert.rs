@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "BertForMaskedLM",
     checkpoint: Some("google-bert/bert-base-uncased"),
-    digest: "c10426f2d8bf7f98",
+    digest: "85443684d2ac5f03",
     inputs: &[
         input(
             "input_ids",

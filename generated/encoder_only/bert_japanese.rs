@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "BertForMaskedLM",
     checkpoint: Some("tohoku-nlp/bert-base-japanese"),
-    digest: "3ade1936e9ee5a0c",
+    digest: "0647001c4ec8a645",
     inputs: &[
         input(
             "input_ids",

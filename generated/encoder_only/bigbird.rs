@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "BigBirdForMaskedLM",
     checkpoint: Some("google/bigbird-roberta-base"),
-    digest: "7b2c30ffa746fa90",
+    digest: "7dee252ae9762fe9",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "BrosModel",
     checkpoint: Some("jinho8345/bros-base-uncased"),
-    digest: "5c5b80137242af81",
+    digest: "c78125d28db2a40b",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "CamembertForMaskedLM",
     checkpoint: Some("almanach/camembert-base"),
-    digest: "e0082d7ff7517810",
+    digest: "99f640f212490059",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "CanineModel",
     checkpoint: Some("google/canine-s"),
-    digest: "122b66980de1a7db",
+    digest: "d55d8c1a4987afdc",
     inputs: &[
         input(
             "input_ids",

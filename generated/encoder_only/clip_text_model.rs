@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "CLIPTextModel",
     checkpoint: Some("openai/clip-vit-base-patch32"),
-    digest: "448425aedb7e4805",
+    digest: "cb1364ab09086f6c",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

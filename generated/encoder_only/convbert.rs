@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "ConvBertForMaskedLM",
     checkpoint: Some("YituTech/conv-bert-base"),
-    digest: "e804eccdf5d6ed9c",
+    digest: "545f4cff793e25bf",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "Data2VecTextForMaskedLM",
     checkpoint: Some("facebook/data2vec-text-base"),
-    digest: "e6c651a30be05cc5",
+    digest: "9f194f96ef1b4872",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

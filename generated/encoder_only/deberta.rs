@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "DebertaForMaskedLM",
     checkpoint: Some("microsoft/deberta-base"),
-    digest: "c93dbfa45fd2596e",
+    digest: "0fb00bf020893b58",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

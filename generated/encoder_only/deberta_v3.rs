@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "DebertaV2ForMaskedLM",
     checkpoint: Some("microsoft/deberta-v3-small"),
-    digest: "d4b9087dde783a2e",
+    digest: "2737f617fabe9393",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

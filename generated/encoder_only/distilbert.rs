@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "DistilBertForMaskedLM",
     checkpoint: Some("distilbert/distilbert-base-uncased"),
-    digest: "2276281d1cd4cab4",
+    digest: "cedf650e3d1c57e2",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

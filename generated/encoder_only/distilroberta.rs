@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "RobertaForMaskedLM",
     checkpoint: Some("distilbert/distilroberta-base"),
-    digest: "8496ec3e5ad3158d",
+    digest: "483651e417db6671",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "DPRQuestionEncoder",
     checkpoint: Some("facebook/dpr-question_encoder-single-nq-base"),
-    digest: "af3f39276d149c28",
+    digest: "af2f350cf433702f",
     inputs: &[
         input(
             "input_ids",

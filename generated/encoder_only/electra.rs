@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "ElectraForMaskedLM",
     checkpoint: Some("google/electra-base-generator"),
-    digest: "626b027bffe703e2",
+    digest: "91e4a77368ab0c6b",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "ErnieForMaskedLM",
     checkpoint: Some("nghuyong/ernie-3.0-base-zh"),
-    digest: "2046e02f5151bc3e",
+    digest: "cac1f38dc3a60cdf",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "ErnieMModel",
     checkpoint: Some("susnato/ernie-m-base_pytorch"),
-    digest: "b1303eaff93120f2",
+    digest: "322fb5b7decccde0",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

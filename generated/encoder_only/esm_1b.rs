@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "EsmForMaskedLM",
     checkpoint: Some("facebook/esm1b_t33_650M_UR50S"),
-    digest: "3f74558989bd8d6a",
+    digest: "633ea7bd7e299129",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "EsmcForMaskedLM",
     checkpoint: Some("biohub/ESMC-6B-hf"),
-    digest: "dd603d9548670d66",
+    digest: "d0b5cad50641423f",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "EuroBertForMaskedLM",
     checkpoint: Some("EuroBERT/EuroBERT-210m"),
-    digest: "eda6deb714177f76",
+    digest: "f31654a628309492",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -11,7 +11,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "FNetForMaskedLM",
     checkpoint: Some("google/fnet-base"),
-    digest: "61d511062c21645c",
+    digest: "ceb827643ad33d73",
     inputs: &[
         input(
             "input_ids",

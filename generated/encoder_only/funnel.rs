@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "FunnelForMaskedLM",
     checkpoint: Some("funnel-transformer/small"),
-    digest: "40de927b57a94cc0",
+    digest: "ae28c1810da37560",
     inputs: &[
         input(
             "input_ids",

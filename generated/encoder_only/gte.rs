@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "BertModel",
     checkpoint: Some("thenlper/gte-small"),
-    digest: "fe7d034252852e54",
+    digest: "c91db385b3cbc504",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "BertForMaskedLM",
     checkpoint: Some("allegro/herbert-base-cased"),
-    digest: "b7264b066a983cb9",
+    digest: "24f71d401caa780f",
     inputs: &[
         input(
             "input_ids",

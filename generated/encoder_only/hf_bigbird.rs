@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "BigBirdForMaskedLM",
     checkpoint: Some("google/bigbird-roberta-base"),
-    digest: "67523b0d3e9697ec",
+    digest: "28a03e64c53dc26b",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "JinaEmbeddingsV3ForMaskedLM",
     checkpoint: Some("jinaai/jina-embeddings-v3-hf"),
-    digest: "2b95fa4c440f046f",
+    digest: "18bf8ca300759f9c",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

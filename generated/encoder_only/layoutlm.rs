@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "LayoutLMForMaskedLM",
     checkpoint: Some("microsoft/layoutlm-base-uncased"),
-    digest: "ddfcb01ac78e3687",
+    digest: "cd981158fdf449eb",
     inputs: &[
         input(
             "input_ids",

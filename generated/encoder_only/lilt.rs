@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "LiltModel",
     checkpoint: Some("SCUT-DLVCLab/lilt-roberta-en-base"),
-    digest: "19113181ef225e7b",
+    digest: "f29f5e20267f849a",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "LongformerForMaskedLM",
     checkpoint: Some("allenai/longformer-base-4096"),
-    digest: "a84929c7112c897c",
+    digest: "f36f3d583c150bc8",
     inputs: &[
         input(
             "input_ids",

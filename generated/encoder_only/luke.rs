@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "LukeForMaskedLM",
     checkpoint: Some("studio-ousia/luke-base"),
-    digest: "b95f43b9b9836bf4",
+    digest: "67075e82b3273d10",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "MarkupLMModel",
     checkpoint: Some("microsoft/markuplm-base"),
-    digest: "85822346c921c042",
+    digest: "84196b3e6baae388",
     inputs: &[
         input(
             "input_ids",

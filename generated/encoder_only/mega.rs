@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "MegaForMaskedLM",
     checkpoint: Some("mnaylor/mega-base-wikitext"),
-    digest: "ac4085acfeffbd0b",
+    digest: "a0b364581db5eb0c",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "MegatronBertForMaskedLM",
     checkpoint: Some("nvidia/megatron-bert-uncased-345m"),
-    digest: "05759ced8671b42a",
+    digest: "d6663e99756cf679",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "MobileBertForMaskedLM",
     checkpoint: Some("google/mobilebert-uncased"),
-    digest: "ff24a09d51caa168",
+    digest: "bc364dddd2029d6a",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "NezhaForMaskedLM",
     checkpoint: Some("sijunhe/nezha-cn-base"),
-    digest: "dee52f9fecb15f51",
+    digest: "ca209796826d272d",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "NomicBertForMaskedLM",
     checkpoint: Some("nomic-ai/nomic-embed-text-v1.5"),
-    digest: "796587805b5fdb25",
+    digest: "96aafc051b2a2322",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "NystromformerForMaskedLM",
     checkpoint: Some("uw-madison/nystromformer-512"),
-    digest: "7c6b57b0f22936f3",
+    digest: "b374c8782c396062",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<TokenClassification> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "OpenAIPrivacyFilterForTokenClassification",
     checkpoint: Some("openai/privacy-filter"),
-    digest: "c3f0c07da57b7a8f",
+    digest: "e68e3f76afaa7f9e",
     inputs: TokenClassification::CONTRACT.inputs,
     outputs: TokenClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

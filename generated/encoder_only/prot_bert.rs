@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "BertForMaskedLM",
     checkpoint: Some("Rostlab/prot_bert"),
-    digest: "4068cb59c6600b3a",
+    digest: "cf1d3997259ced28",
     inputs: &[
         input(
             "input_ids",

@@ -11,7 +11,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "QDQBertForMaskedLM",
     checkpoint: Some("google-bert/bert-base-uncased"),
-    digest: "b3ef7abde7fb711c",
+    digest: "434f582fc8b9547a",
     inputs: &[
         input(
             "input_ids",

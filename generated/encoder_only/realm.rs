@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "RealmKnowledgeAugEncoder",
     checkpoint: Some("google/realm-cc-news-pretrained-encoder"),
-    digest: "8de11bf9ca03860f",
+    digest: "f84b98b8ae2850c9",
     inputs: &[
         input(
             "input_ids",

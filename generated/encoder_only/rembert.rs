@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "RemBertForMaskedLM",
     checkpoint: Some("google/rembert"),
-    digest: "d8f1d68178176e2d",
+    digest: "4a2b3897bf79a36d",
     inputs: &[
         input(
             "input_ids",

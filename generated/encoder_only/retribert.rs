@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "RetriBertModel",
     checkpoint: Some("yjernite/retribert-base-uncased"),
-    digest: "86fdedbb13f3c316",
+    digest: "6ad5b3b35a425977",
     inputs: &[
         input(
             "input_ids_query",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "RobertaPreLayerNormForMaskedLM",
     checkpoint: Some("andreasmadsen/efficient_mlm_m0.40"),
-    digest: "c0714ad0a9f5af18",
+    digest: "40dfe570c484ed1f",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

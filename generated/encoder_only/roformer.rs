@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "RoFormerForMaskedLM",
     checkpoint: Some("junnyu/roformer_chinese_base"),
-    digest: "41ba05bd38a6d893",
+    digest: "cc7ed91bd1ec6d5b",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "Sam3LiteTextTextModel",
     checkpoint: Some("yonigozlan/sam3-litetext-s0"),
-    digest: "310f77acd84f098e",
+    digest: "128d1acf6558b082",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -9,7 +9,7 @@ static MODEL: Model<QuestionAnswering> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "SplinterForQuestionAnswering",
     checkpoint: Some("tau/splinter-base"),
-    digest: "99c6457261cd7f4b",
+    digest: "a86345ceda91667a",
     inputs: &[
         input(
             "input_ids",

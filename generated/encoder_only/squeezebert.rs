@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "SqueezeBertForMaskedLM",
     checkpoint: Some("squeezebert/squeezebert-uncased"),
-    digest: "93a7404db84a6de3",
+    digest: "1ebd57ccf0d760cc",
     inputs: &[
         input(
             "input_ids",

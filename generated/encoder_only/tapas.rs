@@ -10,7 +10,7 @@ static MODEL: Model<TableQuestionAnswering> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "TapasForQuestionAnswering",
     checkpoint: Some("google/tapas-base-finetuned-wtq"),
-    digest: "09df64b85a7b8f21",
+    digest: "37f4d3065e5680ad",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "Tipsv2TextModel",
     checkpoint: Some("google/tipsv2-b14"),
-    digest: "0401e2617d0d3c4b",
+    digest: "ea8efcd4e7966c99",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "XLMWithLMHeadModel",
     checkpoint: Some("FacebookAI/xlm-mlm-en-2048"),
-    digest: "242595b16eb2c3d8",
+    digest: "4adf75c6314c3c5b",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "XLNetLMHeadModel",
     checkpoint: Some("xlnet/xlnet-base-cased"),
-    digest: "4150b16525313ed2",
+    digest: "a0da8c4bb9137e7e",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "XmodForMaskedLM",
     checkpoint: Some("facebook/xmod-base"),
-    digest: "65cac419f1989620",
+    digest: "8af60ea5489ce75b",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "AriaForConditionalGeneration",
     checkpoint: Some("rhymes-ai/Aria"),
-    digest: "1845c3f1c2e9de13",
+    digest: "976e394167f3aaeb",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

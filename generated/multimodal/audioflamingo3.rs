@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "AudioFlamingo3ForConditionalGeneration",
     checkpoint: Some("nvidia/audio-flamingo-3-hf"),
-    digest: "ac45a486bdd8dca6",
+    digest: "164dfc864cf75bcc",
     inputs: &[
         input(
             "input_ids",

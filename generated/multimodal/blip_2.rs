@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Blip2ForConditionalGeneration",
     checkpoint: Some("Salesforce/blip2-opt-2.7b"),
-    digest: "011987d90c5f0195",
+    digest: "d78ae14edcfa9b23",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Blip2QFormerModel",
     checkpoint: Some("Salesforce/blip2-opt-2.7b"),
-    digest: "f10455c87bb0db43",
+    digest: "dd27078fc532dca2",
     inputs: &[
         input(
             "query_embeds",

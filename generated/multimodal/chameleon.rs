@@ -8,7 +8,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "ChameleonForConditionalGeneration",
     checkpoint: Some("facebook/chameleon-7b"),
-    digest: "447186192b71f621",
+    digest: "097019faf9ea927e",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

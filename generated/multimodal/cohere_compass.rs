@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "CohereCompassForConditionalGeneration",
     checkpoint: Some("CohereLabs/North-Micro-Vision-Instruct"),
-    digest: "2fdb2d23e4250a40",
+    digest: "8dcd937d1b745886",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Cosmos3EdgeForConditionalGeneration",
     checkpoint: Some("nvidia/Cosmos3-Edge"),
-    digest: "a2390cea089a7f2e",
+    digest: "2c67330e0a5dfb70",
     inputs: &[
         input(
             "input_ids",

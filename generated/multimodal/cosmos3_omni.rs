@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Cosmos3OmniForConditionalGeneration",
     checkpoint: Some("nvidia/Cosmos3-Nano"),
-    digest: "0f0a67103e44f56e",
+    digest: "ad93bd77c9d2ec05",
     inputs: &[
         input(
             "input_ids",

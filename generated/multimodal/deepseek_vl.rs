@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "DeepseekVLForConditionalGeneration",
     checkpoint: Some("deepseek-community/deepseek-vl-1.3b-chat"),
-    digest: "cc86c5068497dd38",
+    digest: "531894597f8cacda",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "DiffusionGemmaForBlockDiffusion",
     checkpoint: Some("google/diffusiongemma-26B-A4B-it"),
-    digest: "2af73b54910cb936",
+    digest: "7a803a68c29528cb",
     inputs: &[
         input(
             "input_ids",

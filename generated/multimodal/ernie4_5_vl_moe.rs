@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Ernie4_5_VLMoeForConditionalGeneration",
     checkpoint: Some("baidu/ERNIE-4.5-VL-28B-A3B-PT"),
-    digest: "f6df1a8adfb3937e",
+    digest: "e80f31dd6f2037f1",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Exaone4_5_ForConditionalGeneration",
     checkpoint: Some("LGAI-EXAONE/EXAONE-4.5-33B"),
-    digest: "79b546d606a109d4",
+    digest: "044fef8fb48d1002",
     inputs: &[
         input(
             "input_ids",

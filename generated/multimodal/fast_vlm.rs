@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "FastVlmForConditionalGeneration",
     checkpoint: Some("KamilaMila/FastVLM-7B"),
-    digest: "531f1fd1a5e32ee2",
+    digest: "2657f3fa5fec1ca6",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "FlavaModel",
     checkpoint: Some("facebook/flava-full"),
-    digest: "849b6e73d78f03a5",
+    digest: "467196e01b2e9593",
     inputs: &[
         input(
             "input_ids",

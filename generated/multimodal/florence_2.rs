@@ -7,7 +7,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Florence2ForConditionalGeneration",
     checkpoint: Some("florence-community/Florence-2-base"),
-    digest: "5ee8751bb375be47",
+    digest: "552cd826de14dd1c",
     inputs: &[
         input(
             "pixel_values",

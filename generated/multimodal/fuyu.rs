@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "FuyuForCausalLM",
     checkpoint: Some("adept/fuyu-8b"),
-    digest: "b60548b958a30843",
+    digest: "1bd76b524161d8f0",
     inputs: &[
         input(
             "input_ids",

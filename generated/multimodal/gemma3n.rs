@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Gemma3nForConditionalGeneration",
     checkpoint: Some("google/gemma-3n-E4B"),
-    digest: "22bd68fc6fb066a8",
+    digest: "c613448f4dba9732",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Gemma4ForConditionalGeneration",
     checkpoint: Some("google/gemma-4-e2b-it"),
-    digest: "20e1af891a903bd2",
+    digest: "992f9f1a399650af",
     inputs: &[
         input(
             "input_ids",

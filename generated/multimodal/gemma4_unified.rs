@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Gemma4UnifiedForConditionalGeneration",
     checkpoint: Some("google/gemma-4-12B-it"),
-    digest: "ac9cbff3c60fc265",
+    digest: "41276cbcfee5fa42",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "GitForCausalLM",
     checkpoint: Some("microsoft/git-base"),
-    digest: "432c108251461cd6",
+    digest: "d2f7c89892706e98",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Glm46VForConditionalGeneration",
     checkpoint: None,
-    digest: "5aca41fe26b6b69b",
+    digest: "2215638abb92b095",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Glm4vForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-4.1V-9B-Thinking"),
-    digest: "27575ca799c881b6",
+    digest: "2ea7457fd08d24e7",
     inputs: &[
         input(
             "input_ids",

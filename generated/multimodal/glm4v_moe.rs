@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Glm4vMoeForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-4.5V"),
-    digest: "c0ac38ebc7492831",
+    digest: "b1ae5125829063cb",
     inputs: &[
         input(
             "input_ids",

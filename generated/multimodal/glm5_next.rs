@@ -8,7 +8,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Glm5NextForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-5.3-Flash"),
-    digest: "dda3d766446d8301",
+    digest: "bb298829c13db0da",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<TextToImage> = Model::new(ModelSpec {
     family: "multimodal",
     class: "GlmImageForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-Image"),
-    digest: "3c404959f4f7a848",
+    digest: "b259de2f19448736",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "GlmOcrForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-OCR"),
-    digest: "a161883230b519cd",
+    digest: "b07d04cf4fcf46dc",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Glm46VForConditionalGeneration",
     checkpoint: None,
-    digest: "cffed9d93a5af953",
+    digest: "b261af2b9c41b1ae",
     inputs: &[
         input(
             "input_ids",

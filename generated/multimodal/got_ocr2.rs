@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "GotOcr2ForConditionalGeneration",
     checkpoint: Some("stepfun-ai/GOT-OCR-2.0-hf"),
-    digest: "b9060d49364281a5",
+    digest: "bd2943a213d806ff",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

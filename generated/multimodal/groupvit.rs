@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "multimodal",
     class: "GroupViTModel",
     checkpoint: Some("nvidia/groupvit-gcc-yfcc"),
-    digest: "85853c9a3b637cb5",
+    digest: "618a2fa18c2c1b73",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

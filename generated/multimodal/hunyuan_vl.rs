@@ -8,7 +8,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "HunYuanVLForConditionalGeneration",
     checkpoint: Some("tencent/HunyuanOCR"),
-    digest: "a002495da99bb889",
+    digest: "aa32bf8b0a85f8a3",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Idefics2ForConditionalGeneration",
     checkpoint: Some("HuggingFaceM4/idefics2-8b"),
-    digest: "8c5ff3917c9a8a0e",
+    digest: "106dea6fb3d74a61",
     inputs: &[
         input(
             "input_ids",

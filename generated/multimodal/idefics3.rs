@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Idefics3ForConditionalGeneration",
     checkpoint: Some("HuggingFaceM4/Idefics3-8B-Llama3"),
-    digest: "a38a403f24c908da",
+    digest: "bb40d14cd6fcadea",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "ImageBindModel",
     checkpoint: Some("nielsr/imagebind-huge"),
-    digest: "3b17c2e4d18996bf",
+    digest: "996d4e35bee023db",
     inputs: &[
         input(
             "inputs__vision",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "InklingForConditionalGeneration",
     checkpoint: Some("thinkingmachines/Inkling"),
-    digest: "3558478f942c17c3",
+    digest: "1463a3e45efe6916",
     inputs: &[
         input(
             "input_ids",

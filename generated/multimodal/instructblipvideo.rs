@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "InstructBlipVideoForConditionalGeneration",
     checkpoint: Some("Salesforce/instructblip-vicuna-7b"),
-    digest: "63d9a2c26e38b7e5",
+    digest: "9ff0683ccc030625",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "InternVLForConditionalGeneration",
     checkpoint: Some("OpenGVLab/InternVL3-1B-hf"),
-    digest: "e65d14f3e8a943a5",
+    digest: "896e8708c00a48c6",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "JanusForConditionalGeneration",
     checkpoint: Some("deepseek-community/Janus-Pro-1B"),
-    digest: "e108183842bfb0c5",
+    digest: "eadf550b60b2ec3b",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Kosmos2ForConditionalGeneration",
     checkpoint: Some("microsoft/kosmos-2-patch14-224"),
-    digest: "e2afb033607365cf",
+    digest: "c46fcb3f1f02a644",
     inputs: &[
         input(
             "input_ids",

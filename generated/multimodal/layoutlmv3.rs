@@ -9,7 +9,7 @@ static MODEL: Model<DocumentQuestionAnswering> = Model::new(ModelSpec {
     family: "multimodal",
     class: "LayoutLMv3ForQuestionAnswering",
     checkpoint: Some("microsoft/layoutlmv3-base"),
-    digest: "13d1f072613c6c13",
+    digest: "30ab291b6e4616d5",
     inputs: &[
         input(
             "input_ids",

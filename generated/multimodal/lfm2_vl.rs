@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Lfm2VlForConditionalGeneration",
     checkpoint: Some("LiquidAI/LFM2-VL-1.6B"),
-    digest: "4105aee2496760b5",
+    digest: "ee94977cd8b1b821",
     inputs: &[
         input(
             "input_ids",

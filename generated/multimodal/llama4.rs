@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Llama4ForConditionalGeneration",
     checkpoint: Some("meta-llama/Llama-4-Scout-17B-16E"),
-    digest: "ed61df61f5f4520b",
+    digest: "e9cccd0d72a4d179",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "LlavaForConditionalGeneration",
     checkpoint: Some("llava-hf/llava-1.5-7b-hf"),
-    digest: "c998f0919acd2aef",
+    digest: "14aa60129aaf889c",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

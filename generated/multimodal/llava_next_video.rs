@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "LlavaNextVideoForConditionalGeneration",
     checkpoint: Some("llava-hf/LLaVA-NeXT-Video-7B-hf"),
-    digest: "47d37bc9c7277416",
+    digest: "a19272f4137bd416",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "LlavaOnevisionForConditionalGeneration",
     checkpoint: Some("llava-hf/llava-onevision-qwen2-7b-ov-hf"),
-    digest: "a45296ffbfe00c48",
+    digest: "a111daef499c15b3",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "MiniCPMV4_6ForConditionalGeneration",
     checkpoint: Some("openbmb/MiniCPM-V-4.6"),
-    digest: "55eee52317210cc0",
+    digest: "017c8ffa8773e2a3",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Mistral3ForConditionalGeneration",
     checkpoint: Some("mistralai/Mistral-Small-3.1-24B-Instruct-2503"),
-    digest: "3c3dfc268a960bf8",
+    digest: "417940277b0dfbe9",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "MllamaForConditionalGeneration",
     checkpoint: Some("meta-llama/Llama-3.2-11B-Vision"),
-    digest: "ebb39862f44f6798",
+    digest: "5f71dac1b4f2cb01",
     inputs: &[
         input(
             "input_ids",

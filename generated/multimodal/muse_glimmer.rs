@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "MuseGlimmerForConditionalGeneration",
     checkpoint: Some("meta-models/Muse-Glimmer-30B"),
-    digest: "5a95487d3506d44b",
+    digest: "0faa9b8eeca97f39",
     inputs: &[
         input(
             "input_ids",

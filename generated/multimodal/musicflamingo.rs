@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "MusicFlamingoForConditionalGeneration",
     checkpoint: Some("nvidia/music-flamingo-2601-hf"),
-    digest: "74e75ba7dc395b81",
+    digest: "b892e869267ef190",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "PaddleOCRVLForConditionalGeneration",
     checkpoint: Some("PaddlePaddle/PaddleOCR-VL"),
-    digest: "50411ff5fb28c8b4",
+    digest: "0d34654b71447fe9",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "PaliGemmaForConditionalGeneration",
     checkpoint: Some("google/paligemma-3b-pt-224"),
-    digest: "1314d9e1364136e9",
+    digest: "ba94383666d27074",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -11,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "PeAudioVideoModel",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "77617a5ee11aa632",
+    digest: "05b2b436424fa026",
     inputs: &[
         input(
             "input_ids",

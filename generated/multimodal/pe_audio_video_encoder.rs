@@ -11,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "PeAudioVideoEncoder",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "ba27962906125cac",
+    digest: "f39939d130dc8102",
     inputs: &[
         input(
             "input_values",

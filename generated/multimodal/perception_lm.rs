@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "PerceptionLMForConditionalGeneration",
     checkpoint: Some("facebook/Perception-LM-1B"),
-    digest: "067645e294fade79",
+    digest: "ab9d02b98a90ba9f",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Phi4MultimodalForCausalLM",
     checkpoint: Some("microsoft/Phi-4-multimodal-instruct"),
-    digest: "fe612dc3f453f7ea",
+    digest: "d8ae1fa623052fde",
     inputs: &[
         input(
             "input_ids",

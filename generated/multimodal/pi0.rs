@@ -10,7 +10,7 @@ static MODEL: Model<Robotics> = Model::new(ModelSpec {
     family: "multimodal",
     class: "PI0ForConditionalGeneration",
     checkpoint: Some("lerobot/pi0_base"),
-    digest: "05d909d6c66a27e0",
+    digest: "18e88ce3dbc12482",
     inputs: &[
         input(
             "input_ids",

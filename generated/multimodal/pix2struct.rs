@@ -7,7 +7,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Pix2StructForConditionalGeneration",
     checkpoint: Some("google/pix2struct-textcaps-base"),
-    digest: "9b5c620336211c31",
+    digest: "dc5a8a9f1740f865",
     inputs: &[
         input(
             "decoder_input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "GotOcr2ForConditionalGeneration",
     checkpoint: Some("PaddlePaddle/PP-Chart2Table_safetensors"),
-    digest: "16b6461c2f0a9b8a",
+    digest: "2ef6cae73ef77830",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

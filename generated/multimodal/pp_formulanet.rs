@@ -8,7 +8,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "PPFormulaNetForConditionalGeneration",
     checkpoint: Some("PaddlePaddle/PP-FormulaNet_plus-L_safetensors"),
-    digest: "5a724feae67b8918",
+    digest: "3608369e69f64fa0",
     inputs: ImageToText::CONTRACT.inputs,
     outputs: ImageToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "QianfanOCRForConditionalGeneration",
     checkpoint: Some("baidu/Qianfan-OCR"),
-    digest: "619bb809440d2bb6",
+    digest: "83b052e1fea38a13",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

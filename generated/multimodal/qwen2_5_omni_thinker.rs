@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen2_5OmniThinkerForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen2.5-Omni-7B"),
-    digest: "1f2da49f0b3235d1",
+    digest: "e3871f5fb6443aa3",
     inputs: &[
         input(
             "input_ids",

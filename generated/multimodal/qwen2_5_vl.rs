@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen2_5_VLForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen2.5-VL-7B-Instruct"),
-    digest: "c69f10da6c766f35",
+    digest: "457d0b8d753549ed",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen2AudioForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen2-Audio-7B"),
-    digest: "b43ba41f381bbb29",
+    digest: "592ad779ac52fbeb",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen2VLForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen2-VL-7B-Instruct"),
-    digest: "895892bbcc246ea2",
+    digest: "c02647670bbf572b",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen3_5ForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3.5-27B"),
-    digest: "d4502683b0a63204",
+    digest: "8f5470f90e5759d0",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen3_5MoeForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3.5-35B-A3B"),
-    digest: "828c656a94282ffe",
+    digest: "9c0fd9dc9478a0fe",
     inputs: &[
         input(
             "input_ids",

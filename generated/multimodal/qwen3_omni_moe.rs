@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen3OmniMoeThinkerForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3-Omni-30B-A3B-Instruct"),
-    digest: "e13227168b2f8bcb",
+    digest: "6b8917d310d3a418",
     inputs: &[
         input(
             "input_ids",

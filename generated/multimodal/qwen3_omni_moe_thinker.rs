@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen3OmniMoeThinkerForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3-Omni-30B-A3B-Instruct"),
-    digest: "26cda101568e8dcb",
+    digest: "63815fe916889cf3",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen3VLMoeForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3-VL-30B-A3B-Instruct"),
-    digest: "4eee2a86a5dcae78",
+    digest: "a02b45bba9af7506",
     inputs: &[
         input(
             "input_ids",

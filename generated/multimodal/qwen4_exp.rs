@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen4ExpForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen4-Exp"),
-    digest: "b64205c85fbf5547",
+    digest: "8cd6871dc375fa61",
     inputs: &[
         input(
             "input_ids",

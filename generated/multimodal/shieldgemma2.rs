@@ -9,7 +9,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "multimodal",
     class: "ShieldGemma2ForImageClassification",
     checkpoint: Some("google/shieldgemma-2-4b-it"),
-    digest: "47abfc6dacddc1f8",
+    digest: "c86abdb0d42c1345",
     inputs: &[
         input(
             "pixel_values",

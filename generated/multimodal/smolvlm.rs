@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "SmolVLMForConditionalGeneration",
     checkpoint: Some("HuggingFaceTB/SmolVLM2-2.2B-Instruct"),
-    digest: "dc47a70865d7b655",
+    digest: "1991f7d194ce02a3",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Step3p7ForConditionalGeneration",
     checkpoint: Some("stepfun-ai/Step-3.7-Flash"),
-    digest: "1a67759a8deee700",
+    digest: "c7bdeba7b48b53e1",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "T5Gemma2Encoder",
     checkpoint: Some("google/t5gemma-2-270m-270m"),
-    digest: "d0437811afc4fbb5",
+    digest: "e44da8682531b514",
     inputs: &[
         input(
             "input_ids",

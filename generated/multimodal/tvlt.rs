@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "TvltModel",
     checkpoint: Some("ZinengTang/tvlt-base"),
-    digest: "06a070a039dd78fa",
+    digest: "fbe3c13d832ac96b",
     inputs: &[
         input(
             "pixel_values",

@@ -9,7 +9,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "UdopForConditionalGeneration",
     checkpoint: Some("microsoft/udop-large"),
-    digest: "d583339cbd0d4c85",
+    digest: "911f6096336885e1",
     inputs: &[
         input(
             "pixel_values",

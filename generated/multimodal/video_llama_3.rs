@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "VideoLlama3ForConditionalGeneration",
     checkpoint: Some("lkhl/VideoLLaMA3-2B-Image-HF"),
-    digest: "a849cfc9308daafb",
+    digest: "bb08cc2efaa69299",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "VideoLlavaForConditionalGeneration",
     checkpoint: Some("LanguageBind/Video-LLaVA-7B-hf"),
-    digest: "742e2f44d96cd43c",
+    digest: "ef9811dbe7c37358",
     inputs: &[
         input(
             "input_ids",

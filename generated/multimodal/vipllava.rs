@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "VipLlavaForConditionalGeneration",
     checkpoint: Some("llava-hf/vip-llava-7b-hf"),
-    digest: "f2cb659649b1eb70",
+    digest: "9a3a43a534997529",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

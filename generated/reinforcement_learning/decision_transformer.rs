@@ -9,7 +9,7 @@ static MODEL: Model<ReinforcementLearning> = Model::new(ModelSpec {
     family: "reinforcement-learning",
     class: "DecisionTransformerModel",
     checkpoint: Some("edbeeching/decision-transformer-gym-hopper-medium"),
-    digest: "ced846938961252e",
+    digest: "651a857815567927",
     inputs: ReinforcementLearning::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<ReinforcementLearning> = Model::new(ModelSpec {
     family: "reinforcement-learning",
     class: "TrajectoryTransformerModel",
     checkpoint: Some("CarlCochet/trajectory-transformer-halfcheetah-medium-v2"),
-    digest: "703a9a36ffaa234a",
+    digest: "58b03ea8442f70c7",
     inputs: &[
         input(
             "trajectories",

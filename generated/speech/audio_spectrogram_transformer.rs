@@ -10,7 +10,7 @@ static MODEL: Model<AudioClassification> = Model::new(ModelSpec {
     family: "speech",
     class: "ASTForAudioClassification",
     checkpoint: Some("MIT/ast-finetuned-audioset-10-10-0.4593"),
-    digest: "c77ca4fff4616e82",
+    digest: "52ed3cb311dd0840",
     inputs: &[
         input(
             "input_values",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "AudioFlamingo3Encoder",
     checkpoint: Some("nvidia/audio-flamingo-3-hf"),
-    digest: "eeb48cbe8f4ef66d",
+    digest: "5be6e296fee9216f",
     inputs: &[
         input(
             "input_features",

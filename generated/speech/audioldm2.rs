@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "AudioLDM2UNet2DConditionModel",
     checkpoint: Some("cvssp/audioldm2"),
-    digest: "783fb471a5b23530",
+    digest: "ece1e28548363829",
     inputs: &[
         input(
             "sample",

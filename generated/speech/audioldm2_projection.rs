@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "AudioLDM2ProjectionModel",
     checkpoint: Some("cvssp/audioldm2"),
-    digest: "ba0388543df7ca8a",
+    digest: "dacc079b524c489f",
     inputs: &[
         input(
             "attention_mask",

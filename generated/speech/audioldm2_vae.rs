@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "AutoencoderKL",
     checkpoint: Some("cvssp/audioldm2"),
-    digest: "d65ac379eb435b1d",
+    digest: "25cf7929bfacebc9",
     inputs: &[
         input(
             "sample",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "speech",
     class: "BarkCoarseModel",
     checkpoint: Some("suno/bark-small"),
-    digest: "6ef971d3d62d2fe7",
+    digest: "ae62f9cac61dcdbc",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "BarkFineModel",
     checkpoint: Some("suno/bark-small"),
-    digest: "9b6d41cfb7bb9563",
+    digest: "1d133c3fb9e95c5d",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "CanaryForConditionalGeneration",
     checkpoint: Some("nvidia/canary-1b-v2"),
-    digest: "b65ada766a9c74ed",
+    digest: "ef17798dcc655b14",
     inputs: &[
         input(
             "input_features",

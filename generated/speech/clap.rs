@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotAudioClassification> = Model::new(ModelSpec {
     family: "speech",
     class: "ClapModel",
     checkpoint: Some("laion/clap-htsat-fused"),
-    digest: "7914615352475f30",
+    digest: "fbe7c0fe34d712ae",
     inputs: &[
         input(
             "input_ids",

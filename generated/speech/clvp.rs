@@ -11,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "ClvpModelForConditionalGeneration",
     checkpoint: Some("susnato/clvp_dev"),
-    digest: "d60d93abaf815e16",
+    digest: "9213408fb895c5b3",
     inputs: &[
         input(
             "input_ids",

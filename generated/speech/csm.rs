@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "CsmForConditionalGeneration",
     checkpoint: Some("sesame/csm-1b"),
-    digest: "81fa66e96e488d11",
+    digest: "188cefdb82ec5a84",
     inputs: &[
         input(
             "input_ids",

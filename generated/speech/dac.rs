@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "DacModel",
     checkpoint: Some("descript/dac_16khz"),
-    digest: "dc670faee1e44916",
+    digest: "fe2344ba7be7d704",
     inputs: &[
         input(
             "input_values",

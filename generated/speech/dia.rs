@@ -9,7 +9,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "speech",
     class: "DiaForConditionalGeneration",
     checkpoint: Some("nari-labs/Dia-1.6B"),
-    digest: "aed8afc0ccee5f0c",
+    digest: "b89adf346b8493df",
     inputs: &[
         input(
             "input_ids",

@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "EncodecModel",
     checkpoint: Some("facebook/encodec_24khz"),
-    digest: "d8d2376da600d2d2",
+    digest: "f2ab2f4c0a13fe4d",
     inputs: &[
         input(
             "input_values",

@@ -12,7 +12,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "FastSpeech2ConformerModel",
     checkpoint: Some("espnet/fastspeech2_conformer"),
-    digest: "709730c3c799e2d1",
+    digest: "97fe3e8e701b1b38",
     inputs: TextToAudio::CONTRACT.inputs,
     outputs: &[
         output(

@@ -12,7 +12,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "FastSpeech2ConformerWithHifiGan",
     checkpoint: Some("espnet/fastspeech2_conformer_with_hifigan"),
-    digest: "18b8f3dd60c91284",
+    digest: "075bdf84cc5bb56b",
     inputs: TextToAudio::CONTRACT.inputs,
     outputs: &[
         output(

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(ModelSpec {
     family: "speech",
     class: "FunAsrNanoForConditionalGeneration",
     checkpoint: Some("FunAudioLLM/Fun-ASR-Nano-2512-hf"),
-    digest: "d30aae535748e561",
+    digest: "7dd2cd2affd54f75",
     inputs: &[
         input(
             "input_ids",

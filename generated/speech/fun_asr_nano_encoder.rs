@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "FunAsrNanoEncoder",
     checkpoint: Some("FunAudioLLM/Fun-ASR-Nano-2512-hf"),
-    digest: "8b6f421b9ac4a1ad",
+    digest: "aab5d7e68b96b099",
     inputs: &[
         input(
             "input_features",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "Gemma3nAudioEncoder",
     checkpoint: Some("google/gemma-3n-E4B"),
-    digest: "f414745ee822890c",
+    digest: "f62b0e876880c6e5",
     inputs: &[
         input(
             "audio_mel",

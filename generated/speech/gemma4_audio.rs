@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "Gemma4AudioModel",
     checkpoint: Some("google/gemma-4-e2b-it"),
-    digest: "d8d6c61a07fb6032",
+    digest: "9ca96a7ee27434e9",
     inputs: &[
         input(
             "attention_mask",

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(ModelSpec {
     family: "speech",
     class: "GlmAsrForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-ASR-Nano-2512"),
-    digest: "e87d143cac515071",
+    digest: "cc8a152337f25882",
     inputs: AudioTextToText::CONTRACT.inputs,
     outputs: AudioTextToText::CONTRACT.outputs,
     axes: &[

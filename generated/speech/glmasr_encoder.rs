@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "GlmAsrEncoder",
     checkpoint: Some("zai-org/GLM-ASR-Nano-2512"),
-    digest: "13614ce1c62d58f8",
+    digest: "a8e4662ec328ae92",
     inputs: &[
         input(
             "input_features",

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(ModelSpec {
     family: "speech",
     class: "GraniteSpeechForConditionalGeneration",
     checkpoint: Some("ibm-granite/granite-speech-3.3-2b"),
-    digest: "f35cc1f12a8cbda6",
+    digest: "a8fb6fd6c0833014",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "GraniteSpeech5ForCTC",
     checkpoint: Some("ibm-granite/granite-speech-5.0-470m-turboctc"),
-    digest: "7f9b256e3f8d3660",
+    digest: "4eca3fba90a61784",
     inputs: &[
         input(
             "input_features",

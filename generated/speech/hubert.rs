@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "HubertForCTC",
     checkpoint: Some("facebook/hubert-large-ls960-ft"),
-    digest: "e379aae8a43a17ee",
+    digest: "7fb800031b96c26b",
     inputs: &[
         input(
             "input_values",

@@ -11,7 +11,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "JukeboxModel",
     checkpoint: Some("openai/jukebox-1b-lyrics"),
-    digest: "e34ae72d28ac197f",
+    digest: "cfa4c66543e01208",
     inputs: &[
         input(
             "raw_audio",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "KyutaiSpeechToTextForConditionalGeneration",
     checkpoint: Some("kyutai/stt-2.6b-en-trfs"),
-    digest: "2c15064f3ea6b6d0",
+    digest: "61e4e095695c5ff5",
     inputs: &[
         input(
             "input_ids",

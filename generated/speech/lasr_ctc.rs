@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "LasrForCTC",
     checkpoint: Some("google/medasr"),
-    digest: "7c3e85ef8a4893d1",
+    digest: "a25b1d1c2033856c",
     inputs: &[
         input(
             "input_features",

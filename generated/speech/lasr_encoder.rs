@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "LasrEncoder",
     checkpoint: Some("google/medasr"),
-    digest: "72ff09a6f632a4df",
+    digest: "f8a7c67d47df287d",
     inputs: &[
         input(
             "attention_mask",

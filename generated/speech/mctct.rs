@@ -11,7 +11,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "MCTCTForCTC",
     checkpoint: Some("speechbrain/m-ctc-t-large"),
-    digest: "e11347066d99655e",
+    digest: "fbdec9e1dfd50ef1",
     inputs: &[
         input(
             "input_features",

@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "MimiModel",
     checkpoint: Some("kyutai/mimi"),
-    digest: "208d9a103e4dbe7f",
+    digest: "990bc4f5592236e7",
     inputs: &[
         input(
             "input_values",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "Wav2Vec2ForCTC",
     checkpoint: Some("facebook/mms-1b-all"),
-    digest: "f1c0f1b7b7c51816",
+    digest: "c92291bf4f7ea315",
     inputs: &[
         input(
             "input_values",

@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "MoonshineForConditionalGeneration",
     checkpoint: Some("UsefulSensors/moonshine-tiny"),
-    digest: "2c295bc03307de8f",
+    digest: "0907478c43f09fdc",
     inputs: &[
         input(
             "decoder_input_ids",

@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "MoonshineStreamingForConditionalGeneration",
     checkpoint: Some("UsefulSensors/moonshine-streaming-tiny"),
-    digest: "bf76c33b00d3231c",
+    digest: "1587e2175fd5f14d",
     inputs: &[
         input(
             "decoder_input_ids",

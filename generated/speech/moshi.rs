@@ -9,7 +9,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "MoshiForConditionalGeneration",
     checkpoint: Some("kyutai/moshiko-pytorch-bf16"),
-    digest: "021cbb58ea5d5743",
+    digest: "d95a26b3d6d22905",
     inputs: &[
         input(
             "input_ids",

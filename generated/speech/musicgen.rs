@@ -8,7 +8,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "speech",
     class: "MusicgenForConditionalGeneration",
     checkpoint: Some("facebook/musicgen-small"),
-    digest: "e94c783d1d07efc5",
+    digest: "3ee2e63dcc49963f",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "speech",
     class: "MusicgenMelodyForConditionalGeneration",
     checkpoint: Some("facebook/musicgen-melody"),
-    digest: "e822e0a263f1c362",
+    digest: "18012064b8aa75b9",
     inputs: &[
         input(
             "input_ids",

@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "NemotronAsrStreamingForRNNT",
     checkpoint: Some("nvidia/nemotron-speech-streaming-en-0.6b"),
-    digest: "30fc9f2fe0842848",
+    digest: "3b741f1cdf8153e3",
     inputs: &[
         input(
             "input_features",

@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "NeuCodecModel",
     checkpoint: Some("neuphonic/neucodec"),
-    digest: "1050ba9cda17be32",
+    digest: "8a4b911830f175fa",
     inputs: &[
         input(
             "input_values",

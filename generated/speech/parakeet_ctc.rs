@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "ParakeetForCTC",
     checkpoint: Some("nvidia/parakeet-ctc-1.1b"),
-    digest: "b5df8e70623577da",
+    digest: "57695d7802ee01ea",
     inputs: &[
         input(
             "input_features",

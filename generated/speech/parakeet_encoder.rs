@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "ParakeetEncoder",
     checkpoint: Some("nvidia/parakeet-ctc-1.1b"),
-    digest: "f92cbf1579f61898",
+    digest: "9d46648135cfb9b4",
     inputs: &[
         input(
             "attention_mask",

@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "ParakeetForTDT",
     checkpoint: Some("nvidia/parakeet-tdt-0.6b-v3"),
-    digest: "97183232f9f2f408",
+    digest: "30f1cbc556c58bd8",
     inputs: &[
         input(
             "input_features",

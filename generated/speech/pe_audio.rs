@@ -11,7 +11,7 @@ static MODEL: Model<ZeroShotAudioClassification> = Model::new(ModelSpec {
     family: "speech",
     class: "PeAudioModel",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "923d9e33f0bca150",
+    digest: "02c3057bd324deda",
     inputs: &[
         input(
             "input_ids",

@@ -11,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "PeAudioEncoder",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "7e2a07a2ba21f3c1",
+    digest: "00f3386ccf7b89ef",
     inputs: &[
         input(
             "input_values",

@@ -7,7 +7,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "Pop2PianoForConditionalGeneration",
     checkpoint: Some("sweetcocoa/pop2piano"),
-    digest: "ade0e68d25e9cc01",
+    digest: "ec43a19fa98974f8",
     inputs: &[
         input(
             "decoder_input_ids",

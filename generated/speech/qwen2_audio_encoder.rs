@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "Qwen2AudioEncoder",
     checkpoint: Some("Qwen/Qwen2-Audio-7B"),
-    digest: "972d8384bb724081",
+    digest: "ea9a334561660a76",
     inputs: &[
         input(
             "input_features",

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(ModelSpec {
     family: "speech",
     class: "Qwen3ASRForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3-ASR-1.7B-hf"),
-    digest: "920b160d929fea10",
+    digest: "4422e44a0271625c",
     inputs: AudioTextToText::CONTRACT.inputs,
     outputs: AudioTextToText::CONTRACT.outputs,
     axes: &[

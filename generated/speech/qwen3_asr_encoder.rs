@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "Qwen3ASREncoder",
     checkpoint: Some("Qwen/Qwen3-ASR-1.7B-hf"),
-    digest: "8ad845743666a5fe",
+    digest: "42ccf0dda97b7055",
     inputs: &[
         input(
             "input_features",

@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "SEWForCTC",
     checkpoint: Some("asapp/sew-tiny-100k"),
-    digest: "13e78071d21d366a",
+    digest: "a8b6c9a8263001e6",
     inputs: &[
         input(
             "input_values",

@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "SEWDForCTC",
     checkpoint: Some("asapp/sew-d-tiny-100k"),
-    digest: "93062eb9131f160c",
+    digest: "499c0a7ac5ddd9a9",
     inputs: &[
         input(
             "input_values",

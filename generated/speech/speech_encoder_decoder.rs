@@ -7,7 +7,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "SpeechEncoderDecoderModel",
     checkpoint: Some("facebook/wav2vec2-xls-r-300m-en-to-15"),
-    digest: "2cccfeb881e452f2",
+    digest: "bc38a73ab921b85c",
     inputs: &[
         input(
             "decoder_input_ids",

@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "Speech2TextForConditionalGeneration",
     checkpoint: Some("facebook/s2t-small-librispeech-asr"),
-    digest: "4a44364464342583",
+    digest: "8d96f251379b2571",
     inputs: &[
         input(
             "input_features",

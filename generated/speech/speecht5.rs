@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "SpeechT5ForSpeechToText",
     checkpoint: Some("microsoft/speecht5_asr"),
-    digest: "959f8f627a193592",
+    digest: "104fc3ff2ff51052",
     inputs: &[
         input(
             "decoder_input_ids",

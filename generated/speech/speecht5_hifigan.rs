@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "SpeechT5HifiGan",
     checkpoint: Some("microsoft/speecht5_hifigan"),
-    digest: "43228df21875862a",
+    digest: "d23bb1861de76331",
     inputs: &[
         input(
             "spectrogram",

@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "SpeechT5ForTextToSpeech",
     checkpoint: Some("microsoft/speecht5_tts"),
-    digest: "a3eb62bf26b4f8f1",
+    digest: "d542e09bc570e69c",
     inputs: &[
         input(
             "input_ids",

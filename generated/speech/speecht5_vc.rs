@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "SpeechT5ForSpeechToSpeech",
     checkpoint: Some("microsoft/speecht5_vc"),
-    digest: "4b15e1156a3543ef",
+    digest: "4db70ccda634fd8a",
     inputs: &[
         input(
             "decoder_input_values",

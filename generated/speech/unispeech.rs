@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "UniSpeechForCTC",
     checkpoint: Some("microsoft/unispeech-large-1500h-cv"),
-    digest: "296dd378706deb67",
+    digest: "742dc9c1563131e8",
     inputs: &[
         input(
             "input_values",

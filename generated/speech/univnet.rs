@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "UnivNetModel",
     checkpoint: Some("dg845/univnet-dev"),
-    digest: "574f0b4c79bc769b",
+    digest: "9f58d5ead8f86d89",
     inputs: &[
         input(
             "input_features",

@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "VibeVoiceAcousticTokenizerModel",
     checkpoint: Some("microsoft/VibeVoice-1.5B"),
-    digest: "a52683ffa2dbf8e0",
+    digest: "d488229f08d97d3c",
     inputs: &[
         input(
             "input_values",

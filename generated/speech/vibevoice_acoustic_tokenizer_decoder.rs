@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "VibeVoiceAcousticTokenizerDecoderModel",
     checkpoint: Some("microsoft/VibeVoice-1.5B"),
-    digest: "6ad4bdf8e4594047",
+    digest: "7e465f4fc8457ce9",
     inputs: &[
         input(
             "hidden_states",

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(ModelSpec {
     family: "speech",
     class: "VibeVoiceAsrForConditionalGeneration",
     checkpoint: Some("microsoft/VibeVoice-ASR-HF"),
-    digest: "2186119a0f0f9b55",
+    digest: "3b92169097aabba8",
     inputs: &[
         input(
             "input_ids",

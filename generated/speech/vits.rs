@@ -10,7 +10,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "VitsModel",
     checkpoint: Some("facebook/mms-tts-eng"),
-    digest: "ce7d35e2f8434936",
+    digest: "b8b26a2265b24755",
     inputs: TextToAudio::CONTRACT.inputs,
     outputs: TextToAudio::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(ModelSpec {
     family: "speech",
     class: "VoxtralForConditionalGeneration",
     checkpoint: Some("mistralai/Voxtral-Mini-3B-2507"),
-    digest: "c12b9c618f52a93c",
+    digest: "0c0c0208e6c76063",
     inputs: AudioTextToText::CONTRACT.inputs,
     outputs: AudioTextToText::CONTRACT.outputs,
     axes: &[

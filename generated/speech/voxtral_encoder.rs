@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "VoxtralEncoder",
     checkpoint: Some("mistralai/Voxtral-Mini-3B-2507"),
-    digest: "303f29fd3089708a",
+    digest: "554a521cc8691d87",
     inputs: &[
         input(
             "input_features",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "VoxtralRealtimeEncoder",
     checkpoint: Some("mistralai/Voxtral-Mini-4B-Realtime-2602"),
-    digest: "4c23cab7118840c3",
+    digest: "14238b203cb0738f",
     inputs: &[
         input(
             "input_features",

@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "Wav2Vec2ForCTC",
     checkpoint: Some("facebook/wav2vec2-base-960h"),
-    digest: "75f026267e36e18e",
+    digest: "c37129228ed34cb6",
     inputs: &[
         input(
             "input_values",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "Wav2Vec2BertForCTC",
     checkpoint: Some("facebook/w2v-bert-2.0"),
-    digest: "f6f30976a8c274a4",
+    digest: "a52d5a8456aa9cd2",
     inputs: &[
         input(
             "input_features",

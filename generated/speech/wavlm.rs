@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "WavLMForCTC",
     checkpoint: Some("microsoft/wavlm-base"),
-    digest: "fe41ef6bf149ba7b",
+    digest: "542fa90ea8e7a114",
     inputs: &[
         input(
             "input_values",

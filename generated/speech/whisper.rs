@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "WhisperForConditionalGeneration",
     checkpoint: Some("openai/whisper-tiny"),
-    digest: "db7f2b2013992039",
+    digest: "7345118890ed0f3e",
     inputs: AutomaticSpeechRecognition::CONTRACT.inputs,
     outputs: AutomaticSpeechRecognition::CONTRACT.outputs,
     axes: &[

@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "XcodecModel",
     checkpoint: Some("hf-audio/xcodec-hubert-librispeech"),
-    digest: "aed00624d3c25bc6",
+    digest: "52d8b960eb37512a",
     inputs: &[
         input(
             "input_values",

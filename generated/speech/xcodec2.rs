@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "Xcodec2Model",
     checkpoint: Some("HKUSTAudio/xcodec2-hf"),
-    digest: "ab57643e9369cba1",
+    digest: "ed3d6d8282ebed4e",
     inputs: &[
         input(
             "input_values",

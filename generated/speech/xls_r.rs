@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "Wav2Vec2ForCTC",
     checkpoint: Some("facebook/wav2vec2-xls-r-300m"),
-    digest: "161172e061b31d3f",
+    digest: "fb465537cf8fff31",
     inputs: &[
         input(
             "input_values",

@@ -12,7 +12,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(ModelSpec {
     family: "time-series",
     class: "AutoformerForPrediction",
     checkpoint: Some("huggingface/autoformer-tourism-monthly"),
-    digest: "dcc715224034e282",
+    digest: "ac404629b9d2d3ea",
     inputs: &[
         input(
             "past_values",

@@ -10,7 +10,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(ModelSpec {
     family: "time-series",
     class: "InformerForPrediction",
     checkpoint: Some("huggingface/informer-tourism-monthly"),
-    digest: "b1dea62db02677e2",
+    digest: "056843b5a8023df9",
     inputs: &[
         input(
             "past_values",

@@ -10,7 +10,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(ModelSpec {
     family: "time-series",
     class: "PatchTSMixerForPrediction",
     checkpoint: Some("ibm/patchtsmixer-etth1-pretrain"),
-    digest: "d9d0b71cd63eaeb6",
+    digest: "4a3b06f06bc4af7d",
     inputs: TimeSeriesForecasting::CONTRACT.inputs,
     outputs: TimeSeriesForecasting::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3)],

@@ -10,7 +10,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(ModelSpec {
     family: "time-series",
     class: "TimeSeriesTransformerForPrediction",
     checkpoint: Some("huggingface/time-series-transformer-tourism-monthly"),
-    digest: "0fc418836bcd3232",
+    digest: "322b87db9731c78a",
     inputs: &[
         input(
             "past_values",

@@ -10,7 +10,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(ModelSpec {
     family: "time-series",
     class: "TimesFm2_5ModelForPrediction",
     checkpoint: Some("google/timesfm-2.5-200m-transformers"),
-    digest: "3349e0cd9900a81b",
+    digest: "ba258f2c23637247",
     inputs: &[
         input(
             "past_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Aimv2VisionModel",
     checkpoint: Some("apple/aimv2-large-patch14-224-lit"),
-    digest: "b048461fba22e1a9",
+    digest: "add1ff02c888dc6c",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "BEiT3",
     checkpoint: None,
-    digest: "3bb15267589241b2",
+    digest: "7e3e3069db1e369a",
     inputs: &[
         input(
             "attention_mask",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "ChineseCLIPVisionModel",
     checkpoint: Some("OFA-Sys/chinese-clip-vit-base-patch16"),
-    digest: "63778b6b391ea11a",
+    digest: "a1b3f407b7412f14",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(ModelSpec {
     family: "vision",
     class: "CHMv2ForDepthEstimation",
     checkpoint: Some("facebook/dinov3-vitl16-chmv2-dpt-head"),
-    digest: "384d2e3e5c1ac2ff",
+    digest: "a56b9d794c7220cd",
     inputs: DepthEstimation::CONTRACT.inputs,
     outputs: DepthEstimation::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

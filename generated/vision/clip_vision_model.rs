@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "CLIPVisionModel",
     checkpoint: Some("openai/clip-vit-base-patch32"),
-    digest: "b05d7f05fbdd0782",
+    digest: "383cc11a12f86d7f",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

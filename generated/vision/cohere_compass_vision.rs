@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "CohereCompassVisionModel",
     checkpoint: Some("CohereLabs/North-Micro-Vision-Instruct"),
-    digest: "8ffab3df087af67a",
+    digest: "611c47b6a295b476",
     inputs: &[
         input(
             "hidden_states",

@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "ConditionalDetrForObjectDetection",
     checkpoint: Some("microsoft/conditional-detr-resnet-50"),
-    digest: "b17f0b2a0b825b68",
+    digest: "278127767c34eae4",
     inputs: &[
         input(
             "pixel_values",

@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "DFineForObjectDetection",
     checkpoint: Some("ustc-community/dfine-xlarge-coco"),
-    digest: "7a7116bf94c87d9a",
+    digest: "bf9eaaf6f08711a0",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: &[
         output(

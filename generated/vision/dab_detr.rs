@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "DabDetrForObjectDetection",
     checkpoint: Some("IDEA-Research/dab-detr-resnet-50"),
-    digest: "a2dcb01bf7fd380f",
+    digest: "cb86d72f3a1482f0",
     inputs: &[
         input(
             "pixel_values",

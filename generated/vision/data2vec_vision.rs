@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "Data2VecVisionForImageClassification",
     checkpoint: Some("facebook/data2vec-vision-base-ft1k"),
-    digest: "781c0eb60cf41c76",
+    digest: "d18eaf7e7583949f",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 32, 48)],

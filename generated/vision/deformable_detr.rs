@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "DeformableDetrForObjectDetection",
     checkpoint: Some("SenseTime/deformable-detr"),
-    digest: "b10ff6d23b5008d7",
+    digest: "ae20caa69d104350",
     inputs: &[
         input(
             "pixel_values",

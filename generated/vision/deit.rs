@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "DeiTForImageClassificationWithTeacher",
     checkpoint: Some("facebook/deit-base-distilled-patch16-224"),
-    digest: "393390f4b5fe3d2c",
+    digest: "05f9ee458fde5537",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(ModelSpec {
     family: "vision",
     class: "DepthAnythingForDepthEstimation",
     checkpoint: Some("LiheYoung/depth-anything-small-hf"),
-    digest: "a980ef2e53c0cc34",
+    digest: "7f7aadeef5e64ca2",
     inputs: DepthEstimation::CONTRACT.inputs,
     outputs: DepthEstimation::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 32, 48)],

@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(ModelSpec {
     family: "vision",
     class: "DepthProForDepthEstimation",
     checkpoint: Some("apple/DepthPro-hf"),
-    digest: "d0600319de7c16c3",
+    digest: "92198fd9a2155fa1",
     inputs: DepthEstimation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "DetaForObjectDetection",
     checkpoint: Some("jozhang97/deta-swin-large"),
-    digest: "4bc1164dd2ffa909",
+    digest: "a0fba0aeb78a07e0",
     inputs: &[
         input(
             "pixel_values",

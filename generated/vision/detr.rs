@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "DetrForObjectDetection",
     checkpoint: Some("facebook/detr-resnet-50"),
-    digest: "ab3cf037bf75c804",
+    digest: "11af3f1b559d4591",
     inputs: &[
         input(
             "pixel_values",

@@ -11,7 +11,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "DinatForImageClassification",
     checkpoint: Some("shi-labs/dinat-mini-in1k-224"),
-    digest: "40bf4e7f24547bc6",
+    digest: "7260d2fb3a9f49b1",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

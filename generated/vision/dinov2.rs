@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "Dinov2ForImageClassification",
     checkpoint: Some("facebook/dinov2-base-imagenet1k-1-layer"),
-    digest: "caa8bf17a31c9384",
+    digest: "2272f8e7cb142bed",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 32, 48)],

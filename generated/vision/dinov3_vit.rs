@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "DINOv3ViTModel",
     checkpoint: Some("facebook/dinov3-vits16-pretrain-lvd1689m"),
-    digest: "7b4599320020090d",
+    digest: "8581f9aa06dcf54f",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "EdgeTamModel",
     checkpoint: Some("yonigozlan/EdgeTAM-hf"),
-    digest: "1e93b4860bc80fa3",
+    digest: "43c2c154488f5525",
     inputs: &[
         input(
             "pixel_values",

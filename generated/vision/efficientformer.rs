@@ -11,7 +11,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "EfficientFormerForImageClassification",
     checkpoint: Some("snap-research/efficientformer-l1-300"),
-    digest: "6c1daa35fdfcb1b7",
+    digest: "d630bf28bf189730",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -12,7 +12,7 @@ static MODEL: Model<KeypointMatching> = Model::new(ModelSpec {
     family: "vision",
     class: "EfficientLoFTRForKeypointMatching",
     checkpoint: Some("zju-community/efficientloftr"),
-    digest: "af06402dffebcba0",
+    digest: "9023ba77ce93e8d3",
     inputs: KeypointMatching::CONTRACT.inputs,
     outputs: &[
         output(

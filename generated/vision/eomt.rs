@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "EomtForUniversalSegmentation",
     checkpoint: Some("tue-mps/coco_panoptic_eomt_large_640"),
-    digest: "aba2d56a6a9b4b95",
+    digest: "7c9654550f2d555a",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

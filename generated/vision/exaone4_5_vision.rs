@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Exaone4_5_VisionModel",
     checkpoint: Some("LGAI-EXAONE/EXAONE-4.5-33B"),
-    digest: "ee2daeb01de98fc4",
+    digest: "c4fdf8666eb710f3",
     inputs: &[
         input(
             "hidden_states",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "FocalNetForImageClassification",
     checkpoint: Some("microsoft/focalnet-tiny"),
-    digest: "b998257e765fe403",
+    digest: "46d64bb64fa0e0dc",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

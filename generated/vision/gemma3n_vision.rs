@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "TimmWrapperModel",
     checkpoint: Some("google/gemma-3n-E4B"),
-    digest: "24505996c085f6e3",
+    digest: "d557352e26dfbb45",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Gemma4VisionModel",
     checkpoint: Some("google/gemma-4-e2b-it"),
-    digest: "5c6440371141ba9b",
+    digest: "d357dcd986b10fa7",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Glm4vMoeVisionModel",
     checkpoint: Some("zai-org/GLM-4.5V"),
-    digest: "96477ba0516191f4",
+    digest: "de451734066bab21",
     inputs: &[
         input(
             "hidden_states",

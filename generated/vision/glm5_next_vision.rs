@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Glm5NextVisionModel",
     checkpoint: Some("zai-org/GLM-5.3-Flash"),
-    digest: "e9b4136770bc0eac",
+    digest: "d3ca5cdfb6ef4480",
     inputs: &[
         input(
             "hidden_states",

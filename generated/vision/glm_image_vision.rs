@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "GlmImageVisionModel",
     checkpoint: Some("zai-org/GLM-Image"),
-    digest: "478cf1a052286170",
+    digest: "bac2eb224eaf2713",
     inputs: &[
         input(
             "pixel_values",

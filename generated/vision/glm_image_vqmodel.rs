@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "GlmImageVQVAE",
     checkpoint: Some("zai-org/GLM-Image"),
-    digest: "2e633105210f4bd4",
+    digest: "3e6e78a742bc6dcd",
     inputs: &[
         input(
             "hidden_states",

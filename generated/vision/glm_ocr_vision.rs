@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "GlmOcrVisionModel",
     checkpoint: Some("zai-org/GLM-OCR"),
-    digest: "5f1aed8d373ae92a",
+    digest: "4b2d834b8873080d",
     inputs: &[
         input(
             "hidden_states",

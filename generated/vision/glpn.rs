@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(ModelSpec {
     family: "vision",
     class: "GLPNForDepthEstimation",
     checkpoint: Some("vinvino02/glpn-kitti"),
-    digest: "2bf102c59f8a4824",
+    digest: "4b131edfcd710e1d",
     inputs: DepthEstimation::CONTRACT.inputs,
     outputs: DepthEstimation::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

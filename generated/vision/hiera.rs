@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "HieraForImageClassification",
     checkpoint: Some("facebook/hiera-tiny-224-hf"),
-    digest: "acf783de6568dd7e",
+    digest: "308a3ea64330e1f2",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "HunYuanVLVisionTransformer",
     checkpoint: Some("tencent/HunyuanOCR"),
-    digest: "90af168933eb524e",
+    digest: "7ec6287610f2ddfb",
     inputs: &[
         input(
             "pixel_values",

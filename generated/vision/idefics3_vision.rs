@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Idefics3VisionTransformer",
     checkpoint: Some("HuggingFaceM4/Idefics3-8B-Llama3"),
-    digest: "421f08785986b934",
+    digest: "c5170b764c95db87",
     inputs: &[
         input(
             "pixel_values",

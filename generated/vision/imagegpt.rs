@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "ImageGPTForImageClassification",
     checkpoint: Some("openai/imagegpt-small"),
-    digest: "f2c8695d61824023",
+    digest: "5df949f23ec6f7ec",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "InternVLVisionModel",
     checkpoint: Some("OpenGVLab/InternVL3-1B-hf"),
-    digest: "70e5c83261df3df7",
+    digest: "79ec99ac894b3656",
     inputs: &[
         input(
             "pixel_values",

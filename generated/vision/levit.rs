@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "LevitForImageClassification",
     checkpoint: Some("facebook/levit-128S"),
-    digest: "cf91bbeb40167665",
+    digest: "793774ffb1730225",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -11,7 +11,7 @@ static MODEL: Model<KeypointMatching> = Model::new(ModelSpec {
     family: "vision",
     class: "LightGlueForKeypointMatching",
     checkpoint: Some("ETH-CVG/lightglue_superpoint"),
-    digest: "db9f6aebaae59c0d",
+    digest: "2f6a7237511daa2d",
     inputs: KeypointMatching::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "LwDetrForObjectDetection",
     checkpoint: Some("AnnaZhang/lwdetr_small_60e_coco"),
-    digest: "17edb4ca8fc8edc7",
+    digest: "dbddfe7ff143a91c",
     inputs: &[
         input(
             "pixel_values",

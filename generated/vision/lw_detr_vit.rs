@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "LwDetrViTBackbone",
     checkpoint: Some("AnnaZhang/lwdetr_small_60e_coco"),
-    digest: "a099caf4a23cb81f",
+    digest: "f968933ee6358902",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "Mask2FormerForUniversalSegmentation",
     checkpoint: Some("facebook/mask2former-swin-small-coco-instance"),
-    digest: "044b9eb25fee5a88",
+    digest: "d98ba60b940036f8",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "MaskFormerForInstanceSegmentation",
     checkpoint: Some("facebook/maskformer-swin-base-ade"),
-    digest: "534ba98405fe3330",
+    digest: "67fe044db6435c11",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

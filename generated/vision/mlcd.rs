@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "MLCDVisionModel",
     checkpoint: Some("DeepGlint-AI/mlcd-vit-bigG-patch14-336"),
-    digest: "1da375cac38a7562",
+    digest: "b3673126238025bd",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

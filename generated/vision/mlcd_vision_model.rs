@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "MLCDVisionModel",
     checkpoint: Some("DeepGlint-AI/mlcd-vit-bigG-patch14-336"),
-    digest: "f46f34f301cabb13",
+    digest: "ddb4a0f123586bd8",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

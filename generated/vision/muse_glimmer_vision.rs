@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "MuseGlimmerVisionModel",
     checkpoint: Some("meta-models/Muse-Glimmer-30B"),
-    digest: "1a1087959b706fae",
+    digest: "ed8e974711592dd5",
     inputs: &[
         input(
             "pixel_values",

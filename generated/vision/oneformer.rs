@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "OneFormerForUniversalSegmentation",
     checkpoint: Some("shi-labs/oneformer_ade20k_swin_tiny"),
-    digest: "ccd8a1e741a55d37",
+    digest: "da61c32e3b8a1c5a",
     inputs: &[
         input(
             "pixel_values",

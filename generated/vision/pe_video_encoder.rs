@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "PeVideoEncoder",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "14a6584d1144c268",
+    digest: "4eb4a571d41ffe4f",
     inputs: &[
         input(
             "pixel_values_videos",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "PerceiverForImageClassificationLearned",
     checkpoint: Some("deepmind/vision-perceiver-learned"),
-    digest: "3f4aa75264608316",
+    digest: "be77392353b463ca",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "PixioModel",
     checkpoint: Some("facebook/pixio-huge"),
-    digest: "3ac56e8b566849df",
+    digest: "542c73eb112ef218",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

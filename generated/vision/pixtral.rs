@@ -11,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "PixtralVisionModel",
     checkpoint: Some("mistral-community/pixtral-12b"),
-    digest: "3ffd91d6be21261b",
+    digest: "df0df14642612f38",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "PoolFormerForImageClassification",
     checkpoint: Some("sail/poolformer_s12"),
-    digest: "fc7519c5c2780bd7",
+    digest: "6d2de211edf35b2a",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "PPDocLayoutV2ForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-DocLayoutV2_safetensors"),
-    digest: "514d624180999635",
+    digest: "916d6c36853a16e4",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "PPLCNetForImageClassification",
     checkpoint: Some("PaddlePaddle/PP-LCNet_x1_0_doc_ori_safetensors"),
-    digest: "74d63bcc2ab6b2a7",
+    digest: "41819958bed9f776",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "PPLCNetV3Backbone",
     checkpoint: None,
-    digest: "846c8e58fb11db45",
+    digest: "c4023ff660e7297f",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

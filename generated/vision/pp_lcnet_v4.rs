@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "PPLCNetV4Backbone",
     checkpoint: None,
-    digest: "59db1040f78f9a53",
+    digest: "e6b529c96609937a",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision",
     class: "PPOCRV5MobileRecForTextRecognition",
     checkpoint: Some("PaddlePaddle/PP-OCRv5_mobile_rec_safetensors"),
-    digest: "4808b31dbd1998c5",
+    digest: "0e6686ae088faf22",
     inputs: &[
         input(
             "pixel_values",

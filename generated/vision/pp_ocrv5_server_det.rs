@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "PPOCRV5ServerDetForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-OCRv5_server_det_safetensors"),
-    digest: "57fbbb4822c1f851",
+    digest: "2062a8acdd05dbee",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

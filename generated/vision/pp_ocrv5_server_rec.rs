@@ -10,7 +10,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision",
     class: "PPOCRV5ServerRecForTextRecognition",
     checkpoint: Some("PaddlePaddle/PP-OCRv5_server_rec_safetensors"),
-    digest: "e46b92f79f6b9734",
+    digest: "87213f768c5f1c2d",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "PvtForImageClassification",
     checkpoint: Some("Xrenya/pvt-tiny-224"),
-    digest: "48ecea8f0d40d780",
+    digest: "bab16fe061b0a4ae",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

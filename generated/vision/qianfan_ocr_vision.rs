@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "QianfanOCRVisionModel",
     checkpoint: Some("baidu/Qianfan-OCR"),
-    digest: "aad986668e34079a",
+    digest: "64dcb293e5e8b9f7",
     inputs: &[
         input(
             "pixel_values",

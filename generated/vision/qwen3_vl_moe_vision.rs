@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Qwen3VLMoeVisionModel",
     checkpoint: Some("Qwen/Qwen3-VL-30B-A3B-Instruct"),
-    digest: "04596141cf179349",
+    digest: "6b5e1e7ac99134b9",
     inputs: &[
         input(
             "hidden_states",

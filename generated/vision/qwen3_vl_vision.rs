@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Qwen3VLVisionModel",
     checkpoint: Some("Qwen/Qwen3-VL-4B-Instruct"),
-    digest: "364de05c0e5f4b76",
+    digest: "cef308acff37a90b",
     inputs: &[
         input(
             "hidden_states",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Qwen4ExpVisionModel",
     checkpoint: Some("Qwen/Qwen4-Exp"),
-    digest: "2d70d2c9dc3f4cf0",
+    digest: "5aa6c17a53301d8c",
     inputs: &[
         input(
             "hidden_states",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "RadioModel",
     checkpoint: Some("nvidia/C-RADIOv4-H"),
-    digest: "8c1309ec5984d8a9",
+    digest: "f8471cc010ace27e",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

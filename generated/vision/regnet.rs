@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "RegNetForImageClassification",
     checkpoint: Some("facebook/regnet-y-040"),
-    digest: "f52294c7c7db9a96",
+    digest: "e3556ad923a5dd76",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

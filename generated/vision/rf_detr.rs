@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "RfDetrForObjectDetection",
     checkpoint: Some("Roboflow/rf-detr-base"),
-    digest: "38e932c90ff6bcb1",
+    digest: "e18b1fc2514add55",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "RfDetrDinov2Backbone",
     checkpoint: Some("Roboflow/rf-detr-base"),
-    digest: "54763e1ca1d79fe5",
+    digest: "37b03f90f8e9784a",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

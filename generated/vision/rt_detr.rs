@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "RTDetrForObjectDetection",
     checkpoint: Some("PekingU/rtdetr_r50vd"),
-    digest: "c45906a220d999c9",
+    digest: "0c8b74d2e6ab306b",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: ObjectDetection::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

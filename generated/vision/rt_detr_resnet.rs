@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "RTDetrResNetBackbone",
     checkpoint: Some("PekingU/rtdetr_r50vd"),
-    digest: "560ba969406697f1",
+    digest: "ee80dbbf480e873f",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

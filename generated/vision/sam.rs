@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "SamModel",
     checkpoint: Some("facebook/sam-vit-base"),
-    digest: "7ca4da7e9f7a2254",
+    digest: "725977d8e0bab843",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "Sam2Model",
     checkpoint: Some("facebook/sam2.1-hiera-tiny"),
-    digest: "cd0c336313ebf447",
+    digest: "36d646de7548ea0b",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Sam2HieraDetModel",
     checkpoint: Some("facebook/sam2.1-hiera-tiny"),
-    digest: "cd96945c6bda2f55",
+    digest: "59a794a1293deac2",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Sam2VisionModel",
     checkpoint: Some("facebook/sam2.1-hiera-tiny"),
-    digest: "6edef4e904cee782",
+    digest: "e8746ca276ee9bf0",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

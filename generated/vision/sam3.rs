@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "Sam3Model",
     checkpoint: Some("facebook/sam3"),
-    digest: "6a0329c2bf9e433d",
+    digest: "2eeebe660b9f875e",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "Sam3LiteTextModel",
     checkpoint: Some("yonigozlan/sam3-litetext-s0"),
-    digest: "3f3358526aa5936e",
+    digest: "03edd455df9827ba",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "Sam3TrackerModel",
     checkpoint: Some("facebook/sam3"),
-    digest: "523a98d31bf41e90",
+    digest: "09972631c1f4a24f",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Sam3VisionModel",
     checkpoint: Some("facebook/sam3"),
-    digest: "76e32c3d9fc09f69",
+    digest: "183181426ebca6da",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "SamHQModel",
     checkpoint: Some("syscv-community/sam-hq-vit-base"),
-    digest: "7ed99c11d04ab126",
+    digest: "8d245091f1b5b05b",
     inputs: &[
         input(
             "pixel_values",

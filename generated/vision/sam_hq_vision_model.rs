@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "SamHQVisionModel",
     checkpoint: Some("syscv-community/sam-hq-vit-base"),
-    digest: "2b0ee30e097b228a",
+    digest: "8e75a288ea09e73c",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

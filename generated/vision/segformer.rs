@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "SegformerForSemanticSegmentation",
     checkpoint: Some("nvidia/segformer-b0-finetuned-ade-512-512"),
-    digest: "55690652d8f342ef",
+    digest: "29c971afbf2be6bc",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: ImageSegmentation::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

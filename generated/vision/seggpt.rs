@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "SegGptForImageSegmentation",
     checkpoint: Some("BAAI/seggpt-vit-large"),
-    digest: "0ebc02474a37b98a",
+    digest: "a16ce5b21aced83d",
     inputs: &[
         input(
             "pixel_values",

@@ -11,7 +11,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision",
     class: "SLANetForTableRecognition",
     checkpoint: Some("PaddlePaddle/SLANet_plus_safetensors"),
-    digest: "8113efadce09ac9f",
+    digest: "25a565ff56f62193",
     inputs: &[
         input(
             "pixel_values",

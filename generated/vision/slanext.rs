@@ -11,7 +11,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision",
     class: "SLANeXtForTableRecognition",
     checkpoint: Some("PaddlePaddle/SLANeXt_wired_safetensors"),
-    digest: "f84a52f93c7545c5",
+    digest: "3af0eb097dbb9e59",
     inputs: &[
         input(
             "pixel_values",

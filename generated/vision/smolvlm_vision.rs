@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "SmolVLMVisionTransformer",
     checkpoint: Some("HuggingFaceTB/SmolVLM2-2.2B-Instruct"),
-    digest: "6c8c6fd0304cbcd6",
+    digest: "bdbf859476044157",
     inputs: &[
         input(
             "pixel_values",

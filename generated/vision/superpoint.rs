@@ -11,7 +11,7 @@ static MODEL: Model<KeypointDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "SuperPointForKeypointDetection",
     checkpoint: Some("magic-leap-community/superpoint"),
-    digest: "c489f4b1f6663f11",
+    digest: "fbe8da44aca87223",
     inputs: KeypointDetection::CONTRACT.inputs,
     outputs: &[
         output(

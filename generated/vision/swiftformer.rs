@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "SwiftFormerForImageClassification",
     checkpoint: Some("MBZUAI/swiftformer-xs"),
-    digest: "9c8fbc5419ac43b9",
+    digest: "b2c58ad506298044",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

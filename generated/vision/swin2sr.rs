@@ -10,7 +10,7 @@ static MODEL: Model<ImageToImage> = Model::new(ModelSpec {
     family: "vision",
     class: "Swin2SRForImageSuperResolution",
     checkpoint: Some("caidas/swin2SR-classical-sr-x2-64"),
-    digest: "bf0dc92f0ed8f94a",
+    digest: "d18ee8b9a4baf6a7",
     inputs: ImageToImage::CONTRACT.inputs,
     outputs: ImageToImage::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 16, 24)],

@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "TableTransformerForObjectDetection",
     checkpoint: Some("microsoft/table-transformer-detection"),
-    digest: "cdb435e3687b5c6d",
+    digest: "c35923df2cb90993",
     inputs: &[
         input(
             "pixel_values",

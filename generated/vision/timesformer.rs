@@ -10,7 +10,7 @@ static MODEL: Model<VideoClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "TimesformerForVideoClassification",
     checkpoint: Some("facebook/timesformer-base-finetuned-k400"),
-    digest: "64880056eb29ff74",
+    digest: "47813c61f2c0fdee",
     inputs: VideoClassification::CONTRACT.inputs,
     outputs: VideoClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "TimmBackbone",
     checkpoint: Some("timm/resnet50.a1_in1k"),
-    digest: "e5f5a8a6201ebe10",
+    digest: "cf14c353be4553ba",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

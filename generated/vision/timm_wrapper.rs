@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "TimmWrapperForImageClassification",
     checkpoint: Some("timm/resnet50.a1_in1k"),
-    digest: "f89301b5931e0b72",
+    digest: "7a427f5914d37b38",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "Tipsv2DptForSemanticSegmentation",
     checkpoint: Some("google/tipsv2-b14-dpt"),
-    digest: "f32927e4dd6cd924",
+    digest: "ea64bd10603e3a42",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: ImageSegmentation::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Tipsv2VisionModel",
     checkpoint: Some("google/tipsv2-b14"),
-    digest: "2aaa256b1b57e8c6",
+    digest: "c76c25191bae9a42",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "UVDocModel",
     checkpoint: Some("PaddlePaddle/UVDoc_safetensors"),
-    digest: "603d9d6af6a54b2c",
+    digest: "d79f2670895eb1ad",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

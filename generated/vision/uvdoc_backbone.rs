@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "UVDocBackbone",
     checkpoint: Some("PaddlePaddle/UVDoc_safetensors"),
-    digest: "ae6538ae94856f98",
+    digest: "df346e4846e2d7ac",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

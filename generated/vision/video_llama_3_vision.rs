@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "VideoLlama3VisionModel",
     checkpoint: Some("lkhl/VideoLLaMA3-2B-Image-HF"),
-    digest: "916a917475e6c6f1",
+    digest: "a4774860077e2301",
     inputs: &[
         input(
             "pixel_values",

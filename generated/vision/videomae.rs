@@ -10,7 +10,7 @@ static MODEL: Model<VideoClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "VideoMAEForVideoClassification",
     checkpoint: Some("MCG-NJU/videomae-base-finetuned-kinetics"),
-    digest: "9af4adb9c05bbf2b",
+    digest: "abcc1b8df1b9e325",
     inputs: VideoClassification::CONTRACT.inputs,
     outputs: VideoClassification::CONTRACT.outputs,
     axes: &[

@@ -11,7 +11,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "VideomtForUniversalSegmentation",
     checkpoint: Some("tue-mps/videomt-dinov2-small-ytvis2019"),
-    digest: "87e8905b854e5d2b",
+    digest: "9123edcee8aa2ccf",
     inputs: &[
         input(
             "pixel_values_videos",

@@ -10,7 +10,7 @@ static MODEL: Model<VideoClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "VideoPrismForVideoClassification",
     checkpoint: Some("google/videoprism-base-f16r288"),
-    digest: "fd5b74e7e8365fa9",
+    digest: "5eb009cd9c367e2b",
     inputs: &[
         input(
             "pixel_values_videos",

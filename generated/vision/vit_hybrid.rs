@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "ViTHybridForImageClassification",
     checkpoint: Some("google/vit-hybrid-base-bit-384"),
-    digest: "83caa4aec70fcd5a",
+    digest: "d2eb6fc5462d83f4",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

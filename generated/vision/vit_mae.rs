@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "ViTMAEModel",
     checkpoint: Some("facebook/vit-mae-base"),
-    digest: "4e1a2bc6666e6774",
+    digest: "32a2006c858383dc",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "ViTMSNForImageClassification",
     checkpoint: Some("facebook/vit-msn-small"),
-    digest: "5e79ce9cf5f10dc5",
+    digest: "bfc2926a15dd5493",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "VitDetModel",
     checkpoint: None,
-    digest: "a6f14a6a5745222b",
+    digest: "66332961c86c0f6e",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "VitMatteForImageMatting",
     checkpoint: Some("hustvl/vitmatte-small-composition-1k"),
-    digest: "1842c1c92bc368d5",
+    digest: "b50dac1faa753b03",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

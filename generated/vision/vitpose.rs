@@ -10,7 +10,7 @@ static MODEL: Model<KeypointDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "VitPoseForPoseEstimation",
     checkpoint: Some("usyd-community/vitpose-base-simple"),
-    digest: "91f9c64b0b1c2aa8",
+    digest: "fbaad18b3f6de4a8",
     inputs: KeypointDetection::CONTRACT.inputs,
     outputs: KeypointDetection::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "VitPoseBackbone",
     checkpoint: Some("usyd-community/vitpose-base-simple"),
-    digest: "735955a8977695d2",
+    digest: "ef6abb584622662b",
     inputs: &[
         input(
             "pixel_values",

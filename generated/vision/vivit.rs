@@ -10,7 +10,7 @@ static MODEL: Model<VideoClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "VivitForVideoClassification",
     checkpoint: Some("google/vivit-b-16x2-kinetics400"),
-    digest: "a89c6c4b43312b31",
+    digest: "a7f76dd2c02e9a8c",
     inputs: VideoClassification::CONTRACT.inputs,
     outputs: VideoClassification::CONTRACT.outputs,
     axes: &[

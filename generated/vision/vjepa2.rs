@@ -10,7 +10,7 @@ static MODEL: Model<VideoClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "VJEPA2ForVideoClassification",
     checkpoint: Some("facebook/vjepa2-vitl-fpc16-256-ssv2"),
-    digest: "552ef4fd5639990b",
+    digest: "4512ae5effed7836",
     inputs: &[
         input(
             "pixel_values_videos",

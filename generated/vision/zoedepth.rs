@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(ModelSpec {
     family: "vision",
     class: "ZoeDepthForDepthEstimation",
     checkpoint: Some("Intel/zoedepth-nyu-kitti"),
-    digest: "b1f3942b2c9cfda5",
+    digest: "f481b4ea8177b024",
     inputs: DepthEstimation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "Aimv2Model",
     checkpoint: Some("apple/aimv2-large-patch14-224-lit"),
-    digest: "4f3a6373071d8bec",
+    digest: "434060a95867ed7b",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

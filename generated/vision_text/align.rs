@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "AlignModel",
     checkpoint: Some("kakaobrain/align-base"),
-    digest: "1626c017d675291e",
+    digest: "0fae7d6783fe5c2e",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

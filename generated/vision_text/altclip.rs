@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "AltCLIPModel",
     checkpoint: Some("BAAI/AltCLIP"),
-    digest: "6721970dd3e3b48e",
+    digest: "c7d41df18786f3f4",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "vision-text",
     class: "BlipForConditionalGeneration",
     checkpoint: Some("Salesforce/blip-image-captioning-base"),
-    digest: "82c139b5c9d25013",
+    digest: "fe41b266e69e3ef7",
     inputs: &[
         input(
             "input_ids",

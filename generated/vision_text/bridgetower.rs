@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "vision-text",
     class: "BridgeTowerModel",
     checkpoint: Some("BridgeTower/bridgetower-base"),
-    digest: "a50b0bdc52c2ddb7",
+    digest: "d1a9e5a5d8a39d82",
     inputs: &[
         input(
             "input_ids",

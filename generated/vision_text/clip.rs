@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "CLIPModel",
     checkpoint: Some("openai/clip-vit-base-patch32"),
-    digest: "b06a3957c52d24fa",
+    digest: "b7a3fbc3ea1f9107",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

@@ -9,7 +9,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision-text",
     class: "CLIPSegForImageSegmentation",
     checkpoint: Some("CIDAS/clipseg-rd64-refined"),
-    digest: "f78daa434624aa2b",
+    digest: "5fc2d45b881da8f9",
     inputs: &[
         input(
             "pixel_values",

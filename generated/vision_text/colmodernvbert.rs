@@ -9,7 +9,7 @@ static MODEL: Model<VisualDocumentRetrieval> = Model::new(ModelSpec {
     family: "vision-text",
     class: "ColModernVBertForRetrieval",
     checkpoint: Some("ModernVBERT/colmodernvbert-merged"),
-    digest: "915e9ef7f7401aa1",
+    digest: "030fd27c1ebd6374",
     inputs: &[
         input(
             "input_ids",

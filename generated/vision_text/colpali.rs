@@ -9,7 +9,7 @@ static MODEL: Model<VisualDocumentRetrieval> = Model::new(ModelSpec {
     family: "vision-text",
     class: "ColPaliForRetrieval",
     checkpoint: Some("vidore/colpali-v1.2"),
-    digest: "58cda7028595499a",
+    digest: "2cac4228d0184465",
     inputs: VisualDocumentRetrieval::CONTRACT.inputs,
     outputs: VisualDocumentRetrieval::CONTRACT.outputs,
     axes: &[

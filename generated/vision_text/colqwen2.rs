@@ -9,7 +9,7 @@ static MODEL: Model<VisualDocumentRetrieval> = Model::new(ModelSpec {
     family: "vision-text",
     class: "ColQwen2ForRetrieval",
     checkpoint: Some("vidore/colqwen2-v1.0-hf"),
-    digest: "9b4c3eba42a3fefc",
+    digest: "428b1bc8d68f8c19",
     inputs: &[
         input(
             "input_ids",

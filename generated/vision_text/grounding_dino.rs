@@ -11,7 +11,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(ModelSpec {
     family: "vision-text",
     class: "GroundingDinoForObjectDetection",
     checkpoint: Some("IDEA-Research/grounding-dino-tiny"),
-    digest: "eaf139f22337f0f4",
+    digest: "c6d4d420ecd9f1d5",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision-text",
     class: "InstructBlipForConditionalGeneration",
     checkpoint: Some("Salesforce/instructblip-flan-t5-xl"),
-    digest: "e003346a2cdf0f9a",
+    digest: "2b4e14f81e2f6f8f",
     inputs: &[
         input(
             "pixel_values",

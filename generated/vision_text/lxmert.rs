@@ -9,7 +9,7 @@ static MODEL: Model<VisualQuestionAnswering> = Model::new(ModelSpec {
     family: "vision-text",
     class: "LxmertForQuestionAnswering",
     checkpoint: Some("unc-nlp/lxmert-base-uncased"),
-    digest: "977927055f947d86",
+    digest: "8f34c760e03d9924",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision-text",
     class: "MgpstrForSceneTextRecognition",
     checkpoint: Some("alibaba-damo/mgp-str-base"),
-    digest: "4c87d833b43d8c02",
+    digest: "b409e4a4d2096fea",
     inputs: &[
         input(
             "pixel_values",

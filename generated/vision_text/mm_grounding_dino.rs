@@ -11,7 +11,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(ModelSpec {
     family: "vision-text",
     class: "MMGroundingDinoForObjectDetection",
     checkpoint: Some("openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det"),
-    digest: "5b704b6307ce2c6e",
+    digest: "7d8a7dddd5cd5518",
     inputs: &[
         input(
             "input_ids",

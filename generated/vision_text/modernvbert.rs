@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "vision-text",
     class: "ModernVBertForMaskedLM",
     checkpoint: Some("ModernVBERT/modernvbert"),
-    digest: "1b2372f493bd4c4d",
+    digest: "05e33d7c2c115b7f",
     inputs: &[
         input(
             "input_ids",

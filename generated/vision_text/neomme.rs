@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "vision-text",
     class: "NeoMMEForMaskedLM",
     checkpoint: Some("Hcompany/NeoMME-260M"),
-    digest: "e3e3e05f6b9246c9",
+    digest: "79bc7c21e0bf4f76",
     inputs: &[
         input(
             "input_ids",

@@ -8,7 +8,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision-text",
     class: "VisionEncoderDecoderModel",
     checkpoint: Some("facebook/nougat-base"),
-    digest: "f753076302ef4c82",
+    digest: "b57c5542bb7a3bf2",
     inputs: ImageToText::CONTRACT.inputs,
     outputs: ImageToText::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96), dynamic("target", 8, 13)],

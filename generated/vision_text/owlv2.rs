@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(ModelSpec {
     family: "vision-text",
     class: "Owlv2ForObjectDetection",
     checkpoint: Some("google/owlv2-base-patch16-ensemble"),
-    digest: "3ea0cd54d9608ea7",
+    digest: "19f02cb05c8bb1e9",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(ModelSpec {
     family: "vision-text",
     class: "OwlViTForObjectDetection",
     checkpoint: Some("google/owlvit-base-patch32"),
-    digest: "d83c74a22f256221",
+    digest: "d3d6c93260601391",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<VideoClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "PeVideoModel",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "c5e263f60bdbbddb",
+    digest: "182399441bed457e",
     inputs: &[
         input(
             "pixel_values_videos",

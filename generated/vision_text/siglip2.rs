@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "Siglip2Model",
     checkpoint: Some("google/siglip2-base-patch16-naflex"),
-    digest: "20efe4bd7970aa45",
+    digest: "3d0b14ef44ea5338",
     inputs: &[
         input(
             "input_ids",

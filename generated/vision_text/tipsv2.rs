@@ -10,7 +10,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "Tipsv2Model",
     checkpoint: Some("google/tipsv2-b14"),
-    digest: "89b4f457f15882fe",
+    digest: "a866d3c26cec7922",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

@@ -8,7 +8,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision-text",
     class: "VisionEncoderDecoderModel",
     checkpoint: Some("microsoft/trocr-base-handwritten"),
-    digest: "1a6ae08f9dac4308",
+    digest: "27bceb8f0c58c30b",
     inputs: ImageToText::CONTRACT.inputs,
     outputs: ImageToText::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "vision-text",
     class: "TvpModel",
     checkpoint: Some("Intel/tvp-base"),
-    digest: "2fba055b8b319673",
+    digest: "6d9ac4cf6f859be4",
     inputs: &[
         input(
             "input_ids",

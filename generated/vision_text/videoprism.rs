@@ -10,7 +10,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "VideoPrismClipModel",
     checkpoint: Some("google/videoprism-lvt-base-f16r288"),
-    digest: "b9d856f37de5d763",
+    digest: "1b3d60a02ae3288b",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<VisualQuestionAnswering> = Model::new(ModelSpec {
     family: "vision-text",
     class: "ViltForQuestionAnswering",
     checkpoint: Some("dandelin/vilt-b32-finetuned-vqa"),
-    digest: "2294f0ddbb33ef04",
+    digest: "b1a40544cb4d430d",
     inputs: VisualQuestionAnswering::CONTRACT.inputs,
     outputs: VisualQuestionAnswering::CONTRACT.outputs,
     axes: &[

@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "VisionTextDualEncoderModel",
     checkpoint: Some("clip-italian/clip-italian"),
-    digest: "af0f127ca9acf02f",
+    digest: "e6db9c6d59daaacd",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

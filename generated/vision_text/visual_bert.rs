@@ -9,7 +9,7 @@ static MODEL: Model<VisualQuestionAnswering> = Model::new(ModelSpec {
     family: "vision-text",
     class: "VisualBertForQuestionAnswering",
     checkpoint: Some("uclanlp/visualbert-vqa"),
-    digest: "118510ff958e011e",
+    digest: "0c183548ee2d3b85",
     inputs: &[
         input(
             "input_ids",

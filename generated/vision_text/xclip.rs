@@ -9,7 +9,7 @@ static MODEL: Model<VideoClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "XCLIPModel",
     checkpoint: Some("microsoft/xclip-base-patch32"),
-    digest: "0e0a1dab1c096aea",
+    digest: "fad42c9f5051e495",
     inputs: &[
         input(
             "pixel_values",
