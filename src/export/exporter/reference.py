@@ -19,13 +19,15 @@ from .adapters.common import forget
 from .job import Job
 from .program import Tensors, evaluate
 from .rounding import Disturbed
-from .situations import Situation
+from .situations import Situation, row_of
 
 LAYER = "layer/"
 # Disturbed runs of a case or situation: two where the errors of each output are about the same in both (by `ALIKE`),
-# one more where they are not, or the model makes choices; as many as six where an output has fewer values than `FEW`,
-# of which one run says little.
+# one more where they are not, or the model makes choices; as many as six where an output has fewer values a row than
+# `FEW`, of which one run says little.
 LEAST, MORE, MOST, ALIKE, FEW = 2, 3, 6, 1.5, 100
+# How near exact outputs are to each other that differ in the order of sums alone.
+SAME = 1e-9
 
 
 def references(
@@ -42,16 +44,19 @@ def references(
     """
     eager = _Eager(model, converted(model, torch.float64), job)
     tensors: Tensors = {}
+    ran: dict[str, _Held] = {}
     for name, inputs in cases.items():
         hooked = layers if name == job.traced.name else []
         tensors |= _prefixed(f"{name}/input", inputs)
-        held = eager.run(inputs, hooked)
+        held = ran[name] = eager.run(inputs, hooked)
         contract.check(job, job.case(name), dims, held.promised)
         tensors |= _prefixed(f"{name}/float32", held.outputs) | _prefixed(f"{name}/float64", held.exact)
         tensors |= _prefixed(f"{name}/error/float32", held.error)
     for situation in situations:
         tensors |= _prefixed(f"{situation.name}/input", situation.inputs)
-        tensors |= _prefixed(f"{situation.name}/error/float32", eager.run(situation.inputs, []).error)
+        whole = ran[job.traced.name] if situation.row is not None else None
+        error = eager.run(situation.inputs, [], whole and whole.row(job, situation.row)).error
+        tensors |= _prefixed(f"{situation.name}/error/float32", error)
     return tensors
 
 
@@ -76,8 +81,7 @@ def half_references(halved: nn.Module, job: Job, inputs: Tensors) -> Tensors:
     dtype = next(halved.parameters()).dtype
     inputs = cast(inputs, dtype)
     outputs, _ = evaluate(halved, job, inputs, [])
-    others = _Others.of(halved, job, inputs, [], outputs)
-    error = {name: others.off(name, value) for name, value in outputs.items()}
+    error = _Others.of(halved, job, inputs, [], outputs).off({})
     name, half = job.traced.name, str(dtype).removeprefix("torch.")
     return _prefixed(f"{name}/{half}", outputs) | _prefixed(f"{name}/error/{half}", error)
 
@@ -88,12 +92,26 @@ class _Held:
 
     outputs: Tensors
     exact: Tensors
-    error: Tensors
+    others: "_Others"
 
     @property
     def promised(self) -> Tensors:
         """The contract's outputs alone."""
         return {name: value for name, value in self.outputs.items() if not name.startswith(LAYER)}
+
+    @property
+    def error(self) -> Tensors:
+        """Taken over the run as it is and over those of other processors: one run alone may be right by luck."""
+        return self.others.off(_squares(self.outputs, self.exact))
+
+    def row(self, job: Job, row: int) -> "_Held":
+        """What there is of one row."""
+
+        def part(tensors: Tensors) -> Tensors:
+            return {port.name: row_of(tensors[port.name], port, job, row) for port in job.outputs}
+
+        drawn, forced = (list(map(part, runs)) for runs in (self.others.drawn, self.others.forced))
+        return _Held(part(self.outputs), part(self.exact), _Others(drawn, forced))
 
 
 @dataclass(frozen=True)
@@ -104,20 +122,30 @@ class _Eager:
     double: nn.Module
     job: Job
 
-    def run(self, inputs: Tensors, layers: list[str]) -> _Held:
-        """The error is taken over the run as it is and over disturbed ones: one run alone may be right by luck."""
+    def run(self, inputs: Tensors, layers: list[str], like: _Held | None = None) -> _Held:
+        """Runs the model in both precisions and, as on other processors, until the error is known.
+
+        Rounding is passed on alike where the exact outputs are alike: where they are those of `like`, its runs on
+        other processors are taken for this one's. That is so for a row alone and the row in its batch.
+        """
         outputs = _with_layers(*evaluate(self.model, self.job, inputs, layers))
         with in_float64():
             wide = cast(inputs, torch.float64)
             exact = _with_layers(*evaluate(self.double, self.job, wide, layers))
-        others = _Others.of(self.model, self.job, inputs, layers, exact)
-        error = {name: others.off(name, value, outputs[name]) for name, value in exact.items()}
-        return _Held(outputs, exact, error)
+        if like and _equal(exact, like.exact):
+            return _Held(outputs, exact, like.others)
+        return _Held(outputs, exact, _Others.of(self.model, self.job, inputs, layers, exact))
+
+
+def _equal(exact: Tensors, other: Tensors) -> bool:
+    """Whether two runs in fp64 computed the same, but for the order of their sums."""
+    pairs = [(value, other[name]) for name, value in exact.items()]
+    return all(a.shape == b.shape and torch.allclose(a, b, rtol=SAME, atol=SAME) for a, b in pairs)
 
 
 @dataclass(frozen=True)
 class _Others:
-    """The same run on other processors: some as they come, and those in which choices fell the other way."""
+    """Errors, squared, of the same run on other processors: some as they come, some with choices the other way."""
 
     drawn: list[Tensors]
     forced: list[Tensors]
@@ -133,16 +161,17 @@ class _Others:
             with mode:
                 outputs = _with_layers(*evaluate(model, job, inputs, layers))
             forget(model)
-            return outputs
+            return _squares(outputs, reference)
 
         drawn: list[Tensors] = []
         made: list[list[choices.Choice]] = []
-        few = min(value.numel() for value in reference.values()) < FEW
+        rows = job.traced.sizes["batch"] if job.rows else 1
+        few = min(value.numel() for value in reference.values()) < FEW * rows
         while len(drawn) < (MOST if few else MORE):
             mode = Disturbed(len(drawn))
             drawn.append(under(mode))
             made.append(mode.choices)
-            if len(drawn) >= (MORE if mode.choices else LEAST) and _alike(drawn, reference):
+            if len(drawn) >= (MORE if mode.choices else LEAST) and _alike(drawn):
                 break
         doubts = choices.doubts(made)
         forced = [
@@ -150,32 +179,35 @@ class _Others:
         ]
         return cls(drawn, forced)
 
-    def off(self, name: str, reference: Tensor, *own: Tensor) -> Tensor:
-        """By how much an output is off element by element: over the drawn runs, or in the worst forced one."""
-        off = _rms([*own, *(run[name] for run in self.drawn)], reference)
+    def off(self, own: Tensors) -> Tensors:
+        """By how much outputs are off element by element: over own and drawn runs, or in the worst forced one."""
+        runs = [own, *self.drawn] if own else self.drawn
+        off = {name: torch.stack([run[name] for run in runs]).mean(0) for name in runs[0]}
         for run in self.forced:
-            off = off.maximum(_rms([run[name]], reference))
-        return off
+            off = {name: value.maximum(run[name]) for name, value in off.items()}
+        return {name: value.sqrt().float() for name, value in off.items()}
 
 
-def _alike(runs: list[Tensors], reference: Tensors) -> bool:
+def _alike(runs: list[Tensors]) -> bool:
     """Whether every output's error is about the same in all runs."""
-    for name, exact in reference.items():
-        sizes = [size(_rms([run[name]], exact)) for run in runs if not name.startswith(LAYER)]
+    for name in runs[0]:
+        sizes = [run[name].mean().sqrt().item() for run in runs if not name.startswith(LAYER)]
         # NaN where two runs are off by everything: those are not alike.
         if sizes and not max(sizes) <= ALIKE * min(sizes):
             return False
     return True
 
 
-def _rms(runs: list[Tensor], reference: Tensor) -> Tensor:
-    """Element by element, how far runs are from a reference, as float32. What has another shape is off by all."""
-    if any(run.shape != reference.shape for run in runs):
-        return torch.full_like(reference, torch.inf, dtype=torch.float32)
-    off = torch.stack([(run.double() - reference.double()).square() for run in runs])
+def _squares(run: Tensors, reference: Tensors) -> Tensors:
+    """Element by element, the squared distance of a run from a reference. What has another shape is off by all."""
+    return {name: _square(run[name], exact) for name, exact in reference.items()}
+
+
+def _square(value: Tensor, exact: Tensor) -> Tensor:
+    if value.shape != exact.shape:
+        return torch.full_like(exact, torch.inf, dtype=torch.float64)
     # Both infinite, alike: a mask's minus infinity is no error.
-    off = torch.where(torch.stack([run == reference for run in runs]), 0.0, off)
-    return off.mean(0).sqrt().float()
+    return torch.where(value == exact, 0.0, (value.double() - exact.double()).square())
 
 
 def _with_layers(outputs: Tensors, layers: Tensors) -> Tensors:

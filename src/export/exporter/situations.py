@@ -12,7 +12,7 @@ from torch import Tensor
 
 from .errors import ExportError
 from .inputs import ordinary_tokens
-from .job import Input, Job, Json
+from .job import Input, Job, Json, Output
 from .model import Config
 from .program import Tensors
 
@@ -27,6 +27,8 @@ class Situation:
     name: str
     inputs: Tensors
     facts: Json
+    # The row of the traced case that is all there is, if it is one.
+    row: int | None = None
 
 
 def situations(job: Job, config: Config, dims: dict[str, int], traced: Tensors) -> list[Situation]:
@@ -39,13 +41,17 @@ def _rows(job: Job, traced: Tensors) -> Iterator[Situation]:
     """Every row alone; `job.rows` says how many slices of each axis belong to a row."""
     count = job.traced.sizes["batch"] if job.rows else 0
     for row in range(count):
-        alone = dict(traced)
-        for entry in job.inputs:
-            for dim, symbol in enumerate(entry.shape):
-                width = job.rows.get(symbol) if isinstance(symbol, str) else None
-                if width:
-                    alone[entry.name] = alone[entry.name].narrow(dim, row * width, width)
-        yield Situation(f"row-{row}", alone, {"change": "row", "row": row})
+        alone = {entry.name: row_of(traced[entry.name], entry, job, row) for entry in job.inputs}
+        yield Situation(f"row-{row}", alone, {"change": "row", "row": row}, row)
+
+
+def row_of(value: Tensor, port: Input | Output, job: Job, row: int) -> Tensor:
+    """What an input or output of the traced case holds of a row."""
+    for dim, symbol in enumerate(port.shape):
+        width = job.rows.get(symbol) if isinstance(symbol, str) else None
+        if width:
+            value = value.narrow(dim, row * width, width)
+    return value
 
 
 def _padding(job: Job, traced: Tensors) -> Iterator[Situation]:
