@@ -43,7 +43,9 @@ pub struct Manifest {
     /// Names of inputs and outputs in the program's order.
     pub inputs: Vec<String>,
     pub outputs: Vec<String>,
-    /// Modules whose outputs the program returns after the contract's, in order of execution.
+    /// How programs compute attention: as `from_pretrained` chooses for the class, then in other ways.
+    pub attention: Vec<String>,
+    /// Modules in lists of modules, in order of execution.
     pub layers: Vec<String>,
     pub cases: Vec<Case>,
     /// What checks do to the traced case.
@@ -194,12 +196,18 @@ impl Artifact {
         self.manifest.inputs.iter().map(|name| self.tensor(&format!("{case}/input/{name}"))).collect()
     }
 
-    /// An eager output (or `layer/<name>`) of a case, computed in `dtype`.
+    /// Where the float32 programs are whose attention is not the class's own choice, by its name.
+    pub fn others(&self) -> impl Iterator<Item = (&str, PathBuf)> {
+        let others = self.manifest.attention.iter().skip(1);
+        others.map(|attention| (attention.as_str(), self.folder.join(format!("program.{attention}.pt"))))
+    }
+
+    /// An eager output of a case, computed in `dtype`.
     pub fn reference(&self, case: &str, dtype: Dtype, output: &str) -> Result<Tensor, Failure> {
         self.tensor(&format!("{case}/{}/{output}", dtype.name()))
     }
 
-    /// By how much eager in `dtype` is off in a case or situation, element by element of an output (or `layer/<name>`).
+    /// By how much eager in `dtype` is off in a case or situation, element by element of an output.
     pub fn error(&self, situation: &str, dtype: Dtype, output: &str) -> Result<Tensor, Failure> {
         self.tensor(&format!("{situation}/error/{}/{output}", dtype.name()))
     }
@@ -305,7 +313,7 @@ mod tests {
         let manifest = json!({
             "key": export::key(digest), "model": "toy", "task": "t", "class": "Toy", "module": "toys",
             "model_type": null, "model_types": [], "checkpoint": null, "weights": "random", "seed": 0, "versions": {}, "dims": {},
-            "inputs": [], "outputs": [], "layers": [], "cases": [], "situations": [], "parameters": {"count": 0, "tensors": {}},
+            "inputs": [], "outputs": [], "attention": ["eager"], "layers": [], "cases": [], "situations": [], "parameters": {"count": 0, "tensors": {}},
             "digests": {}, "idle": [], "adapters": [], "differences": [], "device_literals": 0, "seconds": 0.1, "generation": null,
             "files": {"program.pt": format!("{:x}", Sha256::digest(program))},
         });

@@ -30,15 +30,11 @@ fn change(context: &CheckContext, situation: &str, input: &str) -> CheckResult {
     };
     let (inputs, changed) = (context.inputs("traced")?, context.inputs(situation)?);
     let ends = changed_positions(&inputs[position], &changed[position])?;
-    let mask = context.mask_of(port).map(|mask| &inputs[mask]);
-    let real = |row, position| mask.is_none_or(|mask| mask.int_at(&[row, position]) != Some(0));
     let (before, after) = (context.run(&inputs)?, context.run(&changed)?);
 
     let along = |output: &Output| place(output.shape, row_dim).zip(place(output.shape, token_dim));
-    // A padding position may look anywhere: nothing of it is ever used.
     let earlier = |output: &Output, index: &[usize]| {
-        along(output)
-            .is_some_and(|(row, token)| index[token] < ends[index[row]] && real(index[row], index[token]))
+        along(output).is_some_and(|(row, token)| index[token] < ends[index[row]])
     };
     let expectation = Expectation {
         yardstick: situation,
@@ -47,8 +43,7 @@ fn change(context: &CheckContext, situation: &str, input: &str) -> CheckResult {
         ..Expectation::whole(Check::Causal, "traced")
     };
     let following = || context.card.outputs.iter().enumerate().filter(|(_, output)| along(output).is_some());
-    let measures =
-        context.hold(&expectation, following().map(|(place, output)| (output, &after.outputs[place])))?;
+    let measures = context.hold(&expectation, following().map(|(place, output)| (output, &after[place])))?;
     if measures.is_empty() {
         return Err(Failure::new(Stage::Compare, format!("no output follows the positions of {input}")));
     }
@@ -56,7 +51,7 @@ fn change(context: &CheckContext, situation: &str, input: &str) -> CheckResult {
         let Some((row, token)) = along(output) else { continue };
         for (position, &end) in ends.iter().enumerate() {
             let at = |tensor: &Tensor| tensor.select(row, &[position]).select(token, &[end]);
-            if at(&before.outputs[place]).same_bits(&at(&after.outputs[place])) {
+            if at(&before[place]).same_bits(&at(&after[place])) {
                 let still =
                     format!("{} at row {position}, position {end} ignores its own token", output.name);
                 return Err(Failure::new(Stage::Compare, still));

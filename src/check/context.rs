@@ -62,29 +62,22 @@ impl<'a> Expectation<'a> {
     }
 }
 
-/// What a program returned for one set of inputs.
-pub struct Returned {
-    /// The contract's outputs, in its order.
-    pub outputs: Vec<Tensor>,
-    /// Outputs of the manifest's layers, in its order.
-    pub layers: Vec<Tensor>,
-}
-
 impl<'a> CheckContext<'a> {
     /// Runs the float32 program.
-    pub fn run(&self, inputs: &[Tensor]) -> Result<Returned, Failure> {
-        self.split(self.program.run(inputs)?)
+    pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
+        self.complete(self.program.run(inputs)?)
     }
 
-    /// What a float32 program returned, by what it is.
-    pub fn split(&self, mut outputs: Vec<Tensor>) -> Result<Returned, Failure> {
-        let (expected, layers) = (self.card.outputs.len(), self.artifact.manifest.layers.len());
-        if outputs.len() != expected + layers {
-            let counts = format!("{} outputs, not {expected} and {layers} layers", outputs.len());
-            return Err(Failure::new(Stage::Compare, format!("the program returned {counts}")));
+    /// What a program returned, if it is one tensor for each output.
+    pub fn complete(&self, outputs: Vec<Tensor>) -> Result<Vec<Tensor>, Failure> {
+        let expected = self.card.outputs.len();
+        match outputs.len() == expected {
+            true => Ok(outputs),
+            false => Err(Failure::new(
+                Stage::Compare,
+                format!("the program returned {} outputs, not {expected}", outputs.len()),
+            )),
         }
-        let layers = outputs.split_off(expected);
-        Ok(Returned { outputs, layers })
     }
 
     /// The stored inputs of a case.
@@ -121,22 +114,49 @@ impl<'a> CheckContext<'a> {
         followers(self.card.axes.iter().map(|(name, size)| (name.as_ref(), size)), "batch")
     }
 
-    /// Holds a whole case against its references.
-    pub fn matches(&self, check: Check, case: &str) -> CheckResult {
-        let returned = self.run(&self.inputs(case)?)?;
-        self.judge_case(check, case, &returned)
+    /// Holds whole cases against their references, under every attention that there is a program of.
+    pub fn matches(&self, check: Check, cases: &[&str]) -> CheckResult {
+        let mut measures = self.match_cases(check, cases, self.program, None)?;
+        for (attention, path) in self.artifact.others() {
+            let program = self.engine.load(&path, self.device)?;
+            measures.extend(self.match_cases(check, cases, program.as_ref(), Some(attention))?);
+        }
+        Ok(measures)
     }
 
-    /// Holds what a program returned for a case against its references.
-    pub fn judge_case(&self, check: Check, case: &str, returned: &Returned) -> CheckResult {
-        let judged =
-            self.hold(&Expectation::whole(check, case), self.card.outputs.iter().zip(&returned.outputs));
-        match (judged, case) {
-            (Err(failure), "traced") if failure.stage == Stage::Compare => {
-                Err(failure.with(self.first_differing_layer(returned)?))
-            }
-            (judged, _) => judged,
+    fn match_cases(
+        &self,
+        check: Check,
+        cases: &[&str],
+        program: &dyn Program,
+        attention: Option<&str>,
+    ) -> CheckResult {
+        let mut measures = Vec::new();
+        for case in cases {
+            let returned = self.complete(program.run(&self.inputs(case)?)?)?;
+            measures.extend(self.judge_case(check, case, &returned, attention)?);
         }
+        Ok(measures)
+    }
+
+    /// Holds what a program returned for a case against its references; `attention` is the program's, where that is not
+    /// the class's own choice.
+    pub fn judge_case(
+        &self,
+        check: Check,
+        case: &str,
+        returned: &[Tensor],
+        attention: Option<&str>,
+    ) -> CheckResult {
+        let told = attention.map_or(case.to_owned(), |attention| format!("{case}, {attention} attention"));
+        let expectation = Expectation { told, ..Expectation::whole(check, case) };
+        let judged = self.hold(&expectation, self.card.outputs.iter().zip(returned));
+        let cases = &self.artifact.manifest.cases;
+        let grown = cases.iter().find(|stored| stored.name == case).and_then(|stored| stored.sizes.get(case));
+        judged.map_err(|failure| match grown {
+            Some(size) => Failure { message: format!("at {case} = {size}: {}", failure.message), ..failure },
+            None => failure,
+        })
     }
 
     /// Holds every output against its references. A failure is the first output's that is off, and has the measures of
@@ -213,28 +233,6 @@ impl<'a> CheckContext<'a> {
         });
         let usual = Tolerance::of(precision);
         own.map_or(usual, |waiver| Tolerance { k: waiver.k, ..usual })
-    }
-
-    /// Where the traced case first leaves its reference, layer by layer.
-    fn first_differing_layer(&self, returned: &Returned) -> Result<String, Failure> {
-        let names = &self.artifact.manifest.layers;
-        let float32 = Tolerance::of(Dtype::Float32);
-        for (name, x) in names.iter().zip(&returned.layers) {
-            let stored = format!("layer/{name}");
-            let reference = Reference {
-                exact: self.artifact.reference("traced", Dtype::Float64, &stored)?,
-                error: self.artifact.error("traced", Dtype::Float32, &stored)?,
-            };
-            let differs = x.shape() != reference.exact.shape()
-                || !rule::judge(x, &reference, float32, |_| true).holds();
-            if differs {
-                return Ok(format!("first differing layer: {name}"));
-            }
-        }
-        Ok(match names.last() {
-            Some(last) => format!("every layer agrees up to {last}: the difference arises after it"),
-            None => "the model has no list of layers to search".to_owned(),
-        })
     }
 }
 

@@ -7,5 +7,5 @@ use super::same_bits;
 pub fn check(context: &CheckContext) -> CheckResult {
     let inputs = context.inputs("traced")?;
     let (first, second) = (context.run(&inputs)?, context.run(&inputs)?);
-    same_bits(context, &first.outputs, &second.outputs, "a second run")
+    same_bits(context, &first, &second, "a second run")
 }

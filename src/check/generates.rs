@@ -49,7 +49,7 @@ fn decode(
     let mut ended = vec![false; rows.len()];
     for _ in 0..stops.new_tokens {
         let returned = context.run(&inputs)?;
-        let mut next = largest_at_end(&returned.outputs[logits])?;
+        let mut next = largest_at_end(&returned[logits])?;
         for (row, token) in next.iter_mut().enumerate() {
             if ended[row] {
                 *token = stops.pad;

@@ -12,7 +12,7 @@ const UNIT_LENGTH: f64 = 1e-4;
 /// Runs every case and holds its outputs against the contract, symbols resolved by the case and the config.
 pub fn check(context: &CheckContext) -> CheckResult {
     for case in &context.artifact.manifest.cases {
-        let outputs = context.run(&context.inputs(&case.name)?)?.outputs;
+        let outputs = context.run(&context.inputs(&case.name)?)?;
         let mut sizes = context.artifact.sizes(case);
         let kept = shapes(context.card.outputs, &outputs, &mut sizes)
             .and_then(|()| ranges(context.card.outputs, &outputs, &sizes));

@@ -13,5 +13,5 @@ pub fn check(context: &CheckContext) -> CheckResult {
     let inputs = context.inputs("traced")?;
     let first = context.run(&inputs)?;
     let second = CheckContext { program: reloaded.as_ref(), ..*context }.run(&inputs)?;
-    same_bits(context, &first.outputs, &second.outputs, "the reloaded program")
+    same_bits(context, &first, &second, "the reloaded program")
 }

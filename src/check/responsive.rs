@@ -15,7 +15,7 @@ const CLEARLY: f64 = 100.0;
 /// Changes one input at a time; each must change some output clearly. Outputs must vary along every axis they have.
 pub fn check(context: &CheckContext) -> CheckResult {
     let inputs = context.inputs("traced")?;
-    let before = context.run(&inputs)?.outputs;
+    let before = context.run(&inputs)?;
     for (port, output) in context.card.outputs.iter().zip(&before) {
         alive(context, port, output)?;
     }
@@ -27,7 +27,7 @@ pub fn check(context: &CheckContext) -> CheckResult {
         }
         let mut changed = inputs.clone();
         changed[position] = change(context, port, &inputs, position);
-        let after = context.run(&changed)?.outputs;
+        let after = context.run(&changed)?;
         let changes = before.iter().zip(&after).zip(&limits);
         let shares = changes.map(|((old, new), limit)| change_of(old, new) / limit);
         let most = shares.fold(0.0, f64::max);

@@ -7,9 +7,9 @@ use clap::Args;
 use hf_conformance::artifact;
 use hf_conformance::check::Session;
 use hf_conformance::engine::Device;
-use hf_conformance::export::InPython;
+use hf_conformance::export::{InPython, first_differing};
 use hf_conformance::model::Subject;
-use hf_conformance::spec::Check;
+use hf_conformance::spec::{Check, Entry, Spec};
 use std::process::ExitCode;
 
 #[derive(Args)]
@@ -35,13 +35,28 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         let check = if case.name == "traced" { Check::MatchesReference } else { Check::Generalises };
         let returned = context.inputs(&case.name).and_then(|inputs| context.run(&inputs));
         let returned = returned.map_err(|failure| failed(&failure))?;
-        let agreement = context.judge_case(check, &case.name, &returned);
+        let agreement = context.judge_case(check, &case.name, &returned, None);
         println!("\n{} in Python, case {}", card.name, case.name);
         print_agreement(&context, check, &returned, &agreement)?;
         if let Err(failure) = &agreement {
             print_failure(failure);
+            if case.name == "traced" {
+                println!("  {}", layer(&spec, entry));
+            }
             status = ExitCode::FAILURE;
         }
     }
     Ok(status)
+}
+
+/// Where the trace goes wrong, if it is the trace.
+fn layer(spec: &Spec, entry: &Entry) -> String {
+    match first_differing(spec, entry) {
+        Ok(Some(layer)) => format!("first differing layer: {layer}"),
+        Ok(None) => {
+            "no layer of a new trace differs: the difference arises after them, or the artifact is another"
+                .to_owned()
+        }
+        Err(failure) => format!("layers could not be compared: {failure}"),
+    }
 }

@@ -4,9 +4,8 @@ use super::{export, failed, select::select, show, spec, table};
 use anyhow::{Result, bail};
 use clap::Args;
 use hf_conformance::artifact::{self, Manifest};
-use hf_conformance::check::context::Returned;
 use hf_conformance::check::{CheckContext, CheckResult, Session};
-use hf_conformance::engine;
+use hf_conformance::engine::{self, Tensor};
 use hf_conformance::export::{Order, Weights};
 use hf_conformance::failure::Failure;
 use hf_conformance::model::Subject;
@@ -74,7 +73,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let context = session.context(&card, entry.task);
     let (returned, times) = timed(&context).map_err(|failure| failed(&failure))?;
     print_facts(&context, &explained, load, &times);
-    let agreement = context.judge_case(Check::MatchesReference, "traced", &returned);
+    let agreement = context.judge_case(Check::MatchesReference, "traced", &returned, None);
     print_agreement(&context, Check::MatchesReference, &returned, &agreement)?;
     let Err(failure) = agreement else { return Ok(ExitCode::SUCCESS) };
     print_failure(&failure);
@@ -99,13 +98,13 @@ fn order<'a>(arguments: &Arguments, entry: &'a Entry) -> Result<Order<'a>> {
 }
 
 /// What the traced case returns, and how long the first and each further forward took, as a server runs them.
-fn timed(context: &CheckContext) -> Result<(Returned, Vec<Duration>), Failure> {
+fn timed(context: &CheckContext) -> Result<(Vec<Tensor>, Vec<Duration>), Failure> {
     let inputs = context.inputs("traced")?;
-    let forward = || -> Result<(Returned, Duration), Failure> {
+    let forward = || -> Result<(Vec<Tensor>, Duration), Failure> {
         let started = Instant::now();
         let returned = context.program.served(&inputs, 1)?;
         let took = started.elapsed();
-        Ok((context.split(returned)?, took))
+        Ok((context.complete(returned)?, took))
     };
     let (mut returned, first) = forward()?;
     let mut times = vec![first];
@@ -147,7 +146,7 @@ fn print_facts(context: &CheckContext, device: &str, load: Duration, times: &[Du
 pub fn print_agreement(
     context: &CheckContext,
     check: Check,
-    returned: &Returned,
+    returned: &[Tensor],
     agreement: &CheckResult,
 ) -> Result<()> {
     let measures = match agreement {
@@ -155,7 +154,7 @@ pub fn print_agreement(
         Err(failure) => &failure.measures,
     };
     let mut rows = table(["output", "shape", "max abs", "relative L2", "cosine", "error", "allowed", ""]);
-    for (port, x) in context.card.outputs.iter().zip(&returned.outputs) {
+    for (port, x) in context.card.outputs.iter().zip(returned) {
         let Some(measure) = measures.iter().find(|measure| *port.name == *measure.output) else { continue };
         let agreement = &measure.agreement;
         let holds = agreement.ruling(context.tolerance(check, Dtype::Float32, port));

@@ -6,11 +6,13 @@
 pub mod adapters;
 mod driver;
 pub mod environment;
+mod layers;
 mod python;
 mod replay;
 mod sources;
 
 pub use driver::{Exported, FaultOf, Order, Plan, Progress, State, Weights, export, state};
+pub use layers::first_differing;
 pub use python::Python;
 pub use replay::InPython;
 pub use sources::unpack;

@@ -56,7 +56,7 @@ impl Tolerance {
 pub struct Reference {
     /// r, the truth.
     pub exact: Tensor,
-    /// Eager's own error, element by element; of r's shape.
+    /// Eager's own error, element by element; of r's shape. Not a number where a mask hides the element.
     pub error: Tensor,
 }
 
@@ -195,6 +195,7 @@ impl Agreement {
 
 /// Applies the rule to x, over the elements whose index `keep` accepts. All three tensors are of one shape.
 ///
+/// What a mask hides is not compared: nobody reads it, and attention kernels put there what they like.
 /// Marks are judged apart from measurements; the agreement is that of the part which takes the larger share of what it
 /// is allowed. Whole numbers have no rounding error: the rule asks for equality within the floor.
 pub fn judge(
@@ -211,7 +212,8 @@ pub fn judge(
         shape,
         tolerance,
     };
-    let kept = (0..values.rs.len()).filter(|&flat| keep(&index_of(flat, shape)));
+    let seen = |&flat: &usize| !values.errors[flat].is_nan();
+    let kept = (0..values.rs.len()).filter(seen).filter(|&flat| keep(&index_of(flat, shape)));
     let (marks, measurements): (Vec<usize>, Vec<usize>) = kept.partition(|&i| values.rs[i].abs() >= MARK);
     let count = marks.len() + measurements.len();
     let judged = match (measurements.is_empty(), marks.is_empty()) {

@@ -42,7 +42,7 @@ class Bench:
             self.gpu_before = torch.cuda.memory_allocated(self.device)
         started = time.perf_counter()
         job = Job.from_json(request["job"])
-        self.program = Program(model.build(job).to(self.device), job, [])
+        self.program = Program(model.build(job).to(self.device), job)
         loaded = time.perf_counter()
         self.compiled = None
         tensors = load_file(Path(request["folder"]) / "cases.safetensors")

@@ -14,6 +14,7 @@ from torch import nn
 
 from . import (
     artifact,
+    attention,
     differences,
     faults,
     generation,
@@ -26,7 +27,7 @@ from . import (
 )
 from .job import Job, Json
 
-FORMAT = 2
+FORMAT = 3
 
 
 def versions() -> dict[str, str]:
@@ -51,31 +52,36 @@ def export(job: Job) -> None:
     if job.weights == "random":
         model.settle(eager, lambda: program.evaluate(eager, job, traced, []))
     changed = situations.situations(job, config, dims, traced)
-    layers = program.find_layers(eager, job, traced)
-    tensors = reference.references(eager, job, dims, cases, changed, layers)
+    served = attention.served(job, eager, traced, faults.prepare)
+    tensors = reference.references(eager, served, job, dims, cases, changed)
     facts = None
     if job.generation:
         generated, facts = generation.generate(eager, job, dims)
         tensors |= {f"generate/{name}": value for name, value in generated.items()}
 
     with artifact.folder(Path(job.directory)) as folder:
-        whole = program.Program(eager, job, layers)
+        whole = program.Program(served, job)
         artifact.save_program(program.trace(whole, traced), folder / "program.pt")
-        digests = {"float32": weights.digests(whole)}
+        if served is not eager:
+            plain = program.Program(eager, job)
+            artifact.save_program(program.trace(plain, traced), folder / f"program.{model.EAGER}.pt")
+        digests = {"float32": weights.digests(program.Program(eager, job))}
         for name in job.half:
-            halved = reference.converted(eager, getattr(torch, name))
+            halved = reference.converted(served, getattr(torch, name))
             tensors |= reference.half_references(halved, job, traced)
-            half = program.Program(halved, job, [])
+            half = program.Program(halved, job)
             script = program.trace(half, reference.cast(traced, getattr(torch, name)))
             artifact.save_program(script, folder / f"program.{name}.pt")
             digests[name] = weights.digests(half)
+        layers = program.find_layers(eager, job, traced)
         if job.fault:
-            for name, faulty in faults.plant(job, eager, layers, cases).items():
+            for name, faulty in faults.plant(job, eager, served, layers, cases).items():
                 artifact.save_program(faulty, folder / name)
         artifact.save_tensors(tensors, folder / "cases.safetensors")
         manifest = _manifest(job, whole, dims) | {
             "situations": [{"name": one.name, **one.facts} for one in changed],
-            "layers": reference.layer_names(job, tensors),
+            "attention": [model.EAGER] if served is eager else [attention.SDPA, model.EAGER],
+            "layers": layers,
             "device_literals": artifact.device_literals(folder / "program.pt"),
             "generation": facts,
             "digests": digests,

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from .adapters.common import masking_utils, replaced
 from .errors import ExportError, nearest
 from .job import Job
+from .model import EAGER
 from .program import HEALTHY, Hooks, Program, Tensors, evaluate, first_tensor, trace
 from .reference import cast, converted
 
@@ -52,7 +53,7 @@ def prepare(job: Job, model: nn.Module) -> None:
 
 
 def plant(
-    job: Job, model: nn.Module, layers: list[str], cases: dict[str, Tensors]
+    job: Job, eager: nn.Module, served: nn.Module, layers: list[str], cases: dict[str, Tensors]
 ) -> dict[str, torch.jit.ScriptModule]:
     """The faulty programs by file name."""
     name, _, argument = (job.fault or "").partition(":")
@@ -60,16 +61,22 @@ def plant(
         return {}
     if name not in FAULTS:
         raise ExportError(f"no fault {name!r}{nearest(name, FAULTS)}")
+    if name.startswith("eager-"):
+        if eager is served:
+            raise not_applicable(f"{job.class_name} has no other attention")
+        return {
+            f"program.{EAGER}.pt": _faulty(name, Site(job, copy.deepcopy(eager), layers, cases, argument))
+        }
     if not name.startswith("half-"):
-        return {"program.pt": _faulty(name, Site(job, copy.deepcopy(model), layers, cases, argument), layers)}
+        return {"program.pt": _faulty(name, Site(job, copy.deepcopy(served), layers, cases, argument))}
     if not job.half:
         raise not_applicable("the job has no half-precision program")
     planted = {}
     for half in job.half:
         dtype = getattr(torch, half)
         halved = {case: cast(inputs, dtype) for case, inputs in cases.items()}
-        site = Site(job, converted(model, dtype), layers, halved, argument)
-        planted[f"program.{half}.pt"] = _faulty(name, site, [])
+        site = Site(job, converted(served, dtype), layers, halved, argument)
+        planted[f"program.{half}.pt"] = _faulty(name, site)
     return planted
 
 
@@ -78,10 +85,10 @@ def not_applicable(why: str) -> ExportError:
     return ExportError(f"not applicable: {why}")
 
 
-def _faulty(name: str, site: Site, layers: list[str]) -> torch.jit.ScriptModule:
+def _faulty(name: str, site: Site) -> torch.jit.ScriptModule:
     """The faulty program, once it is certain that some case shows the fault."""
     healthy = {case: evaluate(site.model, site.job, inputs, [])[0] for case, inputs in site.cases.items()}
-    script = trace(Program(site.model, site.job, layers, FAULTS[name](site)), site.traced)
+    script = trace(Program(site.model, site.job, FAULTS[name](site)), site.traced)
     if not any(_shows(script, inputs, healthy[case]) for case, inputs in site.cases.items()):
         raise not_applicable(f"{site.job.fault} changes no output of {site.job.class_name}")
     return script
@@ -297,6 +304,7 @@ FAULTS: dict[str, Fault] = {
     "causal-mask-removed": _causal_mask_removed,
     "last-layer-dropped": _last_layer_dropped,
     "half-layer-dropped": _last_layer_dropped,
+    "eager-layer-dropped": _last_layer_dropped,
     "rows-swapped": _along_batch(lambda value, dim: value.flip(dim)),
     "batch-leak": _along_batch(lambda value, dim: value + 1e-3 * value.mean(dim, keepdim=True)),
     "output-bfloat16": _on_floats(lambda value: value.bfloat16().to(value.dtype)),

@@ -29,6 +29,8 @@ from .foreign import config_of, import_module
 from .job import Job, Json, Source
 
 Config = transformers.PretrainedConfig
+# The plain formula of attention: every class has it, and references are computed by it.
+EAGER = "eager"
 # Config attributes that choose the plain formula: their value, and why.
 PLAIN: dict[str, tuple[Any, str]] = {
     "use_cache": (False, "a program returns what its task promises, and no cache"),
@@ -69,16 +71,16 @@ def find_class(source: Source, name: str) -> type[nn.Module]:
     return found
 
 
-def build(job: Job) -> nn.Module:
-    """The job's model, without attention kernels or caches that a trace cannot hold."""
+def build(job: Job, attention: str | None = EAGER) -> nn.Module:
+    """The job's model with that attention, or with the one that its class chooses by itself; without caches."""
     model_class = find_class(job.source, job.class_name)
     with stage(f"building {job.class_name}"):
         if foreign.is_foreign(model_class):
             model = foreign.build(model_class, job)
         elif job.weights == "checkpoint":
-            model = _from_checkpoint(model_class, job)
+            model = _from_checkpoint(model_class, job, attention)
         else:
-            model = _random(model_class, job)
+            model = _random(model_class, job, attention)
         if job.weights == "random":
             randomise(model, job.seed)
     for config in configs(config_of(model)):
@@ -119,10 +121,10 @@ def token_id(config: Config, name: str) -> int:
     raise ExportError(f"{type(config).__name__} has no token id {name!r}, which `placeholders` names")
 
 
-def _from_checkpoint(model_class: Any, job: Job) -> nn.Module:
+def _from_checkpoint(model_class: Any, job: Job, attention: str | None) -> nn.Module:
     model, info = model_class.from_pretrained(
         job.checkpoint,
-        attn_implementation="eager",
+        attn_implementation=attention,
         dtype=torch.float32,
         output_loading_info=True,
     )
@@ -135,9 +137,10 @@ def _from_checkpoint(model_class: Any, job: Job) -> nn.Module:
     return model
 
 
-def _random(model_class: Any, job: Job) -> nn.Module:
+def _random(model_class: Any, job: Job, attention: str | None) -> nn.Module:
     config = _configure(model_class.config_class, job.config)
-    config._attn_implementation = "eager"
+    if attention:
+        config._attn_implementation = attention
     torch.manual_seed(job.seed)
     with _forgiving(model_class):
         model = model_class(config)

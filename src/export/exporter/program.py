@@ -1,7 +1,7 @@
 """The program: a model as TorchScript.
 
 In: a model, a job and the inputs of the traced case. Out: a traced module that takes the job's inputs by
-position and returns a flat tuple, the task's outputs first, then the outputs of the layers.
+position and returns the task's outputs as a tuple.
 """
 
 import inspect
@@ -46,11 +46,11 @@ class Program(nn.Module):
     modules: TorchScript makes a class of every module, and reads a program of one class several times as fast.
     """
 
-    def __init__(self, model: nn.Module, job: Job, layers: list[str], hooks: Hooks = HEALTHY) -> None:
+    def __init__(self, model: nn.Module, job: Job, hooks: Hooks = HEALTHY) -> None:
         super().__init__()
         # In a tuple: torch would take it for a part of this module.
         self._held = (model,)
-        self.job, self.layers, self.hooks = job, layers, hooks
+        self.job, self.hooks = job, hooks
         # Name and purpose of every adapter that the last trace needed.
         self.adapters: list[dict[str, str]] = []
         for name, parameter in model.named_parameters(prefix="model"):
@@ -69,12 +69,12 @@ class Program(nn.Module):
         return self._held[0]
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """The task's outputs, then the layers' outputs in order of execution."""
+        """The task's outputs."""
         names = [entry.name for entry in self.job.inputs]
         inputs = self.hooks.inputs(dict(zip(names, tensors, strict=True)))
         with self.hooks.around():
-            outputs, layers = run(self.model, self.job, inputs, self.layers)
-        return (*self.hooks.outputs(outputs).values(), *layers.values())
+            outputs, _ = run(self.model, self.job, inputs, [])
+        return tuple(self.hooks.outputs(outputs).values())
 
 
 def run(model: nn.Module, job: Job, inputs: Tensors, layers: list[str]) -> tuple[Tensors, Tensors]:

@@ -1,7 +1,8 @@
 """Eager references: what the program must reproduce.
 
 In: a model and the inputs of every case and situation. Out: named tensors, `<case>/input|float32|float64|<half>/<name>`
-and `<case or situation>/error/<precision>/<name>`: by how much eager itself is off there, element by element.
+and `<case or situation>/error/<precision>/<name>`: by how much eager itself is off there, element by element. It is
+not a number where a mask hides the position: nothing is compared there.
 """
 
 import copy
@@ -14,14 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from . import choices, contract
+from . import attention, choices, contract
 from .adapters.common import forget
+from .errors import ExportError
 from .job import Job
 from .program import Tensors, evaluate
 from .rounding import Disturbed
 from .situations import Situation, row_of
 
-LAYER = "layer/"
 # Disturbed runs of a case or situation: two where the errors of each output are about the same in both (by `ALIKE`),
 # one more where they are not, or the model makes choices; as many as six where an output has fewer values a row than
 # `FEW`, of which one run says little.
@@ -31,31 +32,30 @@ SAME = 1e-9
 
 
 def references(
-    model: nn.Module,
+    eager: nn.Module,
+    served: nn.Module,
     job: Job,
     dims: dict[str, int],
     cases: dict[str, Tensors],
     situations: list[Situation],
-    layers: list[str],
 ) -> Tensors:
-    """Inputs and eager outputs of all cases, inputs of all situations, and eager's own error in each of them.
+    """Inputs and eager outputs of all cases, inputs of all situations, and the rounding error in each of them.
 
-    For the traced case the layers' outputs too.
+    The error is that of the model as it is served, beside eager's own where that is another.
     """
-    eager = _Eager(model, converted(model, torch.float64), job)
+    models = _Models(eager, served, converted(eager, torch.float64), job)
     tensors: Tensors = {}
     ran: dict[str, _Held] = {}
     for name, inputs in cases.items():
-        hooked = layers if name == job.traced.name else []
         tensors |= _prefixed(f"{name}/input", inputs)
-        held = ran[name] = eager.run(inputs, hooked)
-        contract.check(job, job.case(name), dims, held.promised)
+        held = ran[name] = models.run(inputs)
+        contract.check(job, job.case(name), dims, held.outputs)
         tensors |= _prefixed(f"{name}/float32", held.outputs) | _prefixed(f"{name}/float64", held.exact)
         tensors |= _prefixed(f"{name}/error/float32", held.error)
     for situation in situations:
         tensors |= _prefixed(f"{situation.name}/input", situation.inputs)
-        whole = ran[job.traced.name] if situation.row is not None else None
-        error = eager.run(situation.inputs, [], whole and whole.row(job, situation.row)).error
+        like = None if situation.row is None else ran[job.traced.name].row(job, situation.row)
+        error = models.run(situation.inputs, like).error
         tensors |= _prefixed(f"{situation.name}/error/float32", error)
     return tensors
 
@@ -66,7 +66,8 @@ def limits(job: Job, tensors: Tensors) -> dict[str, float]:
 
     def allowed(output: str) -> float:
         error, exact = (tensors[f"{name}/{kind}/{output}"] for kind in ("error/float32", "float64"))
-        return job.rule.k * size(error) + job.rule.floor * size(exact)
+        compared = ~error.isnan()
+        return job.rule.k * size(error[compared]) + job.rule.floor * size(exact[compared])
 
     return {output.name: allowed(output.name) for output in job.outputs}
 
@@ -81,28 +82,24 @@ def half_references(halved: nn.Module, job: Job, inputs: Tensors) -> Tensors:
     dtype = next(halved.parameters()).dtype
     inputs = cast(inputs, dtype)
     outputs, _ = evaluate(halved, job, inputs, [])
-    error = _Others.of(halved, job, inputs, [], outputs).off({})
+    run = _Run(halved, job, inputs, outputs)
     name, half = job.traced.name, str(dtype).removeprefix("torch.")
-    return _prefixed(f"{name}/{half}", outputs) | _prefixed(f"{name}/error/{half}", error)
+    return _prefixed(f"{name}/{half}", outputs) | _prefixed(f"{name}/error/{half}", run.others().off([]))
 
 
 @dataclass(frozen=True)
 class _Held:
-    """What eager returned: fp32, fp64, and the error of fp32; layers are named `layer/…` among them."""
+    """What a model returned: eager fp32 and fp64, and errors, squared, of fp32 as served."""
 
     outputs: Tensors
     exact: Tensors
+    own: list[Tensors]
     others: "_Others"
 
     @property
-    def promised(self) -> Tensors:
-        """The contract's outputs alone."""
-        return {name: value for name, value in self.outputs.items() if not name.startswith(LAYER)}
-
-    @property
     def error(self) -> Tensors:
-        """Taken over the run as it is and over those of other processors: one run alone may be right by luck."""
-        return self.others.off(_squares(self.outputs, self.exact))
+        """Taken over the runs as they are and over those of other processors: one run alone may be right by luck."""
+        return self.others.off(self.own)
 
     def row(self, job: Job, row: int) -> "_Held":
         """What there is of one row."""
@@ -110,31 +107,36 @@ class _Held:
         def part(tensors: Tensors) -> Tensors:
             return {port.name: row_of(tensors[port.name], port, job, row) for port in job.outputs}
 
-        drawn, forced = (list(map(part, runs)) for runs in (self.others.drawn, self.others.forced))
-        return _Held(part(self.outputs), part(self.exact), _Others(drawn, forced))
+        own, drawn, forced = (
+            list(map(part, runs)) for runs in (self.own, self.others.drawn, self.others.forced)
+        )
+        return _Held(part(self.outputs), part(self.exact), own, _Others(drawn, forced))
 
 
 @dataclass(frozen=True)
-class _Eager:
-    """A model in fp32 and in fp64."""
+class _Models:
+    """A model with eager attention, the same as it is served, and the first in fp64."""
 
-    model: nn.Module
+    eager: nn.Module
+    served: nn.Module
     double: nn.Module
     job: Job
 
-    def run(self, inputs: Tensors, layers: list[str], like: _Held | None = None) -> _Held:
-        """Runs the model in both precisions and, as on other processors, until the error is known.
+    def run(self, inputs: Tensors, like: _Held | None = None) -> _Held:
+        """Runs the models and, as on other processors, the one that is served, until its error is known.
 
         Rounding is passed on alike where the exact outputs are alike: where they are those of `like`, its runs on
         other processors are taken for this one's. That is so for a row alone and the row in its batch.
         """
-        outputs = _with_layers(*evaluate(self.model, self.job, inputs, layers))
+        outputs, _ = evaluate(self.eager, self.job, inputs, [])
         with in_float64():
-            wide = cast(inputs, torch.float64)
-            exact = _with_layers(*evaluate(self.double, self.job, wide, layers))
-        if like and _equal(exact, like.exact):
-            return _Held(outputs, exact, like.others)
-        return _Held(outputs, exact, _Others.of(self.model, self.job, inputs, layers, exact))
+            exact, _ = evaluate(self.double, self.job, cast(inputs, torch.float64), [])
+        run = _Run(self.served, self.job, inputs, exact)
+        own = [run.squares(outputs)]
+        if self.served is not self.eager:
+            own.append(run.squares(evaluate(self.served, self.job, inputs, [])[0]))
+        others = like.others if like and _equal(exact, like.exact) else run.others()
+        return _Held(outputs, exact, own, others)
 
 
 def _equal(exact: Tensors, other: Tensors) -> bool:
@@ -150,23 +152,54 @@ class _Others:
     drawn: list[Tensors]
     forced: list[Tensors]
 
-    @classmethod
-    def of(
-        cls, model: nn.Module, job: Job, inputs: Tensors, layers: list[str], reference: Tensors
-    ) -> "_Others":
-        """Runs the model until the errors against the reference are known; what a class keeps of a run is dropped."""
+    def off(self, own: list[Tensors]) -> Tensors:
+        """By how much outputs are off element by element: over own and drawn runs, or in the worst forced one."""
+        runs = [*own, *self.drawn]
+        off = {name: torch.stack([run[name] for run in runs]).mean(0) for name in runs[0]}
+        for run in self.forced:
+            off = {name: value.maximum(run[name]) for name, value in off.items()}
+        return {name: value.sqrt().float() for name, value in off.items()}
+
+
+class _Run:
+    """A model at some inputs, and what it should return."""
+
+    def __init__(self, model: nn.Module, job: Job, inputs: Tensors, reference: Tensors) -> None:
+        self.model, self.job, self.inputs, self.reference = model, job, inputs, reference
+        self.hidden = attention.hidden(job, inputs)
+
+    def squares(self, outputs: Tensors) -> Tensors:
+        """Element by element, the squared distance of outputs from the reference.
+
+        What has another shape is off by all; what a mask hides is not a number.
+
+        Raises:
+            ExportError: an output that can be seen is not a number.
+        """
+        squares = {name: _square(outputs[name], exact) for name, exact in self.reference.items()}
+        for name, square in squares.items():
+            seen = square.isnan()
+            if name in self.hidden:
+                seen &= ~self.hidden[name]
+                square.masked_fill_(self.hidden[name], torch.nan)
+            if seen.any():
+                raise ExportError(f"{name} of eager {self.job.class_name} is not a number")
+        return squares
+
+    def others(self) -> _Others:
+        """Runs the model until the errors are known; what a class keeps of a run is dropped."""
 
         def under(mode: choices.Mode) -> Tensors:
-            forget(model)
+            forget(self.model)
             with mode:
-                outputs = _with_layers(*evaluate(model, job, inputs, layers))
-            forget(model)
-            return _squares(outputs, reference)
+                outputs, _ = evaluate(self.model, self.job, self.inputs, [])
+            forget(self.model)
+            return self.squares(outputs)
 
         drawn: list[Tensors] = []
         made: list[list[choices.Choice]] = []
-        rows = job.traced.sizes["batch"] if job.rows else 1
-        few = min(value.numel() for value in reference.values()) < FEW * rows
+        rows = self.job.traced.sizes["batch"] if self.job.rows else 1
+        few = min(value.numel() for value in self.reference.values()) < FEW * rows
         while len(drawn) < (MOST if few else MORE):
             mode = Disturbed(len(drawn))
             drawn.append(under(mode))
@@ -177,30 +210,16 @@ class _Others:
         forced = [
             under(choices.Forced(doubts, first)) for first in (0, 1) if choices.turned(made[0], doubts, first)
         ]
-        return cls(drawn, forced)
-
-    def off(self, own: Tensors) -> Tensors:
-        """By how much outputs are off element by element: over own and drawn runs, or in the worst forced one."""
-        runs = [own, *self.drawn] if own else self.drawn
-        off = {name: torch.stack([run[name] for run in runs]).mean(0) for name in runs[0]}
-        for run in self.forced:
-            off = {name: value.maximum(run[name]) for name, value in off.items()}
-        return {name: value.sqrt().float() for name, value in off.items()}
+        return _Others(drawn, forced)
 
 
 def _alike(runs: list[Tensors]) -> bool:
     """Whether every output's error is about the same in all runs."""
     for name in runs[0]:
-        sizes = [run[name].mean().sqrt().item() for run in runs if not name.startswith(LAYER)]
-        # NaN where two runs are off by everything: those are not alike.
-        if sizes and not max(sizes) <= ALIKE * min(sizes):
+        sizes = [run[name].nanmean().sqrt().item() for run in runs]
+        if not max(sizes) <= ALIKE * min(sizes):
             return False
     return True
-
-
-def _squares(run: Tensors, reference: Tensors) -> Tensors:
-    """Element by element, the squared distance of a run from a reference. What has another shape is off by all."""
-    return {name: _square(run[name], exact) for name, exact in reference.items()}
 
 
 def _square(value: Tensor, exact: Tensor) -> Tensor:
@@ -210,18 +229,8 @@ def _square(value: Tensor, exact: Tensor) -> Tensor:
     return torch.where(value == exact, 0.0, (value.double() - exact.double()).square())
 
 
-def _with_layers(outputs: Tensors, layers: Tensors) -> Tensors:
-    return outputs | {LAYER + name: value for name, value in layers.items()}
-
-
 def _prefixed(prefix: str, tensors: Tensors) -> Tensors:
     return {f"{prefix}/{name}": value for name, value in tensors.items()}
-
-
-def layer_names(job: Job, tensors: Tensors) -> list[str]:
-    """The layers that `references` recorded, in order of execution."""
-    prefix = f"{job.traced.name}/float32/{LAYER}"
-    return [name.removeprefix(prefix) for name in tensors if name.startswith(prefix)]
 
 
 def converted(model: nn.Module, dtype: torch.dtype) -> nn.Module:

@@ -40,7 +40,7 @@ POOL = 1 << 20
 
 
 class Sum(NamedTuple):
-    """An operator that sums: which operand to disturb, and how many terms a sum has, given its arguments."""
+    """A sum within an operator: which operand to disturb, and how many terms it has, given the arguments."""
 
     operand: int
     terms: Callable[[Any], float]
@@ -52,6 +52,10 @@ def _inner(arguments: Any) -> float:
 
 def _inner_of_second(arguments: Any) -> float:
     return arguments[1].shape[-1]
+
+
+def _keys(arguments: Any) -> float:
+    return arguments[1].shape[-2]
 
 
 def _fan_in(arguments: Any) -> float:
@@ -81,34 +85,37 @@ def _butterflies(arguments: Any) -> float:
     return math.log2(max(arguments[0].shape[-1], 2))
 
 
-SUMS: dict[str, Sum] = {
-    "mm": Sum(1, _inner),
-    "bmm": Sum(1, _inner),
-    "mv": Sum(1, _inner),
-    "dot": Sum(1, _inner),
-    "addmm": Sum(2, _inner_of_second),
-    "baddbmm": Sum(2, _inner_of_second),
-    "addmv": Sum(2, _inner_of_second),
-    "convolution": Sum(1, _fan_in),
-    "_softmax": Sum(0, _along),
-    "_log_softmax": Sum(0, _along),
-    "cumsum": Sum(0, _along),
-    "cumprod": Sum(0, _along),
-    "logcumsumexp": Sum(0, _along),
-    "native_layer_norm": Sum(0, _layer),
-    "_fused_rms_norm": Sum(0, _layer),
-    "native_group_norm": Sum(0, _group),
-    "_cdist_forward": Sum(0, _inner),
-    "_fft_r2c": Sum(0, _butterflies),
-    "_fft_c2r": Sum(0, _butterflies),
-    "_fft_c2c": Sum(0, _butterflies),
+SUMS: dict[str, tuple[Sum, ...]] = {
+    "mm": (Sum(1, _inner),),
+    "bmm": (Sum(1, _inner),),
+    "mv": (Sum(1, _inner),),
+    "dot": (Sum(1, _inner),),
+    "addmm": (Sum(2, _inner_of_second),),
+    "baddbmm": (Sum(2, _inner_of_second),),
+    "addmv": (Sum(2, _inner_of_second),),
+    "convolution": (Sum(1, _fan_in),),
+    "_softmax": (Sum(0, _along),),
+    "_safe_softmax": (Sum(0, _along),),
+    "_log_softmax": (Sum(0, _along),),
+    "cumsum": (Sum(0, _along),),
+    "cumprod": (Sum(0, _along),),
+    "logcumsumexp": (Sum(0, _along),),
+    "native_layer_norm": (Sum(0, _layer),),
+    "_fused_rms_norm": (Sum(0, _layer),),
+    "native_group_norm": (Sum(0, _group),),
+    "_cdist_forward": (Sum(0, _inner),),
+    # Queries times keys, and weights times values, in one kernel.
+    "_scaled_dot_product_flash_attention_for_cpu": (Sum(0, _inner), Sum(2, _keys)),
+    "_fft_r2c": (Sum(0, _butterflies),),
+    "_fft_c2r": (Sum(0, _butterflies),),
+    "_fft_c2c": (Sum(0, _butterflies),),
     **dict.fromkeys(
         (
             *("sum", "mean", "prod", "var", "var_mean", "std", "std_mean", "logsumexp"),
             *("norm", "linalg_vector_norm", "avg_pool1d", "avg_pool2d", "avg_pool3d"),
             *("_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_avg_pool1d"),
         ),
-        Sum(0, _reduced),
+        (Sum(0, _reduced),),
     ),
 }
 # A product with a bias → the product alone.
@@ -133,6 +140,8 @@ FUNCTIONS = frozenset(
         *("hardswish", "hardsigmoid", "addcmul", "addcdiv", "lerp"),
         *(
             "_softmax",
+            "_safe_softmax",
+            "_scaled_dot_product_flash_attention_for_cpu",
             "_log_softmax",
             "logsumexp",
             "native_layer_norm",
@@ -151,7 +160,7 @@ class Role(NamedTuple):
 
     name: str
     in_place: bool
-    summed: Sum | None
+    sums: tuple[Sum, ...]
     is_function: bool
 
 
@@ -176,7 +185,7 @@ class Disturbed(Watched):
             return (
                 super().__torch_dispatch__(func, types, args, named) if ranks(func) else func(*args, **named)
             )
-        name, in_place, summed, is_function = role
+        name, in_place, sums, is_function = role
         if in_place:
             result = func(*args, **named)
             return result.copy_(self._disturbed(result, 2 * UNIT))
@@ -187,26 +196,30 @@ class Disturbed(Watched):
             if product and not named:
                 bias, *factors = args
                 return bias + self.__torch_dispatch__(product, types, tuple(factors))
-            wide = tree_map_only(Tensor, _widened, args), tree_map(_wide_type, named)
-            return tree_map(_typed_as, self._run(func, summed, is_function, *wide), plain)
-        return self._run(func, summed, is_function, args, named)
+            wide = tree_map_only(Tensor, _widened, args), tree_map(_wide, named)
+            return tree_map(_typed_as, self._run(func, sums, is_function, *wide), plain)
+        return self._run(func, sums, is_function, args, named)
 
     def _run(
-        self, func: Any, summed: Sum | None, is_function: bool, args: tuple[Any, ...], named: dict[str, Any]
+        self,
+        func: Any,
+        sums: tuple[Sum, ...],
+        is_function: bool,
+        args: tuple[Any, ...],
+        named: dict[str, Any],
     ) -> Any:
         """An operator on float32 operands: terms are disturbed where it sums, values where it is a function."""
-        result = None
-        if summed and summed.terms is _reduced:
-            result = func(*args, **named)
-            # One addition is IEEE's, whatever the order.
-            terms = args[0].numel() / max(_first(result).numel(), 1) - 1
-        else:
-            terms = summed.terms(args) if summed else 1
-        if summed and terms > 1:
-            operand = self._disturbed(args[summed.operand], UNIT * math.sqrt(terms))
-            result = func(*args[: summed.operand], operand, *args[summed.operand + 1 :], **named)
-        elif result is None:
-            result = func(*args, **named)
+        result, operands = None, list(args)
+        for place, count in sums:
+            terms = count(args)
+            if count is _reduced:
+                result = func(*args, **named)
+                # One addition is IEEE's, whatever the order.
+                terms = terms / max(_first(result).numel(), 1) - 1
+            if terms > 1:
+                result, operands[place] = None, self._disturbed(args[place], UNIT * math.sqrt(terms))
+        if result is None:
+            result = func(*operands, **named)
         if is_function:
             result = _with_first(result, self._disturbed(_first(result), 2 * UNIT))
         return result
@@ -240,8 +253,8 @@ def _role(func: Any) -> Role | None:
     """What is disturbed of an operator; `exp_` is `exp` in place."""
     called = func.overloadpacket.__name__
     name = called.removesuffix("_")
-    summed, is_function = SUMS.get(name), name in FUNCTIONS
-    return Role(name, called != name, summed, is_function) if summed or is_function else None
+    sums, is_function = SUMS.get(name, ()), name in FUNCTIONS
+    return Role(name, called != name, sums, is_function) if sums or is_function else None
 
 
 def _first(result: Any) -> Tensor:
@@ -256,7 +269,9 @@ def _widened(value: Tensor) -> Tensor:
     return value.float() if value.dtype in HALVES else value
 
 
-def _wide_type(value: Any) -> Any:
+def _wide(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return _widened(value)
     return torch.float32 if value in HALVES else value
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import BertConfig
 
@@ -36,6 +37,20 @@ def config(**values: Any) -> BertConfig:
 
 
 CONFIG = config()
+# What makes a BERT small.
+SMALL: Json = {
+    "vocab_size": 32,
+    "hidden_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 8,
+}
+
+
+def inputs() -> dict[str, Tensor]:
+    """Tokens and their mask: the second row ends in padding."""
+    tokens, mask = torch.tensor([[5, 6, 7], [8, 9, 0]]), torch.tensor([[1, 1, 1], [1, 1, 0]])
+    return {"input_ids": tokens, "attention_mask": mask}
 
 
 def job(**changes: Any) -> Job:

@@ -60,8 +60,10 @@ def test_every_override_of_the_fewest_has_its_reason() -> None:
 
 
 def test_a_class_without_a_default_config_names_what_to_do() -> None:
-    with pytest.raises(ExportError, match="RagConfig has no default: copy an entry that names its parts"):
-        fewest("RagTokenForGeneration", {})
+    with pytest.raises(
+        ExportError, match="Gemma4AssistantConfig has no default: copy an entry that names its parts"
+    ):
+        fewest("Gemma4AssistantForCausalLM", {})
 
 
 def test_a_config_that_its_class_refuses_has_no_shapes() -> None:

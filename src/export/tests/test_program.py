@@ -78,7 +78,7 @@ class Masked(nn.Module):
 def test_a_program_has_pythons_numbers_whether_libtorch_optimises_it_or_not(tmp_path: Path) -> None:
     """As the tracer leaves it, the product of a whole tensor and a float would be float64."""
     tokens = torch.tensor([[0, 1, 1]])
-    script = trace(Program(Masked().eval(), samples.job(inputs=[samples.TOKENS]), []), {"input_ids": tokens})
+    script = trace(Program(Masked().eval(), samples.job(inputs=[samples.TOKENS])), {"input_ids": tokens})
     torch.jit.save(script, str(tmp_path / "program.pt"))
     loaded = torch.jit.load(str(tmp_path / "program.pt"))
     torch._C._set_graph_executor_optimize(False)
@@ -92,7 +92,7 @@ def test_a_program_has_pythons_numbers_whether_libtorch_optimises_it_or_not(tmp_
 
 def test_a_program_is_one_module_with_the_models_tensors() -> None:
     """Under names that TorchScript takes, which are told with dots."""
-    program = Program(Masked(), samples.job(), [])
+    program = Program(Masked(), samples.job())
     assert [name for name, _ in program.named_parameters()] == ["model/inner/weight", "model/inner/bias"]
     assert [name for name, _ in program.tensors()][1:3] == ["model.inner.bias", "model.inner.running_mean"]
     assert len(list(program.modules())) == 1

@@ -1,0 +1,78 @@
+"""The model as it is served: with the attention that `from_pretrained` gives its class.
+
+In: a model with eager attention. Out: the same with the class's own choice, and what a mask hides of its outputs.
+Attention kernels are free to compute anything for a query that sees nothing, and do: what stands at padding positions
+is another there than eager's, and nobody reads it.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from . import model
+from .adapters.common import forget
+from .job import Input, Job, Output
+from .program import Tensors, evaluate
+
+# What classes choose that have it: torch's `scaled_dot_product_attention`.
+SDPA = "sdpa"
+
+
+def served(
+    job: Job, eager: nn.Module, inputs: Tensors, prepare: Callable[[Job, nn.Module], None]
+) -> nn.Module:
+    """The model with the attention that its class chooses by itself; `eager` where that is no other.
+
+    `prepare` is what was done to a model after it was built.
+    """
+    if not any(getattr(part, "_supports_sdpa", False) for part in eager.modules()):
+        return eager
+    other = model.build(job, None)
+    prepare(job, other)
+    other.load_state_dict(eager.state_dict())
+    return eager if _fused(other, job, inputs) == _fused(eager, job, inputs) else other
+
+
+class _Fused(TorchFunctionMode):
+    """Counts how often attention is computed in one kernel."""
+
+    calls = 0
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        self.calls += function is nn.functional.scaled_dot_product_attention
+        return function(*args, **(kwargs or {}))
+
+
+def _fused(model: nn.Module, job: Job, inputs: Tensors) -> int:
+    with _Fused() as fused:
+        evaluate(model, job, inputs, [])
+    forget(model)
+    return fused.calls
+
+
+def hidden(job: Job, inputs: Tensors) -> Tensors:
+    """Where the masks among the inputs hide positions of an output: booleans that broadcast to it."""
+    found = {}
+    for output in job.outputs:
+        hiding = [
+            _hiding(inputs[mask.name], mask, output) for mask in job.of_kind("mask") if _lies_on(mask, output)
+        ]
+        if hiding:
+            found[output.name] = torch.stack(torch.broadcast_tensors(*hiding)).any(0)
+    return found
+
+
+def _lies_on(mask: Input, output: Output) -> bool:
+    return all(isinstance(axis, str) and axis in output.shape for axis in mask.shape)
+
+
+def _hiding(value: Tensor, mask: Input, output: Output) -> Tensor:
+    places = [output.shape.index(axis) for axis in mask.shape]
+    order = sorted(range(len(places)), key=places.__getitem__)
+    sizes = [value.shape[mask.shape.index(axis)] if axis in mask.shape else 1 for axis in output.shape]
+    return value.permute(order).reshape(sizes) == 0
