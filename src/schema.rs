@@ -84,6 +84,8 @@ struct Layer {
     seed: Option<u64>,
     /// The side on which masks have their zeros; `none`: every position is real.
     padding: Option<Padding>,
+    /// Why programs have eager attention alone, though the class chooses another.
+    eager_attention: Option<String>,
     /// Overrides on the class's default config; nested mappings reach sub-configs.
     #[schemars(default)]
     config: Map<String, Value>,

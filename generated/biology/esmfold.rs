@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "biology",
     class: "EsmForProteinFolding",
     checkpoint: Some("facebook/esmfold_v1"),
-    digest: "ebeaff9afc076f9b",
+    digest: "51517ebb6cc8cb1d",
     inputs: &[
         input(
             "input_ids",

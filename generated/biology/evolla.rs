@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "biology",
     class: "EvollaForProteinText2Text",
     checkpoint: Some("westlake-repl/Evolla-10B-hf"),
-    digest: "7f5440fa9c43952a",
+    digest: "fe48a987725e68c4",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "AfmoeForCausalLM",
     checkpoint: Some("arcee-ai/Trinity-Mini"),
-    digest: "e85ceb33e365edaa",
+    digest: "5d3c022a94af0f7c",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

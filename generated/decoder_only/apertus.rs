@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "ApertusForCausalLM",
     checkpoint: Some("swiss-ai/Apertus-8B-Instruct-2509"),
-    digest: "c9f448cd2eed16d5",
+    digest: "d153e2b4ab80bbdf",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

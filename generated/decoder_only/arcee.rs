@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "ArceeForCausalLM",
     checkpoint: Some("arcee-ai/AFM-4.5B"),
-    digest: "aba65685182f2b31",
+    digest: "73409ea1f10f9c74",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

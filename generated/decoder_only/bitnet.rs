@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "BitNetForCausalLM",
     checkpoint: Some("microsoft/bitnet-b1.58-2B-4T"),
-    digest: "99b5ac72f3af8002",
+    digest: "aa9d441521b23017",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

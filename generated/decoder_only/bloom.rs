@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "BloomForCausalLM",
     checkpoint: Some("bigscience/bloom-560m"),
-    digest: "0df9200c95c63dbf",
+    digest: "9c66a032ef818f4e",
     inputs: &[
         input(
             "input_ids",

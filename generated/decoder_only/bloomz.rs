@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "BloomForCausalLM",
     checkpoint: Some("bigscience/bloomz-560m"),
-    digest: "4c20e4e70786714b",
+    digest: "4ff833690b035dda",
     inputs: &[
         input(
             "input_ids",

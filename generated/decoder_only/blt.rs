@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "BltForCausalLM",
     checkpoint: Some("itazap/blt-1b-hf"),
-    digest: "d698474096608cdd",
+    digest: "ef66a9e7ed699306",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

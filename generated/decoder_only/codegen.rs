@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "CodeGenForCausalLM",
     checkpoint: Some("Salesforce/codegen-2B-mono"),
-    digest: "3dbb6da96aeef43d",
+    digest: "e55d99747698a28a",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

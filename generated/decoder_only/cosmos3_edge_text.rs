@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Cosmos3EdgeTextModel",
     checkpoint: Some("nvidia/Cosmos3-Edge"),
-    digest: "37fa2ded486a40f8",
+    digest: "dfda0528663c5092",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "CpmAntForCausalLM",
     checkpoint: Some("openbmb/cpm-ant-10b"),
-    digest: "5fe63a0cbe35e315",
+    digest: "9c4cab5cea5d9ec4",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "DeepseekV2ForCausalLM",
     checkpoint: Some("deepseek-ai/DeepSeek-V2-Lite"),
-    digest: "26cc22b33a32828d",
+    digest: "439c21990464eb3d",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "DeepseekV4ForCausalLM",
     checkpoint: Some("deepseek-ai/DeepSeek-V4-Flash-Base"),
-    digest: "a21595fa32f2df21",
+    digest: "07fefd3db74024cb",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "DiffLlamaForCausalLM",
     checkpoint: Some("kajuma/DiffLlama-0.3B-handcut"),
-    digest: "0686a9f69fd8418c",
+    digest: "419ccaface6056e6",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

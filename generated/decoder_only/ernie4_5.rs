@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Ernie4_5ForCausalLM",
     checkpoint: Some("baidu/ERNIE-4.5-0.3B-PT"),
-    digest: "f737cd1ad4efc22d",
+    digest: "fa42b6c5db5698d4",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "FalconH1ForCausalLM",
     checkpoint: Some("tiiuae/Falcon-H1-1.5B-Deep-Instruct"),
-    digest: "765d950871e4591a",
+    digest: "ffbff6c87ee31fc3",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

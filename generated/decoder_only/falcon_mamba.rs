@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "FalconMambaForCausalLM",
     checkpoint: Some("tiiuae/falcon-mamba-7b"),
-    digest: "ca539d3c155cb474",
+    digest: "218600e0cf3146a6",
     inputs: &[
         input(
             "input_ids",

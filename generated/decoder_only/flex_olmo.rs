@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "FlexOlmoForCausalLM",
     checkpoint: Some("allenai/FlexOlmo-7x7B-1T"),
-    digest: "8561d652c325e828",
+    digest: "da8be99ba14c1c33",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

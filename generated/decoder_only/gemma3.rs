@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Gemma3ForConditionalGeneration",
     checkpoint: Some("google/gemma-3-4b-it"),
-    digest: "f0de6561fe032c73",
+    digest: "b286a916077bc68d",
     inputs: &[
         input(
             "input_ids",

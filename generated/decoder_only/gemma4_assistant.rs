@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Gemma4AssistantForCausalLM",
     checkpoint: Some("google/gemma-4-e2b-it-assistant"),
-    digest: "be30307cd67618ee",
+    digest: "3dff2b667f9c2752",
     inputs: &[
         input(
             "attention_mask",

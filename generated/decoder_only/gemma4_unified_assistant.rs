@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Gemma4UnifiedAssistantForCausalLM",
     checkpoint: None,
-    digest: "7070e0bd8a9b746a",
+    digest: "80fd96de2e4fb1c0",
     inputs: &[
         input(
             "attention_mask",

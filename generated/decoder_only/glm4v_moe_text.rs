@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Glm4vMoeTextModel",
     checkpoint: Some("zai-org/GLM-4.5V"),
-    digest: "3ba230a0497f5111",
+    digest: "f2d2efbc53e37021",
     inputs: &[
         input(
             "input_ids",

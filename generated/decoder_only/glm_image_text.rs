@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GlmImageTextModel",
     checkpoint: Some("zai-org/GLM-Image"),
-    digest: "3a99de48ccb7257b",
+    digest: "556aee8279d37764",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GlmOcrTextModel",
     checkpoint: Some("zai-org/GLM-OCR"),
-    digest: "818d4d74496f4782",
+    digest: "f402ff6db88b248a",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GPTJForCausalLM",
     checkpoint: Some("EleutherAI/gpt-j-6B"),
-    digest: "4bcb2b3f8a028975",
+    digest: "b5eef33542900e1b",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GPTNeoXJapaneseForCausalLM",
     checkpoint: Some("abeja/gpt-neox-japanese-2.7b"),
-    digest: "d18ead0fc72afc43",
+    digest: "6102afd60192e050",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GraniteSWAForCausalLM",
     checkpoint: Some("ibm-granite/granite-swash-2b"),
-    digest: "0cda978218154d28",
+    digest: "679951ed47555c8e",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

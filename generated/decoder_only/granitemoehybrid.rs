@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GraniteMoeHybridForCausalLM",
     checkpoint: Some("ibm-granite/granite-4.0-h-tiny"),
-    digest: "8b8b154cdc5e42ae",
+    digest: "07e96d33705525bc",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "HrmTextForCausalLM",
     checkpoint: Some("sapientinc/HRM-Text-1B"),
-    digest: "b96efd1f97c9f50b",
+    digest: "0157c73494d8f660",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "HunYuanDenseV1ForCausalLM",
     checkpoint: Some("tencent/Hunyuan-7B-Instruct"),
-    digest: "7f106d2732b70fd9",
+    digest: "464df3b022ac9822",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "HunYuanVLTextModel",
     checkpoint: Some("tencent/HunyuanOCR"),
-    digest: "40bc6cbafb3e8a38",
+    digest: "86f0793d8d843138",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "HYV4ForCausalLM",
     checkpoint: Some("tencent/Hy4-preview"),
-    digest: "49f465bdcd854a1d",
+    digest: "f69e265a5f0143bd",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

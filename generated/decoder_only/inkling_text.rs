@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "InklingForCausalLM",
     checkpoint: Some("thinkingmachines/Inkling"),
-    digest: "096941db0223bc31",
+    digest: "752b6478f9e4f1ce",
     inputs: &[
         input(
             "input_ids",

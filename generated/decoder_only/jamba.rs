@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "JambaForCausalLM",
     checkpoint: Some("ai21labs/Jamba-v0.1"),
-    digest: "d39756901fa6934c",
+    digest: "161e95581538fa45",
     inputs: &[
         input(
             "input_ids",

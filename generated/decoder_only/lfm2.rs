@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Lfm2ForCausalLM",
     checkpoint: Some("LiquidAI/LFM2-1.2B"),
-    digest: "38a2c40ef25b6423",
+    digest: "a0b1bfa6be060216",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Lfm2MoeForCausalLM",
     checkpoint: Some("LiquidAI/LFM2-8B-A1B"),
-    digest: "b2fec56dea45dd93",
+    digest: "75e7534bd6e63c6b",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

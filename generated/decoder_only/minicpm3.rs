@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MiniCPM3ForCausalLM",
     checkpoint: Some("openbmb/MiniCPM3-4B"),
-    digest: "d0ad0435fbd3bf2f",
+    digest: "31c19d794ae7f63c",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

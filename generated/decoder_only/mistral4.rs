@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Mistral4ForCausalLM",
     checkpoint: Some("mistralai/Mistral-Small-4-119B-2603"),
-    digest: "55d969bd87db2f2c",
+    digest: "60c7d7660db38bda",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "ModernBertDecoderForCausalLM",
     checkpoint: Some("jhu-clsp/ettin-decoder-17m"),
-    digest: "bb8ddf0f3a054e35",
+    digest: "136004f74cc79a77",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

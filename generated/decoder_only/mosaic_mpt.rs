@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MptForCausalLM",
     checkpoint: Some("mosaicml/mpt-7b-instruct"),
-    digest: "57a94c2f26df184f",
+    digest: "106fe8afd2ae220e",
     inputs: &[
         input(
             "input_ids",

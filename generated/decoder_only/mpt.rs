@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MptForCausalLM",
     checkpoint: Some("mosaicml/mpt-7b"),
-    digest: "6c08a13b5998e147",
+    digest: "a4e30dc1c6e86198",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MuseGlimmerAssistantModel",
     checkpoint: Some("meta-models/Muse-Glimmer-30B-assistant"),
-    digest: "993876b84d5771e3",
+    digest: "b0e28b1fc45c3621",
     inputs: &[
         input(
             "attention_mask",

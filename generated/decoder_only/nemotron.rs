@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "NemotronForCausalLM",
     checkpoint: Some("nvidia/Minitron-4B-Base"),
-    digest: "d5600e2e29641e28",
+    digest: "ade24b1bc034c4e7",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

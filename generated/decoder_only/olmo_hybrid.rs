@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "OlmoHybridForCausalLM",
     checkpoint: Some("allenai/Olmo-Hybrid-7B"),
-    digest: "3be3ddc79f9ffb22",
+    digest: "1d2ba225339d5f0e",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 70)],

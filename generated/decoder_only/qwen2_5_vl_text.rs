@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Qwen2_5_VLTextModel",
     checkpoint: Some("Qwen/Qwen2.5-VL-7B-Instruct"),
-    digest: "9aef706f07c6a32f",
+    digest: "c30d228b98c5b40c",
     inputs: &[
         input(
             "input_ids",

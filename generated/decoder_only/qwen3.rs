@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Qwen3ForCausalLM",
     checkpoint: Some("Qwen/Qwen3-8B"),
-    digest: "b666fb2b4ca7d049",
+    digest: "0d05439797646691",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Qwen3NextForCausalLM",
     checkpoint: Some("Qwen/Qwen3-Next-80B-A3B-Instruct"),
-    digest: "c627b1a5eaf2eb0b",
+    digest: "233d2b257bf753ca",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 70)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Qwen3VLMoeTextModel",
     checkpoint: Some("Qwen/Qwen3-VL-30B-A3B-Instruct"),
-    digest: "b5a149348723caf5",
+    digest: "6264ae8600455293",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Qwen3VLTextModel",
     checkpoint: Some("Qwen/Qwen3-VL-4B-Instruct"),
-    digest: "286de65a818ba566",
+    digest: "9c8476c728a618d2",
     inputs: &[
         input(
             "input_ids",

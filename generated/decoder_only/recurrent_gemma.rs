@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "RecurrentGemmaForCausalLM",
     checkpoint: Some("google/recurrentgemma-2b"),
-    digest: "165e342050dde0b9",
+    digest: "0de4dec38dd6c775",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

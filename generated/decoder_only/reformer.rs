@@ -10,7 +10,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "ReformerModelWithLMHead",
     checkpoint: Some("google/reformer-crime-and-punishment"),
-    digest: "d21f3e135e9408e9",
+    digest: "6fd75fccbc05f1e9",
     inputs: &[
         input(
             "input_ids",

@@ -8,7 +8,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "RwkvForCausalLM",
     checkpoint: Some("RWKV/rwkv-4-169m-pile"),
-    digest: "851eb998cd8e13f9",
+    digest: "0cfcfa002ad41955",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "SolarOpenForCausalLM",
     checkpoint: Some("upstage/Solar-Open-100B"),
-    digest: "5dea640072ad65b6",
+    digest: "0bedeeba7366fd28",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

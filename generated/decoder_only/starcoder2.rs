@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Starcoder2ForCausalLM",
     checkpoint: Some("bigcode/starcoder2-7b"),
-    digest: "844cd335973f6162",
+    digest: "d70ce00bf8e9586f",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

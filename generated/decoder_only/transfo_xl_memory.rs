@@ -9,7 +9,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "TransfoXLLMHeadModel",
     checkpoint: Some("transfo-xl/transfo-xl-wt103"),
-    digest: "d3683885b749033b",
+    digest: "26101eff1f31e8a9",
     inputs: &[
         input(
             "input_ids",

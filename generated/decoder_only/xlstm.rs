@@ -8,7 +8,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "xLSTMForCausalLM",
     checkpoint: Some("NX-AI/xLSTM-7b"),
-    digest: "0e122ad7686847c8",
+    digest: "9cec3be5cef9b8b8",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "ZambaForCausalLM",
     checkpoint: Some("Zyphra/Zamba-7B-v1"),
-    digest: "0d0d3a3121e7ff27",
+    digest: "3f5438a273564526",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Zamba2ForCausalLM",
     checkpoint: Some("Zyphra/Zamba2-2.7B"),
-    digest: "fd15f0bdee481e4f",
+    digest: "a23fac4ea9ab0ccf",
     inputs: &[
         input(
             "input_ids",

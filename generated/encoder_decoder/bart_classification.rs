@@ -9,7 +9,7 @@ static MODEL: Model<TextClassification> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "BartForSequenceClassification",
     checkpoint: Some("facebook/bart-large-mnli"),
-    digest: "4c057270c132cd01",
+    digest: "86d5d28c62098c4f",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "BlenderbotSmallForConditionalGeneration",
     checkpoint: Some("facebook/blenderbot_small-90M"),
-    digest: "cc4899c743837520",
+    digest: "05c52599e832221f",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Summarization> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "LEDForConditionalGeneration",
     checkpoint: Some("allenai/led-base-16384"),
-    digest: "65d466f25c02c725",
+    digest: "dd445f871d1c1703",
     inputs: &[
         input(
             "input_ids",

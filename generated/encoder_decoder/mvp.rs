@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "MvpForConditionalGeneration",
     checkpoint: Some("RUCAIBox/mvp"),
-    digest: "94ef8a450326d2f9",
+    digest: "834093f246e9abfd",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "M2M100ForConditionalGeneration",
     checkpoint: Some("facebook/nllb-200-distilled-600M"),
-    digest: "c36d3a83b95399f9",
+    digest: "cfee250e597f01df",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Summarization> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "PegasusXForConditionalGeneration",
     checkpoint: Some("google/pegasus-x-large"),
-    digest: "958fb44492a33cff",
+    digest: "06f2b0777cfc9246",
     inputs: Summarization::CONTRACT.inputs,
     outputs: Summarization::CONTRACT.outputs,
     axes: &[

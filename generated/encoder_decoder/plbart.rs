@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "PLBartForConditionalGeneration",
     checkpoint: Some("uclanlp/plbart-base"),
-    digest: "7d8fb6e0de1261ea",
+    digest: "c50be6f1eec29536",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

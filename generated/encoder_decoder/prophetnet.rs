@@ -9,7 +9,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "ProphetNetForConditionalGeneration",
     checkpoint: Some("microsoft/prophetnet-large-uncased"),
-    digest: "959632e21568760b",
+    digest: "441b5fba5899a4e1",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "RagTokenForGeneration",
     checkpoint: Some("facebook/rag-token-nq"),
-    digest: "5286c36e64ec831f",
+    digest: "c50504e9eb6d1722",
     inputs: &[
         input(
             "decoder_input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "SeamlessM4TForTextToText",
     checkpoint: Some("facebook/hf-seamless-m4t-medium"),
-    digest: "21c92abdb0696556",
+    digest: "abc94acad1a5bc19",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "SeamlessM4Tv2ForTextToText",
     checkpoint: Some("facebook/seamless-m4t-v2-large"),
-    digest: "f288a6d99dbf4076",
+    digest: "d0046203731d1666",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

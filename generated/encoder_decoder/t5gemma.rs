@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "T5GemmaForConditionalGeneration",
     checkpoint: Some("google/t5gemma-2b-2b-prefixlm-it"),
-    digest: "1289a9f5cf1260cc",
+    digest: "df3259d4790c882a",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

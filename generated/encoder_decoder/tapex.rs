@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "BartForConditionalGeneration",
     checkpoint: Some("microsoft/tapex-base"),
-    digest: "89ae9234c4040a50",
+    digest: "edb6b108cc2defd4",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

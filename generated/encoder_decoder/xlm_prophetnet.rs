@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "XLMProphetNetForConditionalGeneration",
     checkpoint: Some("microsoft/xprophetnet-large-wiki100-cased"),
-    digest: "f382b256b4ce2839",
+    digest: "6e1a4c8b045a1302",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

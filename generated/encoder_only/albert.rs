@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "AlbertForMaskedLM",
     checkpoint: Some("albert/albert-base-v2"),
-    digest: "69c944bdbea72179",
+    digest: "cf4544dfbb2901b8",
     inputs: &[
         input(
             "input_ids",

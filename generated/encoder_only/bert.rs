@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "BertForMaskedLM",
     checkpoint: Some("google-bert/bert-base-uncased"),
-    digest: "85443684d2ac5f03",
+    digest: "53e7da49c261961b",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "BertForMaskedLM",
     checkpoint: Some("tohoku-nlp/bert-base-japanese"),
-    digest: "0647001c4ec8a645",
+    digest: "c5f63b3bc97c6c61",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "BigBirdForMaskedLM",
     checkpoint: Some("google/bigbird-roberta-base"),
-    digest: "7dee252ae9762fe9",
+    digest: "3cdb3b78fee5097d",
     inputs: &[
         input(
             "input_ids",

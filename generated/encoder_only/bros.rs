@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "BrosModel",
     checkpoint: Some("jinho8345/bros-base-uncased"),
-    digest: "c78125d28db2a40b",
+    digest: "72d21f1d71486535",
     inputs: &[
         input(
             "input_ids",

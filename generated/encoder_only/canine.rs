@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "CanineModel",
     checkpoint: Some("google/canine-s"),
-    digest: "d55d8c1a4987afdc",
+    digest: "980ece69d37c4dc9",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "ConvBertForMaskedLM",
     checkpoint: Some("YituTech/conv-bert-base"),
-    digest: "545f4cff793e25bf",
+    digest: "69b7b8111944d2b8",
     inputs: &[
         input(
             "input_ids",

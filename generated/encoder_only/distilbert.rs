@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "DistilBertForMaskedLM",
     checkpoint: Some("distilbert/distilbert-base-uncased"),
-    digest: "cedf650e3d1c57e2",
+    digest: "809b8b9c86548ff7",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

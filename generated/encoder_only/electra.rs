@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "ElectraForMaskedLM",
     checkpoint: Some("google/electra-base-generator"),
-    digest: "91e4a77368ab0c6b",
+    digest: "bf9e848fcdb58462",
     inputs: &[
         input(
             "input_ids",

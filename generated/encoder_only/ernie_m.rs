@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "ErnieMModel",
     checkpoint: Some("susnato/ernie-m-base_pytorch"),
-    digest: "322fb5b7decccde0",
+    digest: "deb2a10b3a0ca085",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

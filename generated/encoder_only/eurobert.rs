@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "EuroBertForMaskedLM",
     checkpoint: Some("EuroBERT/EuroBERT-210m"),
-    digest: "f31654a628309492",
+    digest: "8d833f5155fce10d",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

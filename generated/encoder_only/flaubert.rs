@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "FlaubertWithLMHeadModel",
     checkpoint: Some("flaubert/flaubert_base_uncased"),
-    digest: "78319dfcfeb73468",
+    digest: "af3bc46322987858",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

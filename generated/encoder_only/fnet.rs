@@ -11,7 +11,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "FNetForMaskedLM",
     checkpoint: Some("google/fnet-base"),
-    digest: "ceb827643ad33d73",
+    digest: "2ec69599a95221fe",
     inputs: &[
         input(
             "input_ids",

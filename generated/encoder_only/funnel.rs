@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "FunnelForMaskedLM",
     checkpoint: Some("funnel-transformer/small"),
-    digest: "ae28c1810da37560",
+    digest: "59ffc5debd6199e5",
     inputs: &[
         input(
             "input_ids",

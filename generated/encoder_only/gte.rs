@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "BertModel",
     checkpoint: Some("thenlper/gte-small"),
-    digest: "c91db385b3cbc504",
+    digest: "f09b74107b13e4f5",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "BertForMaskedLM",
     checkpoint: Some("allegro/herbert-base-cased"),
-    digest: "24f71d401caa780f",
+    digest: "a6be07ebf77c8ffb",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "BigBirdForMaskedLM",
     checkpoint: Some("google/bigbird-roberta-base"),
-    digest: "28a03e64c53dc26b",
+    digest: "cdfda1d0cbda9d51",
     inputs: &[
         input(
             "input_ids",

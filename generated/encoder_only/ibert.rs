@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "IBertForMaskedLM",
     checkpoint: Some("kssteven/ibert-roberta-base"),
-    digest: "c9a77fe7f146a70c",
+    digest: "cfde8adccfcc9857",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "LayoutLMForMaskedLM",
     checkpoint: Some("microsoft/layoutlm-base-uncased"),
-    digest: "cd981158fdf449eb",
+    digest: "8507e9bf0c630b3d",
     inputs: &[
         input(
             "input_ids",

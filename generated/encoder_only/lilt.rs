@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "LiltModel",
     checkpoint: Some("SCUT-DLVCLab/lilt-roberta-en-base"),
-    digest: "f29f5e20267f849a",
+    digest: "fdcbe49acd73f08b",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "LongformerForMaskedLM",
     checkpoint: Some("allenai/longformer-base-4096"),
-    digest: "f36f3d583c150bc8",
+    digest: "8e9833644b00d47c",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "LukeForMaskedLM",
     checkpoint: Some("studio-ousia/luke-base"),
-    digest: "67075e82b3273d10",
+    digest: "9fa96d218291be75",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "MarkupLMModel",
     checkpoint: Some("microsoft/markuplm-base"),
-    digest: "84196b3e6baae388",
+    digest: "46847954752ba135",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "MegatronBertForMaskedLM",
     checkpoint: Some("nvidia/megatron-bert-uncased-345m"),
-    digest: "d6663e99756cf679",
+    digest: "3b5b85e06c1bb59d",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "MobileBertForMaskedLM",
     checkpoint: Some("google/mobilebert-uncased"),
-    digest: "bc364dddd2029d6a",
+    digest: "506eaae0a84f861a",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "ModernBertForMaskedLM",
     checkpoint: Some("answerdotai/ModernBERT-base"),
-    digest: "4ca8da263f8a64d5",
+    digest: "a91dac41ea005d22",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

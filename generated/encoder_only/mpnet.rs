@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "MPNetForMaskedLM",
     checkpoint: Some("microsoft/mpnet-base"),
-    digest: "86593b2edbd1b717",
+    digest: "e021176cbc98377f",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 16)],

@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "NystromformerForMaskedLM",
     checkpoint: Some("uw-madison/nystromformer-512"),
-    digest: "b374c8782c396062",
+    digest: "c60b1e76623b9093",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<TokenClassification> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "OpenAIPrivacyFilterForTokenClassification",
     checkpoint: Some("openai/privacy-filter"),
-    digest: "e68e3f76afaa7f9e",
+    digest: "31a71b3d51d72ea1",
     inputs: TokenClassification::CONTRACT.inputs,
     outputs: TokenClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "BertForMaskedLM",
     checkpoint: Some("Rostlab/prot_bert"),
-    digest: "cf1d3997259ced28",
+    digest: "49ea9bf7f3ff6425",
     inputs: &[
         input(
             "input_ids",

@@ -11,7 +11,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "QDQBertForMaskedLM",
     checkpoint: Some("google-bert/bert-base-uncased"),
-    digest: "434f582fc8b9547a",
+    digest: "0ee3ee04e40a4b36",
     inputs: &[
         input(
             "input_ids",

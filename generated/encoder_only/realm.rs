@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "RealmKnowledgeAugEncoder",
     checkpoint: Some("google/realm-cc-news-pretrained-encoder"),
-    digest: "f84b98b8ae2850c9",
+    digest: "674984bbdaac3c9e",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "RemBertForMaskedLM",
     checkpoint: Some("google/rembert"),
-    digest: "4a2b3897bf79a36d",
+    digest: "185eb4b9462ba699",
     inputs: &[
         input(
             "input_ids",

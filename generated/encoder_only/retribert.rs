@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "RetriBertModel",
     checkpoint: Some("yjernite/retribert-base-uncased"),
-    digest: "6ad5b3b35a425977",
+    digest: "0f57a97d33ef66b1",
     inputs: &[
         input(
             "input_ids_query",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "RoCBertForMaskedLM",
     checkpoint: Some("weiweishi/roc-bert-base-zh"),
-    digest: "6f0d523a89a94d4e",
+    digest: "e61221a069dba8fb",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "RoFormerForMaskedLM",
     checkpoint: Some("junnyu/roformer_chinese_base"),
-    digest: "cc7ed91bd1ec6d5b",
+    digest: "6c79e40a92038875",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<QuestionAnswering> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "SplinterForQuestionAnswering",
     checkpoint: Some("tau/splinter-base"),
-    digest: "a86345ceda91667a",
+    digest: "69be3b8db1831eb9",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "SqueezeBertForMaskedLM",
     checkpoint: Some("squeezebert/squeezebert-uncased"),
-    digest: "1ebd57ccf0d760cc",
+    digest: "98d97f4862e7bb0a",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<TableQuestionAnswering> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "TapasForQuestionAnswering",
     checkpoint: Some("google/tapas-base-finetuned-wtq"),
-    digest: "37f4d3065e5680ad",
+    digest: "f73d659dd7fb66df",
     inputs: &[
         input(
             "input_ids",

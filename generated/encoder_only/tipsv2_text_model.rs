@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "Tipsv2TextModel",
     checkpoint: Some("google/tipsv2-b14"),
-    digest: "ea8efcd4e7966c99",
+    digest: "67ee9376e3707f11",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "XLMWithLMHeadModel",
     checkpoint: Some("FacebookAI/xlm-mlm-en-2048"),
-    digest: "4adf75c6314c3c5b",
+    digest: "ed981373c80f204b",
     inputs: &[
         input(
             "input_ids",

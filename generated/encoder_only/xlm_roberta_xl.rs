@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "XLMRobertaXLForMaskedLM",
     checkpoint: Some("facebook/xlm-roberta-xl"),
-    digest: "53bb10683db280bd",
+    digest: "a188a504e094a610",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

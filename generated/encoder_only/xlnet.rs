@@ -10,7 +10,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "XLNetLMHeadModel",
     checkpoint: Some("xlnet/xlnet-base-cased"),
-    digest: "a0da8c4bb9137e7e",
+    digest: "1126fed70c7be967",
     inputs: &[
         input(
             "input_ids",

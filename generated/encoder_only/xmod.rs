@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "XmodForMaskedLM",
     checkpoint: Some("facebook/xmod-base"),
-    digest: "8af60ea5489ce75b",
+    digest: "5818b4b0ff7ff1af",
     inputs: &[
         input(
             "input_ids",

@@ -11,7 +11,7 @@ static MODEL: Model<GraphMl> = Model::new(ModelSpec {
     family: "graph",
     class: "GraphormerForGraphClassification",
     checkpoint: Some("clefourrier/graphormer-base-pcqm4mv2"),
-    digest: "544ce9bb28b44fbd",
+    digest: "241d8302eaa09aaa",
     inputs: &[
         input(
             "input_nodes",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "AyaVisionForConditionalGeneration",
     checkpoint: Some("CohereForAI/aya-vision-8b"),
-    digest: "c3fb12fe8290e2ba",
+    digest: "811ce30d19cfc9ba",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

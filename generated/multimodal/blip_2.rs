@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Blip2ForConditionalGeneration",
     checkpoint: Some("Salesforce/blip2-opt-2.7b"),
-    digest: "d78ae14edcfa9b23",
+    digest: "43592acc7afa106f",
     inputs: &[
         input(
             "input_ids",

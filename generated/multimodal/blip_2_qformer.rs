@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Blip2QFormerModel",
     checkpoint: Some("Salesforce/blip2-opt-2.7b"),
-    digest: "dd27078fc532dca2",
+    digest: "3875c15daad36e91",
     inputs: &[
         input(
             "query_embeds",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Cohere2VisionForConditionalGeneration",
     checkpoint: Some("CohereLabs/command-a-vision-07-2025"),
-    digest: "08c5a233d3efa34a",
+    digest: "eecf010b56202f9f",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

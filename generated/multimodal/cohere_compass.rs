@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "CohereCompassForConditionalGeneration",
     checkpoint: Some("CohereLabs/North-Micro-Vision-Instruct"),
-    digest: "8dcd937d1b745886",
+    digest: "b7ab9df9a593d787",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Cosmos3EdgeForConditionalGeneration",
     checkpoint: Some("nvidia/Cosmos3-Edge"),
-    digest: "2c67330e0a5dfb70",
+    digest: "30a8948b48a9ff25",
     inputs: &[
         input(
             "input_ids",

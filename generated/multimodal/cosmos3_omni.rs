@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Cosmos3OmniForConditionalGeneration",
     checkpoint: Some("nvidia/Cosmos3-Nano"),
-    digest: "ad93bd77c9d2ec05",
+    digest: "c485db6432f4708f",
     inputs: &[
         input(
             "input_ids",

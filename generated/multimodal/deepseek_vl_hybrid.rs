@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "DeepseekVLHybridForConditionalGeneration",
     checkpoint: Some("deepseek-community/deepseek-vl-7b-chat"),
-    digest: "6b9aa379c49b86a1",
+    digest: "6a534cb89da50f49",
     inputs: &[
         input(
             "input_ids",

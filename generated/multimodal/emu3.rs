@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Emu3ForConditionalGeneration",
     checkpoint: Some("Emu3-community/Emu3-Chat-hf"),
-    digest: "b91548b5a9434626",
+    digest: "362c9f6b0f744951",
     inputs: &[
         input(
             "input_ids",

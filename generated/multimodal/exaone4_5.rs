@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Exaone4_5_ForConditionalGeneration",
     checkpoint: Some("LGAI-EXAONE/EXAONE-4.5-33B"),
-    digest: "044fef8fb48d1002",
+    digest: "5ec942be9fd4f789",
     inputs: &[
         input(
             "input_ids",

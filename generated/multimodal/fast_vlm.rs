@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "FastVlmForConditionalGeneration",
     checkpoint: Some("KamilaMila/FastVLM-7B"),
-    digest: "2657f3fa5fec1ca6",
+    digest: "9c13f613ec832025",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

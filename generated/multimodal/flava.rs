@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "FlavaModel",
     checkpoint: Some("facebook/flava-full"),
-    digest: "467196e01b2e9593",
+    digest: "a8cd79cd37f4c133",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Florence2ForConditionalGeneration",
     checkpoint: Some("florence-community/Florence-2-base"),
-    digest: "552cd826de14dd1c",
+    digest: "f5441f8589350d25",
     inputs: &[
         input(
             "pixel_values",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "FuyuForCausalLM",
     checkpoint: Some("adept/fuyu-8b"),
-    digest: "1bd76b524161d8f0",
+    digest: "8bcfba72f75306eb",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Gemma3nForConditionalGeneration",
     checkpoint: Some("google/gemma-3n-E4B"),
-    digest: "c613448f4dba9732",
+    digest: "a5f220cfed251207",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Glm46VForConditionalGeneration",
     checkpoint: None,
-    digest: "2215638abb92b095",
+    digest: "04fca7f5671a138d",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "GlmOcrForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-OCR"),
-    digest: "b07d04cf4fcf46dc",
+    digest: "4ea97bd01cd8e91c",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Glm46VForConditionalGeneration",
     checkpoint: None,
-    digest: "b261af2b9c41b1ae",
+    digest: "718299d574c6871e",
     inputs: &[
         input(
             "input_ids",

@@ -8,7 +8,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "HunYuanVLForConditionalGeneration",
     checkpoint: Some("tencent/HunyuanOCR"),
-    digest: "aa32bf8b0a85f8a3",
+    digest: "4fb10b9a9e79f872",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "IdeficsForVisionText2Text",
     checkpoint: Some("HuggingFaceM4/idefics-9b"),
-    digest: "5db3de3d9a2c5ffa",
+    digest: "9a175f85f244dea5",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "ImageBindModel",
     checkpoint: Some("nielsr/imagebind-huge"),
-    digest: "996d4e35bee023db",
+    digest: "aac4632a61d378e5",
     inputs: &[
         input(
             "inputs__vision",

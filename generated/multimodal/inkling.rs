@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "InklingForConditionalGeneration",
     checkpoint: Some("thinkingmachines/Inkling"),
-    digest: "1463a3e45efe6916",
+    digest: "28e4d0b1d79c2540",
     inputs: &[
         input(
             "input_ids",

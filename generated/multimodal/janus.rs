@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "JanusForConditionalGeneration",
     checkpoint: Some("deepseek-community/Janus-Pro-1B"),
-    digest: "eadf550b60b2ec3b",
+    digest: "4e8770521f74e5e9",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Kimi_K25ForConditionalGeneration",
     checkpoint: Some("moonshotai/Kimi-K2.6"),
-    digest: "7390e5a49fa3c4e6",
+    digest: "d833981442d40824",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Kosmos2ForConditionalGeneration",
     checkpoint: Some("microsoft/kosmos-2-patch14-224"),
-    digest: "c46fcb3f1f02a644",
+    digest: "ce44ea5bf9b08d42",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Kosmos2_5ForConditionalGeneration",
     checkpoint: Some("microsoft/kosmos-2.5"),
-    digest: "7cac3c16f35bac6a",
+    digest: "30eec747de849ea7",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<DocumentQuestionAnswering> = Model::new(ModelSpec {
     family: "multimodal",
     class: "LayoutLMv3ForQuestionAnswering",
     checkpoint: Some("microsoft/layoutlmv3-base"),
-    digest: "30ab291b6e4616d5",
+    digest: "bdba2bd45f0df602",
     inputs: &[
         input(
             "input_ids",

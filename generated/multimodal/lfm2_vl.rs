@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Lfm2VlForConditionalGeneration",
     checkpoint: Some("LiquidAI/LFM2-VL-1.6B"),
-    digest: "ee94977cd8b1b821",
+    digest: "a5212230fb160ff4",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "LlavaForConditionalGeneration",
     checkpoint: Some("llava-hf/llava-1.5-7b-hf"),
-    digest: "14aa60129aaf889c",
+    digest: "6965e2aba37e6dd7",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

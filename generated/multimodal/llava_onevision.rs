@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "LlavaOnevisionForConditionalGeneration",
     checkpoint: Some("llava-hf/llava-onevision-qwen2-7b-ov-hf"),
-    digest: "a111daef499c15b3",
+    digest: "f303e6a277c71f2a",
     inputs: &[
         input(
             "input_ids",

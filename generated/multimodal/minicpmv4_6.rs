@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "MiniCPMV4_6ForConditionalGeneration",
     checkpoint: Some("openbmb/MiniCPM-V-4.6"),
-    digest: "017c8ffa8773e2a3",
+    digest: "a759d5697fbc24aa",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "MllamaForConditionalGeneration",
     checkpoint: Some("meta-llama/Llama-3.2-11B-Vision"),
-    digest: "5f71dac1b4f2cb01",
+    digest: "8aee4e697d4465ea",
     inputs: &[
         input(
             "input_ids",

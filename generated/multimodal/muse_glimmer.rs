@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "MuseGlimmerForConditionalGeneration",
     checkpoint: Some("meta-models/Muse-Glimmer-30B"),
-    digest: "0faa9b8eeca97f39",
+    digest: "9f20ae10f84b354d",
     inputs: &[
         input(
             "input_ids",

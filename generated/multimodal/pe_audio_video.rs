@@ -11,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "PeAudioVideoModel",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "05b2b436424fa026",
+    digest: "840d51c3cdd43614",
     inputs: &[
         input(
             "input_ids",

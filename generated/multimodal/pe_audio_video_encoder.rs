@@ -11,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "PeAudioVideoEncoder",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "f39939d130dc8102",
+    digest: "c9bca359ed8bac8a",
     inputs: &[
         input(
             "input_values",

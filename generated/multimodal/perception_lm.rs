@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "PerceptionLMForConditionalGeneration",
     checkpoint: Some("facebook/Perception-LM-1B"),
-    digest: "ab9d02b98a90ba9f",
+    digest: "4cef0b56dc25f359",
     inputs: &[
         input(
             "input_ids",

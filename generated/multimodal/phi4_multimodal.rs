@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Phi4MultimodalForCausalLM",
     checkpoint: Some("microsoft/Phi-4-multimodal-instruct"),
-    digest: "d8ae1fa623052fde",
+    digest: "217ad96b9798f320",
     inputs: &[
         input(
             "input_ids",

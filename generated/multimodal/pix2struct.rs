@@ -7,7 +7,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Pix2StructForConditionalGeneration",
     checkpoint: Some("google/pix2struct-textcaps-base"),
-    digest: "dc5a8a9f1740f865",
+    digest: "be44c724589e9e8a",
     inputs: &[
         input(
             "decoder_input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "GotOcr2ForConditionalGeneration",
     checkpoint: Some("PaddlePaddle/PP-Chart2Table_safetensors"),
-    digest: "2ef6cae73ef77830",
+    digest: "0cd7f8024b11c294",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "QianfanOCRForConditionalGeneration",
     checkpoint: Some("baidu/Qianfan-OCR"),
-    digest: "83b052e1fea38a13",
+    digest: "8ef438a0ba963dfc",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen2AudioForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen2-Audio-7B"),
-    digest: "592ad779ac52fbeb",
+    digest: "3c52306ea6b2877a",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen3_5ForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3.5-27B"),
-    digest: "8f5470f90e5759d0",
+    digest: "b0467e68b57d747a",
     inputs: &[
         input(
             "input_ids",

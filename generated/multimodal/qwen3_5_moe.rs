@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen3_5MoeForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3.5-35B-A3B"),
-    digest: "9c0fd9dc9478a0fe",
+    digest: "0932695e478ff303",
     inputs: &[
         input(
             "input_ids",

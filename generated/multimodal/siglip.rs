@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "multimodal",
     class: "SiglipForImageClassification",
     checkpoint: Some("google/siglip-base-patch16-224"),
-    digest: "ac830c339fcf58f3",
+    digest: "09edc88c9d4c5174",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

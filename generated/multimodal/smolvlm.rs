@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "SmolVLMForConditionalGeneration",
     checkpoint: Some("HuggingFaceTB/SmolVLM2-2.2B-Instruct"),
-    digest: "1991f7d194ce02a3",
+    digest: "c4d54f0bc7c8cabc",
     inputs: &[
         input(
             "input_ids",

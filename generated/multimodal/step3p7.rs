@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Step3p7ForConditionalGeneration",
     checkpoint: Some("stepfun-ai/Step-3.7-Flash"),
-    digest: "c7bdeba7b48b53e1",
+    digest: "efc316cdb4b1dd00",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "T5Gemma2ForConditionalGeneration",
     checkpoint: Some("google/t5gemma-2-270m-270m"),
-    digest: "747b63e317942dc9",
+    digest: "8cf6a813ee0a3290",
     inputs: &[
         input(
             "pixel_values",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "T5Gemma2Encoder",
     checkpoint: Some("google/t5gemma-2-270m-270m"),
-    digest: "e44da8682531b514",
+    digest: "9442704ac780c6bc",
     inputs: &[
         input(
             "input_ids",

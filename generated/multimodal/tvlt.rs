@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "TvltModel",
     checkpoint: Some("ZinengTang/tvlt-base"),
-    digest: "fbe3c13d832ac96b",
+    digest: "b8e2a8fd7473107f",
     inputs: &[
         input(
             "pixel_values",

@@ -9,7 +9,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "UdopForConditionalGeneration",
     checkpoint: Some("microsoft/udop-large"),
-    digest: "911f6096336885e1",
+    digest: "60122b130aa66191",
     inputs: &[
         input(
             "pixel_values",

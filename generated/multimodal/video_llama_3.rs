@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "VideoLlama3ForConditionalGeneration",
     checkpoint: Some("lkhl/VideoLLaMA3-2B-Image-HF"),
-    digest: "bb08cc2efaa69299",
+    digest: "1699af9e2ebcbe06",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "VipLlavaForConditionalGeneration",
     checkpoint: Some("llava-hf/vip-llava-7b-hf"),
-    digest: "9a3a43a534997529",
+    digest: "5679b26b4971490f",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

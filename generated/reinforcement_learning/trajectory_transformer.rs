@@ -11,7 +11,7 @@ static MODEL: Model<ReinforcementLearning> = Model::new(ModelSpec {
     family: "reinforcement-learning",
     class: "TrajectoryTransformerModel",
     checkpoint: Some("CarlCochet/trajectory-transformer-halfcheetah-medium-v2"),
-    digest: "58b03ea8442f70c7",
+    digest: "df9fa5957c256703",
     inputs: &[
         input(
             "trajectories",

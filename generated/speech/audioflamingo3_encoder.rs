@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "AudioFlamingo3Encoder",
     checkpoint: Some("nvidia/audio-flamingo-3-hf"),
-    digest: "5be6e296fee9216f",
+    digest: "6a33ae94ebe10cd0",
     inputs: &[
         input(
             "input_features",

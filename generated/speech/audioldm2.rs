@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "AudioLDM2UNet2DConditionModel",
     checkpoint: Some("cvssp/audioldm2"),
-    digest: "ece1e28548363829",
+    digest: "448fbcd40fc58e4d",
     inputs: &[
         input(
             "sample",

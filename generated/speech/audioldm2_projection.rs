@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "AudioLDM2ProjectionModel",
     checkpoint: Some("cvssp/audioldm2"),
-    digest: "dacc079b524c489f",
+    digest: "40ca9c8bca8c838b",
     inputs: &[
         input(
             "attention_mask",

@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "AutoencoderKL",
     checkpoint: Some("cvssp/audioldm2"),
-    digest: "25cf7929bfacebc9",
+    digest: "de55718016509590",
     inputs: &[
         input(
             "sample",

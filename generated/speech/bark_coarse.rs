@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "speech",
     class: "BarkCoarseModel",
     checkpoint: Some("suno/bark-small"),
-    digest: "ae62f9cac61dcdbc",
+    digest: "b283445ac7836e64",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

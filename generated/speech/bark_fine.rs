@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "BarkFineModel",
     checkpoint: Some("suno/bark-small"),
-    digest: "1d133c3fb9e95c5d",
+    digest: "587b8265c74e274e",
     inputs: &[
         input(
             "input_ids",

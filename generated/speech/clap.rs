@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotAudioClassification> = Model::new(ModelSpec {
     family: "speech",
     class: "ClapModel",
     checkpoint: Some("laion/clap-htsat-fused"),
-    digest: "fbe7c0fe34d712ae",
+    digest: "e337fe8dbbbd1084",
     inputs: &[
         input(
             "input_ids",

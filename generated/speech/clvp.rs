@@ -11,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "ClvpModelForConditionalGeneration",
     checkpoint: Some("susnato/clvp_dev"),
-    digest: "9213408fb895c5b3",
+    digest: "ea9325c42fb42708",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "CohereAsrForConditionalGeneration",
     checkpoint: Some("CohereLabs/cohere-transcribe-03-2026"),
-    digest: "6b32d2d605fd5ee8",
+    digest: "fafc0e03f55fa5a7",
     inputs: &[
         input(
             "input_features",

@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "DacModel",
     checkpoint: Some("descript/dac_16khz"),
-    digest: "fe2344ba7be7d704",
+    digest: "d0d9149b7a937af9",
     inputs: &[
         input(
             "input_values",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "Data2VecAudioForCTC",
     checkpoint: Some("facebook/data2vec-audio-base-960h"),
-    digest: "f09cd579472e8eb5",
+    digest: "7a7496a0ce052985",
     inputs: &[
         input(
             "input_values",

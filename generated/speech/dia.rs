@@ -9,7 +9,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "speech",
     class: "DiaForConditionalGeneration",
     checkpoint: Some("nari-labs/Dia-1.6B"),
-    digest: "b89adf346b8493df",
+    digest: "0d80876d113dffde",
     inputs: &[
         input(
             "input_ids",

@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "EncodecModel",
     checkpoint: Some("facebook/encodec_24khz"),
-    digest: "f2ab2f4c0a13fe4d",
+    digest: "0b31eca872baeab3",
     inputs: &[
         input(
             "input_values",

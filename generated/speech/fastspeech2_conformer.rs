@@ -12,7 +12,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "FastSpeech2ConformerModel",
     checkpoint: Some("espnet/fastspeech2_conformer"),
-    digest: "97fe3e8e701b1b38",
+    digest: "15ea7d1e5495235b",
     inputs: TextToAudio::CONTRACT.inputs,
     outputs: &[
         output(

@@ -12,7 +12,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "FastSpeech2ConformerWithHifiGan",
     checkpoint: Some("espnet/fastspeech2_conformer_with_hifigan"),
-    digest: "075bdf84cc5bb56b",
+    digest: "ecbf3e54e660ae69",
     inputs: TextToAudio::CONTRACT.inputs,
     outputs: &[
         output(

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(ModelSpec {
     family: "speech",
     class: "FunAsrNanoForConditionalGeneration",
     checkpoint: Some("FunAudioLLM/Fun-ASR-Nano-2512-hf"),
-    digest: "7dd2cd2affd54f75",
+    digest: "7a4b05a1e86facfb",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "FunAsrNanoEncoder",
     checkpoint: Some("FunAudioLLM/Fun-ASR-Nano-2512-hf"),
-    digest: "aab5d7e68b96b099",
+    digest: "bc499c11c1844bdb",
     inputs: &[
         input(
             "input_features",

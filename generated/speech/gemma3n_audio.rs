@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "Gemma3nAudioEncoder",
     checkpoint: Some("google/gemma-3n-E4B"),
-    digest: "f62b0e876880c6e5",
+    digest: "425648942eaeb66a",
     inputs: &[
         input(
             "audio_mel",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "Gemma4AudioModel",
     checkpoint: Some("google/gemma-4-e2b-it"),
-    digest: "9ca96a7ee27434e9",
+    digest: "2e9502f1671bfdc3",
     inputs: &[
         input(
             "attention_mask",

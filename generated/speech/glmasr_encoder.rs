@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "GlmAsrEncoder",
     checkpoint: Some("zai-org/GLM-ASR-Nano-2512"),
-    digest: "a8e4662ec328ae92",
+    digest: "311b67a3750b07db",
     inputs: &[
         input(
             "input_features",

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(ModelSpec {
     family: "speech",
     class: "GraniteSpeechForConditionalGeneration",
     checkpoint: Some("ibm-granite/granite-speech-3.3-2b"),
-    digest: "a8fb6fd6c0833014",
+    digest: "4a1c1d3551912ad4",
     inputs: &[
         input(
             "input_ids",

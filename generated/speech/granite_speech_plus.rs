@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(ModelSpec {
     family: "speech",
     class: "GraniteSpeechPlusForConditionalGeneration",
     checkpoint: Some("ibm-granite/granite-speech-4.1-2b-plus"),
-    digest: "1b5e4f730d98a877",
+    digest: "a1490e4fbd38cd29",
     inputs: &[
         input(
             "input_ids",

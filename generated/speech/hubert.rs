@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "HubertForCTC",
     checkpoint: Some("facebook/hubert-large-ls960-ft"),
-    digest: "7fb800031b96c26b",
+    digest: "cc7c37defa4aa8e7",
     inputs: &[
         input(
             "input_values",

@@ -11,7 +11,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "JukeboxModel",
     checkpoint: Some("openai/jukebox-1b-lyrics"),
-    digest: "cfa4c66543e01208",
+    digest: "29978eeb18d5ebe0",
     inputs: &[
         input(
             "raw_audio",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "KyutaiSpeechToTextForConditionalGeneration",
     checkpoint: Some("kyutai/stt-2.6b-en-trfs"),
-    digest: "61e4e095695c5ff5",
+    digest: "9f27a9aa5247fb62",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "LasrForCTC",
     checkpoint: Some("google/medasr"),
-    digest: "a25b1d1c2033856c",
+    digest: "b0132dca9c359f17",
     inputs: &[
         input(
             "input_features",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "LasrEncoder",
     checkpoint: Some("google/medasr"),
-    digest: "f8a7c67d47df287d",
+    digest: "1043fb2ff5a4a43c",
     inputs: &[
         input(
             "attention_mask",

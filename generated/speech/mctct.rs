@@ -11,7 +11,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "MCTCTForCTC",
     checkpoint: Some("speechbrain/m-ctc-t-large"),
-    digest: "fbdec9e1dfd50ef1",
+    digest: "9435a5885451ea3e",
     inputs: &[
         input(
             "input_features",

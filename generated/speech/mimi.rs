@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "MimiModel",
     checkpoint: Some("kyutai/mimi"),
-    digest: "990bc4f5592236e7",
+    digest: "ac7cda6b02a6f17c",
     inputs: &[
         input(
             "input_values",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "Wav2Vec2ForCTC",
     checkpoint: Some("facebook/mms-1b-all"),
-    digest: "c92291bf4f7ea315",
+    digest: "6b921fabce900a2b",
     inputs: &[
         input(
             "input_values",

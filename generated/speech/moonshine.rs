@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "MoonshineForConditionalGeneration",
     checkpoint: Some("UsefulSensors/moonshine-tiny"),
-    digest: "0907478c43f09fdc",
+    digest: "57eaeb451b22f91c",
     inputs: &[
         input(
             "decoder_input_ids",

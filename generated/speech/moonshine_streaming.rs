@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "MoonshineStreamingForConditionalGeneration",
     checkpoint: Some("UsefulSensors/moonshine-streaming-tiny"),
-    digest: "1587e2175fd5f14d",
+    digest: "242652ed4f3cdaf4",
     inputs: &[
         input(
             "decoder_input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "MoshiForConditionalGeneration",
     checkpoint: Some("kyutai/moshiko-pytorch-bf16"),
-    digest: "d95a26b3d6d22905",
+    digest: "3ac6d0e8a6cebdee",
     inputs: &[
         input(
             "input_ids",

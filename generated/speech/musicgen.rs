@@ -8,7 +8,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "speech",
     class: "MusicgenForConditionalGeneration",
     checkpoint: Some("facebook/musicgen-small"),
-    digest: "3ee2e63dcc49963f",
+    digest: "f9ada699d942356c",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "speech",
     class: "MusicgenMelodyForConditionalGeneration",
     checkpoint: Some("facebook/musicgen-melody"),
-    digest: "18012064b8aa75b9",
+    digest: "b0620e60a841e12b",
     inputs: &[
         input(
             "input_ids",

@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "Nemotron3_5AsrForRNNT",
     checkpoint: Some("nvidia/nemotron-3.5-asr-streaming-0.6b"),
-    digest: "47492f94163c50fe",
+    digest: "80b0b997e1baf1bf",
     inputs: &[
         input(
             "input_features",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "NemotronAsrStreamingEncoder",
     checkpoint: Some("nvidia/nemotron-speech-streaming-en-0.6b"),
-    digest: "77a2ba7ba545225f",
+    digest: "ce32600836b9b572",
     inputs: &[
         input(
             "attention_mask",

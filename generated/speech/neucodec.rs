@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "NeuCodecModel",
     checkpoint: Some("neuphonic/neucodec"),
-    digest: "8a4b911830f175fa",
+    digest: "29283e8b8b50a14f",
     inputs: &[
         input(
             "input_values",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "ParakeetForCTC",
     checkpoint: Some("nvidia/parakeet-ctc-1.1b"),
-    digest: "57695d7802ee01ea",
+    digest: "03ff1c4a1f52e884",
     inputs: &[
         input(
             "input_features",

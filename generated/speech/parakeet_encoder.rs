@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "ParakeetEncoder",
     checkpoint: Some("nvidia/parakeet-ctc-1.1b"),
-    digest: "9d46648135cfb9b4",
+    digest: "b388fb6f5fa89394",
     inputs: &[
         input(
             "attention_mask",

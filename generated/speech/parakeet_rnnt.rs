@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "ParakeetForRNNT",
     checkpoint: Some("nvidia/parakeet-rnnt-0.6b"),
-    digest: "94b7ccef85b06b51",
+    digest: "be2a09e5bab30e18",
     inputs: &[
         input(
             "input_features",

@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "ParakeetForTDT",
     checkpoint: Some("nvidia/parakeet-tdt-0.6b-v3"),
-    digest: "30f1cbc556c58bd8",
+    digest: "a8847158f3715e1c",
     inputs: &[
         input(
             "input_features",

@@ -11,7 +11,7 @@ static MODEL: Model<ZeroShotAudioClassification> = Model::new(ModelSpec {
     family: "speech",
     class: "PeAudioModel",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "02c3057bd324deda",
+    digest: "0e8dfc3903caf3b5",
     inputs: &[
         input(
             "input_ids",

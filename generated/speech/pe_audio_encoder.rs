@@ -11,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "PeAudioEncoder",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "00f3386ccf7b89ef",
+    digest: "bc9d6fa652bf1b61",
     inputs: &[
         input(
             "input_values",

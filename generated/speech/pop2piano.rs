@@ -7,7 +7,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "Pop2PianoForConditionalGeneration",
     checkpoint: Some("sweetcocoa/pop2piano"),
-    digest: "ec43a19fa98974f8",
+    digest: "4f9eb84df7c22119",
     inputs: &[
         input(
             "decoder_input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "Qwen3ASREncoder",
     checkpoint: Some("Qwen/Qwen3-ASR-1.7B-hf"),
-    digest: "42ccf0dda97b7055",
+    digest: "492a1b138dcff92a",
     inputs: &[
         input(
             "input_features",

@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "SEWForCTC",
     checkpoint: Some("asapp/sew-tiny-100k"),
-    digest: "a8b6c9a8263001e6",
+    digest: "fc512581d5a6fb20",
     inputs: &[
         input(
             "input_values",

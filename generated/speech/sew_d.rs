@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "SEWDForCTC",
     checkpoint: Some("asapp/sew-d-tiny-100k"),
-    digest: "499c0a7ac5ddd9a9",
+    digest: "dcdb9639acbc5301",
     inputs: &[
         input(
             "input_values",

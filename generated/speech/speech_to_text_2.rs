@@ -7,7 +7,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "SpeechEncoderDecoderModel",
     checkpoint: Some("facebook/s2t-wav2vec2-large-en-de"),
-    digest: "7605381803f25549",
+    digest: "bc24222ba932d40e",
     inputs: &[
         input(
             "decoder_input_ids",

@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "SpeechT5ForSpeechToText",
     checkpoint: Some("microsoft/speecht5_asr"),
-    digest: "104fc3ff2ff51052",
+    digest: "c6477da86ba2801b",
     inputs: &[
         input(
             "decoder_input_ids",

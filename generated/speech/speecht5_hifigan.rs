@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "SpeechT5HifiGan",
     checkpoint: Some("microsoft/speecht5_hifigan"),
-    digest: "d23bb1861de76331",
+    digest: "8321aa3501ce57fe",
     inputs: &[
         input(
             "spectrogram",

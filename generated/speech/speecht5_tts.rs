@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "SpeechT5ForTextToSpeech",
     checkpoint: Some("microsoft/speecht5_tts"),
-    digest: "d542e09bc570e69c",
+    digest: "05606588ee3d4240",
     inputs: &[
         input(
             "input_ids",

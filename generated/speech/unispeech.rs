@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "UniSpeechForCTC",
     checkpoint: Some("microsoft/unispeech-large-1500h-cv"),
-    digest: "742dc9c1563131e8",
+    digest: "f23a7e2f5044640b",
     inputs: &[
         input(
             "input_values",

@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "UniSpeechSatForCTC",
     checkpoint: Some("microsoft/unispeech-sat-base-100h-libri-ft"),
-    digest: "6cb6d067602e971b",
+    digest: "501f9e1a54e7bfde",
     inputs: &[
         input(
             "input_values",

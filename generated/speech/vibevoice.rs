@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "VibeVoiceForConditionalGeneration",
     checkpoint: Some("vibevoice/VibeVoice-1.5B-hf"),
-    digest: "c5a60870d3127eb9",
+    digest: "28a35cb7eefd9467",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "VibeVoiceAcousticTokenizerDecoderModel",
     checkpoint: Some("microsoft/VibeVoice-1.5B"),
-    digest: "7e465f4fc8457ce9",
+    digest: "5d2211e32420fd12",
     inputs: &[
         input(
             "hidden_states",

@@ -11,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "VibeVoiceAcousticTokenizerEncoderModel",
     checkpoint: Some("microsoft/VibeVoice-1.5B"),
-    digest: "1f7b01d4898faee0",
+    digest: "6cca20181f8c4be8",
     inputs: &[
         input(
             "hidden_states",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "VoxtralEncoder",
     checkpoint: Some("mistralai/Voxtral-Mini-3B-2507"),
-    digest: "554a521cc8691d87",
+    digest: "c187e1698c580ba6",
     inputs: &[
         input(
             "input_features",

@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "Wav2Vec2ForCTC",
     checkpoint: Some("facebook/wav2vec2-base-960h"),
-    digest: "c37129228ed34cb6",
+    digest: "c9beb0144e6f5c85",
     inputs: &[
         input(
             "input_values",

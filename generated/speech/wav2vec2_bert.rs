@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "Wav2Vec2BertForCTC",
     checkpoint: Some("facebook/w2v-bert-2.0"),
-    digest: "a52d5a8456aa9cd2",
+    digest: "f0b2237ef36a928e",
     inputs: &[
         input(
             "input_features",

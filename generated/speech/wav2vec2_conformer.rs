@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "Wav2Vec2ConformerForCTC",
     checkpoint: Some("facebook/wav2vec2-conformer-rel-pos-large"),
-    digest: "45131224af480273",
+    digest: "bd8349aa5259bf11",
     inputs: &[
         input(
             "input_values",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "Wav2Vec2ForCTC",
     checkpoint: Some("facebook/wav2vec2-lv-60-espeak-cv-ft"),
-    digest: "d92384bcd6d2c7a7",
+    digest: "f331291d22fb3710",
     inputs: &[
         input(
             "input_values",

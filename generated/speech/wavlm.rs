@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "WavLMForCTC",
     checkpoint: Some("microsoft/wavlm-base"),
-    digest: "542fa90ea8e7a114",
+    digest: "1e4131e16419b702",
     inputs: &[
         input(
             "input_values",

@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "WhisperForConditionalGeneration",
     checkpoint: Some("openai/whisper-tiny"),
-    digest: "7345118890ed0f3e",
+    digest: "b66219541dd64f92",
     inputs: AutomaticSpeechRecognition::CONTRACT.inputs,
     outputs: AutomaticSpeechRecognition::CONTRACT.outputs,
     axes: &[

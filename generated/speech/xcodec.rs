@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "XcodecModel",
     checkpoint: Some("hf-audio/xcodec-hubert-librispeech"),
-    digest: "52d8b960eb37512a",
+    digest: "c003fc8051430e3e",
     inputs: &[
         input(
             "input_values",

@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "Xcodec2Model",
     checkpoint: Some("HKUSTAudio/xcodec2-hf"),
-    digest: "ed3d6d8282ebed4e",
+    digest: "afbd4120a48d85a5",
     inputs: &[
         input(
             "input_values",

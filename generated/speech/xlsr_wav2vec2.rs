@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "Wav2Vec2ForCTC",
     checkpoint: Some("facebook/wav2vec2-large-xlsr-53"),
-    digest: "69282498f96465ad",
+    digest: "a74dac67f911a318",
     inputs: &[
         input(
             "input_values",

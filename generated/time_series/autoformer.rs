@@ -12,7 +12,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(ModelSpec {
     family: "time-series",
     class: "AutoformerForPrediction",
     checkpoint: Some("huggingface/autoformer-tourism-monthly"),
-    digest: "ac404629b9d2d3ea",
+    digest: "3206f0e8efa7f3d1",
     inputs: &[
         input(
             "past_values",

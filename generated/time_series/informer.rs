@@ -10,7 +10,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(ModelSpec {
     family: "time-series",
     class: "InformerForPrediction",
     checkpoint: Some("huggingface/informer-tourism-monthly"),
-    digest: "056843b5a8023df9",
+    digest: "20cf9a72f015354b",
     inputs: &[
         input(
             "past_values",

@@ -10,7 +10,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(ModelSpec {
     family: "time-series",
     class: "TimesFmModelForPrediction",
     checkpoint: Some("google/timesfm-2.0-500m-pytorch"),
-    digest: "6ea8ef3f166dd1c2",
+    digest: "f6f184d917bfa9ef",
     inputs: &[
         input(
             "past_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Aimv2VisionModel",
     checkpoint: Some("apple/aimv2-large-patch14-224-lit"),
-    digest: "add1ff02c888dc6c",
+    digest: "b70bf7a7554aa63c",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

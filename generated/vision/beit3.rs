@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "BEiT3",
     checkpoint: None,
-    digest: "7e3e3069db1e369a",
+    digest: "96b28dd9e37f0db4",
     inputs: &[
         input(
             "attention_mask",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "TimmWrapperForImageClassification",
     checkpoint: Some("timm/beitv2_base_patch16_224.in1k_ft_in22k_in1k"),
-    digest: "6138fada7c9b21c7",
+    digest: "2cc771efad1bb96d",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "ChineseCLIPVisionModel",
     checkpoint: Some("OFA-Sys/chinese-clip-vit-base-patch16"),
-    digest: "a1b3f407b7412f14",
+    digest: "3f46e47190aa07ed",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "CLIPVisionModel",
     checkpoint: Some("openai/clip-vit-base-patch32"),
-    digest: "383cc11a12f86d7f",
+    digest: "82eec4b82d96a4cf",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "ConditionalDetrForObjectDetection",
     checkpoint: Some("microsoft/conditional-detr-resnet-50"),
-    digest: "278127767c34eae4",
+    digest: "dc3a17cd9e74b019",
     inputs: &[
         input(
             "pixel_values",

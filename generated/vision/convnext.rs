@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "ConvNextForImageClassification",
     checkpoint: Some("facebook/convnext-tiny-224"),
-    digest: "0b0763f5c2567caa",
+    digest: "18491a220fe51bc8",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

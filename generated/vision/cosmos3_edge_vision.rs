@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Cosmos3EdgeVisionModel",
     checkpoint: Some("nvidia/Cosmos3-Edge"),
-    digest: "1c5b7d9bc666791d",
+    digest: "41986ad82656ad1b",
     inputs: &[
         input(
             "pixel_values",

@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "DFineForObjectDetection",
     checkpoint: Some("ustc-community/dfine-xlarge-coco"),
-    digest: "bf9eaaf6f08711a0",
+    digest: "b279d822011cb7ce",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "DabDetrForObjectDetection",
     checkpoint: Some("IDEA-Research/dab-detr-resnet-50"),
-    digest: "cb86d72f3a1482f0",
+    digest: "79ab89b9b9481551",
     inputs: &[
         input(
             "pixel_values",

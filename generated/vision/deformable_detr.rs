@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "DeformableDetrForObjectDetection",
     checkpoint: Some("SenseTime/deformable-detr"),
-    digest: "ae20caa69d104350",
+    digest: "f36137b9eddb9768",
     inputs: &[
         input(
             "pixel_values",

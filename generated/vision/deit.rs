@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "DeiTForImageClassificationWithTeacher",
     checkpoint: Some("facebook/deit-base-distilled-patch16-224"),
-    digest: "05f9ee458fde5537",
+    digest: "0a2279402246e385",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: &[
         output(

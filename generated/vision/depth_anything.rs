@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(ModelSpec {
     family: "vision",
     class: "DepthAnythingForDepthEstimation",
     checkpoint: Some("LiheYoung/depth-anything-small-hf"),
-    digest: "7f7aadeef5e64ca2",
+    digest: "5b3e8657fd9596d3",
     inputs: DepthEstimation::CONTRACT.inputs,
     outputs: DepthEstimation::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 32, 48)],

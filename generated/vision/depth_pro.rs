@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(ModelSpec {
     family: "vision",
     class: "DepthProForDepthEstimation",
     checkpoint: Some("apple/DepthPro-hf"),
-    digest: "92198fd9a2155fa1",
+    digest: "bf06dbcac98ba82a",
     inputs: DepthEstimation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "DetaForObjectDetection",
     checkpoint: Some("jozhang97/deta-swin-large"),
-    digest: "a0fba0aeb78a07e0",
+    digest: "c049ac30cec410aa",
     inputs: &[
         input(
             "pixel_values",

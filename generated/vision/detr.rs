@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "DetrForObjectDetection",
     checkpoint: Some("facebook/detr-resnet-50"),
-    digest: "11af3f1b559d4591",
+    digest: "08083c64450f7fdd",
     inputs: &[
         input(
             "pixel_values",

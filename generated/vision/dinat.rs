@@ -11,7 +11,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "DinatForImageClassification",
     checkpoint: Some("shi-labs/dinat-mini-in1k-224"),
-    digest: "7260d2fb3a9f49b1",
+    digest: "2e3208a3c3f8d315",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "Dinov2ForImageClassification",
     checkpoint: Some("facebook/dinov2-base-imagenet1k-1-layer"),
-    digest: "2272f8e7cb142bed",
+    digest: "9c21955f358b186b",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 32, 48)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "DINOv3ConvNextModel",
     checkpoint: Some("facebook/dinov3-convnext-tiny-pretrain-lvd1689m"),
-    digest: "ab80423a6c1d5398",
+    digest: "499304362389c13f",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "DINOv3ViTModel",
     checkpoint: Some("facebook/dinov3-vits16-pretrain-lvd1689m"),
-    digest: "8581f9aa06dcf54f",
+    digest: "60c4aa83b3dca8b4",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "EdgeTamModel",
     checkpoint: Some("yonigozlan/EdgeTAM-hf"),
-    digest: "43c2c154488f5525",
+    digest: "c0d7d54795c2020b",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "EdgeTamVisionModel",
     checkpoint: Some("yonigozlan/EdgeTAM-hf"),
-    digest: "4b34f72f14740fa3",
+    digest: "ea99cdb95e751812",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -12,7 +12,7 @@ static MODEL: Model<KeypointMatching> = Model::new(ModelSpec {
     family: "vision",
     class: "EfficientLoFTRForKeypointMatching",
     checkpoint: Some("zju-community/efficientloftr"),
-    digest: "9023ba77ce93e8d3",
+    digest: "01f0a3e2c76dcb54",
     inputs: KeypointMatching::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "EomtForUniversalSegmentation",
     checkpoint: Some("tue-mps/coco_panoptic_eomt_large_640"),
-    digest: "7c9654550f2d555a",
+    digest: "d44ce844f8102d59",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Exaone4_5_VisionModel",
     checkpoint: Some("LGAI-EXAONE/EXAONE-4.5-33B"),
-    digest: "c4fdf8666eb710f3",
+    digest: "e45b2f0a01fe78e9",
     inputs: &[
         input(
             "hidden_states",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Gemma4VisionModel",
     checkpoint: Some("google/gemma-4-e2b-it"),
-    digest: "d357dcd986b10fa7",
+    digest: "283ecb943e1d593c",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Glm4vMoeVisionModel",
     checkpoint: Some("zai-org/GLM-4.5V"),
-    digest: "de451734066bab21",
+    digest: "e7af38220606d4cb",
     inputs: &[
         input(
             "hidden_states",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Glm4vVisionModel",
     checkpoint: Some("zai-org/GLM-4.1V-9B-Thinking"),
-    digest: "d99d1af0a58adfd6",
+    digest: "3af044ec6c679573",
     inputs: &[
         input(
             "hidden_states",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "GlmImageVisionModel",
     checkpoint: Some("zai-org/GLM-Image"),
-    digest: "bac2eb224eaf2713",
+    digest: "ca68647b69c9afbe",
     inputs: &[
         input(
             "pixel_values",

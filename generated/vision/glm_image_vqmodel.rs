@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "GlmImageVQVAE",
     checkpoint: Some("zai-org/GLM-Image"),
-    digest: "3e6e78a742bc6dcd",
+    digest: "c0d75b2c55c6f29a",
     inputs: &[
         input(
             "hidden_states",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "GlmOcrVisionModel",
     checkpoint: Some("zai-org/GLM-OCR"),
-    digest: "4b2d834b8873080d",
+    digest: "3d6aea0895d7d6db",
     inputs: &[
         input(
             "hidden_states",

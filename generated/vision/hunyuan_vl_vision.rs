@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "HunYuanVLVisionTransformer",
     checkpoint: Some("tencent/HunyuanOCR"),
-    digest: "7ec6287610f2ddfb",
+    digest: "3c95a5c499e7eec7",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "ImageGPTForImageClassification",
     checkpoint: Some("openai/imagegpt-small"),
-    digest: "5df949f23ec6f7ec",
+    digest: "1a03b8dbcfa65bd4",
     inputs: &[
         input(
             "input_ids",

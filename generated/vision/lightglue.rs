@@ -11,7 +11,7 @@ static MODEL: Model<KeypointMatching> = Model::new(ModelSpec {
     family: "vision",
     class: "LightGlueForKeypointMatching",
     checkpoint: Some("ETH-CVG/lightglue_superpoint"),
-    digest: "2f6a7237511daa2d",
+    digest: "0fa81cbc608dff06",
     inputs: KeypointMatching::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "LwDetrViTBackbone",
     checkpoint: Some("AnnaZhang/lwdetr_small_60e_coco"),
-    digest: "f968933ee6358902",
+    digest: "c9574609b470f390",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "MaskFormerForInstanceSegmentation",
     checkpoint: Some("facebook/maskformer-swin-base-ade"),
-    digest: "67fe044db6435c11",
+    digest: "3aa11fdeb68d3fc5",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "MaskFormerSwinModel",
     checkpoint: Some("facebook/maskformer-swin-base-ade"),
-    digest: "c2d2335e333820ce",
+    digest: "da4bb9f12835acec",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: ImageFeatureExtraction::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 76, 64)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "MLCDVisionModel",
     checkpoint: Some("DeepGlint-AI/mlcd-vit-bigG-patch14-336"),
-    digest: "b3673126238025bd",
+    digest: "a73b5fd76b91f9e7",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

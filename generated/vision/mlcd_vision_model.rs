@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "MLCDVisionModel",
     checkpoint: Some("DeepGlint-AI/mlcd-vit-bigG-patch14-336"),
-    digest: "ddb4a0f123586bd8",
+    digest: "bca60af2dcecb16a",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

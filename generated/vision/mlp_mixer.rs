@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "TimmWrapperForImageClassification",
     checkpoint: Some("timm/mixer_b16_224.goog_in21k_ft_in1k"),
-    digest: "3dfe69fd0f66f6c3",
+    digest: "a18ac709a225e35e",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "MobileViTForImageClassification",
     checkpoint: Some("apple/mobilevit-small"),
-    digest: "a244b20249eb272b",
+    digest: "2d4a89839c3541c3",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 72, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "MuseGlimmerVisionModel",
     checkpoint: Some("meta-models/Muse-Glimmer-30B"),
-    digest: "ed8e974711592dd5",
+    digest: "165f5c29ee4d2546",
     inputs: &[
         input(
             "pixel_values",

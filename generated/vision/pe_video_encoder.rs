@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "PeVideoEncoder",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "4eb4a571d41ffe4f",
+    digest: "f1c008e8e214d349",
     inputs: &[
         input(
             "pixel_values_videos",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "PixioModel",
     checkpoint: Some("facebook/pixio-huge"),
-    digest: "542c73eb112ef218",
+    digest: "bef0d39e3bd028ee",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

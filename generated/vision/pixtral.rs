@@ -11,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "PixtralVisionModel",
     checkpoint: Some("mistral-community/pixtral-12b"),
-    digest: "df0df14642612f38",
+    digest: "085e743178459f3a",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

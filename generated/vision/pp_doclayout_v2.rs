@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "PPDocLayoutV2ForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-DocLayoutV2_safetensors"),
-    digest: "916d6c36853a16e4",
+    digest: "ab1867aeb6296cc3",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "PPDocLayoutV3ForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-DocLayoutV3_safetensors"),
-    digest: "2f2733ee9052d8c7",
+    digest: "0879510908e7f101",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "PPLCNetV3Backbone",
     checkpoint: None,
-    digest: "c4023ff660e7297f",
+    digest: "40bf00b53149ea67",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

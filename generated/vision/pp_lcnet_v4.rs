@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "PPLCNetV4Backbone",
     checkpoint: None,
-    digest: "e6b529c96609937a",
+    digest: "f1a11a7a2607f76f",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

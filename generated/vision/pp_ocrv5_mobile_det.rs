@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "PPOCRV5MobileDetForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-OCRv5_mobile_det_safetensors"),
-    digest: "c7f0d70bb90dcce3",
+    digest: "e6509ae10997684c",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

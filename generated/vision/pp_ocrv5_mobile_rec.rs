@@ -10,7 +10,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision",
     class: "PPOCRV5MobileRecForTextRecognition",
     checkpoint: Some("PaddlePaddle/PP-OCRv5_mobile_rec_safetensors"),
-    digest: "0e6686ae088faf22",
+    digest: "d1eeb996da7fbf12",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "PPOCRV6MediumDetForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-OCRv6_medium_det_safetensors"),
-    digest: "457885282c17e4ea",
+    digest: "8dbded5ab216e107",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision",
     class: "PPOCRV6SmallRecForTextRecognition",
     checkpoint: Some("PaddlePaddle/PP-OCRv6_small_rec_safetensors"),
-    digest: "1fc1d455541ab57c",
+    digest: "646eaee02a7f4e4b",
     inputs: &[
         input(
             "pixel_values",

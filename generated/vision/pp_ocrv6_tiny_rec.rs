@@ -10,7 +10,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision",
     class: "PPOCRV6TinyRecForTextRecognition",
     checkpoint: Some("PaddlePaddle/PP-OCRv6_tiny_rec_safetensors"),
-    digest: "b8900e8eaeb6c2b4",
+    digest: "f4a3f08d571089b0",
     inputs: &[
         input(
             "pixel_values",

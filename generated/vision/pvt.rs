@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "PvtForImageClassification",
     checkpoint: Some("Xrenya/pvt-tiny-224"),
-    digest: "bab16fe061b0a4ae",
+    digest: "73a5f6c478252d5b",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

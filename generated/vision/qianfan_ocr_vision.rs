@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "QianfanOCRVisionModel",
     checkpoint: Some("baidu/Qianfan-OCR"),
-    digest: "64dcb293e5e8b9f7",
+    digest: "b331c7f4cff2d30b",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Qwen3_5MoeVisionModel",
     checkpoint: Some("Qwen/Qwen3.5-35B-A3B"),
-    digest: "e5e41ad7cbbb12e8",
+    digest: "61c165936816be53",
     inputs: &[
         input(
             "hidden_states",

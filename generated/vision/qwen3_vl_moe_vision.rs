@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Qwen3VLMoeVisionModel",
     checkpoint: Some("Qwen/Qwen3-VL-30B-A3B-Instruct"),
-    digest: "6b5e1e7ac99134b9",
+    digest: "dddc6b5eb4beee89",
     inputs: &[
         input(
             "hidden_states",

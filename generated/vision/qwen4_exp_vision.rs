@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Qwen4ExpVisionModel",
     checkpoint: Some("Qwen/Qwen4-Exp"),
-    digest: "5aa6c17a53301d8c",
+    digest: "d9d7864cfa7c7526",
     inputs: &[
         input(
             "hidden_states",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "RadioModel",
     checkpoint: Some("nvidia/C-RADIOv4-H"),
-    digest: "f8471cc010ace27e",
+    digest: "48058c78d6c54043",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "RfDetrForObjectDetection",
     checkpoint: Some("Roboflow/rf-detr-base"),
-    digest: "e18b1fc2514add55",
+    digest: "f7394cf3721eeb3e",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "RfDetrDinov2Backbone",
     checkpoint: Some("Roboflow/rf-detr-base"),
-    digest: "37b03f90f8e9784a",
+    digest: "1672cf9d64dfc55c",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "RTDetrResNetBackbone",
     checkpoint: Some("PekingU/rtdetr_r50vd"),
-    digest: "ee80dbbf480e873f",
+    digest: "fbea2422eb6f458e",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "SamModel",
     checkpoint: Some("facebook/sam-vit-base"),
-    digest: "725977d8e0bab843",
+    digest: "92f095cd33675ba5",
     inputs: &[
         input(
             "pixel_values",

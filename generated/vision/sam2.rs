@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "Sam2Model",
     checkpoint: Some("facebook/sam2.1-hiera-tiny"),
-    digest: "36d646de7548ea0b",
+    digest: "7b91a711565e159b",
     inputs: &[
         input(
             "pixel_values",

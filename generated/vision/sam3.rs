@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "Sam3Model",
     checkpoint: Some("facebook/sam3"),
-    digest: "2eeebe660b9f875e",
+    digest: "51d332ffffec47da",
     inputs: &[
         input(
             "pixel_values",

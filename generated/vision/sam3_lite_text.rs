@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "Sam3LiteTextModel",
     checkpoint: Some("yonigozlan/sam3-litetext-s0"),
-    digest: "03edd455df9827ba",
+    digest: "1ac91f5009b38200",
     inputs: &[
         input(
             "pixel_values",

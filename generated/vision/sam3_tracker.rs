@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "Sam3TrackerModel",
     checkpoint: Some("facebook/sam3"),
-    digest: "09972631c1f4a24f",
+    digest: "52f79037f1a9eec6",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "SamHQModel",
     checkpoint: Some("syscv-community/sam-hq-vit-base"),
-    digest: "8d245091f1b5b05b",
+    digest: "1576819101ac5db2",
     inputs: &[
         input(
             "pixel_values",

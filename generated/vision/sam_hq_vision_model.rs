@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "SamHQVisionModel",
     checkpoint: Some("syscv-community/sam-hq-vit-base"),
-    digest: "8e75a288ea09e73c",
+    digest: "887c22e492410a03",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

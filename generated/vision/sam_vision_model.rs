@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "SamVisionModel",
     checkpoint: Some("facebook/sam-vit-base"),
-    digest: "655efbff59dd4ed1",
+    digest: "df45c84ac1aaba60",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

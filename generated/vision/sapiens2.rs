@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "Sapiens2ForSemanticSegmentation",
     checkpoint: Some("facebook/sapiens2-seg-0.4b"),
-    digest: "a0eb96c0b90bcf7b",
+    digest: "41403ec136c6f4d7",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: ImageSegmentation::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

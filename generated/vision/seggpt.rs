@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "SegGptForImageSegmentation",
     checkpoint: Some("BAAI/seggpt-vit-large"),
-    digest: "a16ce5b21aced83d",
+    digest: "730cacb985f635c8",
     inputs: &[
         input(
             "pixel_values",

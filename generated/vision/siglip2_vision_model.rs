@@ -9,7 +9,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Siglip2VisionModel",
     checkpoint: Some("google/siglip2-base-patch16-naflex"),
-    digest: "bb901decab19eed2",
+    digest: "36873bc2e6348634",
     inputs: &[
         input(
             "pixel_values",

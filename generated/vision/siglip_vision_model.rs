@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "SiglipVisionModel",
     checkpoint: Some("google/siglip-base-patch16-224"),
-    digest: "7b94a5b3f017433a",
+    digest: "9cc2e04ade454dcf",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

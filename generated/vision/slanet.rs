@@ -11,7 +11,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision",
     class: "SLANetForTableRecognition",
     checkpoint: Some("PaddlePaddle/SLANet_plus_safetensors"),
-    digest: "25a565ff56f62193",
+    digest: "1fa9a94da0d49e3b",
     inputs: &[
         input(
             "pixel_values",

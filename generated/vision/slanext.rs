@@ -11,7 +11,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision",
     class: "SLANeXtForTableRecognition",
     checkpoint: Some("PaddlePaddle/SLANeXt_wired_safetensors"),
-    digest: "3af0eb097dbb9e59",
+    digest: "aa801a693fb5dfe7",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "SmolVLMVisionTransformer",
     checkpoint: Some("HuggingFaceTB/SmolVLM2-2.2B-Instruct"),
-    digest: "bdbf859476044157",
+    digest: "6f4346706e914095",
     inputs: &[
         input(
             "pixel_values",

@@ -11,7 +11,7 @@ static MODEL: Model<KeypointDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "SuperPointForKeypointDetection",
     checkpoint: Some("magic-leap-community/superpoint"),
-    digest: "fbe8da44aca87223",
+    digest: "f904edc94b1bd201",
     inputs: KeypointDetection::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "SwiftFormerForImageClassification",
     checkpoint: Some("MBZUAI/swiftformer-xs"),
-    digest: "b2c58ad506298044",
+    digest: "c2347134d09b1b33",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

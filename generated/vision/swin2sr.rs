@@ -10,7 +10,7 @@ static MODEL: Model<ImageToImage> = Model::new(ModelSpec {
     family: "vision",
     class: "Swin2SRForImageSuperResolution",
     checkpoint: Some("caidas/swin2SR-classical-sr-x2-64"),
-    digest: "d18ee8b9a4baf6a7",
+    digest: "9613e4c5eed6c422",
     inputs: ImageToImage::CONTRACT.inputs,
     outputs: ImageToImage::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 16, 24)],

@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "TableTransformerForObjectDetection",
     checkpoint: Some("microsoft/table-transformer-detection"),
-    digest: "c35923df2cb90993",
+    digest: "65779a2069b4c57e",
     inputs: &[
         input(
             "pixel_values",

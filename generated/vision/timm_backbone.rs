@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "TimmBackbone",
     checkpoint: Some("timm/resnet50.a1_in1k"),
-    digest: "cf14c353be4553ba",
+    digest: "fa5e94e62416d200",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

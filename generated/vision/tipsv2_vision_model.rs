@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Tipsv2VisionModel",
     checkpoint: Some("google/tipsv2-b14"),
-    digest: "c76c25191bae9a42",
+    digest: "e2aa8dd7aca2d1b6",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

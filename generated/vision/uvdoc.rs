@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "UVDocModel",
     checkpoint: Some("PaddlePaddle/UVDoc_safetensors"),
-    digest: "d79f2670895eb1ad",
+    digest: "8de7116d693cbc43",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

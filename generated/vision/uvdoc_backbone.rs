@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "UVDocBackbone",
     checkpoint: Some("PaddlePaddle/UVDoc_safetensors"),
-    digest: "df346e4846e2d7ac",
+    digest: "e02aab7c4b397b1c",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

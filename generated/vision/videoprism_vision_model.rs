@@ -10,7 +10,7 @@ static MODEL: Model<VideoClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "VideoPrismForVideoClassification",
     checkpoint: Some("google/videoprism-base-f16r288"),
-    digest: "5eb009cd9c367e2b",
+    digest: "df13a75676660fb0",
     inputs: &[
         input(
             "pixel_values_videos",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "ViTMAEModel",
     checkpoint: Some("facebook/vit-mae-base"),
-    digest: "32a2006c858383dc",
+    digest: "242d62241ed728a9",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "VitDetModel",
     checkpoint: None,
-    digest: "66332961c86c0f6e",
+    digest: "0bbd799456004aae",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

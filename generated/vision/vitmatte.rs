@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "VitMatteForImageMatting",
     checkpoint: Some("hustvl/vitmatte-small-composition-1k"),
-    digest: "b50dac1faa753b03",
+    digest: "334b13b73404c944",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

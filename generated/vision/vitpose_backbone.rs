@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "VitPoseBackbone",
     checkpoint: Some("usyd-community/vitpose-base-simple"),
-    digest: "ef6abb584622662b",
+    digest: "e706d65990b9b0eb",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "YolosForObjectDetection",
     checkpoint: Some("hustvl/yolos-tiny"),
-    digest: "c693b02080c76bc2",
+    digest: "dd7e8d5529cb6458",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: ObjectDetection::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 32, 48)],

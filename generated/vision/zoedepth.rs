@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(ModelSpec {
     family: "vision",
     class: "ZoeDepthForDepthEstimation",
     checkpoint: Some("Intel/zoedepth-nyu-kitti"),
-    digest: "f481b4ea8177b024",
+    digest: "c43afdba39840746",
     inputs: DepthEstimation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "Aimv2Model",
     checkpoint: Some("apple/aimv2-large-patch14-224-lit"),
-    digest: "434060a95867ed7b",
+    digest: "3a7ed553847f3bf6",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

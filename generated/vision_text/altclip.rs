@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "AltCLIPModel",
     checkpoint: Some("BAAI/AltCLIP"),
-    digest: "c7d41df18786f3f4",
+    digest: "f5496927e2e213e6",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

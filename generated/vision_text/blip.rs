@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "vision-text",
     class: "BlipForConditionalGeneration",
     checkpoint: Some("Salesforce/blip-image-captioning-base"),
-    digest: "fe41b266e69e3ef7",
+    digest: "d69aed1817fbd50b",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "vision-text",
     class: "BridgeTowerModel",
     checkpoint: Some("BridgeTower/bridgetower-base"),
-    digest: "d1a9e5a5d8a39d82",
+    digest: "89af35d986d9f27f",
     inputs: &[
         input(
             "input_ids",

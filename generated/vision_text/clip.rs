@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "CLIPModel",
     checkpoint: Some("openai/clip-vit-base-patch32"),
-    digest: "b7a3fbc3ea1f9107",
+    digest: "095b0240b86aa45d",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

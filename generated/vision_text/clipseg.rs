@@ -9,7 +9,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision-text",
     class: "CLIPSegForImageSegmentation",
     checkpoint: Some("CIDAS/clipseg-rd64-refined"),
-    digest: "5fc2d45b881da8f9",
+    digest: "8b9d9efd792848ab",
     inputs: &[
         input(
             "pixel_values",

@@ -9,7 +9,7 @@ static MODEL: Model<VisualDocumentRetrieval> = Model::new(ModelSpec {
     family: "vision-text",
     class: "ColModernVBertForRetrieval",
     checkpoint: Some("ModernVBERT/colmodernvbert-merged"),
-    digest: "030fd27c1ebd6374",
+    digest: "1003765644ec9620",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<VisualDocumentRetrieval> = Model::new(ModelSpec {
     family: "vision-text",
     class: "ColPaliForRetrieval",
     checkpoint: Some("vidore/colpali-v1.2"),
-    digest: "2cac4228d0184465",
+    digest: "e8adfc7a5d884303",
     inputs: VisualDocumentRetrieval::CONTRACT.inputs,
     outputs: VisualDocumentRetrieval::CONTRACT.outputs,
     axes: &[

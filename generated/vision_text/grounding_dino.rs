@@ -11,7 +11,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(ModelSpec {
     family: "vision-text",
     class: "GroundingDinoForObjectDetection",
     checkpoint: Some("IDEA-Research/grounding-dino-tiny"),
-    digest: "c6d4d420ecd9f1d5",
+    digest: "4ae8d1d164c38a96",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision-text",
     class: "InstructBlipForConditionalGeneration",
     checkpoint: Some("Salesforce/instructblip-flan-t5-xl"),
-    digest: "2b4e14f81e2f6f8f",
+    digest: "bd98c1d2c5345f51",
     inputs: &[
         input(
             "pixel_values",

@@ -9,7 +9,7 @@ static MODEL: Model<VisualQuestionAnswering> = Model::new(ModelSpec {
     family: "vision-text",
     class: "LxmertForQuestionAnswering",
     checkpoint: Some("unc-nlp/lxmert-base-uncased"),
-    digest: "8f34c760e03d9924",
+    digest: "b2f2556e37be2eed",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "MetaClip2Model",
     checkpoint: Some("facebook/metaclip-2-worldwide-huge-quickgelu"),
-    digest: "5d65ca4449bd04ee",
+    digest: "a2e736224ef2bb84",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision-text",
     class: "MgpstrForSceneTextRecognition",
     checkpoint: Some("alibaba-damo/mgp-str-base"),
-    digest: "b409e4a4d2096fea",
+    digest: "9a335708c485d9ab",
     inputs: &[
         input(
             "pixel_values",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "vision-text",
     class: "ModernVBertForMaskedLM",
     checkpoint: Some("ModernVBERT/modernvbert"),
-    digest: "05e33d7c2c115b7f",
+    digest: "1e1c1a2b9e7d7a93",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "vision-text",
     class: "NeoMMEForMaskedLM",
     checkpoint: Some("Hcompany/NeoMME-260M"),
-    digest: "79bc7c21e0bf4f76",
+    digest: "f2a75d59b310969f",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(ModelSpec {
     family: "vision-text",
     class: "Owlv2ForObjectDetection",
     checkpoint: Some("google/owlv2-base-patch16-ensemble"),
-    digest: "19f02cb05c8bb1e9",
+    digest: "645d8397d7d871cb",
     inputs: &[
         input(
             "input_ids",

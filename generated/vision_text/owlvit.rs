@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(ModelSpec {
     family: "vision-text",
     class: "OwlViTForObjectDetection",
     checkpoint: Some("google/owlvit-base-patch32"),
-    digest: "d3d6c93260601391",
+    digest: "f60f1036ecbdaca9",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<VideoClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "PeVideoModel",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "182399441bed457e",
+    digest: "2618d07c3302bdd7",
     inputs: &[
         input(
             "pixel_values_videos",

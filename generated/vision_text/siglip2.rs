@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "Siglip2Model",
     checkpoint: Some("google/siglip2-base-patch16-naflex"),
-    digest: "3d0b14ef44ea5338",
+    digest: "f915bf96012cfb65",
     inputs: &[
         input(
             "input_ids",

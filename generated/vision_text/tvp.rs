@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "vision-text",
     class: "TvpModel",
     checkpoint: Some("Intel/tvp-base"),
-    digest: "6d9ac4cf6f859be4",
+    digest: "48c104f0c4bbd65a",
     inputs: &[
         input(
             "input_ids",

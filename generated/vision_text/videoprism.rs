@@ -10,7 +10,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "VideoPrismClipModel",
     checkpoint: Some("google/videoprism-lvt-base-f16r288"),
-    digest: "1b3d60a02ae3288b",
+    digest: "4514d626a0c203bf",
     inputs: &[
         input(
             "input_ids",

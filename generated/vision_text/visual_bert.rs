@@ -9,7 +9,7 @@ static MODEL: Model<VisualQuestionAnswering> = Model::new(ModelSpec {
     family: "vision-text",
     class: "VisualBertForQuestionAnswering",
     checkpoint: Some("uclanlp/visualbert-vqa"),
-    digest: "0c183548ee2d3b85",
+    digest: "218dbad1c1e16c67",
     inputs: &[
         input(
             "input_ids",

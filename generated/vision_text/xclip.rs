@@ -9,7 +9,7 @@ static MODEL: Model<VideoClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "XCLIPModel",
     checkpoint: Some("microsoft/xclip-base-patch32"),
-    digest: "fad42c9f5051e495",
+    digest: "48bcb3a07ef22ca6",
     inputs: &[
         input(
             "pixel_values",

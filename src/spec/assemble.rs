@@ -44,6 +44,7 @@ pub(super) fn entry(
         config: layers.config(),
         seed: layers.said(|layer| &layer.seed).map_or(0, |kept| *kept.value),
         padding: layers.said(|layer| &layer.padding).map_or(Padding::Right, |kept| *kept.value),
+        eager_attention: layers.said(|layer| &layer.eager_attention).map(|kept| kept.value.clone()),
         axes: BTreeMap::new(),
         dims: BTreeMap::new(),
         placeholders: owned(layers.keyed(|layer| &layer.placeholders, problems)),

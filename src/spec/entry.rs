@@ -84,6 +84,8 @@ pub struct Entry {
     /// Seed of weights and inputs.
     pub seed: u64,
     pub padding: Padding,
+    /// Why programs have eager attention alone, though the class chooses another.
+    pub eager_attention: Option<String>,
     /// Sizes of the symbols that belong to a call, sorted by name.
     pub axes: BTreeMap<String, Axis>,
     /// Sizes of the symbols that belong to the config, sorted by name.

@@ -29,6 +29,8 @@ pub struct Job<'a> {
     pub config: &'a Map<String, Value>,
     pub seed: u64,
     pub padding: Padding,
+    /// Whether the program has eager attention, whatever the class chooses.
+    pub eager_attention: bool,
     pub dims: &'a BTreeMap<String, DimSource>,
     pub cases: Vec<Case>,
     pub inputs: &'a [Input],
@@ -62,6 +64,7 @@ impl Entry {
             config: &self.config,
             seed: self.seed,
             padding: self.padding,
+            eager_attention: self.eager_attention.is_some(),
             dims: &self.dims,
             cases: self.cases(),
             inputs: &self.inputs,

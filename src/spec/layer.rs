@@ -16,13 +16,14 @@ use jiff::civil::Date;
 use serde_json::Map;
 
 /// Keys of `defaults`.
-pub(super) const DEFAULTS_KEYS: [&str; 15] = [
+pub(super) const DEFAULTS_KEYS: [&str; 16] = [
     "class",
     "task",
     "priority",
     "source",
     "seed",
     "padding",
+    "eager_attention",
     "config",
     "axes",
     "dims",
@@ -61,6 +62,7 @@ pub(super) struct Layer {
     pub source: Said<String>,
     pub seed: Said<u64>,
     pub padding: Said<Padding>,
+    pub eager_attention: Said<String>,
     pub config: Map<String, serde_json::Value>,
     pub axes: Keyed<Axis>,
     pub dims: Keyed<DimSource>,
@@ -87,6 +89,9 @@ pub(super) fn layer(record: &Record, today: Date, problems: &mut Problems) -> La
         source: reader.said("source", |node, problems| node.text("source", problems).map(str::to_owned)),
         seed: reader.said("seed", seed),
         padding: reader.said("padding", |node, problems| node.choice("padding", &PADDINGS, problems)),
+        eager_attention: reader.said("eager_attention", |node, problems| {
+            node.text("eager_attention", problems).map(str::to_owned)
+        }),
         config: reader.config(),
         axes: reader.keyed("axes", sizes::axis),
         dims: reader.keyed("dims", sizes::dim),

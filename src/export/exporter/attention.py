@@ -24,11 +24,11 @@ SDPA = "sdpa"
 def served(
     job: Job, eager: nn.Module, inputs: Tensors, prepare: Callable[[Job, nn.Module], None]
 ) -> nn.Module:
-    """The model with the attention that its class chooses by itself; `eager` where that is no other.
+    """The model with the attention that its class chooses by itself; `eager` where that is no other, or not wanted.
 
     `prepare` is what was done to a model after it was built.
     """
-    if not any(getattr(part, "_supports_sdpa", False) for part in eager.modules()):
+    if job.eager_attention or not any(getattr(part, "_supports_sdpa", False) for part in eager.modules()):
         return eager
     other = model.build(job, None)
     prepare(job, other)
