@@ -174,6 +174,17 @@ def shadowed(module: ModuleType, name: str, value: Any, where: Where | None = No
 
 
 @contextmanager
+def registered(registry: Upstream, name: str, value: Callable[..., Any], where: Where) -> Iterator[None]:
+    """A function of one of upstream's registries replaced, for the calls that `where` accepts, while the block runs."""
+    original = registry[name]
+    registry[name] = _diverted(original, value, where)
+    try:
+        yield
+    finally:
+        registry[name] = original
+
+
+@contextmanager
 def hooked(register: Callable[..., Any], hook: Callable[..., Any], **options: Any) -> Iterator[None]:
     """A hook of a module while the block runs; `register` is the module's method that takes it."""
     handle = register(_noted(hook), **options)

@@ -14,6 +14,7 @@ from ..patches import (
     Adapter,
     Upstream,
     module_of,
+    registered,
     replaced,
 )
 
@@ -45,6 +46,9 @@ def patches_as_tensors(model: Upstream) -> Iterator[None]:
             if hasattr(module, "eager_attention_forward"):
                 eager = grids.masked(module.eager_attention_forward)
                 stack.enter_context(replaced(module, "eager_attention_forward", eager, grids.needs_mask))
+        # All modules know attention's other implementations by one registry.
+        registry = next(module.ALL_ATTENTION_FUNCTIONS for module in modules if hasattr(module, "ALL_ATTENTION_FUNCTIONS"))
+        stack.enter_context(registered(registry, "sdpa", grids.masked(registry["sdpa"]), grids.needs_mask))
         owner = type(seeing(model))
         if hasattr(owner, "get_rope_index"):
             stack.enter_context(replaced(owner, "get_rope_index", grids.token_positions))
