@@ -3,7 +3,7 @@
 //! In: the words of the spec as Rust types, tasks and checks from where they are defined. Out: `spec/schema.json`.
 //! A schema knows shapes and words; everything that depends on several keys is the build's to check.
 
-use crate::spec::{Check, K_MAX, NAME_MAX, NEVER_OMITTED};
+use crate::spec::{ATTENTIONS, Check, K_MAX, NAME_MAX, NEVER_OMITTED};
 use crate::task::{CONTRACTS, Dtype};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -84,8 +84,9 @@ struct Layer {
     seed: Option<u64>,
     /// The side on which masks have their zeros; `none`: every position is real.
     padding: Option<Padding>,
-    /// Why programs have eager attention alone, though the class chooses another.
-    eager_attention: Option<String>,
+    /// The one attention of references and program → what is wrong with the class's others.
+    #[schemars(default)]
+    attention: BTreeMap<Attention, Option<String>>,
     /// Overrides on the class's default config; nested mappings reach sub-configs.
     #[schemars(default)]
     config: Map<String, Value>,
@@ -136,6 +137,7 @@ words!(CheckName, Check::ALL.map(Check::name));
 words!(OmittedCheck, Vec::from_iter(omittable().map(Check::name)));
 words!(Element, Dtype::ALL.map(Dtype::name));
 words!(Priority, ["critical", "high", "medium", "low"]);
+words!(Attention, ATTENTIONS);
 words!(Padding, ["left", "right", "none"]);
 words!(MissingStage, ["export", "load", "run", "compare"]);
 words!(FillWord, ["tokens", "text", "mask", "positions", "normal", "uniform", "boxes", "ones", "kinds"]);

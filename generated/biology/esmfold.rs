@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "biology",
     class: "EsmForProteinFolding",
     checkpoint: Some("facebook/esmfold_v1"),
-    digest: "51517ebb6cc8cb1d",
+    digest: "cfe4e9850de95d46",
     inputs: &[
         input(
             "input_ids",

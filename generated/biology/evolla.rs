@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "biology",
     class: "EvollaForProteinText2Text",
     checkpoint: Some("westlake-repl/Evolla-10B-hf"),
-    digest: "fe48a987725e68c4",
+    digest: "0d1fd24a23103f2b",
     inputs: &[
         input(
             "input_ids",

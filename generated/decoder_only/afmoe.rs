@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "AfmoeForCausalLM",
     checkpoint: Some("arcee-ai/Trinity-Mini"),
-    digest: "5d3c022a94af0f7c",
+    digest: "409fcf2ee00aaf37",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

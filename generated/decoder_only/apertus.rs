@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "ApertusForCausalLM",
     checkpoint: Some("swiss-ai/Apertus-8B-Instruct-2509"),
-    digest: "d153e2b4ab80bbdf",
+    digest: "fbf1226d2e17e295",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "ArceeForCausalLM",
     checkpoint: Some("arcee-ai/AFM-4.5B"),
-    digest: "73409ea1f10f9c74",
+    digest: "dd1843955a9fd884",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "AriaTextForCausalLM",
     checkpoint: Some("rhymes-ai/Aria"),
-    digest: "357dd3207ad278b3",
+    digest: "838e29329f51a9e6",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

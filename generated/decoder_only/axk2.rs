@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "AXK2ForCausalLM",
     checkpoint: Some("skt/A.X-K2"),
-    digest: "14d1b3cd8f4ff876",
+    digest: "c3ab971a39e07f03",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

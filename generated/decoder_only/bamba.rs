@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "BambaForCausalLM",
     checkpoint: Some("ibm-fms/Bamba-9.8b-2.2T-hf"),
-    digest: "2a22681edc0bdafa",
+    digest: "3b7b61602a67da0f",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "BioGptForCausalLM",
     checkpoint: Some("microsoft/biogpt"),
-    digest: "21948afd89d92c4e",
+    digest: "01037cbb43255671",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

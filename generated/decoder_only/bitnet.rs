@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "BitNetForCausalLM",
     checkpoint: Some("microsoft/bitnet-b1.58-2B-4T"),
-    digest: "aa9d441521b23017",
+    digest: "dd95bd45a4962e2c",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "BloomForCausalLM",
     checkpoint: Some("bigscience/bloom-560m"),
-    digest: "9c66a032ef818f4e",
+    digest: "b750cf799f182dfd",
     inputs: &[
         input(
             "input_ids",

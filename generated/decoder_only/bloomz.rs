@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "BloomForCausalLM",
     checkpoint: Some("bigscience/bloomz-560m"),
-    digest: "4ff833690b035dda",
+    digest: "20ff8ab337196874",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "BltForCausalLM",
     checkpoint: Some("itazap/blt-1b-hf"),
-    digest: "ef66a9e7ed699306",
+    digest: "77c0e0193ca1a6ab",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

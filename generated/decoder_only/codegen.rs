@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "CodeGenForCausalLM",
     checkpoint: Some("Salesforce/codegen-2B-mono"),
-    digest: "e55d99747698a28a",
+    digest: "afdc386b6909a731",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

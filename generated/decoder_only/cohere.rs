@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "CohereForCausalLM",
     checkpoint: Some("CohereForAI/c4ai-command-r-plus"),
-    digest: "e90ae9820a133190",
+    digest: "66bb4f8f6ce8089a",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

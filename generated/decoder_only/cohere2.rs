@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Cohere2ForCausalLM",
     checkpoint: Some("CohereLabs/c4ai-command-r7b-12-2024"),
-    digest: "9c39c41051872d49",
+    digest: "682817a32fe39f48",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

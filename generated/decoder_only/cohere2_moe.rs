@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Cohere2MoeForCausalLM",
     checkpoint: Some("CohereLabs/command-a-plus-05-2026"),
-    digest: "aaacb01190cc46a9",
+    digest: "6e4907847a8f368a",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

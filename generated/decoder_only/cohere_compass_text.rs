@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "CohereCompassForCausalLM",
     checkpoint: Some("CohereLabs/North-Micro-Vision-Instruct"),
-    digest: "ceb7cdd4ef42c5c3",
+    digest: "672823ea7b8ba303",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

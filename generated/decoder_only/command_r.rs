@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "CohereForCausalLM",
     checkpoint: Some("CohereForAI/c4ai-command-r-v01"),
-    digest: "5cdea99ad353fb20",
+    digest: "716e83d8fd22c953",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Cosmos3EdgeTextModel",
     checkpoint: Some("nvidia/Cosmos3-Edge"),
-    digest: "dfda0528663c5092",
+    digest: "4aeb3c9d805710a8",
     inputs: &[
         input(
             "input_ids",

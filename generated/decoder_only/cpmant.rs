@@ -9,7 +9,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "CpmAntForCausalLM",
     checkpoint: Some("openbmb/cpm-ant-10b"),
-    digest: "9c4cab5cea5d9ec4",
+    digest: "5a31e8f64ed1c509",
     inputs: &[
         input(
             "input_ids",

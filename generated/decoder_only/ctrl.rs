@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "CTRLLMHeadModel",
     checkpoint: Some("Salesforce/ctrl"),
-    digest: "40a397106f5abdd6",
+    digest: "b5f731f80f71af11",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "CwmForCausalLM",
     checkpoint: Some("facebook/cwm"),
-    digest: "89c1bd4ad1cfe733",
+    digest: "15b5ebd91114d62e",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

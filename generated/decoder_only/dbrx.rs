@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "DbrxForCausalLM",
     checkpoint: Some("transformers-community/dbrx-instruct"),
-    digest: "dbfe28b53810e06f",
+    digest: "b11de6ae6c04dc7c",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "DeepseekV3ForCausalLM",
     checkpoint: Some("deepseek-ai/DeepSeek-R1"),
-    digest: "c562acf4589aff06",
+    digest: "de2ca4f781ba9342",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

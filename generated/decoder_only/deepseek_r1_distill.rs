@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Qwen2ForCausalLM",
     checkpoint: Some("deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B"),
-    digest: "e2c533cecfa31ce7",
+    digest: "df1fad907e831e95",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

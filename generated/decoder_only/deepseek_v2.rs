@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "DeepseekV2ForCausalLM",
     checkpoint: Some("deepseek-ai/DeepSeek-V2-Lite"),
-    digest: "439c21990464eb3d",
+    digest: "ef7085e92f837d1b",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

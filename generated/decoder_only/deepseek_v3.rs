@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "DeepseekV3ForCausalLM",
     checkpoint: Some("deepseek-ai/DeepSeek-V3"),
-    digest: "593c524c1cdeaa4e",
+    digest: "494b6b22cd5b7c85",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

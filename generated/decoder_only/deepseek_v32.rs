@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "DeepseekV32ForCausalLM",
     checkpoint: Some("deepseek-ai/DeepSeek-V3.2-Exp"),
-    digest: "c016badd787689aa",
+    digest: "3eabb1c60aaff9dd",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

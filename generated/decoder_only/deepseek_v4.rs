@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "DeepseekV4ForCausalLM",
     checkpoint: Some("deepseek-ai/DeepSeek-V4-Flash-Base"),
-    digest: "07fefd3db74024cb",
+    digest: "bd9722efd195bb86",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GPT2LMHeadModel",
     checkpoint: Some("microsoft/DialoGPT-small"),
-    digest: "6ccee0610ad403db",
+    digest: "9e03331901b8150d",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "DiffLlamaForCausalLM",
     checkpoint: Some("kajuma/DiffLlama-0.3B-handcut"),
-    digest: "419ccaface6056e6",
+    digest: "0b83e9177db8d871",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "DogeForCausalLM",
     checkpoint: Some("SmallDoge/Doge-320M"),
-    digest: "39e1da31339a1b11",
+    digest: "30c948a59ae91b49",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GPTNeoXForCausalLM",
     checkpoint: Some("databricks/dolly-v2-3b"),
-    digest: "3176bdddccba5fd4",
+    digest: "1fe3acffa305b643",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

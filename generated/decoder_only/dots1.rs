@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Dots1ForCausalLM",
     checkpoint: Some("rednote-hilab/dots.llm1.base"),
-    digest: "7aa6580d3bdd59d6",
+    digest: "b7e78db112f3d8c5",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Ernie4_5ForCausalLM",
     checkpoint: Some("baidu/ERNIE-4.5-0.3B-PT"),
-    digest: "fa42b6c5db5698d4",
+    digest: "1e78b3069c9d20ad",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Ernie4_5_MoeForCausalLM",
     checkpoint: Some("baidu/ERNIE-4.5-21B-A3B-PT"),
-    digest: "614ff4f5e7e1abbc",
+    digest: "073898607e370f02",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Exaone4ForCausalLM",
     checkpoint: Some("LGAI-EXAONE/EXAONE-4.0-32B"),
-    digest: "05b98f917f35f8a6",
+    digest: "b24697b921899ce9",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

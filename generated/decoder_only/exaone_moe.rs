@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "ExaoneMoeForCausalLM",
     checkpoint: Some("LGAI-EXAONE/K-EXAONE-236B-A23B"),
-    digest: "3910c791f77e39a1",
+    digest: "048d14a7cf4d714f",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "FalconForCausalLM",
     checkpoint: Some("tiiuae/falcon-7b"),
-    digest: "1756396ddd9a53e7",
+    digest: "c477b28081e5b595",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "FalconH1ForCausalLM",
     checkpoint: Some("tiiuae/Falcon-H1-1.5B-Deep-Instruct"),
-    digest: "ffbff6c87ee31fc3",
+    digest: "fd80f9ad7c7edf07",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

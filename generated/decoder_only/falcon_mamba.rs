@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "FalconMambaForCausalLM",
     checkpoint: Some("tiiuae/falcon-mamba-7b"),
-    digest: "218600e0cf3146a6",
+    digest: "8024f0965ed85ff1",
     inputs: &[
         input(
             "input_ids",

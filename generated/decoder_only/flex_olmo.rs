@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "FlexOlmoForCausalLM",
     checkpoint: Some("allenai/FlexOlmo-7x7B-1T"),
-    digest: "da8be99ba14c1c33",
+    digest: "cefb294d04028689",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

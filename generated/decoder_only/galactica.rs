@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "OPTForCausalLM",
     checkpoint: Some("facebook/galactica-125m"),
-    digest: "49f2ee8f14253fb6",
+    digest: "ce4ec2a519d174eb",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

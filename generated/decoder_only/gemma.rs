@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GemmaForCausalLM",
     checkpoint: Some("google/gemma-7b"),
-    digest: "eb76d0d2d354fc13",
+    digest: "56292d93a6f397f4",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

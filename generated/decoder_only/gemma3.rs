@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Gemma3ForConditionalGeneration",
     checkpoint: Some("google/gemma-3-4b-it"),
-    digest: "b286a916077bc68d",
+    digest: "5d8a4e29579efa44",
     inputs: &[
         input(
             "input_ids",

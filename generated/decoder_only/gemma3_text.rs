@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Gemma3ForCausalLM",
     checkpoint: Some("google/gemma-3-1b-it"),
-    digest: "3377a049dc0bb0ae",
+    digest: "23d58b9a8acc1f90",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Gemma3nForCausalLM",
     checkpoint: Some("google/gemma-3n-E4B"),
-    digest: "442f89822e0f71f7",
+    digest: "5aa5f72b790e3a46",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Gemma4AssistantForCausalLM",
     checkpoint: Some("google/gemma-4-e2b-it-assistant"),
-    digest: "3dff2b667f9c2752",
+    digest: "27ac4c0317a3a83f",
     inputs: &[
         input(
             "attention_mask",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Gemma4ForCausalLM",
     checkpoint: Some("google/gemma-4-e2b-it"),
-    digest: "642d85cb464c8676",
+    digest: "39021110243d0282",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Gemma4UnifiedAssistantForCausalLM",
     checkpoint: None,
-    digest: "80fd96de2e4fb1c0",
+    digest: "a2bf351a2f0c045a",
     inputs: &[
         input(
             "attention_mask",

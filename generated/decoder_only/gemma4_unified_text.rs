@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Gemma4UnifiedForCausalLM",
     checkpoint: Some("google/gemma-4-12B-it"),
-    digest: "6d37101706387bf5",
+    digest: "d90d5b948d3e6883",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

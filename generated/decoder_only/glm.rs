@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GlmForCausalLM",
     checkpoint: Some("THUDM/glm-4-9b-chat-hf"),
-    digest: "42685daa9c2351e7",
+    digest: "22bebb90f6a0af0f",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Glm4ForCausalLM",
     checkpoint: Some("THUDM/GLM-4-9B-0414"),
-    digest: "3407ff81050a9bdb",
+    digest: "de330158e31ed50e",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

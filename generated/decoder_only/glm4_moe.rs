@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Glm4MoeForCausalLM",
     checkpoint: Some("zai-org/GLM-4.5"),
-    digest: "266f0f64ac41a8f7",
+    digest: "b429325fe03086ea",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Glm4MoeLiteForCausalLM",
     checkpoint: Some("zai-org/GLM-4.7-Flash"),
-    digest: "a23ffe7be51baa54",
+    digest: "14c7aed7042b937e",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Glm4vMoeTextModel",
     checkpoint: Some("zai-org/GLM-4.5V"),
-    digest: "f2d2efbc53e37021",
+    digest: "a20ee436b5b7dd26",
     inputs: &[
         input(
             "input_ids",

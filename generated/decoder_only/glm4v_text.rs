@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Glm4vTextModel",
     checkpoint: Some("zai-org/GLM-4.1V-9B-Thinking"),
-    digest: "05c4b1f77645cf14",
+    digest: "6442da05a6e34257",
     inputs: &[
         input(
             "input_ids",

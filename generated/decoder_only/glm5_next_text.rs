@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Glm5NextTextModel",
     checkpoint: Some("zai-org/GLM-5.3-Flash"),
-    digest: "c3fea31807e378cc",
+    digest: "7f8ba63515e5a81a",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: FeatureExtraction::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 70)],

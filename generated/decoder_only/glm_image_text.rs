@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GlmImageTextModel",
     checkpoint: Some("zai-org/GLM-Image"),
-    digest: "556aee8279d37764",
+    digest: "49c52fa89337816e",
     inputs: &[
         input(
             "input_ids",

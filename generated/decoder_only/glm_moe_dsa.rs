@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GlmMoeDsaForCausalLM",
     checkpoint: Some("zai-org/GLM-5"),
-    digest: "0dc012d9d22ee275",
+    digest: "4aee064cd649c60f",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

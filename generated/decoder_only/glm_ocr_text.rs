@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GlmOcrTextModel",
     checkpoint: Some("zai-org/GLM-OCR"),
-    digest: "f402ff6db88b248a",
+    digest: "2293014046b9a0a4",
     inputs: &[
         input(
             "input_ids",

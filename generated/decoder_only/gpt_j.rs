@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GPTJForCausalLM",
     checkpoint: Some("EleutherAI/gpt-j-6B"),
-    digest: "b5eef33542900e1b",
+    digest: "86f2798c13f67563",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

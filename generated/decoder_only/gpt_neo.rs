@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GPTNeoForCausalLM",
     checkpoint: Some("EleutherAI/gpt-neo-1.3B"),
-    digest: "14941d4ebe5bb35d",
+    digest: "abac763bacaafe5c",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

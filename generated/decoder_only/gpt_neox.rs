@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GPTNeoXForCausalLM",
     checkpoint: Some("EleutherAI/gpt-neox-20b"),
-    digest: "13957ae4d3caa099",
+    digest: "ebbef03258463b73",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GPTNeoXJapaneseForCausalLM",
     checkpoint: Some("abeja/gpt-neox-japanese-2.7b"),
-    digest: "6102afd60192e050",
+    digest: "cfd70425c6cb99a1",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

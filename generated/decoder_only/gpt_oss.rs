@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GptOssForCausalLM",
     checkpoint: Some("openai/gpt-oss-20b"),
-    digest: "becba57bc0a1403e",
+    digest: "726c3aacbef7a671",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GPT2LMHeadModel",
     checkpoint: Some("AI-Sweden-Models/gpt-sw3-126m"),
-    digest: "d8f53798ab7f3214",
+    digest: "cd1cc78bf5d11327",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

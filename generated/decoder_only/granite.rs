@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GraniteForCausalLM",
     checkpoint: Some("ibm-granite/granite-3.0-8b-base"),
-    digest: "57e3827123b9c370",
+    digest: "935858927e18d40d",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

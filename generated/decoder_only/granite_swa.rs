@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GraniteSWAForCausalLM",
     checkpoint: Some("ibm-granite/granite-swash-2b"),
-    digest: "679951ed47555c8e",
+    digest: "e7bca56129fa8422",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GraniteMoeForCausalLM",
     checkpoint: Some("ibm/PowerMoE-3b"),
-    digest: "6b6e0f046a8cab21",
+    digest: "0fd9476a04f0e1ad",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

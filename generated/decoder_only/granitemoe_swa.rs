@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GraniteMoeSWAForCausalLM",
     checkpoint: Some("ibm-granite/granite-swash-3b-a600m"),
-    digest: "71554ca70b214f40",
+    digest: "35f2d072602d66a1",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GraniteMoeHybridForCausalLM",
     checkpoint: Some("ibm-granite/granite-4.0-h-tiny"),
-    digest: "07e96d33705525bc",
+    digest: "1b36e79cd4da5f40",
     inputs: &[
         input(
             "input_ids",

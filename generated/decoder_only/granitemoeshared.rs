@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GraniteMoeSharedForCausalLM",
     checkpoint: Some("ibm-research/moe-7b-1b-active-shared-experts"),
-    digest: "f603a9ca841b7d2e",
+    digest: "74b57cba1917d212",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "HeliumForCausalLM",
     checkpoint: Some("kyutai/helium-1-preview-2b"),
-    digest: "cda9652b79ee2fc0",
+    digest: "665de218df67c4fc",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "HrmTextForCausalLM",
     checkpoint: Some("sapientinc/HRM-Text-1B"),
-    digest: "0157c73494d8f660",
+    digest: "f48049a7482cb280",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "HunYuanDenseV1ForCausalLM",
     checkpoint: Some("tencent/Hunyuan-7B-Instruct"),
-    digest: "464df3b022ac9822",
+    digest: "bce3b97dd5954058",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "HunYuanMoEV1ForCausalLM",
     checkpoint: Some("tencent/Hunyuan-A13B-Instruct"),
-    digest: "6f38361840dddf1f",
+    digest: "05399a0e766e40f9",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

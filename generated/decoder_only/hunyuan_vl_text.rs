@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "HunYuanVLTextModel",
     checkpoint: Some("tencent/HunyuanOCR"),
-    digest: "86f0793d8d843138",
+    digest: "4339c4a628dcaa3d",
     inputs: &[
         input(
             "input_ids",

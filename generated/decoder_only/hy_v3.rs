@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "HYV3ForCausalLM",
     checkpoint: Some("tencent/Hy3-preview"),
-    digest: "1910cadd1632a8f6",
+    digest: "494fe5652c1094cf",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "HYV4ForCausalLM",
     checkpoint: Some("tencent/Hy4-preview"),
-    digest: "f69e265a5f0143bd",
+    digest: "3aacb3232dcc6fc0",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

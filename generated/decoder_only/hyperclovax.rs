@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "HyperCLOVAXForCausalLM",
     checkpoint: Some("naver-hyperclovax/HyperCLOVAX-SEED-Think-14B"),
-    digest: "96863b44add2e3a9",
+    digest: "ebde18aa5ac9353e",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "XGLMForCausalLM",
     checkpoint: Some("facebook/incoder-1B"),
-    digest: "365e0088eadbada5",
+    digest: "c598504e0e1af546",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "InklingForCausalLM",
     checkpoint: Some("thinkingmachines/Inkling"),
-    digest: "752b6478f9e4f1ce",
+    digest: "82c6ad74d0d1361c",
     inputs: &[
         input(
             "input_ids",

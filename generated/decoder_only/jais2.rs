@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Jais2ForCausalLM",
     checkpoint: Some("inceptionai/Jais-2-8B-Chat"),
-    digest: "60bfd34617f0103b",
+    digest: "29342936cfc1e11c",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

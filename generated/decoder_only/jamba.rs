@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "JambaForCausalLM",
     checkpoint: Some("ai21labs/Jamba-v0.1"),
-    digest: "161e95581538fa45",
+    digest: "6e8bb4b000c6a024",
     inputs: &[
         input(
             "input_ids",

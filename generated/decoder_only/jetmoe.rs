@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "JetMoeForCausalLM",
     checkpoint: Some("jetmoe/jetmoe-8b"),
-    digest: "b846218c20918e50",
+    digest: "400f3498ed6d3cd3",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

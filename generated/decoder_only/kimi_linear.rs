@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "KimiLinearForCausalLM",
     checkpoint: Some("moonshotai/Kimi-Linear-48B-A3B-Instruct"),
-    digest: "8cae67a60787272d",
+    digest: "daffaf33e83e1cdb",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "LagunaForCausalLM",
     checkpoint: Some("poolside/laguna-XS.2"),
-    digest: "2e95759849f51136",
+    digest: "647f4e7167a79846",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Lfm2ForCausalLM",
     checkpoint: Some("LiquidAI/LFM2-1.2B"),
-    digest: "a0b1bfa6be060216",
+    digest: "29941f849e3b1519",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

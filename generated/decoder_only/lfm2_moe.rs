@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Lfm2MoeForCausalLM",
     checkpoint: Some("LiquidAI/LFM2-8B-A1B"),
-    digest: "75e7534bd6e63c6b",
+    digest: "227bc1b436a2225c",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

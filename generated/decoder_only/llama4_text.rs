@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Llama4ForCausalLM",
     checkpoint: Some("meta-llama/Llama-4-Scout-17B-16E"),
-    digest: "7d50fdad9f7d2062",
+    digest: "a7c3f40ce5fef0cb",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "LongcatFlashForCausalLM",
     checkpoint: Some("meituan-longcat/LongCat-Flash-Chat"),
-    digest: "57f35b9085cb9f0b",
+    digest: "7142e9ce432f1b80",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MambaForCausalLM",
     checkpoint: Some("state-spaces/mamba-130m-hf"),
-    digest: "67f346deb3813854",
+    digest: "22f01eafa45be37e",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Mamba2ForCausalLM",
     checkpoint: Some("mistralai/Mamba-Codestral-7B-v0.1"),
-    digest: "15529b58eecbf52e",
+    digest: "7eab4e3b213a3565",
     inputs: &[
         input(
             "input_ids",

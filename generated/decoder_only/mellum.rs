@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MellumForCausalLM",
     checkpoint: Some("JetBrains/Mellum2-12B-A2.5B-Base"),
-    digest: "12dada3ff90983ce",
+    digest: "b675e31650ee4e4a",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MiMoV2FlashForCausalLM",
     checkpoint: Some("XiaomiMiMo/MiMo-V2-Flash"),
-    digest: "7a5116bf03e1e08e",
+    digest: "13af22bb15a772c7",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MiniCPM3ForCausalLM",
     checkpoint: Some("openbmb/MiniCPM3-4B"),
-    digest: "31c19d794ae7f63c",
+    digest: "752a6e44381416bb",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MiniMaxForCausalLM",
     checkpoint: Some("MiniMaxAI/MiniMax-Text-01-hf"),
-    digest: "876a1f86c186d417",
+    digest: "14c02bfc928329c9",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

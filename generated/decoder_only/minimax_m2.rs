@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MiniMaxM2ForCausalLM",
     checkpoint: Some("MiniMaxAI/MiniMax-M2"),
-    digest: "738a49352c5a099f",
+    digest: "c46506836c8789e4",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MiniMaxM3VLForCausalLM",
     checkpoint: Some("MiniMaxAI/MiniMax-M3"),
-    digest: "dfe4e3d7f46149db",
+    digest: "cfe7384d26928548",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 13, 19)],

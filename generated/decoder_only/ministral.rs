@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MinistralForCausalLM",
     checkpoint: Some("mistralai/Ministral-8B-Instruct-2410"),
-    digest: "343f15c39fe3d1d6",
+    digest: "afdf197cffe07ee3",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

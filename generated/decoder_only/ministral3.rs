@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Ministral3ForCausalLM",
     checkpoint: Some("mistralai/Ministral-3-8B-Base-2512"),
-    digest: "4f74c08abecee364",
+    digest: "768e335367133f9d",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

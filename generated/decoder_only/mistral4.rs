@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Mistral4ForCausalLM",
     checkpoint: Some("mistralai/Mistral-Small-4-119B-2603"),
-    digest: "60c7d7660db38bda",
+    digest: "09a21be85c78f3b2",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

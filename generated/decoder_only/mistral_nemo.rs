@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MistralForCausalLM",
     checkpoint: Some("mistralai/Mistral-Nemo-Base-2407"),
-    digest: "cce618b9384a8097",
+    digest: "eda6af7f88019fa8",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MistralForCausalLM",
     checkpoint: Some("mistralai/Mistral-7B-Instruct-v0.2"),
-    digest: "4e42e7a1e8895e3c",
+    digest: "ac3761be1bbbaca8",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MixtralForCausalLM",
     checkpoint: Some("mistralai/Mixtral-8x7B-v0.1"),
-    digest: "8d9c40fb734f72c9",
+    digest: "ed69c13092ac6c7b",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

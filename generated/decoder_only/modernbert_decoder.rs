@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "ModernBertDecoderForCausalLM",
     checkpoint: Some("jhu-clsp/ettin-decoder-17m"),
-    digest: "136004f74cc79a77",
+    digest: "5c66cd2483196e64",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MptForCausalLM",
     checkpoint: Some("mosaicml/mpt-7b-instruct"),
-    digest: "106fe8afd2ae220e",
+    digest: "4fbed7654a0e58e7",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MptForCausalLM",
     checkpoint: Some("mosaicml/mpt-7b"),
-    digest: "a4e30dc1c6e86198",
+    digest: "3e171ca6edea22cb",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MuseGlimmerAssistantModel",
     checkpoint: Some("meta-models/Muse-Glimmer-30B-assistant"),
-    digest: "b0e28b1fc45c3621",
+    digest: "f1eab153ebaf6130",
     inputs: &[
         input(
             "attention_mask",

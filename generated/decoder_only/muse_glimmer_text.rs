@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MuseGlimmerTextModel",
     checkpoint: Some("meta-models/Muse-Glimmer-30B"),
-    digest: "ac1ba1dd957f9505",
+    digest: "41b5cdb1fdcff24f",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: FeatureExtraction::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "NanoChatForCausalLM",
     checkpoint: Some("karpathy/nanochat-d32"),
-    digest: "789f87d4bf1a0abc",
+    digest: "fb98ce5e9c9a9733",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "NemotronForCausalLM",
     checkpoint: Some("nvidia/Minitron-4B-Base"),
-    digest: "ade24b1bc034c4e7",
+    digest: "8b5f27428c5aed4f",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "NemotronHForCausalLM",
     checkpoint: Some("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16"),
-    digest: "fc91d09b61ad20b9",
+    digest: "5658afd00aef57bf",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "OlmoForCausalLM",
     checkpoint: Some("allenai/OLMo-7B-hf"),
-    digest: "f044b8ab43956e20",
+    digest: "ac608154b74ab5fa",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

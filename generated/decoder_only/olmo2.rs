@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Olmo2ForCausalLM",
     checkpoint: Some("allenai/OLMo-2-1124-7B"),
-    digest: "63737c7db431bff9",
+    digest: "16d76a5396bee026",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Olmo3ForCausalLM",
     checkpoint: Some("allenai/Olmo-3-7B-Instruct"),
-    digest: "c264263f3fc12704",
+    digest: "602dbdcc860bd1f3",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

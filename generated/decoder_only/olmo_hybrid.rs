@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "OlmoHybridForCausalLM",
     checkpoint: Some("allenai/Olmo-Hybrid-7B"),
-    digest: "1d2ba225339d5f0e",
+    digest: "74c1831f981f72b6",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 70)],

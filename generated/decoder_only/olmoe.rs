@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "OlmoeForCausalLM",
     checkpoint: Some("allenai/OLMoE-1B-7B-0924"),
-    digest: "eee825fe957155cc",
+    digest: "c89f69cd8723213d",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

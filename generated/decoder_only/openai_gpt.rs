@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "OpenAIGPTLMHeadModel",
     checkpoint: Some("openai-community/openai-gpt"),
-    digest: "5b3eb372fdf43f53",
+    digest: "291b3652684b7092",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "PersimmonForCausalLM",
     checkpoint: Some("adept/persimmon-8b-base"),
-    digest: "14850de2f1813565",
+    digest: "12fc70798e5fa1cf",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

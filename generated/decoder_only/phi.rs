@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "PhiForCausalLM",
     checkpoint: Some("microsoft/phi-1"),
-    digest: "2ebec1ac3e9c5e4a",
+    digest: "2985496b22396b80",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Phi3ForCausalLM",
     checkpoint: Some("microsoft/Phi-3-mini-4k-instruct"),
-    digest: "a121deed64c68d56",
+    digest: "df89fcebdba1cd29",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

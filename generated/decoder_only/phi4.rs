@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Phi3ForCausalLM",
     checkpoint: Some("microsoft/phi-4"),
-    digest: "7a9bc1d5b28fa07a",
+    digest: "f0e36be8a10eadb7",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "PhimoeForCausalLM",
     checkpoint: Some("microsoft/Phi-3.5-MoE-instruct"),
-    digest: "370655d4d821620e",
+    digest: "3e22557d76b8f71e",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

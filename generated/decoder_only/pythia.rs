@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GPTNeoXForCausalLM",
     checkpoint: Some("EleutherAI/pythia-70m"),
-    digest: "7109ce8982aa583a",
+    digest: "7274932318bb71db",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Qwen2ForCausalLM",
     checkpoint: Some("Qwen/Qwen2-7B"),
-    digest: "c98e66b38e343718",
+    digest: "18df2623b35e66c5",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Qwen2_5_VLTextModel",
     checkpoint: Some("Qwen/Qwen2.5-VL-7B-Instruct"),
-    digest: "c30d228b98c5b40c",
+    digest: "763a86c07848910b",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Qwen2MoeForCausalLM",
     checkpoint: Some("Qwen/Qwen1.5-MoE-A2.7B"),
-    digest: "38d7a8013e0e3a9a",
+    digest: "0cf81886b2f47cde",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

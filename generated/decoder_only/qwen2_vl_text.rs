@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Qwen2VLTextModel",
     checkpoint: Some("Qwen/Qwen2-VL-7B-Instruct"),
-    digest: "b936e093a40c8dda",
+    digest: "599ac97b35246ebf",
     inputs: &[
         input(
             "input_ids",

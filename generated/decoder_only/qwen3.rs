@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Qwen3ForCausalLM",
     checkpoint: Some("Qwen/Qwen3-8B"),
-    digest: "0d05439797646691",
+    digest: "34f67a5cfe8e29dc",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

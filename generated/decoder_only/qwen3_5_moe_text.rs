@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Qwen3_5MoeForCausalLM",
     checkpoint: Some("Qwen/Qwen3.5-35B-A3B"),
-    digest: "ec9ef054c6471b96",
+    digest: "b9046e3abcf26842",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 70)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Qwen3_5ForCausalLM",
     checkpoint: Some("Qwen/Qwen3.5-27B"),
-    digest: "b7cf0417b8ab99c7",
+    digest: "90a5dd8cfb523477",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 70)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Qwen3MoeForCausalLM",
     checkpoint: Some("Qwen/Qwen3-30B-A3B-Base"),
-    digest: "c65f779065598c2a",
+    digest: "8173305995ed0eb8",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Qwen3NextForCausalLM",
     checkpoint: Some("Qwen/Qwen3-Next-80B-A3B-Instruct"),
-    digest: "233d2b257bf753ca",
+    digest: "6ee92a8a853be785",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 70)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Qwen3VLMoeTextModel",
     checkpoint: Some("Qwen/Qwen3-VL-30B-A3B-Instruct"),
-    digest: "6264ae8600455293",
+    digest: "c4fb177a7e6704bb",
     inputs: &[
         input(
             "input_ids",

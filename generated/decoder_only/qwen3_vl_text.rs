@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Qwen3VLTextModel",
     checkpoint: Some("Qwen/Qwen3-VL-4B-Instruct"),
-    digest: "9c8476c728a618d2",
+    digest: "702a345e4be0fbc5",
     inputs: &[
         input(
             "input_ids",

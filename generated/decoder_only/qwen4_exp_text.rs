@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Qwen4ExpForCausalLM",
     checkpoint: Some("Qwen/Qwen4-Exp"),
-    digest: "6ec08b015b524e18",
+    digest: "f064034e6895ca1b",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 70)],

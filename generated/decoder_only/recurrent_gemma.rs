@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "RecurrentGemmaForCausalLM",
     checkpoint: Some("google/recurrentgemma-2b"),
-    digest: "0de4dec38dd6c775",
+    digest: "de085b41d0a0e0d6",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -10,7 +10,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "ReformerModelWithLMHead",
     checkpoint: Some("google/reformer-crime-and-punishment"),
-    digest: "6fd75fccbc05f1e9",
+    digest: "a863785eb30870a7",
     inputs: &[
         input(
             "input_ids",

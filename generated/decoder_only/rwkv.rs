@@ -8,7 +8,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "RwkvForCausalLM",
     checkpoint: Some("RWKV/rwkv-4-169m-pile"),
-    digest: "0cfcfa002ad41955",
+    digest: "64d75fba23ed57ea",
     inputs: &[
         input(
             "input_ids",

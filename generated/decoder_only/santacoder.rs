@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GPTBigCodeForCausalLM",
     checkpoint: Some("bigcode/gpt_bigcode-santacoder"),
-    digest: "b77081bae949e204",
+    digest: "ed6a9eaf97c4ae14",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

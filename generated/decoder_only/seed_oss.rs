@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "SeedOssForCausalLM",
     checkpoint: Some("ByteDance-Seed/Seed-OSS-36B-Instruct"),
-    digest: "ccb7fc418eb54043",
+    digest: "e8c50c70e739cc83",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

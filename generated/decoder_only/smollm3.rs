@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "SmolLM3ForCausalLM",
     checkpoint: Some("HuggingFaceTB/SmolLM3-3B"),
-    digest: "0fd54dd93509c890",
+    digest: "f12ae12b7131b678",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "SolarOpenForCausalLM",
     checkpoint: Some("upstage/Solar-Open-100B"),
-    digest: "0bedeeba7366fd28",
+    digest: "fb0e4b30da8f3b60",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "StableLmForCausalLM",
     checkpoint: Some("stabilityai/stablelm-3b-4e1t"),
-    digest: "60a1ba852c1f48c3",
+    digest: "da4440371d4e4f3c",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Starcoder2ForCausalLM",
     checkpoint: Some("bigcode/starcoder2-7b"),
-    digest: "d70ce00bf8e9586f",
+    digest: "6e6f075b900348f6",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "TransfoXLLMHeadModel",
     checkpoint: Some("transfo-xl/transfo-xl-wt103"),
-    digest: "26101eff1f31e8a9",
+    digest: "5e8c43b1716de6f5",
     inputs: &[
         input(
             "input_ids",

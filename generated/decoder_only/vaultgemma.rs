@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "VaultGemmaForCausalLM",
     checkpoint: Some("google/vaultgemma-1b"),
-    digest: "5709f362029ce374",
+    digest: "f2608088d2595f96",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

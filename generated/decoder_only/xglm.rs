@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "XGLMForCausalLM",
     checkpoint: Some("facebook/xglm-564M"),
-    digest: "3cdf398486abaa6d",
+    digest: "6d9ce33f042f0c8c",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

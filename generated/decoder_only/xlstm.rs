@@ -8,7 +8,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "xLSTMForCausalLM",
     checkpoint: Some("NX-AI/xLSTM-7b"),
-    digest: "9cec3be5cef9b8b8",
+    digest: "94afd60a89630730",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "YoutuForCausalLM",
     checkpoint: Some("tencent/Youtu-LLM-2B"),
-    digest: "089a93e99ffa7563",
+    digest: "cd95990ead0e25c6",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

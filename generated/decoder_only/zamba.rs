@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "ZambaForCausalLM",
     checkpoint: Some("Zyphra/Zamba-7B-v1"),
-    digest: "3f5438a273564526",
+    digest: "d943442ee2ec17b3",
     inputs: &[
         input(
             "input_ids",

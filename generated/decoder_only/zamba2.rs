@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Zamba2ForCausalLM",
     checkpoint: Some("Zyphra/Zamba2-2.7B"),
-    digest: "a23fac4ea9ab0ccf",
+    digest: "18a656d7e87c2cbc",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "ZayaForCausalLM",
     checkpoint: Some("Zyphra/ZAYA1-8B"),
-    digest: "c86f9a8cc5b2f4f9",
+    digest: "9811e80d27d2cf58",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "BartForConditionalGeneration",
     checkpoint: Some("facebook/bart-base"),
-    digest: "809a3d41642d9929",
+    digest: "cc746040d8c931ad",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

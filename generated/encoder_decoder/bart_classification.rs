@@ -9,7 +9,7 @@ static MODEL: Model<TextClassification> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "BartForSequenceClassification",
     checkpoint: Some("facebook/bart-large-mnli"),
-    digest: "86d5d28c62098c4f",
+    digest: "8e336a10b006e0b1",
     inputs: &[
         input(
             "input_ids",

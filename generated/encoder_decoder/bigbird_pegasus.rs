@@ -8,7 +8,7 @@ static MODEL: Model<Summarization> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "BigBirdPegasusForConditionalGeneration",
     checkpoint: Some("google/bigbird-pegasus-large-arxiv"),
-    digest: "644828c225856023",
+    digest: "6af0772136450d4e",
     inputs: Summarization::CONTRACT.inputs,
     outputs: Summarization::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "BlenderbotForConditionalGeneration",
     checkpoint: Some("facebook/blenderbot-400M-distill"),
-    digest: "008fb9bd7d8fe795",
+    digest: "59b1d36c67d0beec",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "EncoderDecoderModel",
     checkpoint: Some("patrickvonplaten/bert2bert-cnn_dailymail-fp16"),
-    digest: "4d06edec3edba792",
+    digest: "2ade38ee01583507",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "T5ForConditionalGeneration",
     checkpoint: Some("google/flan-t5-small"),
-    digest: "ff10c80272640db0",
+    digest: "2b134e36ee47eb72",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

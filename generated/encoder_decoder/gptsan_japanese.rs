@@ -11,7 +11,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "GPTSanJapaneseForConditionalGeneration",
     checkpoint: Some("Tanrei/GPTSAN-japanese"),
-    digest: "57d501ed1da295cf",
+    digest: "a7856189bc3b79b3",
     inputs: &[
         input(
             "input_ids",

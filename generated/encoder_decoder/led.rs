@@ -7,7 +7,7 @@ static MODEL: Model<Summarization> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "LEDForConditionalGeneration",
     checkpoint: Some("allenai/led-base-16384"),
-    digest: "dd445f871d1c1703",
+    digest: "2336ee8e04ca76cb",
     inputs: &[
         input(
             "input_ids",

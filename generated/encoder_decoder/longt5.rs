@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "LongT5ForConditionalGeneration",
     checkpoint: Some("google/long-t5-local-base"),
-    digest: "9639a0ca9d52883b",
+    digest: "54ea90b15d33cd5b",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

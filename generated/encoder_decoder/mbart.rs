@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "MBartForConditionalGeneration",
     checkpoint: Some("facebook/mbart-large-cc25"),
-    digest: "420e03e505febf37",
+    digest: "79d2c97a272cfda1",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "MT5ForConditionalGeneration",
     checkpoint: Some("bigscience/mt0-small"),
-    digest: "2fea5603ae263cd2",
+    digest: "9157b85c34dbf8d8",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

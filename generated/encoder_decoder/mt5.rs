@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "MT5ForConditionalGeneration",
     checkpoint: Some("google/mt5-small"),
-    digest: "798a21d9eeb6f6fe",
+    digest: "57866c16dc4274e8",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "MvpForConditionalGeneration",
     checkpoint: Some("RUCAIBox/mvp"),
-    digest: "834093f246e9abfd",
+    digest: "89915f8258cbabe5",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

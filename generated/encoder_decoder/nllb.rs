@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "M2M100ForConditionalGeneration",
     checkpoint: Some("facebook/nllb-200-distilled-600M"),
-    digest: "cfee250e597f01df",
+    digest: "ccab7e056546374d",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

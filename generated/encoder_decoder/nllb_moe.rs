@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "NllbMoeForConditionalGeneration",
     checkpoint: Some("facebook/nllb-moe-54b"),
-    digest: "313276704e41d82b",
+    digest: "5a59e534e14d0551",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Summarization> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "PegasusXForConditionalGeneration",
     checkpoint: Some("google/pegasus-x-large"),
-    digest: "06f2b0777cfc9246",
+    digest: "09ce52f0e6faa697",
     inputs: Summarization::CONTRACT.inputs,
     outputs: Summarization::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "PLBartForConditionalGeneration",
     checkpoint: Some("uclanlp/plbart-base"),
-    digest: "c50be6f1eec29536",
+    digest: "f1c3610ffe3ead28",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

@@ -9,7 +9,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "ProphetNetForConditionalGeneration",
     checkpoint: Some("microsoft/prophetnet-large-uncased"),
-    digest: "441b5fba5899a4e1",
+    digest: "576d1a0fe4fd6f05",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

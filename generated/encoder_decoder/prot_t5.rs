@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "T5ForConditionalGeneration",
     checkpoint: Some("Rostlab/prot_t5_xl_uniref50"),
-    digest: "9dfd8d2cf654594c",
+    digest: "b3a8734014cc4160",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "RagTokenForGeneration",
     checkpoint: Some("facebook/rag-token-nq"),
-    digest: "c50504e9eb6d1722",
+    digest: "aa6dbb9e7ce113f8",
     inputs: &[
         input(
             "decoder_input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "SeamlessM4TForTextToText",
     checkpoint: Some("facebook/hf-seamless-m4t-medium"),
-    digest: "abc94acad1a5bc19",
+    digest: "ac2ea57fa3d4568e",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

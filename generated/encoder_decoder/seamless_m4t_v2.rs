@@ -7,7 +7,7 @@ static MODEL: Model<Translation> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "SeamlessM4Tv2ForTextToText",
     checkpoint: Some("facebook/seamless-m4t-v2-large"),
-    digest: "d0046203731d1666",
+    digest: "3420458ea9af2c96",
     inputs: Translation::CONTRACT.inputs,
     outputs: Translation::CONTRACT.outputs,
     axes: &[

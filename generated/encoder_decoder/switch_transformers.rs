@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "SwitchTransformersForConditionalGeneration",
     checkpoint: Some("google/switch-base-8"),
-    digest: "a17b85bc24e309eb",
+    digest: "22b7e179f136af92",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

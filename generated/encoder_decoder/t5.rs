@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "T5ForConditionalGeneration",
     checkpoint: Some("google-t5/t5-small"),
-    digest: "8a4042529ec50c80",
+    digest: "43293d288b0745cc",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "T5GemmaForConditionalGeneration",
     checkpoint: Some("google/t5gemma-2b-2b-prefixlm-it"),
-    digest: "df3259d4790c882a",
+    digest: "6a3dc9f3a98f4859",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "BartForConditionalGeneration",
     checkpoint: Some("microsoft/tapex-base"),
-    digest: "edb6b108cc2defd4",
+    digest: "79a6cb4c46451b4a",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

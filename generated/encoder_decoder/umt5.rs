@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "UMT5ForConditionalGeneration",
     checkpoint: Some("google/umt5-small"),
-    digest: "31149c22684f9945",
+    digest: "38dadca241071ead",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

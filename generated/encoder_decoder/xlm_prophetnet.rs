@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "XLMProphetNetForConditionalGeneration",
     checkpoint: Some("microsoft/xprophetnet-large-wiki100-cased"),
-    digest: "6e1a4c8b045a1302",
+    digest: "dc97bfad1db0b6b6",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

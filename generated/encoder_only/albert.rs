@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "AlbertForMaskedLM",
     checkpoint: Some("albert/albert-base-v2"),
-    digest: "cf4544dfbb2901b8",
+    digest: "f6626e673e49aa9b",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "BertForMaskedLM",
     checkpoint: Some("google-bert/bert-base-uncased"),
-    digest: "53e7da49c261961b",
+    digest: "d504e7ce2ba06dc9",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "BertGenerationDecoder",
     checkpoint: Some("google/bert_for_seq_generation_L-24_bbc_encoder"),
-    digest: "1fc2bc5730369be7",
+    digest: "9ede6927137b5239",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "BertForMaskedLM",
     checkpoint: Some("tohoku-nlp/bert-base-japanese"),
-    digest: "c5f63b3bc97c6c61",
+    digest: "b91cf73ee8ef72d8",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "RobertaForMaskedLM",
     checkpoint: Some("vinai/bertweet-base"),
-    digest: "cb6ea3560004d06a",
+    digest: "6a90be7cee0671e6",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

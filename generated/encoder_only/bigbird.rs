@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "BigBirdForMaskedLM",
     checkpoint: Some("google/bigbird-roberta-base"),
-    digest: "3cdb3b78fee5097d",
+    digest: "580b3558a6abc977",
     inputs: &[
         input(
             "input_ids",

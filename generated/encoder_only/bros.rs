@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "BrosModel",
     checkpoint: Some("jinho8345/bros-base-uncased"),
-    digest: "72d21f1d71486535",
+    digest: "ccd5286e4980ccf5",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "CamembertForMaskedLM",
     checkpoint: Some("almanach/camembert-base"),
-    digest: "824f5719c70c63ee",
+    digest: "4ca8a936dda1a41c",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

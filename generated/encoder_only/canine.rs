@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "CanineModel",
     checkpoint: Some("google/canine-s"),
-    digest: "980ece69d37c4dc9",
+    digest: "ec6db49de2044521",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "CLIPTextModel",
     checkpoint: Some("openai/clip-vit-base-patch32"),
-    digest: "c66048c28178d5a5",
+    digest: "a583c48fb50e206c",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

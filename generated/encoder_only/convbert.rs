@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "ConvBertForMaskedLM",
     checkpoint: Some("YituTech/conv-bert-base"),
-    digest: "69b7b8111944d2b8",
+    digest: "2943cd3d7fe32cae",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "Data2VecTextForMaskedLM",
     checkpoint: Some("facebook/data2vec-text-base"),
-    digest: "590f1791475714b8",
+    digest: "a238a11d8bf08794",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "DebertaForMaskedLM",
     checkpoint: Some("microsoft/deberta-base"),
-    digest: "e3ddb2c8bc326f66",
+    digest: "e48c042c64cee530",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

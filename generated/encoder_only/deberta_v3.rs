@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "DebertaV2ForMaskedLM",
     checkpoint: Some("microsoft/deberta-v3-small"),
-    digest: "5a3e02f12b207a46",
+    digest: "a8a61c002e39d44f",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

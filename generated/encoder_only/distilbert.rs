@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "DistilBertForMaskedLM",
     checkpoint: Some("distilbert/distilbert-base-uncased"),
-    digest: "809b8b9c86548ff7",
+    digest: "9024849c3b33d128",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "RobertaForMaskedLM",
     checkpoint: Some("distilbert/distilroberta-base"),
-    digest: "534933b439167b59",
+    digest: "54c95a6acf2b03f1",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

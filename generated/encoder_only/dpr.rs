@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "DPRQuestionEncoder",
     checkpoint: Some("facebook/dpr-question_encoder-single-nq-base"),
-    digest: "201e6d21ab4f633a",
+    digest: "f09c5c548196220d",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "ElectraForMaskedLM",
     checkpoint: Some("google/electra-base-generator"),
-    digest: "bf9e848fcdb58462",
+    digest: "c906b669e79b0afc",
     inputs: &[
         input(
             "input_ids",

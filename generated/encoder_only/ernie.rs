@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "ErnieForMaskedLM",
     checkpoint: Some("nghuyong/ernie-3.0-base-zh"),
-    digest: "fe2b57448b510a47",
+    digest: "a371f8233906225c",
     inputs: &[
         input(
             "input_ids",

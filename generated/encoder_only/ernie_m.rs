@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "ErnieMModel",
     checkpoint: Some("susnato/ernie-m-base_pytorch"),
-    digest: "deb2a10b3a0ca085",
+    digest: "bf7cb4e99e56b3e3",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

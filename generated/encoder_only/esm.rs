@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "EsmForMaskedLM",
     checkpoint: Some("facebook/esm2_t6_8M_UR50D"),
-    digest: "004b48805dfc6ab6",
+    digest: "2eb4f01290f66377",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "EsmForMaskedLM",
     checkpoint: Some("facebook/esm1b_t33_650M_UR50S"),
-    digest: "15e9968a0479c495",
+    digest: "0248c90753199569",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "EsmcForMaskedLM",
     checkpoint: Some("biohub/ESMC-6B-hf"),
-    digest: "fa1ae5070ac2817d",
+    digest: "529dd9bb4846e7e8",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

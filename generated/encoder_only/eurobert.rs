@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "EuroBertForMaskedLM",
     checkpoint: Some("EuroBERT/EuroBERT-210m"),
-    digest: "8d833f5155fce10d",
+    digest: "653b306e2bc7bd96",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

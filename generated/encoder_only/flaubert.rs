@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "FlaubertWithLMHeadModel",
     checkpoint: Some("flaubert/flaubert_base_uncased"),
-    digest: "af3bc46322987858",
+    digest: "79c188c97fbe5b89",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

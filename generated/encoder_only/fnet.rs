@@ -11,7 +11,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "FNetForMaskedLM",
     checkpoint: Some("google/fnet-base"),
-    digest: "2ec69599a95221fe",
+    digest: "e217d7c7e8db1358",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "FunnelForMaskedLM",
     checkpoint: Some("funnel-transformer/small"),
-    digest: "59ffc5debd6199e5",
+    digest: "825308185aa00235",
     inputs: &[
         input(
             "input_ids",

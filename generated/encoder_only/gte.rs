@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "BertModel",
     checkpoint: Some("thenlper/gte-small"),
-    digest: "f09b74107b13e4f5",
+    digest: "0ed2357552786a61",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "BertForMaskedLM",
     checkpoint: Some("allegro/herbert-base-cased"),
-    digest: "a6be07ebf77c8ffb",
+    digest: "d6587e66b015d40a",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "BigBirdForMaskedLM",
     checkpoint: Some("google/bigbird-roberta-base"),
-    digest: "cdfda1d0cbda9d51",
+    digest: "ea6cc70f43c61f14",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "IBertForMaskedLM",
     checkpoint: Some("kssteven/ibert-roberta-base"),
-    digest: "cfde8adccfcc9857",
+    digest: "dbd49ee841e63fc9",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

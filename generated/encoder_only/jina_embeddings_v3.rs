@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "JinaEmbeddingsV3ForMaskedLM",
     checkpoint: Some("jinaai/jina-embeddings-v3-hf"),
-    digest: "9dd8eb13e4048e24",
+    digest: "bcda9d70f9813649",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

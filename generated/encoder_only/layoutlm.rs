@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "LayoutLMForMaskedLM",
     checkpoint: Some("microsoft/layoutlm-base-uncased"),
-    digest: "8507e9bf0c630b3d",
+    digest: "d63916804e3dd2f9",
     inputs: &[
         input(
             "input_ids",

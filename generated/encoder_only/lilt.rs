@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "LiltModel",
     checkpoint: Some("SCUT-DLVCLab/lilt-roberta-en-base"),
-    digest: "fdcbe49acd73f08b",
+    digest: "cd0504d2dae39332",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "LongformerForMaskedLM",
     checkpoint: Some("allenai/longformer-base-4096"),
-    digest: "8e9833644b00d47c",
+    digest: "660f415759ec5180",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "LukeForMaskedLM",
     checkpoint: Some("studio-ousia/luke-base"),
-    digest: "9fa96d218291be75",
+    digest: "5d2cd4be97eefc94",
     inputs: &[
         input(
             "input_ids",

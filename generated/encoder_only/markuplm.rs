@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "MarkupLMModel",
     checkpoint: Some("microsoft/markuplm-base"),
-    digest: "46847954752ba135",
+    digest: "006fe4c04efa2463",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "MegatronBertForMaskedLM",
     checkpoint: Some("nvidia/megatron-bert-uncased-345m"),
-    digest: "3b5b85e06c1bb59d",
+    digest: "6cf9e7e30357badd",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "MobileBertForMaskedLM",
     checkpoint: Some("google/mobilebert-uncased"),
-    digest: "506eaae0a84f861a",
+    digest: "35750d79bc5cfb70",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "ModernBertForMaskedLM",
     checkpoint: Some("answerdotai/ModernBERT-base"),
-    digest: "a91dac41ea005d22",
+    digest: "d1f0106caefa1e6c",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

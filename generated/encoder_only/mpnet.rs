@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "MPNetForMaskedLM",
     checkpoint: Some("microsoft/mpnet-base"),
-    digest: "e021176cbc98377f",
+    digest: "5da334bf2a4f1eab",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 16)],

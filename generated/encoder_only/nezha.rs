@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "NezhaForMaskedLM",
     checkpoint: Some("sijunhe/nezha-cn-base"),
-    digest: "6bcbb1761fdbd5f5",
+    digest: "298d6194cbae2649",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "NomicBertForMaskedLM",
     checkpoint: Some("nomic-ai/nomic-embed-text-v1.5"),
-    digest: "4dd8146a22e0b7f3",
+    digest: "a310d5ff7c5baffa",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "NystromformerForMaskedLM",
     checkpoint: Some("uw-madison/nystromformer-512"),
-    digest: "c60b1e76623b9093",
+    digest: "05f65b36892c003b",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<TokenClassification> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "OpenAIPrivacyFilterForTokenClassification",
     checkpoint: Some("openai/privacy-filter"),
-    digest: "31a71b3d51d72ea1",
+    digest: "ccbbadf7f72abcad",
     inputs: TokenClassification::CONTRACT.inputs,
     outputs: TokenClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

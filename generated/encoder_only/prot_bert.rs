@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "BertForMaskedLM",
     checkpoint: Some("Rostlab/prot_bert"),
-    digest: "49ea9bf7f3ff6425",
+    digest: "0ee6affe48b7c46d",
     inputs: &[
         input(
             "input_ids",

@@ -11,7 +11,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "QDQBertForMaskedLM",
     checkpoint: Some("google-bert/bert-base-uncased"),
-    digest: "0ee3ee04e40a4b36",
+    digest: "0d914124554b248a",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "RealmKnowledgeAugEncoder",
     checkpoint: Some("google/realm-cc-news-pretrained-encoder"),
-    digest: "674984bbdaac3c9e",
+    digest: "fb2a2ab174e4c0ef",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "RemBertForMaskedLM",
     checkpoint: Some("google/rembert"),
-    digest: "185eb4b9462ba699",
+    digest: "cb6e411e0ff84e6a",
     inputs: &[
         input(
             "input_ids",

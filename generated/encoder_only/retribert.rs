@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "RetriBertModel",
     checkpoint: Some("yjernite/retribert-base-uncased"),
-    digest: "0f57a97d33ef66b1",
+    digest: "dd5e220533228ab3",
     inputs: &[
         input(
             "input_ids_query",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "RobertaForMaskedLM",
     checkpoint: Some("FacebookAI/roberta-base"),
-    digest: "68028cd77dabac97",
+    digest: "6613d9e2ced6ad6c",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

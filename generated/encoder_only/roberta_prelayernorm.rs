@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "RobertaPreLayerNormForMaskedLM",
     checkpoint: Some("andreasmadsen/efficient_mlm_m0.40"),
-    digest: "4c64ef37a6141456",
+    digest: "23977547515a23d4",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "RoCBertForMaskedLM",
     checkpoint: Some("weiweishi/roc-bert-base-zh"),
-    digest: "e61221a069dba8fb",
+    digest: "6c7ef521ab652f7c",
     inputs: &[
         input(
             "input_ids",

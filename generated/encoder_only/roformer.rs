@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "RoFormerForMaskedLM",
     checkpoint: Some("junnyu/roformer_chinese_base"),
-    digest: "6c79e40a92038875",
+    digest: "3b43f26800c74963",
     inputs: &[
         input(
             "input_ids",

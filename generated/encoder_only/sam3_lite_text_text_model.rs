@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "Sam3LiteTextTextModel",
     checkpoint: Some("yonigozlan/sam3-litetext-s0"),
-    digest: "c60f59af63515d4d",
+    digest: "313f40788fe3b592",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -9,7 +9,7 @@ static MODEL: Model<QuestionAnswering> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "SplinterForQuestionAnswering",
     checkpoint: Some("tau/splinter-base"),
-    digest: "69be3b8db1831eb9",
+    digest: "1b3e4d1a93ef81fb",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "SqueezeBertForMaskedLM",
     checkpoint: Some("squeezebert/squeezebert-uncased"),
-    digest: "98d97f4862e7bb0a",
+    digest: "222779a50d676ee4",
     inputs: &[
         input(
             "input_ids",

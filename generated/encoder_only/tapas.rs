@@ -10,7 +10,7 @@ static MODEL: Model<TableQuestionAnswering> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "TapasForQuestionAnswering",
     checkpoint: Some("google/tapas-base-finetuned-wtq"),
-    digest: "f73d659dd7fb66df",
+    digest: "66cf304cc14d544f",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "Tipsv2TextModel",
     checkpoint: Some("google/tipsv2-b14"),
-    digest: "67ee9376e3707f11",
+    digest: "8b8f76301f3cf6cf",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

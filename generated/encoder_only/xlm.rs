@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "XLMWithLMHeadModel",
     checkpoint: Some("FacebookAI/xlm-mlm-en-2048"),
-    digest: "ed981373c80f204b",
+    digest: "60a043fd91895d03",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "XLMRobertaForMaskedLM",
     checkpoint: Some("FacebookAI/xlm-roberta-base"),
-    digest: "891a9af3b9fbbdf1",
+    digest: "7b6d2b904bd6db31",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

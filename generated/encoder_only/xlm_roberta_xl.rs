@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "XLMRobertaXLForMaskedLM",
     checkpoint: Some("facebook/xlm-roberta-xl"),
-    digest: "a188a504e094a610",
+    digest: "1162956c452a0581",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -10,7 +10,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "XLNetLMHeadModel",
     checkpoint: Some("xlnet/xlnet-base-cased"),
-    digest: "1126fed70c7be967",
+    digest: "00d80908781db6f1",
     inputs: &[
         input(
             "input_ids",

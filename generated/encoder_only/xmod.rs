@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "XmodForMaskedLM",
     checkpoint: Some("facebook/xmod-base"),
-    digest: "5818b4b0ff7ff1af",
+    digest: "008851135bd96bb6",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "YosoForMaskedLM",
     checkpoint: Some("uw-madison/yoso-4096"),
-    digest: "0e171080cd705968",
+    digest: "cf212ab3972b95b9",
     inputs: &[
         input(
             "input_ids",

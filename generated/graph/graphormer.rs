@@ -11,7 +11,7 @@ static MODEL: Model<GraphMl> = Model::new(ModelSpec {
     family: "graph",
     class: "GraphormerForGraphClassification",
     checkpoint: Some("clefourrier/graphormer-base-pcqm4mv2"),
-    digest: "241d8302eaa09aaa",
+    digest: "b12653807839a565",
     inputs: &[
         input(
             "input_nodes",

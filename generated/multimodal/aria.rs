@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "AriaForConditionalGeneration",
     checkpoint: Some("rhymes-ai/Aria"),
-    digest: "69f3c245061d0a88",
+    digest: "b01a715dd85e55f6",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "AudioFlamingo3ForConditionalGeneration",
     checkpoint: Some("nvidia/audio-flamingo-3-hf"),
-    digest: "694165034714d616",
+    digest: "c6147f10f62535db",
     inputs: &[
         input(
             "input_ids",

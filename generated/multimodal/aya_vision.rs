@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "AyaVisionForConditionalGeneration",
     checkpoint: Some("CohereForAI/aya-vision-8b"),
-    digest: "811ce30d19cfc9ba",
+    digest: "9f1be8a50e69c3fa",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

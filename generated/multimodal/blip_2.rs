@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Blip2ForConditionalGeneration",
     checkpoint: Some("Salesforce/blip2-opt-2.7b"),
-    digest: "43592acc7afa106f",
+    digest: "fad7f50ed01060f9",
     inputs: &[
         input(
             "input_ids",

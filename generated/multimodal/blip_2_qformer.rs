@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Blip2QFormerModel",
     checkpoint: Some("Salesforce/blip2-opt-2.7b"),
-    digest: "3875c15daad36e91",
+    digest: "d94e1a00ae085cd6",
     inputs: &[
         input(
             "query_embeds",

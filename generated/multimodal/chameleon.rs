@@ -8,7 +8,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "ChameleonForConditionalGeneration",
     checkpoint: Some("facebook/chameleon-7b"),
-    digest: "e95f277531748012",
+    digest: "dbc967c00ffe912d",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Cohere2VisionForConditionalGeneration",
     checkpoint: Some("CohereLabs/command-a-vision-07-2025"),
-    digest: "eecf010b56202f9f",
+    digest: "1c47438d0d3c1a89",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "CohereCompassForConditionalGeneration",
     checkpoint: Some("CohereLabs/North-Micro-Vision-Instruct"),
-    digest: "b7ab9df9a593d787",
+    digest: "83f9b0464e4639d6",
     inputs: &[
         input(
             "input_ids",

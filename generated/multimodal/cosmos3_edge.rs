@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Cosmos3EdgeForConditionalGeneration",
     checkpoint: Some("nvidia/Cosmos3-Edge"),
-    digest: "30a8948b48a9ff25",
+    digest: "2ad5174b61247081",
     inputs: &[
         input(
             "input_ids",

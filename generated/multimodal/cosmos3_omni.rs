@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Cosmos3OmniForConditionalGeneration",
     checkpoint: Some("nvidia/Cosmos3-Nano"),
-    digest: "c485db6432f4708f",
+    digest: "df28ac1d810565e2",
     inputs: &[
         input(
             "input_ids",

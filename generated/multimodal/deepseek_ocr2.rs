@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "DeepseekOcr2ForConditionalGeneration",
     checkpoint: Some("deepseek-community/DeepSeek-OCR-2"),
-    digest: "0285fc06b5812542",
+    digest: "57c2df012778b8c9",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

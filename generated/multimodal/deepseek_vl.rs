@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "DeepseekVLForConditionalGeneration",
     checkpoint: Some("deepseek-community/deepseek-vl-1.3b-chat"),
-    digest: "f38e0d4aca63e8b8",
+    digest: "2eff8312eaa6a9fd",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "DeepseekVLHybridForConditionalGeneration",
     checkpoint: Some("deepseek-community/deepseek-vl-7b-chat"),
-    digest: "6a534cb89da50f49",
+    digest: "2ede717fa185502f",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "DiffusionGemmaForBlockDiffusion",
     checkpoint: Some("google/diffusiongemma-26B-A4B-it"),
-    digest: "ce54518e9e891d3a",
+    digest: "c4bed312517ce252",
     inputs: &[
         input(
             "input_ids",

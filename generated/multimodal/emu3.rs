@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Emu3ForConditionalGeneration",
     checkpoint: Some("Emu3-community/Emu3-Chat-hf"),
-    digest: "362c9f6b0f744951",
+    digest: "242f3b0c4f751e0b",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Ernie4_5_VLMoeForConditionalGeneration",
     checkpoint: Some("baidu/ERNIE-4.5-VL-28B-A3B-PT"),
-    digest: "af6f62246ea594cd",
+    digest: "dab5c603ba0c6c9a",
     inputs: &[
         input(
             "input_ids",

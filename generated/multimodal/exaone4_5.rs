@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Exaone4_5_ForConditionalGeneration",
     checkpoint: Some("LGAI-EXAONE/EXAONE-4.5-33B"),
-    digest: "5ec942be9fd4f789",
+    digest: "d3bcb1ab8f1929b6",
     inputs: &[
         input(
             "input_ids",

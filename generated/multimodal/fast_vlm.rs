@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "FastVlmForConditionalGeneration",
     checkpoint: Some("KamilaMila/FastVLM-7B"),
-    digest: "9c13f613ec832025",
+    digest: "ff3d82e033e5dc43",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

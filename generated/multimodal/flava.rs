@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "FlavaModel",
     checkpoint: Some("facebook/flava-full"),
-    digest: "a8cd79cd37f4c133",
+    digest: "a998068c9e052980",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Florence2ForConditionalGeneration",
     checkpoint: Some("florence-community/Florence-2-base"),
-    digest: "f5441f8589350d25",
+    digest: "07025a7b9b1c3f47",
     inputs: &[
         input(
             "pixel_values",

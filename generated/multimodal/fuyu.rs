@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "FuyuForCausalLM",
     checkpoint: Some("adept/fuyu-8b"),
-    digest: "8bcfba72f75306eb",
+    digest: "6cf592b4c3324d64",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Gemma3nForConditionalGeneration",
     checkpoint: Some("google/gemma-3n-E4B"),
-    digest: "a5f220cfed251207",
+    digest: "0c31a373e73841c9",
     inputs: &[
         input(
             "input_ids",

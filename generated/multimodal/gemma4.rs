@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Gemma4ForConditionalGeneration",
     checkpoint: Some("google/gemma-4-e2b-it"),
-    digest: "cc1a9fd1f2bf646e",
+    digest: "eb66043dae40bbf3",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Gemma4UnifiedForConditionalGeneration",
     checkpoint: Some("google/gemma-4-12B-it"),
-    digest: "8108d820fcf126a8",
+    digest: "b321e12b172ae695",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "GitForCausalLM",
     checkpoint: Some("microsoft/git-base"),
-    digest: "0241ef72650749fa",
+    digest: "5054f6c7fb06604c",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

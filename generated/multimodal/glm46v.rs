@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Glm46VForConditionalGeneration",
     checkpoint: None,
-    digest: "04fca7f5671a138d",
+    digest: "32a0ad01d9b7a452",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Glm4vForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-4.1V-9B-Thinking"),
-    digest: "3af30b0fd59eb6e8",
+    digest: "b18d71faaccc0d95",
     inputs: &[
         input(
             "input_ids",

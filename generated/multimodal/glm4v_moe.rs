@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Glm4vMoeForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-4.5V"),
-    digest: "b48b80ee0eda032b",
+    digest: "ba27fbc9bc42a803",
     inputs: &[
         input(
             "input_ids",

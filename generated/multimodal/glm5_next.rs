@@ -8,7 +8,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Glm5NextForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-5.3-Flash"),
-    digest: "d02f98d5499c9f43",
+    digest: "9a279023067f3386",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<TextToImage> = Model::new(ModelSpec {
     family: "multimodal",
     class: "GlmImageForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-Image"),
-    digest: "b275c81cf5aaf9a2",
+    digest: "0beeb23b91836f77",
     inputs: &[
         input(
             "input_ids",

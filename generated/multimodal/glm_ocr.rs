@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "GlmOcrForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-OCR"),
-    digest: "4ea97bd01cd8e91c",
+    digest: "35c11403922afb76",
     inputs: &[
         input(
             "input_ids",

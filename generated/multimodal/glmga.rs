@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Glm46VForConditionalGeneration",
     checkpoint: None,
-    digest: "718299d574c6871e",
+    digest: "2eea175f2ffcc1b4",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "GotOcr2ForConditionalGeneration",
     checkpoint: Some("stepfun-ai/GOT-OCR-2.0-hf"),
-    digest: "62cc7c76857a9b37",
+    digest: "56222a6f3b156d97",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "multimodal",
     class: "GroupViTModel",
     checkpoint: Some("nvidia/groupvit-gcc-yfcc"),
-    digest: "04b8a0249e707218",
+    digest: "a991b59b2a094d6e",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

@@ -8,7 +8,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "HunYuanVLForConditionalGeneration",
     checkpoint: Some("tencent/HunyuanOCR"),
-    digest: "4fb10b9a9e79f872",
+    digest: "d303bb0a89b61496",
     inputs: &[
         input(
             "input_ids",

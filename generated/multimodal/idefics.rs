@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "IdeficsForVisionText2Text",
     checkpoint: Some("HuggingFaceM4/idefics-9b"),
-    digest: "9a175f85f244dea5",
+    digest: "8e9b46b2bd2f119f",
     inputs: &[
         input(
             "input_ids",

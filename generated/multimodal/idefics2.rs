@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Idefics2ForConditionalGeneration",
     checkpoint: Some("HuggingFaceM4/idefics2-8b"),
-    digest: "2293c8f217c75e8c",
+    digest: "b88869ff58d2e962",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Idefics3ForConditionalGeneration",
     checkpoint: Some("HuggingFaceM4/Idefics3-8B-Llama3"),
-    digest: "29c6f7ec08fcffd8",
+    digest: "cea3d26b3c556f05",
     inputs: &[
         input(
             "input_ids",

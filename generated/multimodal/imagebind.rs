@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "ImageBindModel",
     checkpoint: Some("nielsr/imagebind-huge"),
-    digest: "aac4632a61d378e5",
+    digest: "0e1a8ecb3ad1e8c6",
     inputs: &[
         input(
             "inputs__vision",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "InklingForConditionalGeneration",
     checkpoint: Some("thinkingmachines/Inkling"),
-    digest: "28e4d0b1d79c2540",
+    digest: "c26cd95dce5708a0",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "InstructBlipVideoForConditionalGeneration",
     checkpoint: Some("Salesforce/instructblip-vicuna-7b"),
-    digest: "6d69db192cb85370",
+    digest: "57a8ad136a11adfc",
     inputs: &[
         input(
             "input_ids",

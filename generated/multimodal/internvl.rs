@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "InternVLForConditionalGeneration",
     checkpoint: Some("OpenGVLab/InternVL3-1B-hf"),
-    digest: "4e46304c322bd85e",
+    digest: "00d75140d36d90aa",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

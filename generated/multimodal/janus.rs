@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "JanusForConditionalGeneration",
     checkpoint: Some("deepseek-community/Janus-Pro-1B"),
-    digest: "4e8770521f74e5e9",
+    digest: "3c7d34ffa781120d",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

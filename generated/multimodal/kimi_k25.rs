@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Kimi_K25ForConditionalGeneration",
     checkpoint: Some("moonshotai/Kimi-K2.6"),
-    digest: "d833981442d40824",
+    digest: "d2e989aaf1480e6c",
     inputs: &[
         input(
             "input_ids",

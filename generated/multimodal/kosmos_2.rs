@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Kosmos2ForConditionalGeneration",
     checkpoint: Some("microsoft/kosmos-2-patch14-224"),
-    digest: "ce44ea5bf9b08d42",
+    digest: "861f574ea539f0b5",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Kosmos2_5ForConditionalGeneration",
     checkpoint: Some("microsoft/kosmos-2.5"),
-    digest: "30eec747de849ea7",
+    digest: "3f70fa7aa7ee2272",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<DocumentQuestionAnswering> = Model::new(ModelSpec {
     family: "multimodal",
     class: "LayoutLMv3ForQuestionAnswering",
     checkpoint: Some("microsoft/layoutlmv3-base"),
-    digest: "bdba2bd45f0df602",
+    digest: "5bf34bbdb78f6b6d",
     inputs: &[
         input(
             "input_ids",

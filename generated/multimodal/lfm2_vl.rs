@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Lfm2VlForConditionalGeneration",
     checkpoint: Some("LiquidAI/LFM2-VL-1.6B"),
-    digest: "a5212230fb160ff4",
+    digest: "7c8a3cd86cec0727",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "LightOnOcrForConditionalGeneration",
     checkpoint: Some("lightonai/LightOnOCR-1B-1025"),
-    digest: "077cc76a08ccf693",
+    digest: "ce75356c4d678f25",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Llama4ForConditionalGeneration",
     checkpoint: Some("meta-llama/Llama-4-Scout-17B-16E"),
-    digest: "b791f73bae79be0c",
+    digest: "c8116ff347dd4937",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "LlavaForConditionalGeneration",
     checkpoint: Some("llava-hf/llava-1.5-7b-hf"),
-    digest: "6965e2aba37e6dd7",
+    digest: "f12d2ee1aa1ef092",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

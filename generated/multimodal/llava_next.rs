@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "LlavaNextForConditionalGeneration",
     checkpoint: Some("llava-hf/llava-v1.6-mistral-7b-hf"),
-    digest: "9cf23e64495af8f6",
+    digest: "df9437193cda0419",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "LlavaNextVideoForConditionalGeneration",
     checkpoint: Some("llava-hf/LLaVA-NeXT-Video-7B-hf"),
-    digest: "f693d670d4a5f0bc",
+    digest: "2d6a482c07d296ed",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "LlavaOnevisionForConditionalGeneration",
     checkpoint: Some("llava-hf/llava-onevision-qwen2-7b-ov-hf"),
-    digest: "f303e6a277c71f2a",
+    digest: "c00e84f100f98b29",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "MiniCPMV4_6ForConditionalGeneration",
     checkpoint: Some("openbmb/MiniCPM-V-4.6"),
-    digest: "a759d5697fbc24aa",
+    digest: "e8260428ce51f1c9",
     inputs: &[
         input(
             "input_ids",

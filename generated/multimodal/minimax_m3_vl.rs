@@ -8,7 +8,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "MiniMaxM3SparseForConditionalGeneration",
     checkpoint: Some("MiniMaxAI/MiniMax-M3"),
-    digest: "d18a2ba2741692fd",
+    digest: "66dc4307701f533d",
     inputs: &[
         input(
             "input_ids",

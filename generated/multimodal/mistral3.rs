@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Mistral3ForConditionalGeneration",
     checkpoint: Some("mistralai/Mistral-Small-3.1-24B-Instruct-2503"),
-    digest: "0da9716e38b94a2e",
+    digest: "5ff4d515009a16c1",
     inputs: &[
         input(
             "input_ids",

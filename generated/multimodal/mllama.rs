@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "MllamaForConditionalGeneration",
     checkpoint: Some("meta-llama/Llama-3.2-11B-Vision"),
-    digest: "8aee4e697d4465ea",
+    digest: "2ef4f80ae41059a2",
     inputs: &[
         input(
             "input_ids",

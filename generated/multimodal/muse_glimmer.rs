@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "MuseGlimmerForConditionalGeneration",
     checkpoint: Some("meta-models/Muse-Glimmer-30B"),
-    digest: "9f20ae10f84b354d",
+    digest: "ada1f7ff06b7d748",
     inputs: &[
         input(
             "input_ids",

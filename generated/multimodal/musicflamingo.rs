@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "MusicFlamingoForConditionalGeneration",
     checkpoint: Some("nvidia/music-flamingo-2601-hf"),
-    digest: "f35243accc15c85f",
+    digest: "840c06c26ac22ebe",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Ovis2ForConditionalGeneration",
     checkpoint: Some("thisisiron/Ovis2-1B-hf"),
-    digest: "18ad6e5e4ff87f76",
+    digest: "df4e294c9220427d",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

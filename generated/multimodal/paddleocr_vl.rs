@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "PaddleOCRVLForConditionalGeneration",
     checkpoint: Some("PaddlePaddle/PaddleOCR-VL"),
-    digest: "7a059110441a1d7d",
+    digest: "0f03456967bf3d29",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "PaliGemmaForConditionalGeneration",
     checkpoint: Some("google/paligemma-3b-pt-224"),
-    digest: "96ef7604c7084003",
+    digest: "e23cce3826ff9b1f",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -11,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "PeAudioVideoModel",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "840d51c3cdd43614",
+    digest: "b6059d8178615fdd",
     inputs: &[
         input(
             "input_ids",

@@ -11,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "PeAudioVideoEncoder",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "c9bca359ed8bac8a",
+    digest: "5acd995da2530c1c",
     inputs: &[
         input(
             "input_values",

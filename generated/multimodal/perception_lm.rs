@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "PerceptionLMForConditionalGeneration",
     checkpoint: Some("facebook/Perception-LM-1B"),
-    digest: "4cef0b56dc25f359",
+    digest: "f4456bc70342c48c",
     inputs: &[
         input(
             "input_ids",

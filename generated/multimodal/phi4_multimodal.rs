@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Phi4MultimodalForCausalLM",
     checkpoint: Some("microsoft/Phi-4-multimodal-instruct"),
-    digest: "217ad96b9798f320",
+    digest: "6c1282f2c8968006",
     inputs: &[
         input(
             "input_ids",

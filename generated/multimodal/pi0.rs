@@ -10,7 +10,7 @@ static MODEL: Model<Robotics> = Model::new(ModelSpec {
     family: "multimodal",
     class: "PI0ForConditionalGeneration",
     checkpoint: Some("lerobot/pi0_base"),
-    digest: "40bb4cfcf2a68852",
+    digest: "aef8479393c8918e",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Pix2StructForConditionalGeneration",
     checkpoint: Some("google/pix2struct-textcaps-base"),
-    digest: "be44c724589e9e8a",
+    digest: "719bf7ef3c8a0417",
     inputs: &[
         input(
             "decoder_input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "GotOcr2ForConditionalGeneration",
     checkpoint: Some("PaddlePaddle/PP-Chart2Table_safetensors"),
-    digest: "0cd7f8024b11c294",
+    digest: "5ea64ae9c000a5b0",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -8,7 +8,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "PPFormulaNetForConditionalGeneration",
     checkpoint: Some("PaddlePaddle/PP-FormulaNet_plus-L_safetensors"),
-    digest: "49ff26fe309bbae6",
+    digest: "7cc4a6dd9116d9fd",
     inputs: ImageToText::CONTRACT.inputs,
     outputs: ImageToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "QianfanOCRForConditionalGeneration",
     checkpoint: Some("baidu/Qianfan-OCR"),
-    digest: "8ef438a0ba963dfc",
+    digest: "a6444cffa754bf64",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen2_5OmniThinkerForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen2.5-Omni-7B"),
-    digest: "fab05631c0c83c5d",
+    digest: "049edf9f9fd1ce79",
     inputs: &[
         input(
             "input_ids",

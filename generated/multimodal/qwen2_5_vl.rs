@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen2_5_VLForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen2.5-VL-7B-Instruct"),
-    digest: "79a7f6b3ca8a1b9f",
+    digest: "6e5f0db0069341b8",
     inputs: &[
         input(
             "input_ids",

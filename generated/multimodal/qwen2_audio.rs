@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen2AudioForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen2-Audio-7B"),
-    digest: "3c52306ea6b2877a",
+    digest: "ed87bd2a421e0edd",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen2VLForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen2-VL-7B-Instruct"),
-    digest: "5173c0a8728b0f33",
+    digest: "1debbda6b798549d",
     inputs: &[
         input(
             "input_ids",

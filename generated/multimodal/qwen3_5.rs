@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen3_5ForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3.5-27B"),
-    digest: "b0467e68b57d747a",
+    digest: "e5733e2323da1e4f",
     inputs: &[
         input(
             "input_ids",

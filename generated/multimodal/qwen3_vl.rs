@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen3VLForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3-VL-4B-Instruct"),
-    digest: "066d443bdbfaa6a1",
+    digest: "090f5eab48712407",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen3VLMoeForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3-VL-30B-A3B-Instruct"),
-    digest: "1966e271b23fdd4d",
+    digest: "1a9ffd5f9ab60d50",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen4ExpForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen4-Exp"),
-    digest: "935deb5a6d3beb3a",
+    digest: "619fefe53769a655",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "multimodal",
     class: "ShieldGemma2ForImageClassification",
     checkpoint: Some("google/shieldgemma-2-4b-it"),
-    digest: "a08b8105567f8b6c",
+    digest: "2cfe6fe39486729c",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "multimodal",
     class: "SiglipForImageClassification",
     checkpoint: Some("google/siglip-base-patch16-224"),
-    digest: "09edc88c9d4c5174",
+    digest: "925afd4a63875f96",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "SmolVLMForConditionalGeneration",
     checkpoint: Some("HuggingFaceTB/SmolVLM2-2.2B-Instruct"),
-    digest: "c4d54f0bc7c8cabc",
+    digest: "2fe4f3d45a9239be",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Step3p7ForConditionalGeneration",
     checkpoint: Some("stepfun-ai/Step-3.7-Flash"),
-    digest: "efc316cdb4b1dd00",
+    digest: "2ba612bdfa4e978b",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "T5Gemma2ForConditionalGeneration",
     checkpoint: Some("google/t5gemma-2-270m-270m"),
-    digest: "8cf6a813ee0a3290",
+    digest: "67740b641cb955a6",
     inputs: &[
         input(
             "pixel_values",

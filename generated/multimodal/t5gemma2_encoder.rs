@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "T5Gemma2Encoder",
     checkpoint: Some("google/t5gemma-2-270m-270m"),
-    digest: "9442704ac780c6bc",
+    digest: "5fd90cd14534992e",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "TvltModel",
     checkpoint: Some("ZinengTang/tvlt-base"),
-    digest: "b8e2a8fd7473107f",
+    digest: "bfa0ac25ed27ddb2",
     inputs: &[
         input(
             "pixel_values",

@@ -9,7 +9,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "UdopForConditionalGeneration",
     checkpoint: Some("microsoft/udop-large"),
-    digest: "60122b130aa66191",
+    digest: "761e35d01b11714f",
     inputs: &[
         input(
             "pixel_values",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "VideoLlama3ForConditionalGeneration",
     checkpoint: Some("lkhl/VideoLLaMA3-2B-Image-HF"),
-    digest: "1699af9e2ebcbe06",
+    digest: "4a292bbd1f52ab0f",
     inputs: &[
         input(
             "input_ids",

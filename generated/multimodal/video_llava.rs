@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "VideoLlavaForConditionalGeneration",
     checkpoint: Some("LanguageBind/Video-LLaVA-7B-hf"),
-    digest: "43d8cf266d03a556",
+    digest: "3f40c1d869abc966",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "VipLlavaForConditionalGeneration",
     checkpoint: Some("llava-hf/vip-llava-7b-hf"),
-    digest: "5679b26b4971490f",
+    digest: "6cb8bfc3d1545185",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -9,7 +9,7 @@ static MODEL: Model<ReinforcementLearning> = Model::new(ModelSpec {
     family: "reinforcement-learning",
     class: "DecisionTransformerModel",
     checkpoint: Some("edbeeching/decision-transformer-gym-hopper-medium"),
-    digest: "9a9bacab089d230c",
+    digest: "dbbe12e13bd76f18",
     inputs: ReinforcementLearning::CONTRACT.inputs,
     outputs: &[
         output(

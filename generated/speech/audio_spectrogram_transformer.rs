@@ -10,7 +10,7 @@ static MODEL: Model<AudioClassification> = Model::new(ModelSpec {
     family: "speech",
     class: "ASTForAudioClassification",
     checkpoint: Some("MIT/ast-finetuned-audioset-10-10-0.4593"),
-    digest: "5eace0ec50439087",
+    digest: "d8f7cb3315bdf6a7",
     inputs: &[
         input(
             "input_values",

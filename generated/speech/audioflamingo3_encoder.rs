@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "AudioFlamingo3Encoder",
     checkpoint: Some("nvidia/audio-flamingo-3-hf"),
-    digest: "6a33ae94ebe10cd0",
+    digest: "831f9070dab7c077",
     inputs: &[
         input(
             "input_features",

@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "AudioLDM2UNet2DConditionModel",
     checkpoint: Some("cvssp/audioldm2"),
-    digest: "448fbcd40fc58e4d",
+    digest: "0ae5dbb50491731b",
     inputs: &[
         input(
             "sample",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "AudioLDM2ProjectionModel",
     checkpoint: Some("cvssp/audioldm2"),
-    digest: "40ca9c8bca8c838b",
+    digest: "624c9b1a7396fdaa",
     inputs: &[
         input(
             "attention_mask",

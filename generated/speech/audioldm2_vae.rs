@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "AutoencoderKL",
     checkpoint: Some("cvssp/audioldm2"),
-    digest: "de55718016509590",
+    digest: "aabcc227dc618de9",
     inputs: &[
         input(
             "sample",

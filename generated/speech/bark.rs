@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "speech",
     class: "BarkSemanticModel",
     checkpoint: Some("suno/bark-small"),
-    digest: "17a8f4519761385a",
+    digest: "6b9f75e4aeb1e550",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "speech",
     class: "BarkCoarseModel",
     checkpoint: Some("suno/bark-small"),
-    digest: "b283445ac7836e64",
+    digest: "a4d4aa0da6bae0de",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "BarkFineModel",
     checkpoint: Some("suno/bark-small"),
-    digest: "587b8265c74e274e",
+    digest: "30b53155a3b24c63",
     inputs: &[
         input(
             "input_ids",

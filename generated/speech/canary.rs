@@ -7,7 +7,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "CanaryForConditionalGeneration",
     checkpoint: Some("nvidia/canary-1b-v2"),
-    digest: "6c325ea431d3a586",
+    digest: "a19cd9f502b42e26",
     inputs: &[
         input(
             "input_features",

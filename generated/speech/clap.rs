@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotAudioClassification> = Model::new(ModelSpec {
     family: "speech",
     class: "ClapModel",
     checkpoint: Some("laion/clap-htsat-fused"),
-    digest: "e337fe8dbbbd1084",
+    digest: "b48d9a89b3120585",
     inputs: &[
         input(
             "input_ids",

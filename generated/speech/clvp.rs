@@ -11,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "ClvpModelForConditionalGeneration",
     checkpoint: Some("susnato/clvp_dev"),
-    digest: "ea9325c42fb42708",
+    digest: "df53550eecb1b179",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "CohereAsrForConditionalGeneration",
     checkpoint: Some("CohereLabs/cohere-transcribe-03-2026"),
-    digest: "fafc0e03f55fa5a7",
+    digest: "68461399a9e7f6f5",
     inputs: &[
         input(
             "input_features",

@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "CsmForConditionalGeneration",
     checkpoint: Some("sesame/csm-1b"),
-    digest: "2f6dc97ce6c04973",
+    digest: "b6dd3855b6f36279",
     inputs: &[
         input(
             "input_ids",

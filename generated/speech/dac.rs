@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "DacModel",
     checkpoint: Some("descript/dac_16khz"),
-    digest: "d0d9149b7a937af9",
+    digest: "9e1239c0e5fdb225",
     inputs: &[
         input(
             "input_values",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "Data2VecAudioForCTC",
     checkpoint: Some("facebook/data2vec-audio-base-960h"),
-    digest: "7a7496a0ce052985",
+    digest: "c5a583782c37dd4b",
     inputs: &[
         input(
             "input_values",

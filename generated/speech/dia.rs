@@ -9,7 +9,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "speech",
     class: "DiaForConditionalGeneration",
     checkpoint: Some("nari-labs/Dia-1.6B"),
-    digest: "0d80876d113dffde",
+    digest: "d64cef3a4bbc542f",
     inputs: &[
         input(
             "input_ids",

@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "EncodecModel",
     checkpoint: Some("facebook/encodec_24khz"),
-    digest: "0b31eca872baeab3",
+    digest: "462163a927c97df5",
     inputs: &[
         input(
             "input_values",

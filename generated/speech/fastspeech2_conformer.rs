@@ -12,7 +12,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "FastSpeech2ConformerModel",
     checkpoint: Some("espnet/fastspeech2_conformer"),
-    digest: "15ea7d1e5495235b",
+    digest: "556bda3204552d84",
     inputs: TextToAudio::CONTRACT.inputs,
     outputs: &[
         output(

@@ -12,7 +12,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "FastSpeech2ConformerWithHifiGan",
     checkpoint: Some("espnet/fastspeech2_conformer_with_hifigan"),
-    digest: "ecbf3e54e660ae69",
+    digest: "aca80af1b3de4119",
     inputs: TextToAudio::CONTRACT.inputs,
     outputs: &[
         output(

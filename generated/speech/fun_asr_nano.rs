@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(ModelSpec {
     family: "speech",
     class: "FunAsrNanoForConditionalGeneration",
     checkpoint: Some("FunAudioLLM/Fun-ASR-Nano-2512-hf"),
-    digest: "7a4b05a1e86facfb",
+    digest: "d0079dc6e6726c2b",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "FunAsrNanoEncoder",
     checkpoint: Some("FunAudioLLM/Fun-ASR-Nano-2512-hf"),
-    digest: "bc499c11c1844bdb",
+    digest: "3618eff7a4adb693",
     inputs: &[
         input(
             "input_features",

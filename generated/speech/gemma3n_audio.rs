@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "Gemma3nAudioEncoder",
     checkpoint: Some("google/gemma-3n-E4B"),
-    digest: "425648942eaeb66a",
+    digest: "a8486b48f5be4c25",
     inputs: &[
         input(
             "audio_mel",

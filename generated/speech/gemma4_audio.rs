@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "Gemma4AudioModel",
     checkpoint: Some("google/gemma-4-e2b-it"),
-    digest: "2e9502f1671bfdc3",
+    digest: "48c035f6ed90ea72",
     inputs: &[
         input(
             "attention_mask",

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(ModelSpec {
     family: "speech",
     class: "GlmAsrForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-ASR-Nano-2512"),
-    digest: "ec1dfa708830700b",
+    digest: "9503777627d3fb6f",
     inputs: AudioTextToText::CONTRACT.inputs,
     outputs: AudioTextToText::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "GlmAsrEncoder",
     checkpoint: Some("zai-org/GLM-ASR-Nano-2512"),
-    digest: "311b67a3750b07db",
+    digest: "7edb99c31a54d9f9",
     inputs: &[
         input(
             "input_features",

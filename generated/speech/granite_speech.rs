@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(ModelSpec {
     family: "speech",
     class: "GraniteSpeechForConditionalGeneration",
     checkpoint: Some("ibm-granite/granite-speech-3.3-2b"),
-    digest: "4a1c1d3551912ad4",
+    digest: "2dd6d5522a63c3c9",
     inputs: &[
         input(
             "input_ids",

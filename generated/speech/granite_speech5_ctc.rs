@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "GraniteSpeech5ForCTC",
     checkpoint: Some("ibm-granite/granite-speech-5.0-470m-turboctc"),
-    digest: "8fc94b21afd494c4",
+    digest: "bf1855248648ee13",
     inputs: &[
         input(
             "input_features",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "GraniteSpeech5Encoder",
     checkpoint: Some("ibm-granite/granite-speech-5.0-470m-turboctc"),
-    digest: "2c6d09c217810aae",
+    digest: "4bbaf027ce0fc5ff",
     inputs: &[
         input(
             "attention_mask",

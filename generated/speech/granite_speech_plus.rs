@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(ModelSpec {
     family: "speech",
     class: "GraniteSpeechPlusForConditionalGeneration",
     checkpoint: Some("ibm-granite/granite-speech-4.1-2b-plus"),
-    digest: "a1490e4fbd38cd29",
+    digest: "e52148292b5e33b1",
     inputs: &[
         input(
             "input_ids",

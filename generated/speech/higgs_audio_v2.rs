@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "HiggsAudioV2ForConditionalGeneration",
     checkpoint: Some("bosonai/higgs-audio-v2-generation-3B-base"),
-    digest: "8e4aff2b23b58bcc",
+    digest: "22b79861f98ac15e",
     inputs: &[
         input(
             "input_ids",

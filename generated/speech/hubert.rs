@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "HubertForCTC",
     checkpoint: Some("facebook/hubert-large-ls960-ft"),
-    digest: "cc7c37defa4aa8e7",
+    digest: "5e8145dcf5fb4e09",
     inputs: &[
         input(
             "input_values",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "KyutaiSpeechToTextForConditionalGeneration",
     checkpoint: Some("kyutai/stt-2.6b-en-trfs"),
-    digest: "9f27a9aa5247fb62",
+    digest: "53d1f96d0a35e84d",
     inputs: &[
         input(
             "input_ids",

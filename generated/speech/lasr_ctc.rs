@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "LasrForCTC",
     checkpoint: Some("google/medasr"),
-    digest: "b0132dca9c359f17",
+    digest: "2adc7caca8e10991",
     inputs: &[
         input(
             "input_features",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "LasrEncoder",
     checkpoint: Some("google/medasr"),
-    digest: "1043fb2ff5a4a43c",
+    digest: "17601f1a075a173e",
     inputs: &[
         input(
             "attention_mask",

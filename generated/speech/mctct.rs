@@ -11,7 +11,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "MCTCTForCTC",
     checkpoint: Some("speechbrain/m-ctc-t-large"),
-    digest: "9435a5885451ea3e",
+    digest: "461dd8ec139ae828",
     inputs: &[
         input(
             "input_features",

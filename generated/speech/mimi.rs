@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "MimiModel",
     checkpoint: Some("kyutai/mimi"),
-    digest: "ac7cda6b02a6f17c",
+    digest: "8bb9da1c3811dc56",
     inputs: &[
         input(
             "input_values",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "Wav2Vec2ForCTC",
     checkpoint: Some("facebook/mms-1b-all"),
-    digest: "6b921fabce900a2b",
+    digest: "8bad583e4120bec3",
     inputs: &[
         input(
             "input_values",

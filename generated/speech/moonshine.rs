@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "MoonshineForConditionalGeneration",
     checkpoint: Some("UsefulSensors/moonshine-tiny"),
-    digest: "57eaeb451b22f91c",
+    digest: "4b89d08d46465e9f",
     inputs: &[
         input(
             "decoder_input_ids",

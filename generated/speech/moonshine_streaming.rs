@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "MoonshineStreamingForConditionalGeneration",
     checkpoint: Some("UsefulSensors/moonshine-streaming-tiny"),
-    digest: "242652ed4f3cdaf4",
+    digest: "398842c4f673f695",
     inputs: &[
         input(
             "decoder_input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "MoshiForConditionalGeneration",
     checkpoint: Some("kyutai/moshiko-pytorch-bf16"),
-    digest: "3ac6d0e8a6cebdee",
+    digest: "b099c07f73fd59d5",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "speech",
     class: "MoshiForCausalLM",
     checkpoint: Some("kyutai/moshiko-pytorch-bf16"),
-    digest: "8ba979b8dec14dd3",
+    digest: "4b4800132bdd7924",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

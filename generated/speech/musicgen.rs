@@ -8,7 +8,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "speech",
     class: "MusicgenForConditionalGeneration",
     checkpoint: Some("facebook/musicgen-small"),
-    digest: "f9ada699d942356c",
+    digest: "8b15fef1909d6e8e",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "speech",
     class: "MusicgenMelodyForConditionalGeneration",
     checkpoint: Some("facebook/musicgen-melody"),
-    digest: "b0620e60a841e12b",
+    digest: "b9b55030939b64e6",
     inputs: &[
         input(
             "input_ids",

@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "Nemotron3_5AsrForRNNT",
     checkpoint: Some("nvidia/nemotron-3.5-asr-streaming-0.6b"),
-    digest: "80b0b997e1baf1bf",
+    digest: "82e744a90582994c",
     inputs: &[
         input(
             "input_features",

@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "NemotronAsrStreamingForRNNT",
     checkpoint: Some("nvidia/nemotron-speech-streaming-en-0.6b"),
-    digest: "eea315b1261fd886",
+    digest: "4a76dfec2a4be4bd",
     inputs: &[
         input(
             "input_features",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "NemotronAsrStreamingEncoder",
     checkpoint: Some("nvidia/nemotron-speech-streaming-en-0.6b"),
-    digest: "ce32600836b9b572",
+    digest: "a83b1efb02cc63b5",
     inputs: &[
         input(
             "attention_mask",

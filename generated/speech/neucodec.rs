@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "NeuCodecModel",
     checkpoint: Some("neuphonic/neucodec"),
-    digest: "29283e8b8b50a14f",
+    digest: "e2adcd2443591f28",
     inputs: &[
         input(
             "input_values",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "ParakeetForCTC",
     checkpoint: Some("nvidia/parakeet-ctc-1.1b"),
-    digest: "03ff1c4a1f52e884",
+    digest: "f567c9fab94d4eaa",
     inputs: &[
         input(
             "input_features",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "ParakeetEncoder",
     checkpoint: Some("nvidia/parakeet-ctc-1.1b"),
-    digest: "b388fb6f5fa89394",
+    digest: "a5c6a76933d285d4",
     inputs: &[
         input(
             "attention_mask",

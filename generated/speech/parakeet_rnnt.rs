@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "ParakeetForRNNT",
     checkpoint: Some("nvidia/parakeet-rnnt-0.6b"),
-    digest: "be2a09e5bab30e18",
+    digest: "9e27641df02590f3",
     inputs: &[
         input(
             "input_features",

@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "ParakeetForTDT",
     checkpoint: Some("nvidia/parakeet-tdt-0.6b-v3"),
-    digest: "a8847158f3715e1c",
+    digest: "ae2145bc137c5bd7",
     inputs: &[
         input(
             "input_features",

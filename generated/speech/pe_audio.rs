@@ -11,7 +11,7 @@ static MODEL: Model<ZeroShotAudioClassification> = Model::new(ModelSpec {
     family: "speech",
     class: "PeAudioModel",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "0e8dfc3903caf3b5",
+    digest: "be5c68cf6578f86a",
     inputs: &[
         input(
             "input_ids",

@@ -11,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "PeAudioEncoder",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "bc9d6fa652bf1b61",
+    digest: "9fb01db75d59b1b0",
     inputs: &[
         input(
             "input_values",

@@ -7,7 +7,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "Pop2PianoForConditionalGeneration",
     checkpoint: Some("sweetcocoa/pop2piano"),
-    digest: "4f9eb84df7c22119",
+    digest: "4ba392c7e3e1b09d",
     inputs: &[
         input(
             "decoder_input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "Qwen2AudioEncoder",
     checkpoint: Some("Qwen/Qwen2-Audio-7B"),
-    digest: "eadb8f718ed0f4d9",
+    digest: "b64212124b3edd43",
     inputs: &[
         input(
             "input_features",

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(ModelSpec {
     family: "speech",
     class: "Qwen3ASRForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3-ASR-1.7B-hf"),
-    digest: "e5e826f8fa7001ab",
+    digest: "adde5eb52b37ec49",
     inputs: AudioTextToText::CONTRACT.inputs,
     outputs: AudioTextToText::CONTRACT.outputs,
     axes: &[

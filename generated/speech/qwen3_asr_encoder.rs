@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "Qwen3ASREncoder",
     checkpoint: Some("Qwen/Qwen3-ASR-1.7B-hf"),
-    digest: "492a1b138dcff92a",
+    digest: "b1e560cca25d46df",
     inputs: &[
         input(
             "input_features",

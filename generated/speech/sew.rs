@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "SEWForCTC",
     checkpoint: Some("asapp/sew-tiny-100k"),
-    digest: "fc512581d5a6fb20",
+    digest: "b022c09b3d12b6ff",
     inputs: &[
         input(
             "input_values",

@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "SEWDForCTC",
     checkpoint: Some("asapp/sew-d-tiny-100k"),
-    digest: "dcdb9639acbc5301",
+    digest: "3af93ff166ec4d28",
     inputs: &[
         input(
             "input_values",

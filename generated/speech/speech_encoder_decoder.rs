@@ -7,7 +7,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "SpeechEncoderDecoderModel",
     checkpoint: Some("facebook/wav2vec2-xls-r-300m-en-to-15"),
-    digest: "1d9948178fda8728",
+    digest: "137357a9d05b984f",
     inputs: &[
         input(
             "decoder_input_ids",

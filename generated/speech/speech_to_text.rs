@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "Speech2TextForConditionalGeneration",
     checkpoint: Some("facebook/s2t-small-librispeech-asr"),
-    digest: "049d3e58d46d7d28",
+    digest: "32a85f669a00a3b5",
     inputs: &[
         input(
             "input_features",

@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "SpeechT5ForSpeechToText",
     checkpoint: Some("microsoft/speecht5_asr"),
-    digest: "c6477da86ba2801b",
+    digest: "611d4ee6d5e54c0d",
     inputs: &[
         input(
             "decoder_input_ids",

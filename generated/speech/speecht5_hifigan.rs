@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "SpeechT5HifiGan",
     checkpoint: Some("microsoft/speecht5_hifigan"),
-    digest: "8321aa3501ce57fe",
+    digest: "a99522e593a1bb45",
     inputs: &[
         input(
             "spectrogram",

@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "SpeechT5ForTextToSpeech",
     checkpoint: Some("microsoft/speecht5_tts"),
-    digest: "05606588ee3d4240",
+    digest: "37b6a15de5a0e8ff",
     inputs: &[
         input(
             "input_ids",

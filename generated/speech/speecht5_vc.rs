@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "SpeechT5ForSpeechToSpeech",
     checkpoint: Some("microsoft/speecht5_vc"),
-    digest: "4a6bf317737b191b",
+    digest: "266e8980801488be",
     inputs: &[
         input(
             "decoder_input_values",

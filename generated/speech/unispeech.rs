@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "UniSpeechForCTC",
     checkpoint: Some("microsoft/unispeech-large-1500h-cv"),
-    digest: "f23a7e2f5044640b",
+    digest: "7d7d16801aa5a760",
     inputs: &[
         input(
             "input_values",

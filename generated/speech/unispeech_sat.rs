@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "UniSpeechSatForCTC",
     checkpoint: Some("microsoft/unispeech-sat-base-100h-libri-ft"),
-    digest: "501f9e1a54e7bfde",
+    digest: "bf90c8ee5b1f2fda",
     inputs: &[
         input(
             "input_values",

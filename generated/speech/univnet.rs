@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "UnivNetModel",
     checkpoint: Some("dg845/univnet-dev"),
-    digest: "7f0760b6e7c0f506",
+    digest: "5ff043f32da50a87",
     inputs: &[
         input(
             "input_features",

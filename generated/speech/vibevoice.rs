@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "VibeVoiceForConditionalGeneration",
     checkpoint: Some("vibevoice/VibeVoice-1.5B-hf"),
-    digest: "28a35cb7eefd9467",
+    digest: "83ce258e4d35b63a",
     inputs: &[
         input(
             "input_ids",

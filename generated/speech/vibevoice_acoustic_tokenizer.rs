@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "VibeVoiceAcousticTokenizerModel",
     checkpoint: Some("microsoft/VibeVoice-1.5B"),
-    digest: "df30c4779afeb931",
+    digest: "f74fd731cc35b6ca",
     inputs: &[
         input(
             "input_values",

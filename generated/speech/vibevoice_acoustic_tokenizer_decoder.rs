@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "VibeVoiceAcousticTokenizerDecoderModel",
     checkpoint: Some("microsoft/VibeVoice-1.5B"),
-    digest: "5d2211e32420fd12",
+    digest: "30842ed71d496e1f",
     inputs: &[
         input(
             "hidden_states",

@@ -11,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "VibeVoiceAcousticTokenizerEncoderModel",
     checkpoint: Some("microsoft/VibeVoice-1.5B"),
-    digest: "6cca20181f8c4be8",
+    digest: "2047e0cb191a1919",
     inputs: &[
         input(
             "hidden_states",

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(ModelSpec {
     family: "speech",
     class: "VibeVoiceAsrForConditionalGeneration",
     checkpoint: Some("microsoft/VibeVoice-ASR-HF"),
-    digest: "2d87972c6fea1420",
+    digest: "a55c9cb38ec05d3d",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "VitsModel",
     checkpoint: Some("facebook/mms-tts-eng"),
-    digest: "ef6b7ecf8a9b14b8",
+    digest: "b2007f84b59a594e",
     inputs: TextToAudio::CONTRACT.inputs,
     outputs: TextToAudio::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(ModelSpec {
     family: "speech",
     class: "VoxtralForConditionalGeneration",
     checkpoint: Some("mistralai/Voxtral-Mini-3B-2507"),
-    digest: "0bb7adaf943d4b0a",
+    digest: "4603cb81d1c48eff",
     inputs: AudioTextToText::CONTRACT.inputs,
     outputs: AudioTextToText::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "VoxtralEncoder",
     checkpoint: Some("mistralai/Voxtral-Mini-3B-2507"),
-    digest: "c187e1698c580ba6",
+    digest: "90c1ec3bbd26cc5b",
     inputs: &[
         input(
             "input_features",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "VoxtralRealtimeEncoder",
     checkpoint: Some("mistralai/Voxtral-Mini-4B-Realtime-2602"),
-    digest: "e63cfc6b41e4d384",
+    digest: "aacf4fcca91c1f60",
     inputs: &[
         input(
             "input_features",

@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "Wav2Vec2ForCTC",
     checkpoint: Some("facebook/wav2vec2-base-960h"),
-    digest: "c9beb0144e6f5c85",
+    digest: "91992a269863d07e",
     inputs: &[
         input(
             "input_values",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "Wav2Vec2BertForCTC",
     checkpoint: Some("facebook/w2v-bert-2.0"),
-    digest: "f0b2237ef36a928e",
+    digest: "40f6e078974aaf66",
     inputs: &[
         input(
             "input_features",

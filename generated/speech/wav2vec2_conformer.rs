@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "Wav2Vec2ConformerForCTC",
     checkpoint: Some("facebook/wav2vec2-conformer-rel-pos-large"),
-    digest: "bd8349aa5259bf11",
+    digest: "6e03b7c01bf433d7",
     inputs: &[
         input(
             "input_values",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "Wav2Vec2ForCTC",
     checkpoint: Some("facebook/wav2vec2-lv-60-espeak-cv-ft"),
-    digest: "f331291d22fb3710",
+    digest: "735237051cbebd82",
     inputs: &[
         input(
             "input_values",

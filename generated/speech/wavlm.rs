@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "WavLMForCTC",
     checkpoint: Some("microsoft/wavlm-base"),
-    digest: "1e4131e16419b702",
+    digest: "7e4a101bbd7a3bd3",
     inputs: &[
         input(
             "input_values",

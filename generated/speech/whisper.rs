@@ -8,7 +8,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "WhisperForConditionalGeneration",
     checkpoint: Some("openai/whisper-tiny"),
-    digest: "b66219541dd64f92",
+    digest: "3d63f95acb05ce5d",
     inputs: AutomaticSpeechRecognition::CONTRACT.inputs,
     outputs: AutomaticSpeechRecognition::CONTRACT.outputs,
     axes: &[

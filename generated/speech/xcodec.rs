@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "XcodecModel",
     checkpoint: Some("hf-audio/xcodec-hubert-librispeech"),
-    digest: "c003fc8051430e3e",
+    digest: "78a1be82764936cb",
     inputs: &[
         input(
             "input_values",

@@ -11,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "Xcodec2Model",
     checkpoint: Some("HKUSTAudio/xcodec2-hf"),
-    digest: "afbd4120a48d85a5",
+    digest: "68785485249da928",
     inputs: &[
         input(
             "input_values",

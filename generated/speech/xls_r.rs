@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "Wav2Vec2ForCTC",
     checkpoint: Some("facebook/wav2vec2-xls-r-300m"),
-    digest: "f05a25df79b1b38b",
+    digest: "b19d08007ad09e20",
     inputs: &[
         input(
             "input_values",

@@ -9,7 +9,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "Wav2Vec2ForCTC",
     checkpoint: Some("facebook/wav2vec2-large-xlsr-53"),
-    digest: "a74dac67f911a318",
+    digest: "e193b12b328f04f0",
     inputs: &[
         input(
             "input_values",

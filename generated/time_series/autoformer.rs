@@ -12,7 +12,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(ModelSpec {
     family: "time-series",
     class: "AutoformerForPrediction",
     checkpoint: Some("huggingface/autoformer-tourism-monthly"),
-    digest: "3206f0e8efa7f3d1",
+    digest: "c96b93fedeaafb3b",
     inputs: &[
         input(
             "past_values",

@@ -10,7 +10,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(ModelSpec {
     family: "time-series",
     class: "InformerForPrediction",
     checkpoint: Some("huggingface/informer-tourism-monthly"),
-    digest: "20cf9a72f015354b",
+    digest: "fb552cff28cd9191",
     inputs: &[
         input(
             "past_values",

@@ -10,7 +10,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(ModelSpec {
     family: "time-series",
     class: "PatchTSMixerForPrediction",
     checkpoint: Some("ibm/patchtsmixer-etth1-pretrain"),
-    digest: "ee3dc9d96a865fc1",
+    digest: "65e7335e5b229e20",
     inputs: TimeSeriesForecasting::CONTRACT.inputs,
     outputs: TimeSeriesForecasting::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3)],

@@ -10,7 +10,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(ModelSpec {
     family: "time-series",
     class: "PatchTSTForPrediction",
     checkpoint: Some("ibm-granite/granite-timeseries-patchtst"),
-    digest: "0a4eaeaef2d494fc",
+    digest: "ae18cb6e84cec353",
     inputs: TimeSeriesForecasting::CONTRACT.inputs,
     outputs: TimeSeriesForecasting::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3)],

@@ -10,7 +10,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(ModelSpec {
     family: "time-series",
     class: "TimeSeriesTransformerForPrediction",
     checkpoint: Some("huggingface/time-series-transformer-tourism-monthly"),
-    digest: "e85a046161d28527",
+    digest: "ea4e94dea72da01c",
     inputs: &[
         input(
             "past_values",

@@ -10,7 +10,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(ModelSpec {
     family: "time-series",
     class: "TimesFmModelForPrediction",
     checkpoint: Some("google/timesfm-2.0-500m-pytorch"),
-    digest: "f6f184d917bfa9ef",
+    digest: "8fd43b009dccb2a6",
     inputs: &[
         input(
             "past_values",

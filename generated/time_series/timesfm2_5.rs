@@ -10,7 +10,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(ModelSpec {
     family: "time-series",
     class: "TimesFm2_5ModelForPrediction",
     checkpoint: Some("google/timesfm-2.5-200m-transformers"),
-    digest: "cfc2e12c30b874ab",
+    digest: "40b307f217926194",
     inputs: &[
         input(
             "past_values",

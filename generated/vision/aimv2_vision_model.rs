@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Aimv2VisionModel",
     checkpoint: Some("apple/aimv2-large-patch14-224-lit"),
-    digest: "b70bf7a7554aa63c",
+    digest: "c128db8f9cf30357",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

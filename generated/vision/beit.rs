@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "BeitForImageClassification",
     checkpoint: Some("microsoft/beit-base-patch16-224"),
-    digest: "598ce92a29aa8343",
+    digest: "0ce86f8eefbb738a",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 32, 48)],

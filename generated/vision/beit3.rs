@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "BEiT3",
     checkpoint: None,
-    digest: "96b28dd9e37f0db4",
+    digest: "88c084de434fe5d4",
     inputs: &[
         input(
             "attention_mask",

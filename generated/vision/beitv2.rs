@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "TimmWrapperForImageClassification",
     checkpoint: Some("timm/beitv2_base_patch16_224.in1k_ft_in22k_in1k"),
-    digest: "2cc771efad1bb96d",
+    digest: "46cee76b85f2bd58",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "BitForImageClassification",
     checkpoint: Some("google/bit-50"),
-    digest: "f4aebde169180620",
+    digest: "6d29e50be6af9c48",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

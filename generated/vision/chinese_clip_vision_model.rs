@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "ChineseCLIPVisionModel",
     checkpoint: Some("OFA-Sys/chinese-clip-vit-base-patch16"),
-    digest: "3f46e47190aa07ed",
+    digest: "de8d7afca828ee40",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(ModelSpec {
     family: "vision",
     class: "CHMv2ForDepthEstimation",
     checkpoint: Some("facebook/dinov3-vitl16-chmv2-dpt-head"),
-    digest: "c6be26c3dde6787d",
+    digest: "81fcee4d17877b46",
     inputs: DepthEstimation::CONTRACT.inputs,
     outputs: DepthEstimation::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

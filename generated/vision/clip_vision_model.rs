@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "CLIPVisionModel",
     checkpoint: Some("openai/clip-vit-base-patch32"),
-    digest: "82eec4b82d96a4cf",
+    digest: "8f7013b6c9bebda0",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

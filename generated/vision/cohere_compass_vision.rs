@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "CohereCompassVisionModel",
     checkpoint: Some("CohereLabs/North-Micro-Vision-Instruct"),
-    digest: "7e9f04c15316acab",
+    digest: "04a4f1120b3d79c2",
     inputs: &[
         input(
             "hidden_states",

@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "ConditionalDetrForObjectDetection",
     checkpoint: Some("microsoft/conditional-detr-resnet-50"),
-    digest: "dc3a17cd9e74b019",
+    digest: "5ab89a4400874a4f",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "ConvNextForImageClassification",
     checkpoint: Some("facebook/convnext-tiny-224"),
-    digest: "18491a220fe51bc8",
+    digest: "664651049f8a6bcf",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "ConvNextV2ForImageClassification",
     checkpoint: Some("facebook/convnextv2-tiny-1k-224"),
-    digest: "1706540027f623fe",
+    digest: "037fec83267a71db",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Cosmos3EdgeVisionModel",
     checkpoint: Some("nvidia/Cosmos3-Edge"),
-    digest: "41986ad82656ad1b",
+    digest: "97b2bab9274d4984",
     inputs: &[
         input(
             "pixel_values",

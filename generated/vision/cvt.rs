@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "CvtForImageClassification",
     checkpoint: Some("microsoft/cvt-13"),
-    digest: "71ac173d38a85e29",
+    digest: "15a1103792927e84",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

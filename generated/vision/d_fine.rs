@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "DFineForObjectDetection",
     checkpoint: Some("ustc-community/dfine-xlarge-coco"),
-    digest: "b279d822011cb7ce",
+    digest: "d2874d00a13f9e80",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "DabDetrForObjectDetection",
     checkpoint: Some("IDEA-Research/dab-detr-resnet-50"),
-    digest: "79ab89b9b9481551",
+    digest: "660f817c2bd3df33",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "Data2VecVisionForImageClassification",
     checkpoint: Some("facebook/data2vec-vision-base-ft1k"),
-    digest: "26d57da47755f7f6",
+    digest: "44b21fa5382ffa5d",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 32, 48)],

@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "DeformableDetrForObjectDetection",
     checkpoint: Some("SenseTime/deformable-detr"),
-    digest: "f36137b9eddb9768",
+    digest: "70d5ac719e6f2cc7",
     inputs: &[
         input(
             "pixel_values",

@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "Deimv2ForObjectDetection",
     checkpoint: Some("Intellindust/DEIMv2_HGNetv2_N_COCO"),
-    digest: "8214075ea5f284d6",
+    digest: "a5fdd588b3d32060",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: &[
         output(

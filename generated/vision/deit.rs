@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "DeiTForImageClassificationWithTeacher",
     checkpoint: Some("facebook/deit-base-distilled-patch16-224"),
-    digest: "0a2279402246e385",
+    digest: "93284657b9dba5f6",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: &[
         output(

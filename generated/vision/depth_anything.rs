@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(ModelSpec {
     family: "vision",
     class: "DepthAnythingForDepthEstimation",
     checkpoint: Some("LiheYoung/depth-anything-small-hf"),
-    digest: "5b3e8657fd9596d3",
+    digest: "e7ec423fc6d31b7d",
     inputs: DepthEstimation::CONTRACT.inputs,
     outputs: DepthEstimation::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 32, 48)],

@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(ModelSpec {
     family: "vision",
     class: "DepthProForDepthEstimation",
     checkpoint: Some("apple/DepthPro-hf"),
-    digest: "bf06dbcac98ba82a",
+    digest: "39bb45e3cfaa8586",
     inputs: DepthEstimation::CONTRACT.inputs,
     outputs: &[
         output(

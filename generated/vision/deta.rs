@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "DetaForObjectDetection",
     checkpoint: Some("jozhang97/deta-swin-large"),
-    digest: "c049ac30cec410aa",
+    digest: "724998399174cd92",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "DetrForObjectDetection",
     checkpoint: Some("facebook/detr-resnet-50"),
-    digest: "08083c64450f7fdd",
+    digest: "10a7f5a5001842a5",
     inputs: &[
         input(
             "pixel_values",

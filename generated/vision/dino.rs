@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "ViTForImageClassification",
     checkpoint: Some("facebook/dino-vits16"),
-    digest: "f831f38cef71ffa8",
+    digest: "38fe47e21cdfa4c3",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

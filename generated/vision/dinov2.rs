@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "Dinov2ForImageClassification",
     checkpoint: Some("facebook/dinov2-base-imagenet1k-1-layer"),
-    digest: "9c21955f358b186b",
+    digest: "fd389162aade6077",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 32, 48)],

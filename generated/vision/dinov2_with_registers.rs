@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "Dinov2WithRegistersForImageClassification",
     checkpoint: Some("facebook/dinov2-with-registers-base-imagenet1k-1-layer"),
-    digest: "ac1bdacbd0a1d360",
+    digest: "91aa6f827e1d9970",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 32, 48)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "DINOv3ConvNextModel",
     checkpoint: Some("facebook/dinov3-convnext-tiny-pretrain-lvd1689m"),
-    digest: "499304362389c13f",
+    digest: "6fb0794caf6bf4e8",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "DINOv3ViTModel",
     checkpoint: Some("facebook/dinov3-vits16-pretrain-lvd1689m"),
-    digest: "60c4aa83b3dca8b4",
+    digest: "722ad272c26f5313",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

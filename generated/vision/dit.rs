@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "BeitForImageClassification",
     checkpoint: Some("microsoft/dit-base-finetuned-rvlcdip"),
-    digest: "214c20fefc072e72",
+    digest: "781cd34c9a7ac769",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 32, 48)],

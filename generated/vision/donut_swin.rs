@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "DonutSwinForImageClassification",
     checkpoint: Some("naver-clova-ix/donut-base"),
-    digest: "c99d16a76a723269",
+    digest: "b5ecbe14abc911b8",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 76, 64)],

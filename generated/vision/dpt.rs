@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(ModelSpec {
     family: "vision",
     class: "DPTForDepthEstimation",
     checkpoint: Some("Intel/dpt-large"),
-    digest: "c09a5c8ab2a303c4",
+    digest: "e57b50c5ce21a3d5",
     inputs: DepthEstimation::CONTRACT.inputs,
     outputs: DepthEstimation::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "EdgeTamModel",
     checkpoint: Some("yonigozlan/EdgeTAM-hf"),
-    digest: "c0d7d54795c2020b",
+    digest: "eea8c7a06ca52747",
     inputs: &[
         input(
             "pixel_values",

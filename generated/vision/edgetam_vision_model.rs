@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "EdgeTamVisionModel",
     checkpoint: Some("yonigozlan/EdgeTAM-hf"),
-    digest: "ea99cdb95e751812",
+    digest: "61cfe9de937865e1",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "EfficientFormerForImageClassification",
     checkpoint: Some("snap-research/efficientformer-l1-300"),
-    digest: "a2d8fb3e6d8fa8b7",
+    digest: "32a86072d2ef9910",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -12,7 +12,7 @@ static MODEL: Model<KeypointMatching> = Model::new(ModelSpec {
     family: "vision",
     class: "EfficientLoFTRForKeypointMatching",
     checkpoint: Some("zju-community/efficientloftr"),
-    digest: "01f0a3e2c76dcb54",
+    digest: "53bce47f8ecc8cfd",
     inputs: KeypointMatching::CONTRACT.inputs,
     outputs: &[
         output(

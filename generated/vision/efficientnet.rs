@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "EfficientNetForImageClassification",
     checkpoint: Some("google/efficientnet-b7"),
-    digest: "bb5a0a4c8042a96e",
+    digest: "2bec356abd4b3a40",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "EomtForUniversalSegmentation",
     checkpoint: Some("tue-mps/coco_panoptic_eomt_large_640"),
-    digest: "d44ce844f8102d59",
+    digest: "ab1eb1fb66346e61",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

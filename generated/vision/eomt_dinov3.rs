@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "EomtDinov3ForUniversalSegmentation",
     checkpoint: Some("tue-mps/coco_panoptic_eomt_large_640_dinov3"),
-    digest: "d229c244838913f2",
+    digest: "4cd6d0fd80ddc787",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Exaone4_5_VisionModel",
     checkpoint: Some("LGAI-EXAONE/EXAONE-4.5-33B"),
-    digest: "e45b2f0a01fe78e9",
+    digest: "e934ca49b0552596",
     inputs: &[
         input(
             "hidden_states",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "FocalNetForImageClassification",
     checkpoint: Some("microsoft/focalnet-tiny"),
-    digest: "96d09cc2606a4aaa",
+    digest: "e7cea3e3077d6b53",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

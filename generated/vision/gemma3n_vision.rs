@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "TimmWrapperModel",
     checkpoint: Some("google/gemma-3n-E4B"),
-    digest: "75542051c65c95f7",
+    digest: "6ea6995f798ada03",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

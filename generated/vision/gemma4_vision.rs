@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Gemma4VisionModel",
     checkpoint: Some("google/gemma-4-e2b-it"),
-    digest: "283ecb943e1d593c",
+    digest: "0ea11f6330554c5e",
     inputs: &[
         input(
             "pixel_values",

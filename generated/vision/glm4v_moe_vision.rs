@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Glm4vMoeVisionModel",
     checkpoint: Some("zai-org/GLM-4.5V"),
-    digest: "e7af38220606d4cb",
+    digest: "f2ee8d17bd13dee5",
     inputs: &[
         input(
             "hidden_states",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Glm4vVisionModel",
     checkpoint: Some("zai-org/GLM-4.1V-9B-Thinking"),
-    digest: "3af044ec6c679573",
+    digest: "1ae66a704e95c61c",
     inputs: &[
         input(
             "hidden_states",

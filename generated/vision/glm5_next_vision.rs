@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Glm5NextVisionModel",
     checkpoint: Some("zai-org/GLM-5.3-Flash"),
-    digest: "68cc4303ba0f1294",
+    digest: "86de9f663b235bcd",
     inputs: &[
         input(
             "hidden_states",

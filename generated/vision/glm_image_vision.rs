@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "GlmImageVisionModel",
     checkpoint: Some("zai-org/GLM-Image"),
-    digest: "ca68647b69c9afbe",
+    digest: "d923a210d9dab72b",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "GlmImageVQVAE",
     checkpoint: Some("zai-org/GLM-Image"),
-    digest: "c0d75b2c55c6f29a",
+    digest: "ce2d6e23cb564a6e",
     inputs: &[
         input(
             "hidden_states",

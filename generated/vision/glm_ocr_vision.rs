@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "GlmOcrVisionModel",
     checkpoint: Some("zai-org/GLM-OCR"),
-    digest: "3d6aea0895d7d6db",
+    digest: "b473bf39ae93f5fe",
     inputs: &[
         input(
             "hidden_states",

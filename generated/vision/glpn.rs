@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(ModelSpec {
     family: "vision",
     class: "GLPNForDepthEstimation",
     checkpoint: Some("vinvino02/glpn-kitti"),
-    digest: "a66e39c06fe0fe47",
+    digest: "9bd7d2caa0bbad22",
     inputs: DepthEstimation::CONTRACT.inputs,
     outputs: DepthEstimation::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "HGNetV2ForImageClassification",
     checkpoint: Some("ustc-community/hgnet-v2"),
-    digest: "c052d63775825de0",
+    digest: "b5c6665000849f15",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "HieraForImageClassification",
     checkpoint: Some("facebook/hiera-tiny-224-hf"),
-    digest: "8066d8706608cf28",
+    digest: "bf6b16c97d04e647",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

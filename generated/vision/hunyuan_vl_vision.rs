@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "HunYuanVLVisionTransformer",
     checkpoint: Some("tencent/HunyuanOCR"),
-    digest: "3c95a5c499e7eec7",
+    digest: "f611eda18965d012",
     inputs: &[
         input(
             "pixel_values",

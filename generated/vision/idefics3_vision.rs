@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Idefics3VisionTransformer",
     checkpoint: Some("HuggingFaceM4/Idefics3-8B-Llama3"),
-    digest: "d0d8d07dcaf72288",
+    digest: "4d84ea01ac90bd90",
     inputs: &[
         input(
             "pixel_values",

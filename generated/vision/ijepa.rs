@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "IJepaForImageClassification",
     checkpoint: Some("facebook/ijepa_vith14_1k"),
-    digest: "6cd9dbb543933812",
+    digest: "aa5f8435af2f89f6",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "ImageGPTForImageClassification",
     checkpoint: Some("openai/imagegpt-small"),
-    digest: "1a03b8dbcfa65bd4",
+    digest: "092d168a0c9d9d67",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "InternVLVisionModel",
     checkpoint: Some("OpenGVLab/InternVL3-1B-hf"),
-    digest: "05408c1c08bb3794",
+    digest: "835dcd207913025c",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Kimi_K25VisionModel",
     checkpoint: Some("moonshotai/Kimi-K2.6"),
-    digest: "343739ce5d5155c3",
+    digest: "566f9d3212cc6d5f",
     inputs: &[
         input(
             "pixel_values",

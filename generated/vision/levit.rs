@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "LevitForImageClassification",
     checkpoint: Some("facebook/levit-128S"),
-    digest: "7e08b5e4ed579bd4",
+    digest: "fc3b101f6f31712e",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -11,7 +11,7 @@ static MODEL: Model<KeypointMatching> = Model::new(ModelSpec {
     family: "vision",
     class: "LightGlueForKeypointMatching",
     checkpoint: Some("ETH-CVG/lightglue_superpoint"),
-    digest: "0fa81cbc608dff06",
+    digest: "430e224d6fb639f7",
     inputs: KeypointMatching::CONTRACT.inputs,
     outputs: &[
         output(

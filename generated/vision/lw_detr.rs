@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "LwDetrForObjectDetection",
     checkpoint: Some("AnnaZhang/lwdetr_small_60e_coco"),
-    digest: "108e26898ea6daa6",
+    digest: "dfc763ef670dca5f",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "LwDetrViTBackbone",
     checkpoint: Some("AnnaZhang/lwdetr_small_60e_coco"),
-    digest: "c9574609b470f390",
+    digest: "6d09704451cbc9d3",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "Mask2FormerForUniversalSegmentation",
     checkpoint: Some("facebook/mask2former-swin-small-coco-instance"),
-    digest: "67b6eef5d898ee57",
+    digest: "6aec93bfd9232c36",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "MaskFormerForInstanceSegmentation",
     checkpoint: Some("facebook/maskformer-swin-base-ade"),
-    digest: "3aa11fdeb68d3fc5",
+    digest: "e2e1aa8de0c52c36",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

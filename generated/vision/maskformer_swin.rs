@@ -11,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "MaskFormerSwinModel",
     checkpoint: Some("facebook/maskformer-swin-base-ade"),
-    digest: "da4bb9f12835acec",
+    digest: "0c6faf8e29b33cc3",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: ImageFeatureExtraction::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 76, 64)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "MLCDVisionModel",
     checkpoint: Some("DeepGlint-AI/mlcd-vit-bigG-patch14-336"),
-    digest: "a73b5fd76b91f9e7",
+    digest: "b44d4ef27b6d4a0a",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

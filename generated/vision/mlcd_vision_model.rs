@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "MLCDVisionModel",
     checkpoint: Some("DeepGlint-AI/mlcd-vit-bigG-patch14-336"),
-    digest: "bca60af2dcecb16a",
+    digest: "822becf49d7b1a22",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "TimmWrapperForImageClassification",
     checkpoint: Some("timm/mixer_b16_224.goog_in21k_ft_in1k"),
-    digest: "a18ac709a225e35e",
+    digest: "a8b24c9302974f4d",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

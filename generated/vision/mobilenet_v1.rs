@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "MobileNetV1ForImageClassification",
     checkpoint: Some("google/mobilenet_v1_1.0_224"),
-    digest: "b261dd7bef30accc",
+    digest: "a4f030dd8e5e868a",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 75)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "MobileNetV2ForImageClassification",
     checkpoint: Some("google/mobilenet_v2_1.0_224"),
-    digest: "da97bd772794ad0c",
+    digest: "b52b84c85eab091b",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 75)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "MobileViTForImageClassification",
     checkpoint: Some("apple/mobilevit-small"),
-    digest: "2d4a89839c3541c3",
+    digest: "7976627266704365",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 72, 96)],

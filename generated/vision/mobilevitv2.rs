@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "MobileViTV2ForImageClassification",
     checkpoint: Some("apple/mobilevitv2-1.0-imagenet1k-256"),
-    digest: "bf126f0ba09deb66",
+    digest: "598bf480dad9b830",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 72, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "MuseGlimmerVisionModel",
     checkpoint: Some("meta-models/Muse-Glimmer-30B"),
-    digest: "165f5c29ee4d2546",
+    digest: "acdedae6defba2d6",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "OneFormerForUniversalSegmentation",
     checkpoint: Some("shi-labs/oneformer_ade20k_swin_tiny"),
-    digest: "1c8be506f2dc8fbd",
+    digest: "bd80f619191f226f",
     inputs: &[
         input(
             "pixel_values",

@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "PeVideoEncoder",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "f1c008e8e214d349",
+    digest: "cec27acd6c36efd8",
     inputs: &[
         input(
             "pixel_values_videos",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "PerceiverForImageClassificationLearned",
     checkpoint: Some("deepmind/vision-perceiver-learned"),
-    digest: "82e850ea2a3c59f2",
+    digest: "184ae7399ff9ad5f",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

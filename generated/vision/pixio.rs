@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "PixioModel",
     checkpoint: Some("facebook/pixio-huge"),
-    digest: "bef0d39e3bd028ee",
+    digest: "0d7c2475e9f98848",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

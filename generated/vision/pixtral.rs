@@ -11,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "PixtralVisionModel",
     checkpoint: Some("mistral-community/pixtral-12b"),
-    digest: "085e743178459f3a",
+    digest: "c6acbb3f5378b41c",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "PoolFormerForImageClassification",
     checkpoint: Some("sail/poolformer_s12"),
-    digest: "10c3464c1901b6fe",
+    digest: "811702d5dfadd8d6",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "PPDocLayoutV2ForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-DocLayoutV2_safetensors"),
-    digest: "ab1867aeb6296cc3",
+    digest: "2a4160f13841ab06",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "PPDocLayoutV3ForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-DocLayoutV3_safetensors"),
-    digest: "0879510908e7f101",
+    digest: "f7987ed8286115a2",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: &[
         output(

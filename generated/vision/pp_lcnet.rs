@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "PPLCNetForImageClassification",
     checkpoint: Some("PaddlePaddle/PP-LCNet_x1_0_doc_ori_safetensors"),
-    digest: "3820024c363e9594",
+    digest: "b838b7cea4755003",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "PPLCNetV3Backbone",
     checkpoint: None,
-    digest: "40bf00b53149ea67",
+    digest: "2000a1128ad1def0",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

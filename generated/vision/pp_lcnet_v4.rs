@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "PPLCNetV4Backbone",
     checkpoint: None,
-    digest: "f1a11a7a2607f76f",
+    digest: "19422996fef202a0",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

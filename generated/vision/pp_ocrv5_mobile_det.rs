@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "PPOCRV5MobileDetForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-OCRv5_mobile_det_safetensors"),
-    digest: "e6509ae10997684c",
+    digest: "dec7f00a7c526e91",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

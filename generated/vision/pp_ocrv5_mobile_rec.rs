@@ -10,7 +10,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision",
     class: "PPOCRV5MobileRecForTextRecognition",
     checkpoint: Some("PaddlePaddle/PP-OCRv5_mobile_rec_safetensors"),
-    digest: "d1eeb996da7fbf12",
+    digest: "780e41ee79f65551",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "PPOCRV5ServerDetForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-OCRv5_server_det_safetensors"),
-    digest: "0106d8d837697543",
+    digest: "ceb8474c6e2ff5e6",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

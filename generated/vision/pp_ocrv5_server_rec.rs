@@ -10,7 +10,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision",
     class: "PPOCRV5ServerRecForTextRecognition",
     checkpoint: Some("PaddlePaddle/PP-OCRv5_server_rec_safetensors"),
-    digest: "198b4a201c31231f",
+    digest: "1e010e921d2d729d",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "PPOCRV6MediumDetForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-OCRv6_medium_det_safetensors"),
-    digest: "8dbded5ab216e107",
+    digest: "b89d32fdef771626",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

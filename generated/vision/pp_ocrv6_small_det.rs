@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "PPOCRV6SmallDetForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-OCRv6_small_det_safetensors"),
-    digest: "2989516dbbf0a836",
+    digest: "94ed9e541341fabb",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision",
     class: "PPOCRV6SmallRecForTextRecognition",
     checkpoint: Some("PaddlePaddle/PP-OCRv6_small_rec_safetensors"),
-    digest: "646eaee02a7f4e4b",
+    digest: "60df93eb85b56c8d",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision",
     class: "PPOCRV6TinyRecForTextRecognition",
     checkpoint: Some("PaddlePaddle/PP-OCRv6_tiny_rec_safetensors"),
-    digest: "f4a3f08d571089b0",
+    digest: "4af5ac026779ba7d",
     inputs: &[
         input(
             "pixel_values",

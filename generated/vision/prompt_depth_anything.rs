@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(ModelSpec {
     family: "vision",
     class: "PromptDepthAnythingForDepthEstimation",
     checkpoint: Some("depth-anything/prompt-depth-anything-vits-hf"),
-    digest: "28245a71bbb45b94",
+    digest: "45ea2629f2215c7c",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "PvtForImageClassification",
     checkpoint: Some("Xrenya/pvt-tiny-224"),
-    digest: "73a5f6c478252d5b",
+    digest: "cf349002fcec8b06",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

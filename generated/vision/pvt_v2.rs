@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "PvtV2ForImageClassification",
     checkpoint: Some("OpenGVLab/pvt_v2_b0"),
-    digest: "54d944f97f6b6461",
+    digest: "605244b9f926579c",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "QianfanOCRVisionModel",
     checkpoint: Some("baidu/Qianfan-OCR"),
-    digest: "b331c7f4cff2d30b",
+    digest: "e2ffbde324d45a3e",
     inputs: &[
         input(
             "pixel_values",

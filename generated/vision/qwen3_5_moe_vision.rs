@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Qwen3_5MoeVisionModel",
     checkpoint: Some("Qwen/Qwen3.5-35B-A3B"),
-    digest: "61c165936816be53",
+    digest: "5419b4163ddcf30a",
     inputs: &[
         input(
             "hidden_states",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Qwen3_5VisionModel",
     checkpoint: Some("Qwen/Qwen3.5-27B"),
-    digest: "2aa67fcd84c7a1f4",
+    digest: "53feffacbacb70b4",
     inputs: &[
         input(
             "hidden_states",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Qwen3VLMoeVisionModel",
     checkpoint: Some("Qwen/Qwen3-VL-30B-A3B-Instruct"),
-    digest: "dddc6b5eb4beee89",
+    digest: "2cfebc7a82ada979",
     inputs: &[
         input(
             "hidden_states",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Qwen3VLVisionModel",
     checkpoint: Some("Qwen/Qwen3-VL-4B-Instruct"),
-    digest: "a20d376dcb7329c0",
+    digest: "2b1597f45586b2e5",
     inputs: &[
         input(
             "hidden_states",

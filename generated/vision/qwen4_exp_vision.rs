@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Qwen4ExpVisionModel",
     checkpoint: Some("Qwen/Qwen4-Exp"),
-    digest: "d9d7864cfa7c7526",
+    digest: "8864cea21fb3ba0e",
     inputs: &[
         input(
             "hidden_states",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "RadioModel",
     checkpoint: Some("nvidia/C-RADIOv4-H"),
-    digest: "48058c78d6c54043",
+    digest: "8f82da08cbbfeefc",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "RegNetForImageClassification",
     checkpoint: Some("facebook/regnet-y-040"),
-    digest: "ad3a981260fea80a",
+    digest: "eb3195f24f706548",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

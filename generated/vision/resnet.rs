@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "ResNetForImageClassification",
     checkpoint: Some("microsoft/resnet-50"),
-    digest: "4aeaa83b641d8917",
+    digest: "1176e1ec01cc0f26",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

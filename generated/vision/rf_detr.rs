@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "RfDetrForObjectDetection",
     checkpoint: Some("Roboflow/rf-detr-base"),
-    digest: "f7394cf3721eeb3e",
+    digest: "1955528197ac20cc",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "RfDetrDinov2Backbone",
     checkpoint: Some("Roboflow/rf-detr-base"),
-    digest: "1672cf9d64dfc55c",
+    digest: "6896f3d00c183785",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "RTDetrForObjectDetection",
     checkpoint: Some("PekingU/rtdetr_r50vd"),
-    digest: "cda4da2732a4d845",
+    digest: "213579a4eb8eb4ae",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: ObjectDetection::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

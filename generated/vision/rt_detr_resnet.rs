@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "RTDetrResNetBackbone",
     checkpoint: Some("PekingU/rtdetr_r50vd"),
-    digest: "fbea2422eb6f458e",
+    digest: "49c66902c1387e46",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "RTDetrV2ForObjectDetection",
     checkpoint: Some("PekingU/rtdetr_v2_r18vd"),
-    digest: "89531f7c27af5002",
+    digest: "47bfcf8308127ef9",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: ObjectDetection::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "SamModel",
     checkpoint: Some("facebook/sam-vit-base"),
-    digest: "92f095cd33675ba5",
+    digest: "ee77b97f7b1af351",
     inputs: &[
         input(
             "pixel_values",

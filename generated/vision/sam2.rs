@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "Sam2Model",
     checkpoint: Some("facebook/sam2.1-hiera-tiny"),
-    digest: "7b91a711565e159b",
+    digest: "e9065a5f97b6c277",
     inputs: &[
         input(
             "pixel_values",

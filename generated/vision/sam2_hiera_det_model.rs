@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Sam2HieraDetModel",
     checkpoint: Some("facebook/sam2.1-hiera-tiny"),
-    digest: "c39f966a4916b5a3",
+    digest: "0014e7a777da5826",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

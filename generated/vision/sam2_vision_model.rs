@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Sam2VisionModel",
     checkpoint: Some("facebook/sam2.1-hiera-tiny"),
-    digest: "ea0a3d65255b719d",
+    digest: "b854163711055233",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

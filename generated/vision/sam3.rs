@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "Sam3Model",
     checkpoint: Some("facebook/sam3"),
-    digest: "51d332ffffec47da",
+    digest: "99050eb1239516c1",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "Sam3LiteTextModel",
     checkpoint: Some("yonigozlan/sam3-litetext-s0"),
-    digest: "1ac91f5009b38200",
+    digest: "13a0b459b7b41005",
     inputs: &[
         input(
             "pixel_values",

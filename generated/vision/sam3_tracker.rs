@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "Sam3TrackerModel",
     checkpoint: Some("facebook/sam3"),
-    digest: "52f79037f1a9eec6",
+    digest: "5d82441b70ebfbac",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Sam3VisionModel",
     checkpoint: Some("facebook/sam3"),
-    digest: "3adc96010d923a37",
+    digest: "2ab4dbceda9f22ae",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Sam3ViTModel",
     checkpoint: Some("facebook/sam3"),
-    digest: "a95fed720a954a77",
+    digest: "75182207e9b1613b",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: ImageFeatureExtraction::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "SamHQModel",
     checkpoint: Some("syscv-community/sam-hq-vit-base"),
-    digest: "1576819101ac5db2",
+    digest: "9d19e3b2d5c9edfb",
     inputs: &[
         input(
             "pixel_values",

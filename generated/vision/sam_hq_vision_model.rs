@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "SamHQVisionModel",
     checkpoint: Some("syscv-community/sam-hq-vit-base"),
-    digest: "887c22e492410a03",
+    digest: "2e2498a3ffa1fd44",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

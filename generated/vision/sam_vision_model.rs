@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "SamVisionModel",
     checkpoint: Some("facebook/sam-vit-base"),
-    digest: "df45c84ac1aaba60",
+    digest: "e7dc75fca40bfc5f",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

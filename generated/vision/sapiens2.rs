@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "Sapiens2ForSemanticSegmentation",
     checkpoint: Some("facebook/sapiens2-seg-0.4b"),
-    digest: "41403ec136c6f4d7",
+    digest: "3fa42c3887321f04",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: ImageSegmentation::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "SegformerForSemanticSegmentation",
     checkpoint: Some("nvidia/segformer-b0-finetuned-ade-512-512"),
-    digest: "8df202b65e5ef8e9",
+    digest: "09abf616c9b283c2",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: ImageSegmentation::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

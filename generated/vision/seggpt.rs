@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "SegGptForImageSegmentation",
     checkpoint: Some("BAAI/seggpt-vit-large"),
-    digest: "730cacb985f635c8",
+    digest: "9587f6d2f328cec2",
     inputs: &[
         input(
             "pixel_values",

@@ -9,7 +9,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Siglip2VisionModel",
     checkpoint: Some("google/siglip2-base-patch16-naflex"),
-    digest: "36873bc2e6348634",
+    digest: "7b0d416d76b19d75",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "SiglipVisionModel",
     checkpoint: Some("google/siglip-base-patch16-224"),
-    digest: "9cc2e04ade454dcf",
+    digest: "3d8ff0b6e9513f28",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision",
     class: "SLANetForTableRecognition",
     checkpoint: Some("PaddlePaddle/SLANet_plus_safetensors"),
-    digest: "1fa9a94da0d49e3b",
+    digest: "8dc780c43d1d0517",
     inputs: &[
         input(
             "pixel_values",

@@ -11,7 +11,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision",
     class: "SLANeXtForTableRecognition",
     checkpoint: Some("PaddlePaddle/SLANeXt_wired_safetensors"),
-    digest: "aa801a693fb5dfe7",
+    digest: "fcf583955cb5d852",
     inputs: &[
         input(
             "pixel_values",

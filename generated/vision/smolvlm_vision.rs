@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "SmolVLMVisionTransformer",
     checkpoint: Some("HuggingFaceTB/SmolVLM2-2.2B-Instruct"),
-    digest: "6f4346706e914095",
+    digest: "78d6426323b8e988",
     inputs: &[
         input(
             "pixel_values",

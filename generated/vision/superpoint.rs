@@ -11,7 +11,7 @@ static MODEL: Model<KeypointDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "SuperPointForKeypointDetection",
     checkpoint: Some("magic-leap-community/superpoint"),
-    digest: "f904edc94b1bd201",
+    digest: "8444e6ebfb912ee2",
     inputs: KeypointDetection::CONTRACT.inputs,
     outputs: &[
         output(

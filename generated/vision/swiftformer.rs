@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "SwiftFormerForImageClassification",
     checkpoint: Some("MBZUAI/swiftformer-xs"),
-    digest: "c2347134d09b1b33",
+    digest: "3d8521ab74522796",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

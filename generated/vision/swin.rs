@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "SwinForImageClassification",
     checkpoint: Some("microsoft/swin-tiny-patch4-window7-224"),
-    digest: "32743df7e004f2de",
+    digest: "3beefe99dd50cfe2",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 76, 64)],

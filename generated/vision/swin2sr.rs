@@ -10,7 +10,7 @@ static MODEL: Model<ImageToImage> = Model::new(ModelSpec {
     family: "vision",
     class: "Swin2SRForImageSuperResolution",
     checkpoint: Some("caidas/swin2SR-classical-sr-x2-64"),
-    digest: "9613e4c5eed6c422",
+    digest: "ae9fb71ba71d82e2",
     inputs: ImageToImage::CONTRACT.inputs,
     outputs: ImageToImage::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 16, 24)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "Swinv2ForImageClassification",
     checkpoint: Some("microsoft/swinv2-tiny-patch4-window8-256"),
-    digest: "22d1b25a080a7f51",
+    digest: "338f8fec9c15b577",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 76, 64)],

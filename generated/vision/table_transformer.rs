@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "TableTransformerForObjectDetection",
     checkpoint: Some("microsoft/table-transformer-detection"),
-    digest: "65779a2069b4c57e",
+    digest: "2bcffd0f1de90dcc",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "TextNetForImageClassification",
     checkpoint: Some("czczup/textnet-base"),
-    digest: "5e7b5b5cc5d5a40a",
+    digest: "bd5a6a8848465edd",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<VideoClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "TimesformerForVideoClassification",
     checkpoint: Some("facebook/timesformer-base-finetuned-k400"),
-    digest: "063ec09cdca8016c",
+    digest: "17f2925140b30657",
     inputs: VideoClassification::CONTRACT.inputs,
     outputs: VideoClassification::CONTRACT.outputs,
     axes: &[

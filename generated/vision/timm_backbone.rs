@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "TimmBackbone",
     checkpoint: Some("timm/resnet50.a1_in1k"),
-    digest: "fa5e94e62416d200",
+    digest: "446b97019e8c0b62",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "TimmWrapperForImageClassification",
     checkpoint: Some("timm/resnet50.a1_in1k"),
-    digest: "2b1aedcf8b0a4613",
+    digest: "8b1be122a3e0d9cd",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

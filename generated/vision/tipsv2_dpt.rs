@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "Tipsv2DptForSemanticSegmentation",
     checkpoint: Some("google/tipsv2-b14-dpt"),
-    digest: "3159ee628a23c7ff",
+    digest: "076db98b2f0cd252",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: ImageSegmentation::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Tipsv2VisionModel",
     checkpoint: Some("google/tipsv2-b14"),
-    digest: "e2aa8dd7aca2d1b6",
+    digest: "0d2008c7a738f495",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

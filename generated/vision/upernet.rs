@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "UperNetForSemanticSegmentation",
     checkpoint: Some("openmmlab/upernet-convnext-tiny"),
-    digest: "5e92105791511f9d",
+    digest: "4e2b8eca0d7ab117",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: ImageSegmentation::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "UVDocModel",
     checkpoint: Some("PaddlePaddle/UVDoc_safetensors"),
-    digest: "8de7116d693cbc43",
+    digest: "c188c1e79f601e59",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "UVDocBackbone",
     checkpoint: Some("PaddlePaddle/UVDoc_safetensors"),
-    digest: "e02aab7c4b397b1c",
+    digest: "0e1ce5811321542a",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "VanForImageClassification",
     checkpoint: Some("Visual-Attention-Network/van-base"),
-    digest: "aeb8f88c55f0a2ee",
+    digest: "8eba693b4e5ac32f",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "VideoLlama3VisionModel",
     checkpoint: Some("lkhl/VideoLLaMA3-2B-Image-HF"),
-    digest: "813de108a9257de1",
+    digest: "000f81c1aa2f8be5",
     inputs: &[
         input(
             "pixel_values",

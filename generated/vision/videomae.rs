@@ -10,7 +10,7 @@ static MODEL: Model<VideoClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "VideoMAEForVideoClassification",
     checkpoint: Some("MCG-NJU/videomae-base-finetuned-kinetics"),
-    digest: "18ca559cb2e7325c",
+    digest: "950bd86648183a99",
     inputs: VideoClassification::CONTRACT.inputs,
     outputs: VideoClassification::CONTRACT.outputs,
     axes: &[

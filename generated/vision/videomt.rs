@@ -11,7 +11,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "VideomtForUniversalSegmentation",
     checkpoint: Some("tue-mps/videomt-dinov2-small-ytvis2019"),
-    digest: "51855f07f8b2b3f2",
+    digest: "5b85e4cd946da4b0",
     inputs: &[
         input(
             "pixel_values_videos",

@@ -10,7 +10,7 @@ static MODEL: Model<VideoClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "VideoPrismForVideoClassification",
     checkpoint: Some("google/videoprism-base-f16r288"),
-    digest: "df13a75676660fb0",
+    digest: "d1b77107eee28770",
     inputs: &[
         input(
             "pixel_values_videos",

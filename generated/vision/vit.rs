@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "ViTForImageClassification",
     checkpoint: Some("google/vit-base-patch16-224"),
-    digest: "f3cf41b2c00f64d3",
+    digest: "c4d37b4f0e471475",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "ViTMAEModel",
     checkpoint: Some("facebook/vit-mae-base"),
-    digest: "242d62241ed728a9",
+    digest: "96c7abe9e5c59137",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "ViTMSNForImageClassification",
     checkpoint: Some("facebook/vit-msn-small"),
-    digest: "33af832fabdff2e5",
+    digest: "f2f6c6f03ce5aa8a",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "VitDetModel",
     checkpoint: None,
-    digest: "0bbd799456004aae",
+    digest: "fbe03a3612a44b20",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "VitMatteForImageMatting",
     checkpoint: Some("hustvl/vitmatte-small-composition-1k"),
-    digest: "334b13b73404c944",
+    digest: "305c65d096d54dcf",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -10,7 +10,7 @@ static MODEL: Model<KeypointDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "VitPoseForPoseEstimation",
     checkpoint: Some("usyd-community/vitpose-base-simple"),
-    digest: "21e1c0a130019eff",
+    digest: "c2d6e0bd37f56cb2",
     inputs: KeypointDetection::CONTRACT.inputs,
     outputs: KeypointDetection::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "VitPoseBackbone",
     checkpoint: Some("usyd-community/vitpose-base-simple"),
-    digest: "e706d65990b9b0eb",
+    digest: "317d56a240e3ae30",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<VideoClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "VivitForVideoClassification",
     checkpoint: Some("google/vivit-b-16x2-kinetics400"),
-    digest: "4e3cfbc208737b82",
+    digest: "e043248d653cac78",
     inputs: VideoClassification::CONTRACT.inputs,
     outputs: VideoClassification::CONTRACT.outputs,
     axes: &[

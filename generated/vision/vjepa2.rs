@@ -10,7 +10,7 @@ static MODEL: Model<VideoClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "VJEPA2ForVideoClassification",
     checkpoint: Some("facebook/vjepa2-vitl-fpc16-256-ssv2"),
-    digest: "07369f51ce200303",
+    digest: "cb9b4cfd938b037c",
     inputs: &[
         input(
             "pixel_values_videos",

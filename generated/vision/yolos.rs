@@ -10,7 +10,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "YolosForObjectDetection",
     checkpoint: Some("hustvl/yolos-tiny"),
-    digest: "dd7e8d5529cb6458",
+    digest: "7c8f0bdf8d9ed084",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: ObjectDetection::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 32, 48)],

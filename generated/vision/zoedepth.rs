@@ -10,7 +10,7 @@ static MODEL: Model<DepthEstimation> = Model::new(ModelSpec {
     family: "vision",
     class: "ZoeDepthForDepthEstimation",
     checkpoint: Some("Intel/zoedepth-nyu-kitti"),
-    digest: "c43afdba39840746",
+    digest: "6e329b01413a19e2",
     inputs: DepthEstimation::CONTRACT.inputs,
     outputs: &[
         output(

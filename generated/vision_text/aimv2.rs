@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "Aimv2Model",
     checkpoint: Some("apple/aimv2-large-patch14-224-lit"),
-    digest: "3a7ed553847f3bf6",
+    digest: "0f16ba80ce5002cc",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

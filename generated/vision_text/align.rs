@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "AlignModel",
     checkpoint: Some("kakaobrain/align-base"),
-    digest: "86ffd21dfc331b64",
+    digest: "dec1c9bd3a690642",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

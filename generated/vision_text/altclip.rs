@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "AltCLIPModel",
     checkpoint: Some("BAAI/AltCLIP"),
-    digest: "f5496927e2e213e6",
+    digest: "a46d7f248bf1c672",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

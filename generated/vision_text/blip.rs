@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "vision-text",
     class: "BlipForConditionalGeneration",
     checkpoint: Some("Salesforce/blip-image-captioning-base"),
-    digest: "d69aed1817fbd50b",
+    digest: "875b8973a1534e32",
     inputs: &[
         input(
             "input_ids",

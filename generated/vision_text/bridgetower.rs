@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "vision-text",
     class: "BridgeTowerModel",
     checkpoint: Some("BridgeTower/bridgetower-base"),
-    digest: "89af35d986d9f27f",
+    digest: "c8fb75282c305958",
     inputs: &[
         input(
             "input_ids",

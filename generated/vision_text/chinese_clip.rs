@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "ChineseCLIPModel",
     checkpoint: Some("OFA-Sys/chinese-clip-vit-base-patch16"),
-    digest: "bae361b60239c029",
+    digest: "848cc10b56ba5197",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

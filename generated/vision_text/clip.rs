@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "CLIPModel",
     checkpoint: Some("openai/clip-vit-base-patch32"),
-    digest: "095b0240b86aa45d",
+    digest: "ef06219909887ab8",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

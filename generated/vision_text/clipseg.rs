@@ -9,7 +9,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision-text",
     class: "CLIPSegForImageSegmentation",
     checkpoint: Some("CIDAS/clipseg-rd64-refined"),
-    digest: "8b9d9efd792848ab",
+    digest: "adbebf9f9fe3bbca",
     inputs: &[
         input(
             "pixel_values",

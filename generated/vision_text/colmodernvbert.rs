@@ -9,7 +9,7 @@ static MODEL: Model<VisualDocumentRetrieval> = Model::new(ModelSpec {
     family: "vision-text",
     class: "ColModernVBertForRetrieval",
     checkpoint: Some("ModernVBERT/colmodernvbert-merged"),
-    digest: "1003765644ec9620",
+    digest: "a8a5cea7a363e554",
     inputs: &[
         input(
             "input_ids",

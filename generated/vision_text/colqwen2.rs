@@ -9,7 +9,7 @@ static MODEL: Model<VisualDocumentRetrieval> = Model::new(ModelSpec {
     family: "vision-text",
     class: "ColQwen2ForRetrieval",
     checkpoint: Some("vidore/colqwen2-v1.0-hf"),
-    digest: "8c196c386980137f",
+    digest: "6363d8854425034b",
     inputs: &[
         input(
             "input_ids",

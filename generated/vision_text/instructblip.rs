@@ -7,7 +7,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision-text",
     class: "InstructBlipForConditionalGeneration",
     checkpoint: Some("Salesforce/instructblip-flan-t5-xl"),
-    digest: "bd98c1d2c5345f51",
+    digest: "5193b13e428135ff",
     inputs: &[
         input(
             "pixel_values",

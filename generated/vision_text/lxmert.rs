@@ -9,7 +9,7 @@ static MODEL: Model<VisualQuestionAnswering> = Model::new(ModelSpec {
     family: "vision-text",
     class: "LxmertForQuestionAnswering",
     checkpoint: Some("unc-nlp/lxmert-base-uncased"),
-    digest: "b2f2556e37be2eed",
+    digest: "179e61c37c7a6265",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "MetaClip2Model",
     checkpoint: Some("facebook/metaclip-2-worldwide-huge-quickgelu"),
-    digest: "a2e736224ef2bb84",
+    digest: "4c364efa3b06183d",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

@@ -10,7 +10,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision-text",
     class: "MgpstrForSceneTextRecognition",
     checkpoint: Some("alibaba-damo/mgp-str-base"),
-    digest: "9a335708c485d9ab",
+    digest: "bf276ec1a809a834",
     inputs: &[
         input(
             "pixel_values",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "vision-text",
     class: "ModernVBertForMaskedLM",
     checkpoint: Some("ModernVBERT/modernvbert"),
-    digest: "1e1c1a2b9e7d7a93",
+    digest: "e69070f446d9df21",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "vision-text",
     class: "NeoMMEForMaskedLM",
     checkpoint: Some("Hcompany/NeoMME-260M"),
-    digest: "f2a75d59b310969f",
+    digest: "5095bf5ab851237d",
     inputs: &[
         input(
             "input_ids",

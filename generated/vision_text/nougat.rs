@@ -8,7 +8,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision-text",
     class: "VisionEncoderDecoderModel",
     checkpoint: Some("facebook/nougat-base"),
-    digest: "7b496e3458ecf76a",
+    digest: "80e8ddec3b158096",
     inputs: ImageToText::CONTRACT.inputs,
     outputs: ImageToText::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96), dynamic("target", 8, 13)],

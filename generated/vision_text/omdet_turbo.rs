@@ -11,7 +11,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(ModelSpec {
     family: "vision-text",
     class: "OmDetTurboForObjectDetection",
     checkpoint: Some("omlab/omdet-turbo-swin-tiny-hf"),
-    digest: "b401e20e1c63c854",
+    digest: "f192dc4a66528b98",
     inputs: &[
         input(
             "pixel_values",

@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(ModelSpec {
     family: "vision-text",
     class: "Owlv2ForObjectDetection",
     checkpoint: Some("google/owlv2-base-patch16-ensemble"),
-    digest: "645d8397d7d871cb",
+    digest: "3b5b41a02d118f3c",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(ModelSpec {
     family: "vision-text",
     class: "OwlViTForObjectDetection",
     checkpoint: Some("google/owlvit-base-patch32"),
-    digest: "f60f1036ecbdaca9",
+    digest: "6f6850fbb2fa4d62",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<VideoClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "PeVideoModel",
     checkpoint: Some("facebook/pe-av-large"),
-    digest: "2618d07c3302bdd7",
+    digest: "b2c2923dafcd7df6",
     inputs: &[
         input(
             "pixel_values_videos",

@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "Siglip2Model",
     checkpoint: Some("google/siglip2-base-patch16-naflex"),
-    digest: "f915bf96012cfb65",
+    digest: "340d6b36e017ffe3",
     inputs: &[
         input(
             "input_ids",

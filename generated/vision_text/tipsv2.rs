@@ -10,7 +10,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "Tipsv2Model",
     checkpoint: Some("google/tipsv2-b14"),
-    digest: "dabd8ef4bd6f2bc0",
+    digest: "e4ff69ffdbf5f347",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

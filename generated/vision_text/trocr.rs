@@ -8,7 +8,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision-text",
     class: "VisionEncoderDecoderModel",
     checkpoint: Some("microsoft/trocr-base-handwritten"),
-    digest: "2e43d457346df519",
+    digest: "49c8622177cc7063",
     inputs: ImageToText::CONTRACT.inputs,
     outputs: ImageToText::CONTRACT.outputs,
     axes: &[

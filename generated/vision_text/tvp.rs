@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "vision-text",
     class: "TvpModel",
     checkpoint: Some("Intel/tvp-base"),
-    digest: "48c104f0c4bbd65a",
+    digest: "18efb8775252a89a",
     inputs: &[
         input(
             "input_ids",

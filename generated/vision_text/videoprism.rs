@@ -10,7 +10,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "VideoPrismClipModel",
     checkpoint: Some("google/videoprism-lvt-base-f16r288"),
-    digest: "4514d626a0c203bf",
+    digest: "ea2c4ed5847ac2e5",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<VisualQuestionAnswering> = Model::new(ModelSpec {
     family: "vision-text",
     class: "ViltForQuestionAnswering",
     checkpoint: Some("dandelin/vilt-b32-finetuned-vqa"),
-    digest: "2c0cbf6e00a1f6b1",
+    digest: "a80a430f88722e0d",
     inputs: VisualQuestionAnswering::CONTRACT.inputs,
     outputs: VisualQuestionAnswering::CONTRACT.outputs,
     axes: &[

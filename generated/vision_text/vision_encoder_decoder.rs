@@ -8,7 +8,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision-text",
     class: "VisionEncoderDecoderModel",
     checkpoint: Some("nlpconnect/vit-gpt2-image-captioning"),
-    digest: "abe800814c9af859",
+    digest: "5f88a65502fc74bf",
     inputs: ImageToText::CONTRACT.inputs,
     outputs: ImageToText::CONTRACT.outputs,
     axes: &[

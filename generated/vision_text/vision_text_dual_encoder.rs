@@ -9,7 +9,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "VisionTextDualEncoderModel",
     checkpoint: Some("clip-italian/clip-italian"),
-    digest: "83639f55b5b7f385",
+    digest: "e287323b9f0367a4",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

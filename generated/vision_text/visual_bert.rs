@@ -9,7 +9,7 @@ static MODEL: Model<VisualQuestionAnswering> = Model::new(ModelSpec {
     family: "vision-text",
     class: "VisualBertForQuestionAnswering",
     checkpoint: Some("uclanlp/visualbert-vqa"),
-    digest: "218dbad1c1e16c67",
+    digest: "9c9cfbab79c313c9",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<VideoClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "XCLIPModel",
     checkpoint: Some("microsoft/xclip-base-patch32"),
-    digest: "48bcb3a07ef22ca6",
+    digest: "2b14dd049e848020",
     inputs: &[
         input(
             "pixel_values",

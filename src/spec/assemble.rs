@@ -5,7 +5,7 @@
 
 use super::checks::Check;
 use super::decode::unknown;
-use super::entry::{Entry, Idle, Padding, Versions, Waiver};
+use super::entry::{Entry, Idle, OneAttention, Padding, Versions, Waiver};
 use super::layers::{Kept, Layers};
 use super::problem::{Problems, did_you_mean, quoted};
 use super::resolve::Member;
@@ -44,7 +44,7 @@ pub(super) fn entry(
         config: layers.config(),
         seed: layers.said(|layer| &layer.seed).map_or(0, |kept| *kept.value),
         padding: layers.said(|layer| &layer.padding).map_or(Padding::Right, |kept| *kept.value),
-        eager_attention: layers.said(|layer| &layer.eager_attention).map(|kept| kept.value.clone()),
+        attention: attention(layers, problems),
         axes: BTreeMap::new(),
         dims: BTreeMap::new(),
         placeholders: owned(layers.keyed(|layer| &layer.placeholders, problems)),
@@ -83,6 +83,16 @@ fn source(member: Member, layers: &Layers, versions: Option<&Versions>, problems
         unknown("versions.yaml has no source", name, known, place, problems);
     }
     name.to_owned()
+}
+
+/// The only attention, of which there can be one.
+fn attention(layers: &Layers, problems: &mut Problems) -> Option<OneAttention> {
+    let mut said = layers.keyed(|layer| &layer.attention, problems).into_iter();
+    let (name, kept) = said.next()?;
+    if let Some((_, other)) = said.next() {
+        problems.add(other.place, "`attention` names two, of which one would be alone: give the other the value null".to_owned());
+    }
+    Some(OneAttention { name: name.to_owned(), reason: kept.value.clone() })
 }
 
 /// Parameters that move no output, by pattern.

@@ -84,8 +84,8 @@ pub struct Entry {
     /// Seed of weights and inputs.
     pub seed: u64,
     pub padding: Padding,
-    /// Why programs have eager attention alone, though the class chooses another.
-    pub eager_attention: Option<String>,
+    /// The one attention that references and program have, where the class's others do not agree with it.
+    pub attention: Option<OneAttention>,
     /// Sizes of the symbols that belong to a call, sorted by name.
     pub axes: BTreeMap<String, Axis>,
     /// Sizes of the symbols that belong to the config, sorted by name.
@@ -104,6 +104,15 @@ pub struct Entry {
     pub tolerance: Vec<Waiver>,
     /// Where the entry begins.
     pub place: Place,
+}
+
+/// An attention that a model has alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OneAttention {
+    /// `eager` or `sdpa`.
+    pub name: String,
+    /// What is wrong with the others.
+    pub reason: String,
 }
 
 /// A model that is wanted and cannot be tested yet. It counts as missing, and says why.

@@ -29,8 +29,8 @@ pub struct Job<'a> {
     pub config: &'a Map<String, Value>,
     pub seed: u64,
     pub padding: Padding,
-    /// Whether the program has eager attention, whatever the class chooses.
-    pub eager_attention: bool,
+    /// The one attention of references and program; absent where the program has what the class chooses.
+    pub attention: Option<&'a str>,
     pub dims: &'a BTreeMap<String, DimSource>,
     pub cases: Vec<Case>,
     pub inputs: &'a [Input],
@@ -64,7 +64,7 @@ impl Entry {
             config: &self.config,
             seed: self.seed,
             padding: self.padding,
-            eager_attention: self.eager_attention.is_some(),
+            attention: self.attention.as_ref().map(|attention| attention.name.as_str()),
             dims: &self.dims,
             cases: self.cases(),
             inputs: &self.inputs,

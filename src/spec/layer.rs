@@ -7,7 +7,7 @@ use super::checks::Check;
 use super::decode::{At, Record};
 use super::entry::{Axis, DimSource, Padding, Place, Priority, Waiver};
 use super::ports;
-use super::problem::{Problems, quoted};
+use super::problem::{Problems, one_of, quoted};
 use super::sizes;
 use super::tree::{Field, Node, Value};
 use super::waiver;
@@ -23,7 +23,7 @@ pub(super) const DEFAULTS_KEYS: [&str; 16] = [
     "source",
     "seed",
     "padding",
-    "eager_attention",
+    "attention",
     "config",
     "axes",
     "dims",
@@ -37,6 +37,9 @@ pub(super) const DEFAULTS_KEYS: [&str; 16] = [
 
 /// Checks that no entry leaves out: without them nothing else that is said of the model means anything.
 pub const NEVER_OMITTED: [Check; 2] = [Check::Loads, Check::MatchesReference];
+
+/// The kinds of attention that an entry may have alone.
+pub const ATTENTIONS: [&str; 2] = ["eager", "sdpa"];
 
 /// What a layer says under one key: nothing, `null`, or a value.
 pub(super) type Said<T> = Option<At<Option<T>>>;
@@ -62,7 +65,7 @@ pub(super) struct Layer {
     pub source: Said<String>,
     pub seed: Said<u64>,
     pub padding: Said<Padding>,
-    pub eager_attention: Said<String>,
+    pub attention: Keyed<String>,
     pub config: Map<String, serde_json::Value>,
     pub axes: Keyed<Axis>,
     pub dims: Keyed<DimSource>,
@@ -89,9 +92,7 @@ pub(super) fn layer(record: &Record, today: Date, problems: &mut Problems) -> La
         source: reader.said("source", |node, problems| node.text("source", problems).map(str::to_owned)),
         seed: reader.said("seed", seed),
         padding: reader.said("padding", |node, problems| node.choice("padding", &PADDINGS, problems)),
-        eager_attention: reader.said("eager_attention", |node, problems| {
-            node.text("eager_attention", problems).map(str::to_owned)
-        }),
+        attention: reader.keyed("attention", attention),
         config: reader.config(),
         axes: reader.keyed("axes", sizes::axis),
         dims: reader.keyed("dims", sizes::dim),
@@ -201,6 +202,15 @@ fn reason(field: &Field, problems: &mut Problems) -> Option<String> {
         problems.add(&field.place, message);
     }
     field.node.text(&format!("omit.{}", field.key), problems).map(str::to_owned)
+}
+
+/// The reason for an attention.
+fn attention(field: &Field, problems: &mut Problems) -> Option<String> {
+    if !ATTENTIONS.contains(&field.key.as_str()) {
+        let hint = one_of(&field.key, ATTENTIONS);
+        problems.add(&field.place, format!("unknown attention {}{hint}", quoted(&field.key)));
+    }
+    field.node.text(&format!("attention.{}", field.key), problems).map(str::to_owned)
 }
 
 /// The reason for parameters that move no output.

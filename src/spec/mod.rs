@@ -37,7 +37,7 @@ pub use entry::*;
 pub use explain::{Origin, explain};
 pub use jiff::civil::Date;
 pub use job::{Job, NEW_TOKENS};
-pub use layer::NEVER_OMITTED;
+pub use layer::{ATTENTIONS, NEVER_OMITTED};
 pub use name::{NAME_MAX, Name, NameError};
 pub use problem::Problem;
 pub use waiver::K_MAX;

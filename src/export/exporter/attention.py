@@ -17,23 +17,25 @@ from .adapters.common import forget
 from .job import Input, Job, Output
 from .program import Tensors, evaluate
 
-# What classes choose that have it: torch's `scaled_dot_product_attention`.
-SDPA = "sdpa"
-
 
 def served(
     job: Job, eager: nn.Module, inputs: Tensors, prepare: Callable[[Job, nn.Module], None]
 ) -> nn.Module:
-    """The model with the attention that its class chooses by itself; `eager` where that is no other, or not wanted.
+    """The model with the attention that its class chooses by itself; `eager` where that is no other, or not to be.
 
     `prepare` is what was done to a model after it was built.
     """
-    if job.eager_attention or not any(getattr(part, "_supports_sdpa", False) for part in eager.modules()):
+    if job.attention or not any(getattr(part, "_supports_sdpa", False) for part in eager.modules()):
         return eager
-    other = model.build(job, None)
+    other = model.with_attention(job, None)
     prepare(job, other)
     other.load_state_dict(eager.state_dict())
     return eager if _fused(other, job, inputs) == _fused(eager, job, inputs) else other
+
+
+def names(job: Job, served: nn.Module, eager: nn.Module) -> list[str]:
+    """The kinds of attention that programs have, that of the one to ship first."""
+    return [job.attention or model.EAGER] if served is eager else [model.SDPA, model.EAGER]
 
 
 class _Fused(TorchFunctionMode):

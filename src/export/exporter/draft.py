@@ -104,7 +104,7 @@ class Draft:
                 "config": self.whole_config,
                 "seed": 0,
                 "padding": self.base["padding"],
-                "eager_attention": False,
+                "attention": None,
                 "dims": data["dims"] | self.base["dims"] | self.dims,
                 "cases": self._cases(),
                 "inputs": self.ports,

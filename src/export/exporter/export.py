@@ -80,7 +80,7 @@ def export(job: Job) -> None:
         artifact.save_tensors(tensors, folder / "cases.safetensors")
         manifest = _manifest(job, whole, dims) | {
             "situations": [{"name": one.name, **one.facts} for one in changed],
-            "attention": [model.EAGER] if served is eager else [attention.SDPA, model.EAGER],
+            "attention": attention.names(job, served, eager),
             "layers": layers,
             "device_literals": artifact.device_literals(folder / "program.pt"),
             "generation": facts,

@@ -92,7 +92,7 @@ class Job:
     config: Json
     seed: int
     padding: str
-    eager_attention: bool
+    attention: str | None
     dims: dict[str, list[str] | int]
     cases: tuple[Case, ...]
     inputs: tuple[Input, ...]

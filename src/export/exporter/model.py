@@ -31,6 +31,8 @@ from .job import Job, Json, Source
 Config = transformers.PretrainedConfig
 # The plain formula of attention: every class has it, and references are computed by it.
 EAGER = "eager"
+# What classes choose, for those of their parts that have it: torch's `scaled_dot_product_attention`.
+SDPA = "sdpa"
 # Config attributes that choose the plain formula: their value, and why.
 PLAIN: dict[str, tuple[Any, str]] = {
     "use_cache": (False, "a program returns what its task promises, and no cache"),
@@ -71,7 +73,12 @@ def find_class(source: Source, name: str) -> type[nn.Module]:
     return found
 
 
-def build(job: Job, attention: str | None = EAGER) -> nn.Module:
+def build(job: Job) -> nn.Module:
+    """The job's model, with the attention that references have."""
+    return with_attention(job, None if job.attention == SDPA else EAGER)
+
+
+def with_attention(job: Job, attention: str | None) -> nn.Module:
     """The job's model with that attention, or with the one that its class chooses by itself; without caches."""
     model_class = find_class(job.source, job.class_name)
     with stage(f"building {job.class_name}"):

@@ -67,7 +67,7 @@ def job(**changes: Any) -> Job:
             "config": {},
             "seed": 0,
             "padding": "right",
-            "eager_attention": False,
+            "attention": None,
             "dims": {"vocabulary": ["vocab_size"]},
             "cases": [
                 {"name": "traced", "sizes": {"batch": 2, "sequence": 12}},

@@ -12,7 +12,7 @@ def test_a_class_is_served_with_the_attention_that_it_chooses_and_the_same_weigh
     served = attention.served(job, eager, samples.inputs(), _nothing)
     assert isinstance(served, BertForMaskedLM)
     assert served is not eager
-    assert served.config._attn_implementation == attention.SDPA
+    assert served.config._attn_implementation == model.SDPA
     pairs = zip(eager.state_dict().values(), served.state_dict().values(), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)
 
