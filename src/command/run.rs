@@ -127,6 +127,7 @@ fn print_facts(context: &CheckContext, device: &str, load: Duration, times: &[Du
         ("class", format!("{}.{}", manifest.module, manifest.class)),
         ("exported with", versions.join(", ")),
         ("traced with", manifest.traced_with()),
+        ("attention", manifest.attention.first().cloned().unwrap_or_default()),
         ("weights", weights_of(manifest)),
         (
             "parameters",
