@@ -1,7 +1,7 @@
 """Patches for models of an image and a text, and for the first language models that see."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -187,7 +187,6 @@ def _images_of_one_size(model: Upstream) -> Iterator[None]:
     """LLaVA-NeXT cuts images into tiles and packs them one by one, in lists that a trace bakes.
 
     Images of one size are packed alike: as channels of a single image they go through the class's own code.
-    Videos are split into a list and concatenated again: all go as one.
     """
     owner = type(model.model)
     own_images, own_packing = owner.get_image_features, owner.pack_image_features
@@ -223,14 +222,6 @@ def _images_of_one_size(model: Upstream) -> Iterator[None]:
         apart = packed[0].unflatten(-1, (-1, image_newline.shape[0]))
         return [apart.transpose(0, 1).flatten(0, 1)], None
 
-    def as_frames(_m: Upstream, _i: Any, projected: Tensor, frames: int) -> Tensor:
-        return projected.reshape(frames, -1, projected.shape[-1])
-
-    def get_video_features(self: Upstream, pixel_values: Tensor, **given: Any) -> Any:
-        frames = partial(as_frames, frames=pixel_values.shape[1])
-        with hooked(self.multi_modal_projector.register_forward_hook, frames):
-            return own_videos(self, pixel_values, **given)
-
     def unpad_image(image: Tensor, size: tuple[int, int]) -> Tensor:
         rows, columns = map(int, image.shape[1:])
         places = numpy.arange(rows * columns).reshape(1, rows, columns)
@@ -241,16 +232,28 @@ def _images_of_one_size(model: Upstream) -> Iterator[None]:
 
     module = module_of(model)
     own_unpadding = module.unpad_image
-    own_videos: Any = getattr(owner, "get_video_features", None)
     with (
         replaced(module, "unpad_image", unpad_image),
         replaced(owner, "get_image_features", get_image_features),
         replaced(owner, "pack_image_features", pack_image_features),
-        replaced(owner, "get_video_features", get_video_features)
-        if own_videos and "llava_next_video" in model.config.model_type
-        else nullcontext(),
     ):
         yield
+
+
+def _videos_as_one(model: Upstream) -> AbstractContextManager[None]:
+    """LLaVA-NeXT-Video makes a Python list of the features of every video, and concatenates it again.
+
+    A trace bakes its length. One "video" that holds all features in the same order makes a list of one.
+    """
+    owner = type(model.model)
+    own = owner.get_video_features
+
+    def get_video_features(*args: Any, **given: Any) -> Any:
+        seen = own(*args, **given)
+        seen.pooler_output = seen.pooler_output.flatten(0, 1).unsqueeze(0)
+        return seen
+
+    return replaced(owner, "get_video_features", get_video_features)
 
 
 def _images_of_one_shape(model: Upstream) -> AbstractContextManager[None]:
@@ -275,7 +278,7 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "idefics": [_idefics_embedding],
     "llava": [_images_as_one],
     "llava_next": [_images_of_one_size],
-    "llava_next_video": [_images_of_one_size],
+    "llava_next_video": [_images_of_one_size, _videos_as_one],
     "llava_onevision": [_images_of_one_size],
     "omdet-turbo": [_omdet_texts_as_tensors],
     "siglip2": [_images_of_one_shape],
