@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from .patches import Adapter, Upstream, hooked, module_of, of_tensor, replaced, rows_of, shadowed
 
 
-def _images_as_one(model: Upstream) -> AbstractContextManager[None]:
-    """LLaVA makes a Python list of the projected images, and concatenates it again.
+def images_as_one(model: Upstream) -> AbstractContextManager[None]:
+    """LLaVA and Step-3.7 make a Python list of the projected images, and concatenate it again.
 
     A trace bakes its length. One "image" that holds all patches in the same order makes a list of one.
     """
@@ -276,7 +276,7 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "clipseg": [_square_root_in_tensors],
     "granite4_vision": [_images_of_one_size],
     "idefics": [_idefics_embedding],
-    "llava": [_images_as_one],
+    "llava": [images_as_one],
     "llava_next": [_images_of_one_size],
     "llava_next_video": [_images_of_one_size, _videos_as_one],
     "llava_onevision": [_images_of_one_size],

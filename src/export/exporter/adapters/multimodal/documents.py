@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from ... import grids
 from ..patches import (
@@ -14,6 +14,7 @@ from ..patches import (
     Upstream,
     replaced,
 )
+from ..vision_text import images_as_one
 from .qwen import patches_as_tensors
 
 
@@ -126,47 +127,29 @@ def _hunyuan_positions(model: Upstream) -> AbstractContextManager[None]:
     return replaced(type(model.model), "get_rope_index", get_rope_index)
 
 
-def _pictures_in_one(model: Upstream) -> AbstractContextManager[None]:
-    """DeepSeek-OCR-2 and Step-3.7 list the features of every image, and concatenate the list; a trace bakes its length.
+def _pages_in_one(model: Upstream) -> AbstractContextManager[None]:
+    """DeepSeek-OCR-2 lists the features of every page, and concatenates the list; a trace bakes its length.
 
-    One item holds all images in the same order, each followed by the separator where there is one. Local views
-    (`pixel_values_local`) are not taken.
+    One item holds all pages in the same order, each followed by the separator. Local views (`pixel_values_local`)
+    are not taken.
     """
     inner = model.model
-    tower = getattr(inner, "vision_tower", None) or inner.vision_model
 
-    def features(pixel_values: Tensor, *_: Any, **__: Any) -> SimpleNamespace:
-        seen = inner.multi_modal_projector(tower(pixel_values).last_hidden_state)
-        if hasattr(inner, "view_separator"):
-            ends = inner.view_separator.expand(seen.shape[0], 1, -1)
-            seen = torch.cat([seen, ends.to(seen)], dim=1)
-        return SimpleNamespace(pooler_output=[seen.flatten(0, 1)])
+    def features(pixel_values: Tensor, *_: Any, **__: Any) -> BaseModelOutputWithPooling:
+        seen = inner.vision_tower(pixel_values).last_hidden_state
+        pages = inner.multi_modal_projector(seen)
+        ends = inner.view_separator.expand(pages.shape[0], 1, -1)
+        pooled: Any = [torch.cat([pages, ends.to(pages)], dim=1).flatten(0, 1)]
+        return BaseModelOutputWithPooling(last_hidden_state=seen, pooler_output=pooled)
 
     return replaced(inner, "get_image_features", features)
 
 
-def _every_stacked_expert(model: Upstream) -> AbstractContextManager[None]:
-    """DeepSeek-OCR-2 loops over the experts that some token has chosen, and has no other implementation.
-
-    A trace bakes which experts those were. All of them on all tokens, weighted, give the same sum.
-    """
-    kind = next(type(m) for m in model.modules() if type(m).__name__.endswith("TextExperts"))
-
-    def forward(experts: Any, states: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
-        hot = nn.functional.one_hot(chosen, num_classes=experts.num_experts)
-        shares = (hot * weights[..., None]).sum(1).to(states.dtype)
-        gate, up = torch.einsum("th,eoh->eto", states, experts.gate_up_proj).chunk(2, -1)
-        made = torch.einsum("eto,eho->eth", experts.act_fn(gate) * up, experts.down_proj)
-        return (made * shares.t()[..., None]).sum(0)
-
-    return replaced(kind, "forward", forward)
-
-
 ADAPTERS: dict[str, list[Adapter]] = {
-    "deepseek_ocr2": [_every_stacked_expert, _pictures_in_one],
+    "deepseek_ocr2": [_pages_in_one],
     "ernie4_5_vl_moe": [_ernie_pictures],
     "hunyuan_vl": [_hunyuan_tower, _hunyuan_positions],
     "hunyuan_vl_vision": [_hunyuan_tower],
     "paddleocr_vl": [_paddle_pictures],
-    "step3p7": [_pictures_in_one],
+    "step3p7": [images_as_one],
 }
