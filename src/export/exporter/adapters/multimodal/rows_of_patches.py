@@ -145,16 +145,18 @@ def _packed_pictures(model: Upstream) -> Iterator[None]:
 def _source_before_target(model: Upstream) -> Iterator[None]:
     """GLM-Image takes the grids of every sample apart, and its images one by one, in lists.
 
-    Every sample has one image, all of one size, and the grid of what is to be drawn.
+    Every sample has one image, all of one size, and the grid of what is to be drawn. Images of one size, one below
+    the other, are one image: their codes are found patch by patch.
     """
     owner = type(model.model)
-    split = r"if images_per_sample is not None:.*?source_grids = image_grid_thw\[:-1\]"
-    sources = "source_grids = image_grid_thw.unflatten(0, (batch_size, -1))[:, 0]"
 
-    def get_image_tokens(self: Upstream, states: Tensor, grid: Tensor) -> Tensor:
-        _, height, width = grid[0].unbind()
-        images = states.unflatten(0, (grid.shape[0], height, width))
-        return self.vqmodel.encode(images.permute(0, 3, 1, 2)).image_tokens
+    def sources(_: Upstream, samples: Tensor, grid: Tensor) -> Tensor:
+        return grid.unflatten(0, (samples.shape[0], -1))[:, 0]
+
+    def get_image_features(self: Upstream, pixel_values: Tensor, grid: Tensor, **given: Any) -> Any:
+        seen = self.visual(pixel_values.type(self.visual.dtype), grid_thw=grid, **given)
+        seen.pooler_output = [seen.pooler_output.t().unflatten(1, (-1, grid[0, 2]))]
+        return seen
 
     def get_rope_index(
         self: Upstream,
@@ -174,10 +176,10 @@ def _source_before_target(model: Upstream) -> Iterator[None]:
         return positions.masked_fill(~real, 1), torch.zeros_like(deltas)
 
     with (
-        grids_as_tensors(model),
-        replaced(owner, "get_image_tokens", get_image_tokens),
+        patches_as_tensors(model),
+        replaced(owner, "get_image_grids_for_generation", sources),
+        replaced(owner, "get_image_features", get_image_features),
         replaced(owner, "get_rope_index", get_rope_index),
-        replaced(owner, "forward", rewritten(owner.forward, {split: sources})),
     ):
         yield
 
