@@ -115,9 +115,6 @@ def _packed_pictures(model: Upstream) -> Iterator[None]:
         row, column = learned(height), learned(width)
         return (row[:, None] * side + column).flatten().repeat(sizes.shape[0])
 
-    def merged(sizes: Tensor, window: tuple[int, int], **_: Any) -> tuple[Any, ...]:
-        return tuple(length // side for length, side in zip(sizes[0].unbind(), window, strict=True))
-
     def merge(self: Upstream, states: Tensor, sizes: Tensor) -> list[Tensor]:
         images = states[0].unflatten(0, (sizes.shape[0], -1))
 
@@ -135,7 +132,6 @@ def _packed_pictures(model: Upstream) -> Iterator[None]:
     with (
         patches_as_tensors(model),
         replaced(module, "get_vision_nearest_position_ids", nearest),
-        replaced(module, "get_vision_merged_shape", merged),
         replaced(module.MiniCPMV4_6Merger, "forward", merge),
     ):
         yield
