@@ -2,7 +2,7 @@
 
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
@@ -57,19 +57,31 @@ def patches_as_tensors(model: Upstream) -> Iterator[None]:
 
 
 @contextmanager
-def grids_as_tensors(model: Upstream) -> Iterator[None]:
-    """Qwen2-VL and its kin split the features of all images into a list, to concatenate it again."""
+def features_unsplit(model: Upstream) -> Iterator[None]:
+    """The features of all images are split by a list of lengths, which a trace bakes, to be concatenated again."""
+    owner = type(seeing(model))
 
-    def get_image_features(self: Upstream, pixel_values: Tensor, image_grid_thw: Tensor, **given: Any) -> Any:
-        given["return_dict"] = True
-        features = self.visual(pixel_values.type(self.visual.dtype), grid_thw=image_grid_thw, **given)
-        features.pooler_output = (features.pooler_output,)
+    def by_image(_features: Tensor, sizes: Any, dim: int = 0) -> bool:
+        return isinstance(sizes, list) and dim == 0
+
+    def whole(own: Callable[..., Any]) -> Callable[..., Any]:
+        def features(*args: Any, **given: Any) -> Any:
+            with replaced(torch, "split", lambda tensor, *_, **__: (tensor,), by_image):
+                return own(*args, **given)
+
         return features
 
-    with (
-        patches_as_tensors(model),
-        replaced(type(seeing(model)), "get_image_features", get_image_features),
-    ):
+    with ExitStack() as stack:
+        for name in ("get_image_features", "get_video_features"):
+            if hasattr(owner, name):
+                stack.enter_context(replaced(owner, name, whole(getattr(owner, name))))
+        yield
+
+
+@contextmanager
+def grids_as_tensors(model: Upstream) -> Iterator[None]:
+    """Qwen2-VL and its kin compute in lists over images, in their vision models and behind them."""
+    with patches_as_tensors(model), features_unsplit(model):
         yield
 
 

@@ -1,7 +1,7 @@
 """Patches for models that take images of any size as one row of patches, each in its own way."""
 
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -15,31 +15,7 @@ from ..patches import (
     replaced,
     rewritten,
 )
-from .qwen import grids_as_tensors, patches_as_tensors, seeing
-
-
-@contextmanager
-def _features_unsplit(model: Upstream) -> Iterator[None]:
-    """Gemma 4 and VideoLLaMA 3 split the features of all images by a list, to concatenate the list again."""
-    owner, original = type(seeing(model)), torch.split
-
-    def unsplit(tensor: Tensor, sizes: Any, dim: int = 0) -> Any:
-        by_image = isinstance(sizes, list) and dim == 0
-        return (tensor,) if by_image else original(tensor, sizes, dim)
-
-    def whole(own: Callable[..., Any]) -> Callable[..., Any]:
-        def features(*args: Any, **given: Any) -> Any:
-            with replaced(torch, "split", unsplit):
-                return own(*args, **given)
-
-        return features
-
-    with ExitStack() as stack:
-        for name in ("get_image_features", "get_video_features"):
-            if hasattr(owner, name):
-                features = whole(getattr(owner, name))
-                stack.enter_context(replaced(owner, name, features))
-        yield
+from .qwen import features_unsplit, patches_as_tensors
 
 
 @contextmanager
@@ -208,17 +184,17 @@ def _muse_pictures(model: Upstream) -> Iterator[None]:
 
 
 ADAPTERS: dict[str, list[Adapter]] = {
-    "cosmos3_edge": [patches_as_tensors, _positions_of_one_shape, _features_unsplit],
+    "cosmos3_edge": [patches_as_tensors, _positions_of_one_shape, features_unsplit],
     "cosmos3_edge_vision": [patches_as_tensors, _positions_of_one_shape],
-    "diffusion_gemma": [_features_unsplit],
-    "gemma4": [_features_unsplit],
-    "gemma4_unified": [_features_unsplit],
+    "diffusion_gemma": [features_unsplit],
+    "gemma4": [features_unsplit],
+    "gemma4_unified": [features_unsplit],
     "glm_image": [_source_before_target],
-    "kimi_k25": [_kimi_pictures, _kimi_features],
+    "kimi_k25": [_kimi_pictures, features_unsplit],
     "kimi_k25_vision": [_kimi_pictures],
     "minicpmv4_6": [_packed_pictures],
     "muse_glimmer": [_muse_pictures, _muse_features],
     "muse_glimmer_vision": [_muse_pictures],
-    "video_llama_3": [_means_of_merged_patches, _features_unsplit],
+    "video_llama_3": [_means_of_merged_patches, features_unsplit],
     "video_llama_3_vision": [_means_of_merged_patches],
 }
