@@ -12,8 +12,10 @@ from ..patches import (
     Adapter,
     Upstream,
     module_of,
+    of_tensor,
     replaced,
-    rewritten,
+    rows_of,
+    shadowed,
 )
 from .qwen import features_unsplit, patches_as_tensors
 
@@ -45,33 +47,23 @@ def _positions_of_one_shape(model: Upstream) -> AbstractContextManager[None]:
     return replaced(owner, "resize_positional_embeddings", staticmethod(resize))
 
 
-def _kimi_features(model: Upstream) -> AbstractContextManager[None]:
-    """Kimi K2.5 lists the features of every image, to concatenate them again."""
-
-    def get_image_features(self: Upstream, pixel_values: Tensor, image_grid_thw: Tensor, **_: Any) -> Any:
-        seen = self.vision_tower(pixel_values, grid_thw=image_grid_thw)
-        seen.pooler_output = (self.mm_projector(seen.pooler_output).squeeze(1),)
-        return seen
-
-    return replaced(type(model.model), "get_image_features", get_image_features)
-
-
 @contextmanager
 def _kimi_pictures(model: Upstream) -> Iterator[None]:
-    """Kimi K2.5 lists the places of patches image by image. A picture has one frame: no time, no mean over frames."""
+    """Kimi K2.5 lists the frames of patches image by image, and counts patches in numbers that a trace bakes.
+
+    A picture has one frame: no time. The names in its module by which it counts keep what they are given.
+    """
     module = module_of(model)
 
     def frames(grid: Tensor, **_: Any) -> Tensor:
         patches: Any = grid.prod(-1).sum()
         return torch.zeros(patches, dtype=torch.int64)
 
-    def blocks(grid: Tensor, rows: int, columns: int, **_: Any) -> Tensor:
-        return grids.merged_order(grid, rows).view(-1, 1, rows * columns)
-
     with (
         patches_as_tensors(model),
         replaced(module, "get_vision_frame_index", frames),
-        replaced(module, "get_vision_temporal_merge_index", blocks),
+        shadowed(module, "int", lambda size: size, of_tensor),
+        shadowed(module, "len", rows_of, of_tensor),
     ):
         yield
 
