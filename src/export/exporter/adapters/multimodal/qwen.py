@@ -124,9 +124,7 @@ def _tokens_by_block(model: Upstream) -> AbstractContextManager[None]:
         chosen = torch.zeros_like(scores).scatter(-1, best, 1.0).bool() & ready
         block = ((real.cumsum(-1) - 1).clamp(min=0) // ratio)[:, None].expand_as(seen)
         kept = chosen.gather(-1, block.clamp(max=blocks - 1)) | (block >= complete)
-        lowest = torch.finfo(attention_mask.dtype).min
-        hidden = ~(kept & seen)
-        return torch.zeros_like(hidden, dtype=attention_mask.dtype).masked_fill(hidden, lowest)[:, None]
+        return (kept & seen)[:, None]
 
     return replaced(kind, "forward", forward)
 
