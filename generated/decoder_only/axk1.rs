@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "AXK1ForCausalLM",
     checkpoint: Some("skt/A.X-K1"),
-    digest: "01a54c2162d6cb8e",
+    digest: "4490cdbbaafa5b38",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],
