@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "EdgeTamModel",
     checkpoint: Some("yonigozlan/EdgeTAM-hf"),
-    digest: "eea8c7a06ca52747",
+    digest: "61ba0eba5b9c1873",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "EdgeTamVisionModel",
     checkpoint: Some("yonigozlan/EdgeTAM-hf"),
-    digest: "61cfe9de937865e1",
+    digest: "187ae7cd04e22896",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

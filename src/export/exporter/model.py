@@ -10,7 +10,7 @@ import inspect
 import math
 import re
 from collections.abc import Callable, Container, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,6 @@ from torch.nn.modules.conv import _ConvNd
 from transformers.pytorch_utils import Conv1D
 
 from . import foreign
-from .adapters.common import replaced
 from .errors import ExportError, nearest, stage
 from .foreign import config_of, import_module
 from .job import Job, Json, Source
@@ -182,9 +181,7 @@ def _forgiving(model_class: Any) -> Iterator[None]:
 def _configure(config_class: type[Config], overrides: Json) -> Config:
     """The config; a class that is made of two configs, and has no default of its own, must be given both."""
     if not _needs_parts(config_class):
-        checked = _checked(default_config(config_class), overrides, vars(config_class))
-        with _nothing_fetched():
-            return config_class(**checked)
+        return config_class(**_checked(default_config(config_class), overrides, vars(config_class)))
     default = Config()
     for name in getattr(config_class, "__dataclass_fields__", {}):
         if not hasattr(default, name):
@@ -204,21 +201,7 @@ def _needs_parts(config_class: type[Config]) -> bool:
 
 def default_config(config_class: type[Config]) -> Config:
     """The class's own config, with nothing overridden."""
-    with _nothing_fetched():
-        return config_class()
-
-
-def _nothing_fetched() -> AbstractContextManager[None]:
-    """Default configs that are fetched from the hub (EdgeTAM's backbone, timm's) are made from their class instead.
-
-    They are only looked at: for what an entry may set, and by transformers when it compares configs to their
-    defaults. An entry names its own backbone.
-    """
-
-    def made(_checkpoint: str, **given: Any) -> Config:
-        return transformers.AutoConfig.for_model("timm_wrapper", **given)
-
-    return replaced(transformers.AutoConfig, "from_pretrained", staticmethod(made))
+    return config_class()
 
 
 def _checked(default: Config, overrides: Json, declared: Container[str] = ()) -> Json:
@@ -237,6 +220,8 @@ def _checked(default: Config, overrides: Json, declared: Container[str] = ()) ->
             or name in declared
             or name in inspect.signature(type(default).__init__).parameters
             or name in UNDECLARED
+            # What it is written with and made from need not be what it holds (timm's `num_classes`).
+            or name in default.to_dict()
         )
         if not (known or composed or _is_read(default, name)):
             hint = nearest(name, [*vars(default), *default.attribute_map])
