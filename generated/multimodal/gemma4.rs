@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Gemma4ForConditionalGeneration",
     checkpoint: Some("google/gemma-4-e2b-it"),
-    digest: "eb66043dae40bbf3",
+    digest: "b7ee257b7b86d77d",
     inputs: &[
         input(
             "input_ids",
@@ -42,14 +42,20 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
         input(
             "pixel_values_videos",
             Dtype::Float32,
-            &[named("videos"), Dim::Size(2), Dim::Size(12), Dim::Size(48)],
+            &[named("frames"), Dim::Size(12), Dim::Size(48)],
             Fill::Uniform,
         ),
         input(
             "video_position_ids",
             Dtype::Int64,
-            &[named("videos"), Dim::Size(2), Dim::Size(12), Dim::Size(2)],
+            &[named("frames"), Dim::Size(12), Dim::Size(2)],
             Fill::Grid { columns: 2, rows: 4 },
+        ),
+        input(
+            "num_frames_per_video",
+            Dtype::Int64,
+            &[named("videos")],
+            Fill::Values { values: &[2] },
         ),
         input(
             "input_features",
@@ -72,6 +78,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[
         dynamic("batch", 2, 3),
+        per("frames", "batch", 2),
         per("images", "batch", 1),
         dynamic("sequence", 24, 31),
         per("videos", "batch", 1),
