@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Granite4VisionForConditionalGeneration",
     checkpoint: Some("ibm-granite/granite-vision-4.1-4b"),
-    digest: "3bb08203b8ed77f3",
+    digest: "997f457ec081cdd8",
     inputs: &[
         input(
             "input_ids",

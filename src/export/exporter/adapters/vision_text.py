@@ -218,9 +218,12 @@ def _images_of_one_size(model: Upstream) -> Iterator[None]:
     ) -> Any:
         images = image_features[0].shape[-1] // image_newline.shape[0]
         newlines = image_newline.repeat(images)
-        packed, _ = own_packing(self, image_features, *args, image_newline=newlines, **given)
-        apart = packed[0].unflatten(-1, (-1, image_newline.shape[0]))
-        return [apart.transpose(0, 1).flatten(0, 1)], None
+        packed = own_packing(self, image_features, *args, image_newline=newlines, **given)
+        # Granite 4 Vision returns no lengths beside the features.
+        with_lengths = isinstance(packed, tuple)
+        features = (packed[0] if with_lengths else packed)[0]
+        apart = features.unflatten(-1, (-1, image_newline.shape[0])).transpose(0, 1).flatten(0, 1)
+        return ([apart], None) if with_lengths else [apart]
 
     def unpad_image(image: Tensor, size: tuple[int, int]) -> Tensor:
         rows, columns = map(int, image.shape[1:])
