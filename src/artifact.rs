@@ -11,15 +11,19 @@ use crate::model::ModelSpec;
 use crate::spec::{Case, Check};
 use crate::task::Dtype;
 use safetensors::SafeTensors;
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::io::{BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 
 /// `manifest.json`: everything about an artifact but its numbers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Manifest {
-    /// [`export::key`] of the entry this was made from.
+    /// [`export::key`] of the entry this was made from and of the model type.
     pub key: String,
     pub model: String,
     pub task: String,
@@ -163,7 +167,7 @@ impl Artifact {
         let manifest = manifest(folder)
             .map_err(|failure| failure.with(renew.clone()))?
             .ok_or_else(|| no_artifact(folder).with(renew.clone()))?;
-        if manifest.key != export::key(card.digest) {
+        if manifest.key != export::key(card.digest, manifest.model_type.as_deref()) {
             let stale =
                 format!("{} is stale: the entry, a pin or the exporter changed since", folder.display());
             return Err(Failure::new(Stage::Export, stale).with(renew));
@@ -236,8 +240,62 @@ pub fn manifest(folder: &Path) -> Result<Option<Manifest>, Failure> {
     let path = folder.join("manifest.json");
     match std::fs::read(&path) {
         Ok(bytes) => serde_json::from_slice(&bytes).at(Stage::Load, path.display()).map(Some),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).at(Stage::Load, path.display()),
+    }
+}
+
+/// What a manifest says of where its artifact came from.
+#[derive(Debug)]
+pub struct Origin {
+    pub key: String,
+    pub model_type: Option<String>,
+}
+
+/// The origin of the artifact in `folder`; `None` when there is none. It stands at the beginning of the manifest, and the
+/// rest is not read: whether hundreds of artifacts are due is asked before every test.
+pub fn origin(folder: &Path) -> Result<Option<Origin>, Failure> {
+    let path = folder.join("manifest.json");
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error).at(Stage::Load, path.display()),
+    };
+    let mut head = Head::default();
+    let ended = serde_json::Deserializer::from_reader(BufReader::new(file)).deserialize_map(&mut head);
+    match (head.key, head.model_type) {
+        (Some(key), Some(model_type)) => Ok(Some(Origin { key, model_type })),
+        _ => {
+            ended.at(Stage::Load, path.display())?;
+            Err(Failure::new(Stage::Load, format!("{}: no key", path.display())))
+        }
+    }
+}
+
+/// What was read of a manifest's beginning.
+#[derive(Default)]
+struct Head {
+    key: Option<String>,
+    model_type: Option<Option<String>>,
+}
+
+impl<'de> Visitor<'de> for &mut Head {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str("a manifest")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<(), A::Error> {
+        while self.key.is_none() || self.model_type.is_none() {
+            match fields.next_key::<String>()?.as_deref() {
+                Some("key") => self.key = Some(fields.next_value()?),
+                Some("model_type") => self.model_type = Some(fields.next_value()?),
+                Some(_) => drop(fields.next_value::<IgnoredAny>()?),
+                None => break,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -311,7 +369,7 @@ mod tests {
         let cases = safetensors::serialize(Vec::<(String, safetensors::tensor::TensorView)>::new(), None);
         std::fs::write(folder.path().join("cases.safetensors"), cases.unwrap()).unwrap();
         let manifest = json!({
-            "key": export::key(digest), "model": "toy", "task": "t", "class": "Toy", "module": "toys",
+            "key": export::key(digest, None), "model": "toy", "task": "t", "class": "Toy", "module": "toys",
             "model_type": null, "model_types": [], "checkpoint": null, "weights": "random", "seed": 0, "versions": {}, "dims": {},
             "inputs": [], "outputs": [], "attention": ["eager"], "layers": [], "cases": [], "situations": [], "parameters": {"count": 0, "tensors": {}},
             "digests": {}, "idle": [], "adapters": [], "differences": [], "device_literals": 0, "seconds": 0.1, "generation": null,
@@ -356,6 +414,22 @@ mod tests {
             failure(folder.path(), "just export toy"),
             (Stage::Export, "no artifact at artifacts/toy".to_owned())
         );
+    }
+
+    #[test]
+    fn the_origin_is_read_wherever_it_stands() {
+        let folder = tempfile::tempdir().unwrap();
+        let origin = |manifest: &str| {
+            std::fs::write(folder.path().join("manifest.json"), manifest).unwrap();
+            origin(folder.path()).map(|found| found.map(|found| (found.key, found.model_type)))
+        };
+        let bert = Some(("k".to_owned(), Some("bert".to_owned())));
+        assert_eq!(origin(r#"{"key": "k", "a": {"b": [1]}, "model_type": "bert", "c": 0}"#).unwrap(), bert);
+        assert_eq!(origin(r#"{"a": {"key": "x"}, "model_type": "bert", "key": "k"}"#).unwrap(), bert);
+        assert_eq!(origin(r#"{"key": "k", "model_type": null}"#).unwrap(), Some(("k".to_owned(), None)));
+        for broken in ["", "[]", "{", r#"{"key": "k"}"#, r#"{"key": 1, "model_type": null}"#] {
+            assert_eq!(origin(broken).unwrap_err().stage, Stage::Load, "{broken}");
+        }
     }
 
     #[test]

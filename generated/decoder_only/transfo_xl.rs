@@ -8,7 +8,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "TransfoXLLMHeadModel",
     checkpoint: Some("transfo-xl/transfo-xl-wt103"),
-    digest: "6e6c2e530e77891a",
+    digest: "104fefb0da1190cf",
     inputs: &[
         input(
             "input_ids",

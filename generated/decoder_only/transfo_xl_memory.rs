@@ -9,7 +9,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "TransfoXLLMHeadModel",
     checkpoint: Some("transfo-xl/transfo-xl-wt103"),
-    digest: "5e8c43b1716de6f5",
+    digest: "a0bb233be6f93342",
     inputs: &[
         input(
             "input_ids",

@@ -11,7 +11,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "GPTSanJapaneseForConditionalGeneration",
     checkpoint: Some("Tanrei/GPTSAN-japanese"),
-    digest: "a7856189bc3b79b3",
+    digest: "ea919200389c7ad9",
     inputs: &[
         input(
             "input_ids",

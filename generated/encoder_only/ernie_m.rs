@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "ErnieMModel",
     checkpoint: Some("susnato/ernie-m-base_pytorch"),
-    digest: "bf7cb4e99e56b3e3",
+    digest: "5e0d8f7a6ba61529",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "MegaForMaskedLM",
     checkpoint: Some("mnaylor/mega-base-wikitext"),
-    digest: "8286220f05ddfcc0",
+    digest: "13dab66d537a4c7e",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "NezhaForMaskedLM",
     checkpoint: Some("sijunhe/nezha-cn-base"),
-    digest: "298d6194cbae2649",
+    digest: "f48f083bcdf5b781",
     inputs: &[
         input(
             "input_ids",

@@ -11,7 +11,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "QDQBertForMaskedLM",
     checkpoint: Some("google-bert/bert-base-uncased"),
-    digest: "0d914124554b248a",
+    digest: "16119d5d1089f98e",
     inputs: &[
         input(
             "input_ids",

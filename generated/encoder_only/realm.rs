@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "RealmKnowledgeAugEncoder",
     checkpoint: Some("google/realm-cc-news-pretrained-encoder"),
-    digest: "fb2a2ab174e4c0ef",
+    digest: "c1072fcf33310cce",
     inputs: &[
         input(
             "input_ids",

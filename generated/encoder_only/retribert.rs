@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "RetriBertModel",
     checkpoint: Some("yjernite/retribert-base-uncased"),
-    digest: "dd5e220533228ab3",
+    digest: "0eb64738bff9a0f1",
     inputs: &[
         input(
             "input_ids_query",

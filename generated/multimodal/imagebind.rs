@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "ImageBindModel",
     checkpoint: Some("nielsr/imagebind-huge"),
-    digest: "0e1a8ecb3ad1e8c6",
+    digest: "ec4d8e1da5393fdd",
     inputs: &[
         input(
             "inputs__vision",

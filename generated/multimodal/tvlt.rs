@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "TvltModel",
     checkpoint: Some("ZinengTang/tvlt-base"),
-    digest: "bfa0ac25ed27ddb2",
+    digest: "ff7604e81a9ec987",
     inputs: &[
         input(
             "pixel_values",

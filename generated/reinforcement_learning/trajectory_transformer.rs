@@ -11,7 +11,7 @@ static MODEL: Model<ReinforcementLearning> = Model::new(ModelSpec {
     family: "reinforcement-learning",
     class: "TrajectoryTransformerModel",
     checkpoint: Some("CarlCochet/trajectory-transformer-halfcheetah-medium-v2"),
-    digest: "7f87ba80bba9d427",
+    digest: "16fd9bfcc55a988a",
     inputs: &[
         input(
             "trajectories",

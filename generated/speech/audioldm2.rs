@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "AudioLDM2UNet2DConditionModel",
     checkpoint: Some("cvssp/audioldm2"),
-    digest: "0ae5dbb50491731b",
+    digest: "3c3e70240e0a1297",
     inputs: &[
         input(
             "sample",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "AudioLDM2ProjectionModel",
     checkpoint: Some("cvssp/audioldm2"),
-    digest: "624c9b1a7396fdaa",
+    digest: "ed19a104817df8a3",
     inputs: &[
         input(
             "attention_mask",

@@ -11,7 +11,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "JukeboxModel",
     checkpoint: Some("openai/jukebox-1b-lyrics"),
-    digest: "09224d8b9f8b87b9",
+    digest: "94c8dfc9f4bab195",
     inputs: &[
         input(
             "raw_audio",

@@ -11,7 +11,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "MCTCTForCTC",
     checkpoint: Some("speechbrain/m-ctc-t-large"),
-    digest: "461dd8ec139ae828",
+    digest: "99d81e26e362db52",
     inputs: &[
         input(
             "input_features",

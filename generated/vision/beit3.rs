@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "BEiT3",
     checkpoint: None,
-    digest: "88c084de434fe5d4",
+    digest: "5b3f61027b4cc284",
     inputs: &[
         input(
             "attention_mask",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "ViTHybridForImageClassification",
     checkpoint: Some("google/vit-hybrid-base-bit-384"),
-    digest: "29a472b9a6c25b46",
+    digest: "b9abab807991a59d",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

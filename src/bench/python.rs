@@ -57,7 +57,14 @@ impl Python {
     /// Builds the entry's model and runs it once.
     pub(super) fn load(&mut self, entry: &Entry, folder: &Path, device: Device) -> Result<Side, Failure> {
         let mut job = serde_json::to_value(entry.job()).at(Stage::Export, &entry.name)?;
-        let none = [("key", json!("")), ("directory", json!("")), ("fault", Value::Null)];
+        let none = [
+            ("key", json!("")),
+            ("code", json!({})),
+            // Nothing is judged here.
+            ("rule", json!({"k": 0.0, "floor": 0.0})),
+            ("directory", json!("")),
+            ("fault", Value::Null),
+        ];
         for (name, value) in none.into_iter().chain([("source", json!(self.source))]) {
             job[name] = value;
         }

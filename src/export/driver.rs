@@ -1,5 +1,6 @@
 //! Runs the exporter: one Python process per source package, which forks one process per model.
 
+use super::code;
 use super::environment::Environment;
 use super::python::{Python, last_lines};
 use crate::artifact;
@@ -173,8 +174,10 @@ pub fn state(entry: &Entry, versions: &Versions, root: &Path) -> State {
 }
 
 fn state_of(folder: &Path, entry: &Entry, versions: &Versions) -> State {
-    match artifact::manifest(folder) {
-        Ok(Some(found)) if found.key == super::key(&entry.digest(versions)) => State::Fresh,
+    match artifact::origin(folder) {
+        Ok(Some(found)) if found.key == super::key(&entry.digest(versions), found.model_type.as_deref()) => {
+            State::Fresh
+        }
         Ok(None) => State::Missing,
         _ => State::Stale,
     }
@@ -195,7 +198,8 @@ pub(super) fn job(spec: &Spec, root: &Path, order: &Order) -> Result<Value, Fail
     let mut job = serde_json::to_value(job).at(Stage::Export, &entry.name)?;
     // The exporter asks where the classes are; only the spec knows sources by name.
     job["source"] = json!(spec.versions.sources.get(&entry.source));
-    job["key"] = json!(super::key(&entry.digest(&spec.versions)));
+    job["key"] = json!(super::asked(&entry.digest(&spec.versions)));
+    job["code"] = json!(code::digests());
     job["directory"] = json!(std::path::absolute(&folder).at(Stage::Export, folder.display())?);
     job["rule"] = super::rule();
     job["fault"] = json!(order.fault);
@@ -327,7 +331,7 @@ mod tests {
         let folder = root.join(entry.name.as_str());
         std::fs::create_dir_all(&folder).unwrap();
         let manifest = json!({
-            "key": super::super::key(digest), "model": entry.name, "task": "t", "class": "A", "module": "a",
+            "key": super::super::key(digest, None), "model": entry.name, "task": "t", "class": "A", "module": "a",
             "model_type": null, "model_types": [], "checkpoint": null, "weights": "random", "seed": 0,
             "versions": {}, "dims": {}, "inputs": [], "outputs": [], "layers": [], "cases": [],
             "situations": [], "parameters": {"count": 0, "tensors": {}}, "digests": {}, "idle": [], "adapters": [],

@@ -80,6 +80,18 @@ impl Environment {
         Ok(environment)
     }
 
+    /// An interpreter for what needs no package: that of the environment, whatever it has, or the system's.
+    pub fn plain_python() -> Result<PathBuf, EnvironmentError> {
+        if let Some(python) = std::env::var_os("HF_CONFORMANCE_PYTHON") {
+            return Ok(python.into());
+        }
+        let environment = Self::at(Path::new(".venv"));
+        match environment.python.exists() {
+            true => Ok(environment.python),
+            false => system_python().map(PathBuf::from),
+        }
+    }
+
     /// The interpreter.
     pub fn python(&self) -> &Path {
         &self.python

@@ -4,6 +4,7 @@
 //! of this binary, so that what runs is what the artifacts' keys were computed from.
 
 pub mod adapters;
+mod code;
 mod driver;
 pub mod environment;
 mod layers;
@@ -51,16 +52,13 @@ fn rule() -> serde_json::Value {
     serde_json::json!({"k": rule::K, "floor": rule::FLOOR})
 }
 
-/// What an artifact was made from: a sha256 over the entry (with its pins), the numerical rule and the exporter's sources.
-pub fn key(entry_digest: &str) -> String {
-    let mut hash = Sha256::new();
-    hash.update(entry_digest);
-    hash.update(rule().to_string());
-    for (name, text) in sources::SOURCES {
-        hash.update(name);
-        hash.update([0]);
-        hash.update(text);
-        hash.update([0]);
-    }
-    format!("{:x}", hash.finalize())
+/// What an artifact of a model type was made from: [`asked`] of the entry, and the digest of the exporter's code for
+/// that type. Only who has built the model knows its type: the exporter puts the two together in the same way.
+pub fn key(entry_digest: &str, model_type: Option<&str>) -> String {
+    format!("{}-{}", asked(entry_digest), code::digests().of(model_type))
+}
+
+/// What the exporter is asked for: a sha256 over the entry (with its pins) and the numerical rule.
+fn asked(entry_digest: &str) -> String {
+    format!("{:x}", Sha256::new().chain_update(entry_digest).chain_update(rule().to_string()).finalize())
 }

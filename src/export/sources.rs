@@ -9,7 +9,7 @@ macro_rules! sources {
     };
 }
 
-/// File name below `exporter/` → text, of what decides what an artifact holds.
+/// File name below `exporter/` → text.
 pub const SOURCES: &[(&str, &str)] = sources!(
     "__init__.py",
     "__main__.py",
@@ -58,10 +58,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "runner.py",
     "situations.py",
     "weights.py",
-);
-
-/// The same of what only uses artifacts: a change here makes none of them stale.
-const TOOLS: &[(&str, &str)] = sources!(
+    // What uses artifacts, or draws up entries: nothing that makes an artifact imports it.
     "bench.py",
     "draft.py",
     "find.py",
@@ -69,6 +66,7 @@ const TOOLS: &[(&str, &str)] = sources!(
     "kin.py",
     "layers.py",
     "limits.py",
+    "outline.py",
     "overrides.py",
     "ports.py",
     "replay.py",
@@ -81,7 +79,7 @@ const TOOLS: &[(&str, &str)] = sources!(
 
 /// Writes the package `exporter` into `folder`.
 pub fn unpack(folder: &Path) -> io::Result<()> {
-    SOURCES.iter().chain(TOOLS).try_for_each(|(name, text)| {
+    SOURCES.iter().try_for_each(|(name, text)| {
         let path = folder.join("exporter").join(name);
         path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
         std::fs::write(path, text)
@@ -109,7 +107,7 @@ mod tests {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/export/exporter");
         let mut files = python_files(&folder, &folder);
         files.sort();
-        let mut embedded: Vec<&str> = SOURCES.iter().chain(TOOLS).map(|(name, _)| *name).collect();
+        let mut embedded: Vec<&str> = SOURCES.iter().map(|(name, _)| *name).collect();
         embedded.sort_unstable();
         assert_eq!(files, embedded);
     }

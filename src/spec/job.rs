@@ -95,9 +95,13 @@ impl Entry {
     }
 
     /// 16 hexadecimal digits that change when, and only when, the entry's job does.
-    /// The pins of its source are part of it.
+    /// The pins that its source runs under are part of it.
     pub fn digest(&self, versions: &Versions) -> String {
-        let pins = (&versions.python, versions.sources.get(&self.source));
+        let source = versions.sources.get(&self.source);
+        let mut packages = versions.python.clone();
+        // What an overlay has hides the environment's own.
+        packages.extend(source.iter().flat_map(|source| source.overlay.clone()));
+        let pins = (packages, source);
         let job = serde_json::to_vec(&(self.job(), pins)).expect("a job is plain data with text keys");
         let digest = Sha256::digest(job);
         format!("{digest:x}")[..16].to_owned()

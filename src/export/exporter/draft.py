@@ -120,6 +120,7 @@ class Draft:
                 "half": half,
                 "fault": None,
                 "key": "",
+                "code": {"": ""},
                 "directory": "",
             }
         )

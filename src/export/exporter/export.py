@@ -96,14 +96,15 @@ def export(job: Job) -> None:
 def _manifest(job: Job, whole: program.Program, dims: dict[str, int]) -> Json:
     eager = whole.model
     parameters = {name: value for name, value in whole.tensors() if isinstance(value, nn.Parameter)}
+    model_type = model.config_of(eager).model_type
     return {
         "format": FORMAT,
-        "key": job.key,
+        "key": f"{job.key}-{job.code.get(model_type, job.code[''])}",
         "model": job.model,
         "task": job.task,
         "class": type(eager).__name__,
         "module": type(eager).__module__,
-        "model_type": model.config_of(eager).model_type,
+        "model_type": model_type,
         "model_types": model.model_types(eager),
         "checkpoint": job.checkpoint,
         "weights": job.weights,

@@ -79,7 +79,8 @@ class Job:
     """One model to export.
 
     `rows` (axis → its slices for one row of the batch), `pads` and `causal` (the input whose tokens see no later one)
-    say which situations the model's checks make; they are empty where a check is left out.
+    say which situations the model's checks make; they are empty where a check is left out. `code` has the digest of the
+    exporter's code by model type (`outline`); with `key` it makes the key of the artifact.
     """
 
     model: str
@@ -107,6 +108,7 @@ class Job:
     rule: Rule
     fault: str | None
     key: str
+    code: dict[str, str]
     directory: str
 
     @classmethod

@@ -85,6 +85,7 @@ def job(**changes: Any) -> Job:
             "half": [],
             "fault": None,
             "key": "",
+            "code": {"": ""},
             "directory": "",
         }
         | changes

@@ -61,9 +61,40 @@ fn a_digest_follows_the_pins() {
     let mut newer = spec.versions.clone();
     newer.python.insert("torch".to_owned(), "9.9.9".to_owned());
     assert_ne!(digest(&spec.versions), digest(&newer));
+    for package in ["transformers", "numpy"] {
+        let mut newer = spec.versions.clone();
+        newer.python.insert(package.to_owned(), "9.9.9".to_owned());
+        assert_ne!(digest(&spec.versions), digest(&newer), "{package}");
+    }
     let mut other_source = spec.versions.clone();
     other_source.sources.insert("other".to_owned(), spec.versions.sources["transformers"].clone());
     assert_eq!(digest(&spec.versions), digest(&other_source));
+}
+
+#[test]
+fn an_overlay_counts_for_the_entries_of_its_source_and_hides_what_it_replaces() {
+    let spec = check(&[("text.yaml", TEXT.as_bytes())]).unwrap();
+    let plain = &spec.entries[0];
+    let mut laid_over = plain.clone();
+    laid_over.source = "older".to_owned();
+    let versions = |python: &[(&str, &str)], overlay: &[(&str, &str)]| {
+        let mut versions = spec.versions.clone();
+        let pins = |pins: &[(&str, &str)]| {
+            pins.iter().map(|(name, version)| ((*name).to_owned(), (*version).to_owned())).collect::<Vec<_>>()
+        };
+        versions.python.extend(pins(python));
+        let mut older = versions.sources["transformers"].clone();
+        older.overlay = pins(&[("transformers", "4.0.0")]).into_iter().chain(pins(overlay)).collect();
+        versions.sources.insert("older".to_owned(), older);
+        versions
+    };
+    let before = versions(&[], &[]);
+    let moved =
+        |after: &Versions| [plain, &laid_over].map(|entry| entry.digest(&before) != entry.digest(after));
+    assert_eq!(moved(&versions(&[], &[("transformers", "4.0.1")])), [false, true]);
+    assert_eq!(moved(&versions(&[], &[("tokenizers", "0.1.0")])), [false, true]);
+    assert_eq!(moved(&versions(&[("torch", "9.9.9")], &[])), [true, true]);
+    assert_eq!(moved(&versions(&[("transformers", "9.9.9")], &[])), [true, false]);
 }
 
 #[test]
