@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "AXK1ForCausalLM",
     checkpoint: Some("skt/A.X-K1"),
-    digest: "4490cdbbaafa5b38",
+    digest: "00929bc27b59ff1f",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "OpenLlamaForCausalLM",
     checkpoint: Some("s-JoL/Open-Llama-V1"),
-    digest: "d5bd80c2db1bdfd0",
+    digest: "7ae743cb6df2fca7",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -8,7 +8,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "TransfoXLLMHeadModel",
     checkpoint: Some("transfo-xl/transfo-xl-wt103"),
-    digest: "104fefb0da1190cf",
+    digest: "fba575b384689cd7",
     inputs: &[
         input(
             "input_ids",

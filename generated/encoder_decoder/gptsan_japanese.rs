@@ -11,7 +11,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "GPTSanJapaneseForConditionalGeneration",
     checkpoint: Some("Tanrei/GPTSAN-japanese"),
-    digest: "ea919200389c7ad9",
+    digest: "e3c55487ce4eab45",
     inputs: &[
         input(
             "input_ids",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "ErnieMModel",
     checkpoint: Some("susnato/ernie-m-base_pytorch"),
-    digest: "5e0d8f7a6ba61529",
+    digest: "e9b72664a6ebe04d",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

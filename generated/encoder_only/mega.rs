@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "MegaForMaskedLM",
     checkpoint: Some("mnaylor/mega-base-wikitext"),
-    digest: "13dab66d537a4c7e",
+    digest: "36a1cebaf7c52550",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

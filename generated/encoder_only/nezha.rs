@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "NezhaForMaskedLM",
     checkpoint: Some("sijunhe/nezha-cn-base"),
-    digest: "f48f083bcdf5b781",
+    digest: "b38f2462aff046a0",
     inputs: &[
         input(
             "input_ids",

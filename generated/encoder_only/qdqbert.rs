@@ -11,7 +11,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "QDQBertForMaskedLM",
     checkpoint: Some("google-bert/bert-base-uncased"),
-    digest: "16119d5d1089f98e",
+    digest: "acbd118a2ea16a9f",
     inputs: &[
         input(
             "input_ids",

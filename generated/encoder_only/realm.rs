@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "RealmKnowledgeAugEncoder",
     checkpoint: Some("google/realm-cc-news-pretrained-encoder"),
-    digest: "c1072fcf33310cce",
+    digest: "928fdd342bbeb30a",
     inputs: &[
         input(
             "input_ids",

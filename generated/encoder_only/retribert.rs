@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "RetriBertModel",
     checkpoint: Some("yjernite/retribert-base-uncased"),
-    digest: "0eb64738bff9a0f1",
+    digest: "30bd68d36bb97fdd",
     inputs: &[
         input(
             "input_ids_query",

@@ -11,7 +11,7 @@ static MODEL: Model<GraphMl> = Model::new(ModelSpec {
     family: "graph",
     class: "GraphormerForGraphClassification",
     checkpoint: Some("clefourrier/graphormer-base-pcqm4mv2"),
-    digest: "4e784e41373a7c24",
+    digest: "fe2f8e8cc85e1334",
     inputs: &[
         input(
             "input_nodes",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Gemma4ForConditionalGeneration",
     checkpoint: Some("google/gemma-4-e2b-it"),
-    digest: "b7ee257b7b86d77d",
+    digest: "995da2cc95e95cd9",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Gemma4UnifiedForConditionalGeneration",
     checkpoint: Some("google/gemma-4-12B-it"),
-    digest: "a782c4ce63f13db1",
+    digest: "7334a5f8c271a086",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Granite4VisionForConditionalGeneration",
     checkpoint: Some("ibm-granite/granite-vision-4.1-4b"),
-    digest: "997f457ec081cdd8",
+    digest: "236a3aab0e132805",
     inputs: &[
         input(
             "input_ids",

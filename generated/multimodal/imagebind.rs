@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "ImageBindModel",
     checkpoint: Some("nielsr/imagebind-huge"),
-    digest: "ec4d8e1da5393fdd",
+    digest: "f383c7b3bd5b9c32",
     inputs: &[
         input(
             "inputs__vision",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "TvltModel",
     checkpoint: Some("ZinengTang/tvlt-base"),
-    digest: "ff7604e81a9ec987",
+    digest: "5f18f4e99a4e64f7",
     inputs: &[
         input(
             "pixel_values",

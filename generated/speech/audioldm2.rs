@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "AudioLDM2UNet2DConditionModel",
     checkpoint: Some("cvssp/audioldm2"),
-    digest: "3c3e70240e0a1297",
+    digest: "0dce5ce657d3ca2f",
     inputs: &[
         input(
             "sample",

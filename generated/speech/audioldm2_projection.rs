@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "AudioLDM2ProjectionModel",
     checkpoint: Some("cvssp/audioldm2"),
-    digest: "ed19a104817df8a3",
+    digest: "673636f8926d31e7",
     inputs: &[
         input(
             "attention_mask",

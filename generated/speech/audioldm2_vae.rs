@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "AutoencoderKL",
     checkpoint: Some("cvssp/audioldm2"),
-    digest: "baf0e20b0f56c976",
+    digest: "08e33d44c58a857e",
     inputs: &[
         input(
             "sample",

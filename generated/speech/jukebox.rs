@@ -11,7 +11,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "JukeboxModel",
     checkpoint: Some("openai/jukebox-1b-lyrics"),
-    digest: "94c8dfc9f4bab195",
+    digest: "f99fb14be3c76b76",
     inputs: &[
         input(
             "raw_audio",

@@ -11,7 +11,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "MCTCTForCTC",
     checkpoint: Some("speechbrain/m-ctc-t-large"),
-    digest: "99d81e26e362db52",
+    digest: "1caff315227a17f6",
     inputs: &[
         input(
             "input_features",

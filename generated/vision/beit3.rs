@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "BEiT3",
     checkpoint: None,
-    digest: "5b3f61027b4cc284",
+    digest: "f6a062c70a988087",
     inputs: &[
         input(
             "attention_mask",

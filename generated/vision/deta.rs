@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "DetaForObjectDetection",
     checkpoint: Some("jozhang97/deta-swin-large"),
-    digest: "470bb69d9ec66a8c",
+    digest: "c6f5f888fcc13180",
     inputs: &[
         input(
             "pixel_values",

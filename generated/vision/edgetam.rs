@@ -10,7 +10,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "EdgeTamModel",
     checkpoint: Some("yonigozlan/EdgeTAM-hf"),
-    digest: "61ba0eba5b9c1873",
+    digest: "79cb66a8860a6609",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "EdgeTamVisionModel",
     checkpoint: Some("yonigozlan/EdgeTAM-hf"),
-    digest: "187ae7cd04e22896",
+    digest: "1dff754864846970",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "EfficientFormerForImageClassification",
     checkpoint: Some("snap-research/efficientformer-l1-300"),
-    digest: "f4897098d1a0f462",
+    digest: "d5e7eba4aec87636",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

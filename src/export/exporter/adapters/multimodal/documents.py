@@ -15,7 +15,7 @@ from ..patches import (
     replaced,
 )
 from ..vision_text import images_as_one
-from .qwen import patches_as_tensors
+from .qwen import features_unsplit, patches_as_tensors
 
 
 @contextmanager
@@ -148,7 +148,7 @@ def _pages_in_one(model: Upstream) -> AbstractContextManager[None]:
 ADAPTERS: dict[str, list[Adapter]] = {
     "deepseek_ocr2": [_pages_in_one],
     "ernie4_5_vl_moe": [_ernie_pictures],
-    "hunyuan_vl": [_hunyuan_tower, _hunyuan_positions],
+    "hunyuan_vl": [_hunyuan_tower, features_unsplit, _hunyuan_positions],
     "hunyuan_vl_vision": [_hunyuan_tower],
     "paddleocr_vl": [_paddle_pictures],
     "step3p7": [images_as_one],

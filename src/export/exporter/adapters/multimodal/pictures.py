@@ -16,6 +16,7 @@ from ..patches import (
     replaced,
     shadowed,
 )
+from .qwen import features_unsplit
 
 
 def _queries_by_number(model: Upstream) -> AbstractContextManager[None]:
@@ -159,10 +160,15 @@ def _pictures_of_one_shape(model: Upstream) -> Iterator[None]:
 
 ADAPTERS: dict[str, list[Adapter]] = {
     "aria": [_queries_by_number],
+    "colmodernvbert": [features_unsplit],
     "emu3": [_pictures_as_words],
     "fast_vlm": [_features_in_one],
+    "idefics2": [features_unsplit],
+    "idefics3": [features_unsplit],
     "lfm2_vl": [_pictures_of_one_shape],
     "lighton_ocr": [_pictures_on_top_of_each_other],
     "mistral3": [_pictures_on_top_of_each_other],
+    "modernvbert": [features_unsplit],
     "pi0": [_cameras_by_mask],
+    "smolvlm": [features_unsplit],
 }

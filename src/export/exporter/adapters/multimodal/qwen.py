@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ... import grids
 from ..patches import (
@@ -47,7 +47,8 @@ def patches_as_tensors(model: Upstream) -> Iterator[None]:
                 eager = grids.masked(module.eager_attention_forward)
                 stack.enter_context(replaced(module, "eager_attention_forward", eager, grids.needs_mask))
         # All modules know attention's other implementations by one registry.
-        registry = next(module.ALL_ATTENTION_FUNCTIONS for module in modules if hasattr(module, "ALL_ATTENTION_FUNCTIONS"))
+        known = (getattr(module, "ALL_ATTENTION_FUNCTIONS", None) for module in modules)
+        registry = next(found for found in known if found)
         stack.enter_context(registered(registry, "sdpa", grids.masked(registry["sdpa"]), grids.needs_mask))
         owner = type(seeing(model))
         if hasattr(owner, "get_rope_index"):
@@ -61,12 +62,16 @@ def features_unsplit(model: Upstream) -> Iterator[None]:
     """The features of all images are split by a list of lengths, which a trace bakes, to be concatenated again."""
     owner = type(seeing(model))
 
-    def by_image(_features: Tensor, sizes: Any, dim: int = 0) -> bool:
-        return isinstance(sizes, list) and dim == 0
+    def by_image(features: Tensor, sizes: Any, dim: int = 0) -> bool:
+        # Weights that hold several matrices are split too.
+        return isinstance(sizes, list) and dim == 0 and not isinstance(features, nn.Parameter)
+
+    def as_one(features: Tensor, *_: Any, **__: Any) -> tuple[Tensor]:
+        return (features,)
 
     def whole(own: Callable[..., Any]) -> Callable[..., Any]:
         def features(*args: Any, **given: Any) -> Any:
-            with replaced(torch, "split", lambda tensor, *_, **__: (tensor,), by_image):
+            with replaced(torch, "split", as_one, by_image), replaced(Tensor, "split", as_one, by_image):
                 return own(*args, **given)
 
         return features
@@ -146,7 +151,7 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "glm_image_vision": [patches_as_tensors],
     "glm_ocr": [grids_as_tensors],
     "glm_ocr_vision": [patches_as_tensors],
-    "minimax_m3_vl": [patches_as_tensors],
+    "minimax_m3_vl": [grids_as_tensors],
     "qwen2_5_vl": [grids_as_tensors],
     "qwen2_vl": [grids_as_tensors],
     "qwen3_5": [grids_as_tensors],
