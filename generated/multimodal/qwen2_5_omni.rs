@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen2_5OmniThinkerForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen2.5-Omni-7B"),
-    digest: "9968438ceaeb9c51",
+    digest: "2e1bee084d8e613c",
     inputs: &[
         input(
             "input_ids",
@@ -69,7 +69,11 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
             "SigLIP's pooling head, which makes one vector: the states before it are read",
             false,
         ),
-        idle("audio_tower.audio_bos_eos_token.weight", "forward never reads it", true),
+        idle(
+            "model.audio_tower.audio_bos_eos_token.weight",
+            "forward never reads it",
+            true,
+        ),
     ],
 });
 

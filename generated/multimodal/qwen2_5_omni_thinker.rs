@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen2_5OmniThinkerForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen2.5-Omni-7B"),
-    digest: "049edf9f9fd1ce79",
+    digest: "70f9390b2284bee7",
     inputs: &[
         input(
             "input_ids",
@@ -69,7 +69,11 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
             "SigLIP's pooling head, which makes one vector: the states before it are read",
             false,
         ),
-        idle("audio_tower.audio_bos_eos_token.weight", "forward never reads it", false),
+        idle(
+            "model.audio_tower.audio_bos_eos_token.weight",
+            "forward never reads it",
+            false,
+        ),
     ],
 });
 

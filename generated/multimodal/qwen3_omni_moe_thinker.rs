@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen3OmniMoeThinkerForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3-Omni-30B-A3B-Instruct"),
-    digest: "833735cdb1bd338f",
+    digest: "c1b448d36c4c74a4",
     inputs: &[
         input(
             "input_ids",
@@ -69,7 +69,11 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
             "SigLIP's pooling head, which makes one vector: the states before it are read",
             false,
         ),
-        idle("audio_tower.audio_bos_eos_token.weight", "forward never reads it", false),
+        idle(
+            "model.audio_tower.audio_bos_eos_token.weight",
+            "forward never reads it",
+            false,
+        ),
     ],
 });
 

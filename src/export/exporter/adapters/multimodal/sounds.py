@@ -14,7 +14,7 @@ from ..patches import (
     module_of,
     replaced,
 )
-from .qwen import grids_as_tensors
+from .qwen import grids_as_tensors, seeing
 
 
 @contextmanager
@@ -85,7 +85,7 @@ def _omni_inputs(model: Upstream) -> Iterator[None]:
     Sounds of whole windows are cut by reshaping. Sounds count up as words do, so that positions are those of the
     other Qwen models that see.
     """
-    module, owner = module_of(model), type(model)
+    module, whole = module_of(model), seeing(model)
 
     def chunks(sounds: Tensor, _frames: Tensor, half: int, **_: Any) -> tuple[Tensor, Tensor]:
         cut = sounds.transpose(0, 1).reshape(-1, 2 * half, sounds.shape[0])
@@ -110,9 +110,9 @@ def _omni_inputs(model: Upstream) -> Iterator[None]:
     with (
         replaced(module, "chunk_and_pad_features", chunks),
         replaced(module, "get_audio_cu_seqlens", windows)
-        if hasattr(model.audio_tower, "n_window_infer")
+        if hasattr(whole.audio_tower, "n_window_infer")
         else nullcontext(),
-        replaced(owner, "get_rope_index", get_rope_index),
+        replaced(type(whole), "get_rope_index", get_rope_index),
     ):
         yield
 
