@@ -15,24 +15,18 @@ from ..patches import (
     replaced,
 )
 from ..vision_text import images_as_one
-from .qwen import features_unsplit, patches_as_tensors
+from .qwen import grids_as_tensors, patches_as_tensors
 
 
 @contextmanager
 def _ernie_pictures(model: Upstream) -> Iterator[None]:
     """Ernie 4.5 VL pairs every second frame with the one after it, in lists; a picture's one frame with itself."""
 
-    def get_image_features(self: Upstream, pixel_values: Tensor, image_grid_thw: Tensor, **_: Any) -> Any:
-        seen = self.vision_tower(pixel_values, image_grid_thw, return_dict=True)
-        seen.pooler_output = (self.resampler_model(seen.last_hidden_state, image_grid_thw),)
-        return seen
-
     def with_itself(_self: Upstream, states: Tensor, _grid: Tensor) -> Tensor:
         return torch.cat([states, states], -1)
 
     with (
-        patches_as_tensors(model),
-        replaced(type(model.model), "get_image_features", get_image_features),
+        grids_as_tensors(model),
         replaced(type(model.model.resampler_model), "_temporal_slicing", with_itself),
     ):
         yield
@@ -42,11 +36,6 @@ def _ernie_pictures(model: Upstream) -> Iterator[None]:
 def _paddle_pictures(model: Upstream) -> Iterator[None]:
     """PaddleOCR-VL merges patches image by image, in a list that a trace bakes; one gathering takes them all."""
 
-    def get_image_features(self: Upstream, pixel_values: Tensor, image_grid_thw: Tensor, **_: Any) -> Any:
-        seen = self.visual(pixel_values=pixel_values[None], grid_thw=image_grid_thw, return_dict=True)
-        seen.pooler_output = (self.projector(seen.last_hidden_state, image_grid_thw),)
-        return seen
-
     def project(self: Any, patches: Tensor, grid: Tensor) -> Tensor:
         rows, columns = self.merge_kernel_size
         ordered = self.pre_norm(patches)[grids.merged_order(grid, rows)]
@@ -54,8 +43,7 @@ def _paddle_pictures(model: Upstream) -> Iterator[None]:
         return self.linear_2(self.act(self.linear_1(merged)))
 
     with (
-        patches_as_tensors(model),
-        replaced(type(model.model), "get_image_features", get_image_features),
+        grids_as_tensors(model),
         replaced(type(model.model.projector), "forward", project),
     ):
         yield

@@ -148,18 +148,6 @@ def _source_before_target(model: Upstream) -> Iterator[None]:
         yield
 
 
-def _muse_features(model: Upstream) -> AbstractContextManager[None]:
-    """Muse Glimmer splits the features of all images into a list, to concatenate them again."""
-
-    def get_image_features(self: Upstream, pixel_values: Tensor, image_grid_thw: Tensor, **_: Any) -> Any:
-        seen = self.vision_tower(pixel_values=pixel_values, grid_thw=image_grid_thw)
-        features = self.vision_projection(self.vision_adapter(seen.last_hidden_state))
-        seen.pooler_output = (self.perception_emb_norm(features),)
-        return seen
-
-    return replaced(type(model.model), "get_image_features", get_image_features)
-
-
 @contextmanager
 def _muse_pictures(model: Upstream) -> Iterator[None]:
     """Muse Glimmer lists the places of patches image by image."""
@@ -185,7 +173,7 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "kimi_k25": [_kimi_pictures, features_unsplit],
     "kimi_k25_vision": [_kimi_pictures],
     "minicpmv4_6": [_packed_pictures],
-    "muse_glimmer": [_muse_pictures, _muse_features],
+    "muse_glimmer": [_muse_pictures, features_unsplit],
     "muse_glimmer_vision": [_muse_pictures],
     "video_llama_3": [_means_of_merged_patches, features_unsplit],
     "video_llama_3_vision": [_means_of_merged_patches],
