@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen2_5OmniThinkerForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen2.5-Omni-7B"),
-    digest: "2e1bee084d8e613c",
+    digest: "ebe1af14d8aa6980",
     inputs: &[
         input(
             "input_ids",

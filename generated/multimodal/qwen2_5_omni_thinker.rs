@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen2_5OmniThinkerForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen2.5-Omni-7B"),
-    digest: "70f9390b2284bee7",
+    digest: "393e4e2068efc247",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen3OmniMoeThinkerForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3-Omni-30B-A3B-Instruct"),
-    digest: "12493bf7d7a5b694",
+    digest: "dfa1e4f1b45e5711",
     inputs: &[
         input(
             "input_ids",

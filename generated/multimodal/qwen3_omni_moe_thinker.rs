@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen3OmniMoeThinkerForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3-Omni-30B-A3B-Instruct"),
-    digest: "c1b448d36c4c74a4",
+    digest: "06ddbe65fc49c3c9",
     inputs: &[
         input(
             "input_ids",
