@@ -15,7 +15,7 @@ from ..patches import (
     replaced,
 )
 from ..vision_text import images_as_one
-from .qwen import grids_as_tensors, patches_as_tensors
+from .qwen import features_unsplit, grids_as_tensors, patches_as_tensors
 
 
 @contextmanager
