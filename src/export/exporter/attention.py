@@ -5,7 +5,8 @@ Attention kernels are free to compute anything for a query that sees nothing, an
 is another there than eager's, and nobody reads it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import product
 from typing import Any
 
 import torch
@@ -62,19 +63,22 @@ def hidden(job: Job, inputs: Tensors) -> Tensors:
     found = {}
     for output in job.outputs:
         hiding = [
-            _hiding(inputs[mask.name], mask, output) for mask in job.of_kind("mask") if _lies_on(mask, output)
+            _hiding(inputs[mask.name], mask, output, places)
+            for mask in job.of_kind("mask")
+            for places in _places(mask, output)
         ]
         if hiding:
             found[output.name] = torch.stack(torch.broadcast_tensors(*hiding)).any(0)
     return found
 
 
-def _lies_on(mask: Input, output: Output) -> bool:
-    return all(isinstance(axis, str) and axis in output.shape for axis in mask.shape)
+def _places(mask: Input, output: Output) -> Iterator[tuple[int, ...]]:
+    """Where the axes of a mask are among those of an output: more than once where it has pairs of positions."""
+    axes = [[place for place, axis in enumerate(output.shape) if axis == wanted] for wanted in mask.shape]
+    return product(*axes)
 
 
-def _hiding(value: Tensor, mask: Input, output: Output) -> Tensor:
-    places = [output.shape.index(axis) for axis in mask.shape]
+def _hiding(value: Tensor, mask: Input, output: Output, places: tuple[int, ...]) -> Tensor:
     order = sorted(range(len(places)), key=places.__getitem__)
-    sizes = [value.shape[mask.shape.index(axis)] if axis in mask.shape else 1 for axis in output.shape]
+    sizes = [value.shape[places.index(dim)] if dim in places else 1 for dim in range(len(output.shape))]
     return value.permute(order).reshape(sizes) == 0

@@ -36,5 +36,11 @@ def test_axes_of_a_mask_are_found_by_name_in_any_order() -> None:
     assert hidden["logits"][2, 0].tolist() == [False, True]
 
 
+def test_a_pair_of_positions_is_hidden_where_one_of_them_is() -> None:
+    pairs = {**samples.LOGITS, "shape": ["batch", "sequence", "sequence"]}
+    hidden = attention.hidden(samples.job(outputs=[pairs]), samples.inputs())
+    assert hidden["logits"][1].tolist() == [[False, False, True], [False, False, True], [True, True, True]]
+
+
 def _nothing(_job: object, _model: nn.Module) -> None:
     pass
