@@ -74,7 +74,8 @@ def hidden(job: Job, inputs: Tensors) -> Tensors:
 
 def _places(mask: Input, output: Output) -> Iterator[tuple[int, ...]]:
     """Where the axes of a mask are among those of an output: more than once where it has pairs of positions."""
-    axes = [[place for place, axis in enumerate(output.shape) if axis == wanted] for wanted in mask.shape]
+    named = [(place, axis) for place, axis in enumerate(output.shape) if isinstance(axis, str)]
+    axes = [[place for place, axis in named if axis == wanted] for wanted in mask.shape]
     return product(*axes)
 
 
