@@ -60,6 +60,14 @@ impl Failure {
         self.details.push(detail.into());
         self
     }
+
+    /// The same failure with the end of what a process printed.
+    #[must_use]
+    pub fn with_end_of(self, printed: &str) -> Self {
+        let lines: Vec<&str> = printed.lines().filter(|line| !line.trim().is_empty()).collect();
+        let last = lines.len().saturating_sub(12);
+        lines[last..].iter().fold(self, |failure, line| failure.with(*line))
+    }
 }
 
 /// Turns any error into a [`Failure`] that names its stage and what was being done.

@@ -11,6 +11,7 @@
 //! 5. [`runner`] says which checks are due and what a run of them comes to.
 //! 6. [`report`] keeps every outcome and tells of them; [`mod@bench`] measures speed, [`doctor`] the machine.
 //!
+//! [`process`] starts children and ends them, with all that they started, at an interrupt too.
 //! [`author`] goes the other way: from a name to an entry that runs. [`roster`] lists the names that must have one.
 //! [`schema`] tells editors what entries look like.
 
@@ -25,6 +26,7 @@ pub mod export;
 pub mod failure;
 pub mod model;
 pub mod numerics;
+pub mod process;
 pub mod report;
 pub mod roster;
 pub mod runner;

@@ -3,6 +3,7 @@
 mod command;
 
 use clap::{Parser, Subcommand};
+use hf_conformance::process;
 use std::process::ExitCode;
 
 /// Proves that HuggingFace models, exported to TorchScript, compute on libtorch what Python computes.
@@ -31,6 +32,9 @@ enum Command {
     Batch(command::batch::Arguments),
     /// Removes an entry, its generated module and its artifact
     Remove(command::remove::Arguments),
+    /// Runs checks for another process of this program
+    #[command(hide = true)]
+    Worker,
     /// Lists the entries, filtered
     List(command::list::Arguments),
     /// Shows an entry after inheritance, with where each value comes from
@@ -88,9 +92,20 @@ fn main() -> ExitCode {
         Command::Radar(arguments) => command::radar::run(&arguments),
         Command::Adapters(arguments) => command::adapters::run(&arguments),
         Command::Replay(arguments) => command::replay::run(&arguments),
+        Command::Worker => command::worker::run(),
     };
-    outcome.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
-        ExitCode::FAILURE
-    })
+    match (process::interrupted(), outcome) {
+        (None, Ok(code)) => code,
+        (None, Err(error)) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+        // Whatever went wrong went wrong because of that.
+        (Some(signal), outcome) => {
+            if outcome.is_err() {
+                eprintln!("interrupted; the same command goes on from here");
+            }
+            ExitCode::from(process::exit_code(signal))
+        }
+    }
 }

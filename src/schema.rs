@@ -113,6 +113,12 @@ struct Layer {
     /// Parameters that move no output, * for any text → why.
     #[schemars(default)]
     idle: BTreeMap<String, Option<String>>,
+    /// Seconds that each check may take.
+    #[schemars(range(min = 1, max = 86400))]
+    time_limit: Option<u64>,
+    /// GiB of memory that a process may hold while it runs the model.
+    #[schemars(range(min = 1, max = 4096))]
+    memory_limit: Option<u64>,
 }
 
 /// A word of the spec that is defined elsewhere.
@@ -371,6 +377,7 @@ mod tests {
             spec::value(Path::new("text.yaml"), text.as_bytes()).unwrap()
         };
         assert!(accepts(&model("seed: 1")));
+        assert!(accepts(&model("time_limit: 600, memory_limit: null")));
         assert!(accepts(&model("axes: {batch: null}, seed: null, config: {a: null}")));
         for fault in faults {
             assert!(!accepts(&model(fault)), "{fault}");

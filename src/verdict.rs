@@ -1,7 +1,7 @@
 //! The outcome of one check on one model, and the words for it.
 //!
-//! Passed, failed and not run are different words: only the first is evidence. A check that the spec leaves out is not
-//! due and has no outcome: [`crate::spec::Check::omitted`] says why.
+//! Passed, failed, crashed, timed out and not run are different words: only the first is evidence, and the next three are
+//! evidence against the model. A check that the spec leaves out is not due and has no outcome: [`crate::spec::Check::omitted`] says why.
 
 use crate::failure::Failure;
 use serde::{Deserialize, Serialize};
@@ -16,6 +16,10 @@ pub enum Status {
     Passed,
     /// It does not.
     Failed,
+    /// It ended the process that ran it: by a signal, or by taking more memory than it may.
+    Crashed,
+    /// It was ended, since it took longer than it may.
+    TimedOut,
     /// It could not be tried. `skipped` was an older word for it.
     #[serde(alias = "skipped")]
     NotRun,
@@ -28,11 +32,21 @@ pub enum Status {
 }
 
 impl Status {
+    /// The ways in which a check speaks against its model, the worst first.
+    pub const RED: [Self; 3] = [Self::Crashed, Self::TimedOut, Self::Failed];
+
+    /// Whether it speaks against the model: one that ends its process computes nothing.
+    pub fn is_red(self) -> bool {
+        Self::RED.contains(&self)
+    }
+
     /// As people read it.
     pub fn word(self) -> &'static str {
         match self {
             Self::Passed => "passed",
             Self::Failed => "failed",
+            Self::Crashed => "crashed",
+            Self::TimedOut => "timed out",
             Self::NotRun => "not run",
             Self::Mock => "mock",
             Self::Unknown => "unknown",
@@ -53,6 +67,10 @@ pub enum Outcome {
     Passed,
     /// It does not.
     Failed(Failure),
+    /// It ended the process that ran it.
+    Crashed(Failure),
+    /// It took longer than it may.
+    TimedOut(Failure),
     /// It could not be tried, for a reason that is not the model's: no such device, no packages to export with, a
     /// process that broke off.
     NotRun(Failure),
@@ -66,6 +84,8 @@ impl Outcome {
         match self {
             Self::Passed => Status::Passed,
             Self::Failed(_) => Status::Failed,
+            Self::Crashed(_) => Status::Crashed,
+            Self::TimedOut(_) => Status::TimedOut,
             Self::NotRun(_) => Status::NotRun,
             Self::Mock => Status::Mock,
         }
@@ -74,7 +94,10 @@ impl Outcome {
     /// What went wrong, in the model or around it.
     pub fn failure(&self) -> Option<&Failure> {
         match self {
-            Self::Failed(failure) | Self::NotRun(failure) => Some(failure),
+            Self::Failed(failure)
+            | Self::Crashed(failure)
+            | Self::TimedOut(failure)
+            | Self::NotRun(failure) => Some(failure),
             Self::Passed | Self::Mock => None,
         }
     }
@@ -91,7 +114,7 @@ impl Verdict {
         match self.0 {
             Outcome::Passed | Outcome::Mock => ExitCode::SUCCESS,
             Outcome::NotRun(_) if !strict => ExitCode::SUCCESS,
-            Outcome::Failed(_) | Outcome::NotRun(_) => ExitCode::FAILURE,
+            _ => ExitCode::FAILURE,
         }
     }
 }
@@ -111,12 +134,13 @@ mod tests {
     #[test]
     fn words_are_written_as_they_are_read_and_those_of_other_builds_are_no_evidence() {
         let read = |word: &str| serde_json::from_str::<Status>(&format!("\"{word}\"")).unwrap();
-        for status in [Status::Passed, Status::Failed, Status::NotRun, Status::Mock, Status::Unknown] {
+        let all = [Status::Passed, Status::NotRun, Status::Mock, Status::Unknown];
+        for status in all.into_iter().chain(Status::RED) {
             let written = serde_json::to_string(&status).unwrap();
             assert_eq!(written, format!("\"{}\"", status.word().replace(' ', "-")));
             assert_eq!(read(written.trim_matches('"')), status);
         }
-        assert_eq!((read("skipped"), read("crashed")), (Status::NotRun, Status::Unknown));
+        assert_eq!((read("skipped"), read("melted")), (Status::NotRun, Status::Unknown));
     }
 
     #[test]

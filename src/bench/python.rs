@@ -6,17 +6,18 @@ use super::{Pick, to_json};
 use crate::engine::Device;
 use crate::export;
 use crate::failure::{At, Failure, Stage};
+use crate::process::Process;
 use crate::report::speed::Side;
 use crate::spec::{Entry, Source, Versions};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::process::{ChildStdin, ChildStdout, Stdio};
 
 /// A running process; it ends when this is dropped.
 pub struct Python {
-    child: Child,
+    child: Process,
     requests: Option<ChildStdin>,
     replies: BufReader<ChildStdout>,
     /// Where the process finds classes.
@@ -32,16 +33,12 @@ impl Python {
     /// Stage `export`: no Python environment, or it does not start.
     pub fn start(source: &str, versions: &Versions) -> Result<Self, Failure> {
         let python = export::Python::ready(versions, source)?;
-        let mut child = python
-            .command("exporter.bench")?
-            .env("NVIDIA_TF32_OVERRIDE", "0")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            // Warnings of models: thousands of lines that say nothing about speed.
-            .stderr(Stdio::null())
-            .spawn()
-            .at(Stage::Export, "exporter.bench")?;
-        let (Some(requests), Some(replies)) = (child.stdin.take(), child.stdout.take()) else {
+        let mut command = python.command("exporter.bench")?;
+        command.env("NVIDIA_TF32_OVERRIDE", "0").stdin(Stdio::piped()).stdout(Stdio::piped());
+        // Warnings of models: thousands of lines that say nothing about speed.
+        let child = Process::spawn(command.stderr(Stdio::null()));
+        let mut child = child.at(Stage::Export, "exporter.bench")?;
+        let (Some(requests), Some(replies)) = (child.stdin(), child.stdout()) else {
             return Err(Failure::new(Stage::Export, "Python has no pipes"));
         };
         let source = versions.sources.get(source).cloned();

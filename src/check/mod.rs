@@ -31,7 +31,7 @@ use crate::engine::Tensor;
 use crate::failure::{Failure, Stage};
 use crate::model::{Model, ModelSpec};
 use crate::numerics::Measure;
-use crate::report::{self, About, Record};
+use crate::report::{self, About, Record, journal};
 use crate::spec::Check;
 use crate::task::{Causal, Contract, Generates, Task};
 use crate::verdict::{Outcome, Verdict};
@@ -130,6 +130,7 @@ pub fn generates<T: Generates>(model: &Model<T>) -> Verdict {
 /// Runs a check on the process's settings, records the outcome and prints a failure in full.
 #[inline(never)]
 fn verdict(check: Check, card: &ModelSpec<'static>, contract: &Contract) -> Verdict {
+    let _begun = journal::begin(card.name, check.name());
     let started = Instant::now();
     let settings = Settings::of_process();
     let session =

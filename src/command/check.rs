@@ -5,9 +5,9 @@
 use super::testing::{Options, begin, end};
 use super::{progress::bar, spec};
 use anyhow::Result;
-use hf_conformance::engine;
+use hf_conformance::process;
 use hf_conformance::report::cost::{self, Step};
-use hf_conformance::runner::carry_out;
+use hf_conformance::runner::{carry_out, worker};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -15,12 +15,13 @@ use std::time::Instant;
 pub fn run(options: &Options) -> Result<ExitCode> {
     let started = Instant::now();
     let spec = spec()?;
-    let run = begin(&spec, options)?;
-    if let Some(engine) = engine::real() {
-        let (bar, checking) = (bar("checking", run.planned.len()), Instant::now());
-        carry_out(&run, engine, |checks| bar.inc(checks as u64))?;
-        bar.finish_and_clear();
+    let mut run = begin(&spec, options)?;
+    let (bar, checking) = (bar("checking", run.planned.len()), Instant::now());
+    let broken =
+        carry_out(&mut run, &worker::start, &options.limits.asked(), &|checks| bar.inc(checks as u64))?;
+    bar.finish_and_clear();
+    if process::interrupted().is_none() {
         cost::keep(Step::Check, run.models(), checking.elapsed())?;
     }
-    end(run, None, options.strict, started.elapsed())
+    end(run, &broken, options.strict, started.elapsed())
 }

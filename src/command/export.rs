@@ -32,7 +32,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let exported = carry_out(&spec, orders, arguments.force, &again)?;
     let failed = exported.iter().filter(|one| one.outcome.is_err()).count();
     let fresh = exported.iter().filter(|one| matches!(one.outcome, Ok(None))).count();
-    println!("{} exported, {fresh} up to date, {failed} failed", exported.len() - fresh - failed);
+    let interrupted = exported.iter().filter(|one| one.fault_of == FaultOf::Interrupt).count();
+    let made = exported.len() - fresh - failed;
+    let failed = failed - interrupted;
+    let not_tried = if interrupted > 0 { format!(", {interrupted} not tried") } else { String::new() };
+    println!("{made} exported, {fresh} up to date, {failed} failed{not_tried}");
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -105,7 +109,9 @@ impl Progress for Bar<'_> {
 
     fn finished(&self, exported: &Exported) {
         let Some(bar) = self.bar.get() else { return };
-        if let (Err(failure), Some(again)) = (&exported.outcome, self.again) {
+        // Whoever interrupts knows that, and need not hear it of every model.
+        let again = self.again.filter(|_| exported.fault_of != FaultOf::Interrupt);
+        if let (Err(failure), Some(again)) = (&exported.outcome, again) {
             bar.suspend(|| eprintln!("{}", text(exported, failure, &again(&exported.model))));
         }
         bar.inc(1);
@@ -116,7 +122,7 @@ impl Progress for Bar<'_> {
 fn text(exported: &Exported, failure: &Failure, again: &Typed) -> String {
     let word = match exported.fault_of {
         FaultOf::Model => "FAILED",
-        FaultOf::Environment | FaultOf::Exporter => "NOT RUN",
+        FaultOf::Environment | FaultOf::Exporter | FaultOf::Interrupt => "NOT RUN",
     };
     let details: String = failure.details.iter().map(|detail| format!("\n  | {detail}")).collect();
     format!(

@@ -26,7 +26,7 @@ pub struct Arguments {
     /// Only this source of spec/versions.yaml
     #[arg(long)]
     source: Option<String>,
-    /// Only this status: passed, failed or not-run
+    /// Only this status: passed, failed, crashed, timed-out or not-run
     #[arg(long)]
     status: Option<Asked>,
     /// Prints JSON
@@ -37,10 +37,14 @@ pub struct Arguments {
 /// What the last results on libtorch say of a model, as far as one can ask for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 enum Asked {
-    /// Every check that is due passed on some device, and none failed on any.
+    /// Every check that is due passed on some device, and none speaks against the model on any.
     Passed,
-    /// Some check failed.
+    /// Some check failed, and none did worse.
     Failed,
+    /// Some check ended its process.
+    Crashed,
+    /// Some check took longer than it may, and none crashed.
+    TimedOut,
     /// Some check that is due has no result on any device.
     NotRun,
 }
@@ -50,6 +54,8 @@ impl From<Asked> for Status {
         match asked {
             Asked::Passed => Self::Passed,
             Asked::Failed => Self::Failed,
+            Asked::Crashed => Self::Crashed,
+            Asked::TimedOut => Self::TimedOut,
             Asked::NotRun => Self::NotRun,
         }
     }

@@ -9,6 +9,7 @@ pub mod coverage;
 pub mod doctor;
 pub mod export;
 pub mod faults;
+pub mod limits;
 pub mod list;
 pub mod matrix;
 pub mod portability;
@@ -27,6 +28,7 @@ pub mod stored;
 pub mod test;
 pub mod testing;
 pub mod validate;
+pub mod worker;
 
 use anyhow::{Result, bail};
 use comfy_table::{CellAlignment, Table, presets};

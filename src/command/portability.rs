@@ -6,6 +6,7 @@ use super::{show, table};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use hf_conformance::artifact;
+use hf_conformance::process::Process;
 use hf_conformance::report;
 use hf_conformance::runner::portability::{
     COMPARING, EXPORTED, HERE, Machine, Portability, ROOM, Share, TESTED,
@@ -81,7 +82,8 @@ fn call(words: &[&str], filter: &[String], on: Machine, environment: &[(&str, &P
     let program = std::env::current_exe().context("looking for this program")?;
     let mut command = Command::new(&program);
     command.args(words).args(filter).envs(on.environment.iter().copied()).envs(environment.iter().copied());
-    command.status().with_context(|| program.display().to_string()).map(drop)
+    let ended = Process::spawn(&mut command).and_then(|mut child| child.wait());
+    ended.with_context(|| program.display().to_string()).map(drop)
 }
 
 fn overview(pairs: &[Pair]) -> String {

@@ -3,17 +3,18 @@
 //! The version is laid over the pinned environment, with artifacts and results of its own; what it did not come to, the
 //! next call goes on with.
 
+use super::limits::Limits;
 use super::{export::Bar, failed, progress::bar, select::select, show, spec, stored, table};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use comfy_table::{Table, presets};
-use hf_conformance::engine::{self, Device, Engine};
+use hf_conformance::engine::{self, Device};
 use hf_conformance::export::environment::Environment;
 use hf_conformance::export::{Order, Plan, export, inventory};
 use hf_conformance::report::Record;
 use hf_conformance::report::latest::current;
 use hf_conformance::runner::radar::{Row, Standing, rows, versions};
-use hf_conformance::runner::{TestRun, carry_out};
+use hf_conformance::runner::{Asked, TestRun, carry_out, worker};
 use hf_conformance::spec::{Check, Entry, Spec, Versions};
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -33,6 +34,8 @@ pub struct Arguments {
     /// How to print it
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+    #[command(flatten)]
+    limits: Limits,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, ValueEnum)]
@@ -75,13 +78,15 @@ impl Changes {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let (version, filter) = asked(&arguments.words)?;
     let pinned = spec()?;
-    let Some(engine) = engine::real() else { bail!("this build has no libtorch; use: just radar") };
+    if engine::real().is_none() {
+        bail!("this build has no libtorch; use: just radar");
+    }
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     let environment = Environment::ready(&pinned.versions)?;
     let overlay = environment.resolve(PACKAGE, version.as_deref(), &pinned.versions)?;
     let other = under(&pinned, versions(&pinned, PACKAGE, overlay)?);
     eprintln!("{PACKAGE} {} beside {}; device {explained}", version_of(&other), version_of(&pinned));
-    let tried = tried(&other, &filter, engine, device)?;
+    let tried = tried(&other, &filter, device, &arguments.limits.asked())?;
     let names: BTreeSet<&str> = tried.iter().map(|record| record.model.as_str()).collect();
     let mut known = current(stored::read(&[])?, &pinned);
     known.retain(|record| names.contains(record.model.as_str()));
@@ -134,7 +139,7 @@ fn needs(spec: &Spec) -> Vec<String> {
 }
 
 /// What the checks say of the models of the package under a spec's pins.
-fn tried(spec: &Spec, filter: &[String], engine: &'static dyn Engine, device: Device) -> Result<Vec<Record>> {
+fn tried(spec: &Spec, filter: &[String], device: Device, limits: &Asked) -> Result<Vec<Record>> {
     let folder = Path::new("target/conformance/radar").join(version_of(spec));
     let (artifacts, store) = (folder.join("artifacts"), folder.join("results.jsonl"));
     std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
@@ -148,9 +153,9 @@ fn tried(spec: &Spec, filter: &[String], engine: &'static dyn Engine, device: De
     let mut run = TestRun::begin(spec, entries, Check::ALL.to_vec(), device, artifacts, store);
     run.exported(&exported)?;
     let bar = bar("checking", run.planned.len());
-    carry_out(&run, engine, |checks| bar.inc(checks as u64))?;
+    let broken = carry_out(&mut run, &worker::start, limits, &|checks| bar.inc(checks as u64))?;
     bar.finish_and_clear();
-    Ok(run.end(None)?.records)
+    Ok(run.end(broken.first().map(|broken| broken.why.as_str()))?.records)
 }
 
 fn print(found: &Found, format: Format) -> Result<()> {

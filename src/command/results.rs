@@ -46,9 +46,20 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 fn history(runs: &[Run]) -> String {
-    let header =
-        ["run", "time", "device", "commit", "torch", "models", "passed", "failed", "not run", "seconds"];
-    let mut rows = table(header);
+    let mut rows = table([
+        "run",
+        "time",
+        "device",
+        "commit",
+        "torch",
+        "models",
+        "passed",
+        "failed",
+        "crashed",
+        "timed out",
+        "not run",
+        "seconds",
+    ]);
     for run in runs {
         rows.add_row([
             run.run.clone(),
@@ -59,6 +70,8 @@ fn history(runs: &[Run]) -> String {
             run.models.to_string(),
             run.passed.to_string(),
             run.failed.to_string(),
+            run.crashed.to_string(),
+            run.timed_out.to_string(),
             run.not_run.to_string(),
             format!("{:.1}", run.seconds),
         ]);

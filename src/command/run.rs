@@ -1,5 +1,6 @@
 //! `run`: one model, on one device, against eager Python.
 
+use super::limits::Limits;
 use super::{export, failed, select::select, show, spec, table};
 use anyhow::{Result, bail};
 use clap::Args;
@@ -10,10 +11,12 @@ use hf_conformance::export::{Order, Weights};
 use hf_conformance::failure::Failure;
 use hf_conformance::model::Subject;
 use hf_conformance::report::typed::Typed;
-use hf_conformance::spec::{Check, Entry};
+use hf_conformance::runner::run_alone;
+use hf_conformance::spec::{Check, Entry, Spec};
 use hf_conformance::task::Dtype;
 use std::collections::BTreeMap;
-use std::process::ExitCode;
+use std::path::Path;
+use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
 /// Forwards to take the median of.
@@ -32,6 +35,11 @@ pub struct Arguments {
     /// With --weights, the size of an axis that the checkpoint's config asks for, like image=224
     #[arg(long, value_name = "AXIS=SIZE", value_parser = size, requires = "weights")]
     size: Vec<(String, usize)>,
+    #[command(flatten)]
+    limits: Limits,
+    /// Runs the exported model in this very process: what this program does in a child
+    #[arg(long, hide = true)]
+    here: bool,
 }
 
 fn size(text: &str) -> Result<(String, usize), String> {
@@ -43,7 +51,7 @@ fn size(text: &str) -> Result<(String, usize), String> {
 impl Arguments {
     /// The `just run` that repeats this.
     fn typed(&self, model: &str) -> Typed {
-        Typed::run(model, self.weights.as_deref(), &self.size, super::asked(&self.device))
+        self.limits.repeat(Typed::run(model, self.weights.as_deref(), &self.size, super::asked(&self.device)))
     }
 }
 
@@ -53,22 +61,50 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let [entry] = select(&spec, std::slice::from_ref(&arguments.model))?[..] else {
         bail!("'{}' means several models; name one of them", arguments.model);
     };
-    let Some(engine) = engine::real() else {
+    if engine::real().is_none() {
         bail!("this build has no libtorch; use: {}", arguments.typed(entry.name.as_str()));
-    };
-    let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
+    }
+    engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     let order = order(arguments, entry)?;
     let folder = order.folder(&artifact::root());
+    if arguments.here {
+        return one(arguments, &spec, entry, &folder);
+    }
     if export::carry_out(&spec, vec![order], false, &|model| arguments.typed(model))?
         .iter()
         .any(|one| one.outcome.is_err())
     {
         return Ok(ExitCode::FAILURE);
     }
+    in_child(arguments, entry)
+}
+
+/// Has a child run the exported model: one that crashes ends no more than that.
+fn in_child(arguments: &Arguments, entry: &Entry) -> Result<ExitCode> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.args(std::env::args_os().skip(1)).arg("--here");
+    // Published weights may be of any size.
+    let limits = Some(arguments.limits.asked()).filter(|asked| arguments.weights.is_none() || asked.is_any());
+    match run_alone(&mut command, limits.map(|asked| asked.of(entry)))? {
+        Ok(status) if status.success() => Ok(ExitCode::SUCCESS),
+        Ok(_) => Ok(ExitCode::FAILURE),
+        Err(failure) => {
+            println!("\n{} · stage {}", entry.name, failure.stage);
+            print_failure(&failure);
+            println!("\nagain: {}", arguments.typed(entry.name.as_str()));
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// Runs the exported model and prints how it agrees.
+fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path) -> Result<ExitCode> {
+    let Some(engine) = engine::real() else { bail!("this build has no libtorch") };
+    let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     let subject = Subject::new(entry, &spec.versions);
     let card = subject.card();
     let started = Instant::now();
-    let session = Session::open(&folder, &card, engine, device).map_err(|failure| failed(&failure))?;
+    let session = Session::open(folder, &card, engine, device).map_err(|failure| failed(&failure))?;
     let load = started.elapsed();
     let context = session.context(&card, entry.task);
     let (returned, times) = timed(&context).map_err(|failure| failed(&failure))?;

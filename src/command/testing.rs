@@ -1,14 +1,15 @@
 //! What `test` and `check` have in common: their options, how a run begins, and what is printed at its end.
 
-use super::{export, failed, select::select, show, table};
+use super::{export, failed, limits::Limits, select::select, show, table};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use comfy_table::CellAlignment;
 use hf_conformance::artifact;
 use hf_conformance::engine;
+use hf_conformance::process;
 use hf_conformance::report::typed::Typed;
 use hf_conformance::report::{self, Record, github, told};
-use hf_conformance::runner::{Ended, TestRun};
+use hf_conformance::runner::{BrokeOff, Ended, TestRun};
 use hf_conformance::spec::{Check, Spec};
 use hf_conformance::verdict::Status;
 use std::path::Path;
@@ -28,6 +29,8 @@ pub struct Options {
     /// Checks that were due and did not run are failures too, whatever kept them from it
     #[arg(long, env = "HF_CONFORMANCE_STRICT", value_parser = clap::builder::FalseyValueParser::new())]
     pub strict: bool,
+    #[command(flatten)]
+    pub limits: Limits,
 }
 
 impl Options {
@@ -35,7 +38,8 @@ impl Options {
     fn typed(&self) -> Typed {
         let filters = self.filter.iter().map(String::as_str);
         let checks = (!self.check.is_empty()).then(|| self.check.join(","));
-        Typed::test(filters, checks.as_deref(), super::asked(&self.device)).flag("--strict", self.strict)
+        let typed = Typed::test(filters, checks.as_deref(), super::asked(&self.device));
+        self.limits.repeat(typed.flag("--strict", self.strict))
     }
 }
 
@@ -72,13 +76,14 @@ fn checks(only: &[String]) -> Result<Vec<Check>> {
 ///
 /// # Errors
 /// The results store or the JUnit report cannot be written.
-pub fn end(run: TestRun, broke_off: Option<&BrokeOff>, strict: bool, took: Duration) -> Result<ExitCode> {
-    let ended = run.end(broke_off.map(|broken| broken.why.as_str()));
+pub fn end(run: TestRun, broke_off: &[BrokeOff], strict: bool, took: Duration) -> Result<ExitCode> {
+    let ended = run.end(broke_off.first().map(|broken| broken.why.as_str()));
     let ended = ended.with_context(|| report::path().display().to_string())?;
-    print_told(&ended.records, Status::Failed);
-    print_told(&ended.records, Status::NotRun);
+    print_told(&ended.records, Status::is_red);
+    print_told(&ended.records, |status| status == Status::NotRun);
     tell_ci(&ended)?;
-    if let Some(broken) = broke_off.filter(|_| ended.tally.failed == 0 || ended.tally.lost > 0) {
+    // A test process whose checks failed does not end well either, and need not say so again.
+    for broken in broke_off.iter().filter(|broken| broken.is_news || ended.tally.lost > 0) {
         println!("\n{}\n{}", broken.said, broken.why);
     }
     show(format!("\n{}", summary(&ended)))?;
@@ -87,30 +92,32 @@ pub fn end(run: TestRun, broke_off: Option<&BrokeOff>, strict: bool, took: Durat
     Ok(exit_code(&ended, strict))
 }
 
-/// A test process that did not end well.
-#[derive(Debug)]
-pub struct BrokeOff {
-    /// One line.
-    pub why: String,
-    /// What it printed.
-    pub said: String,
-}
-
 fn exit_code(ended: &Ended, strict: bool) -> ExitCode {
-    if ended.is_good(strict) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match ended.interrupt {
+        Some(signal) => ExitCode::from(process::exit_code(signal)),
+        None if ended.is_good(strict) => ExitCode::SUCCESS,
+        None => ExitCode::FAILURE,
+    }
 }
 
 /// Two lines: what there was, and `N passed, N failed` alone, which programs read. Failed is there whatever makes the
-/// exit code 1.
+/// exit code 1; of what crashed and timed out the first line tells. One more where the run was interrupted.
 fn closing(ended: &Ended, strict: bool, took: Duration) -> String {
     let (run, tally) = (&ended.run, &ended.tally);
     let failed = ended.failed(strict);
-    let counted = match failed - tally.failed {
+    let counted = match failed - tally.red() {
         0 => String::new(),
         count => format!(", {count} of them counted as failed"),
     };
+    let interrupted = match ended.interrupt {
+        Some(_) => "interrupted: what was not run yet stands as it did before\n",
+        None => "",
+    };
+    let ended_otherwise = [(tally.crashed, "crashed"), (tally.timed_out, "timed out")];
+    let ended_otherwise = ended_otherwise.iter().filter(|(count, _)| *count > 0);
+    let ended_otherwise: String = ended_otherwise.map(|(count, word)| format!(", {count} {word}")).collect();
     format!(
-        "{} checks due on {} models in {:.1} s; {} left out by the spec, {} not run{counted}\n\
+        "{interrupted}{} checks due on {} models in {:.1} s; {} left out by the spec, {} not run{counted}{ended_otherwise}\n\
         {} passed, {failed} failed",
         run.due.len(),
         run.entries.len(),
@@ -121,9 +128,9 @@ fn closing(ended: &Ended, strict: bool, took: Duration) -> String {
     )
 }
 
-/// Every record of a status; one that stopped all checks of a model in the same way is told once.
-fn print_told(records: &[Record], status: Status) {
-    for (record, others) in told(records, status) {
+/// Every record of such a status; one that stopped all checks of a model in the same way is told once.
+fn print_told(records: &[Record], is_such: impl Fn(Status) -> bool) {
+    for (record, others) in told(records, is_such) {
         println!("\n{}", record.failure_text());
         if !others.is_empty() {
             println!("  the same stopped: {}", others.join(", "));
@@ -137,7 +144,7 @@ fn tell_ci(ended: &Ended) -> Result<()> {
     std::fs::create_dir_all(path.parent().unwrap_or(Path::new(".")))?;
     std::fs::write(&path, ended.junit()?).with_context(|| path.display().to_string())?;
     if std::env::var_os("GITHUB_ACTIONS").is_some() {
-        for (record, _) in told(&ended.records, Status::Failed) {
+        for (record, _) in told(&ended.records, Status::is_red) {
             let entry = ended.run.entries.iter().find(|entry| entry.name.as_str() == record.model);
             if let Some(entry) = entry {
                 println!("{}", github::annotation(record, &entry.place));
@@ -162,30 +169,29 @@ fn print_spare_waivers(ended: &Ended) {
 /// A line per model.
 fn summary(ended: &Ended) -> String {
     let run = &ended.run;
-    let mut rows = table(["model", "passed", "failed", "not run", "left out", "seconds", "failed checks"]);
-    if let Some(words) = rows.column_mut(6) {
+    let counted = [Status::Passed, Status::Failed, Status::Crashed, Status::TimedOut, Status::NotRun];
+    let [passed, failed, crashed, timed_out, not_run] = counted.map(Status::word);
+    let header =
+        ["model", passed, failed, crashed, timed_out, not_run, "left out", "seconds", "failed checks"];
+    let mut rows = table(header);
+    if let Some(words) = rows.column_mut(header.len() - 1) {
         words.set_cell_alignment(CellAlignment::Left);
     }
     for entry in &run.entries {
         let name = entry.name.as_str();
         let own: Vec<&Record> = ended.records.iter().filter(|record| record.model == name).collect();
         let of = |status| own.iter().filter(move |record| record.status == status);
-        let failed: Vec<&str> = of(Status::Failed).map(|record| record.check.as_str()).collect();
+        let red = own.iter().filter(|record| record.status.is_red());
+        let red: Vec<&str> = red.map(|record| record.check.as_str()).collect();
         let words = match run.broken.contains(name) {
             true => "all: the export failed".to_owned(),
-            false => failed.join(" "),
+            false => red.join(" "),
         };
         let left_out = run.checks.iter().filter(|check| check.omitted(entry).is_some()).count();
         let seconds = own.iter().fold(0.0, |sum, record| sum + record.seconds);
-        rows.add_row([
-            name.to_owned(),
-            of(Status::Passed).count().to_string(),
-            failed.len().to_string(),
-            of(Status::NotRun).count().to_string(),
-            left_out.to_string(),
-            format!("{seconds:.2}"),
-            words,
-        ]);
+        let counts = counted.map(|status| of(status).count().to_string());
+        let row = std::iter::once(name.to_owned()).chain(counts);
+        rows.add_row(row.chain([left_out.to_string(), format!("{seconds:.2}"), words]));
     }
     rows.to_string()
 }
@@ -238,6 +244,7 @@ mod tests {
             device: "cuda:1".to_owned(),
             check: vec!["half".to_owned(), "causal".to_owned()],
             strict: true,
+            limits: Limits::default(),
         };
         assert_eq!(
             options.typed().to_string(),

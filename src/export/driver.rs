@@ -2,9 +2,10 @@
 
 use super::code;
 use super::environment::Environment;
-use super::python::{Python, last_lines};
+use super::python::Python;
 use crate::artifact;
 use crate::failure::{At, Failure, Stage};
+use crate::process::interrupted;
 use crate::spec::{Entry, Spec, Versions};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -82,6 +83,8 @@ pub enum FaultOf {
     Environment,
     /// The exporter ended before it came to it.
     Exporter,
+    /// Somebody interrupted this program before that.
+    Interrupt,
 }
 
 impl Exported {
@@ -118,7 +121,8 @@ pub fn export(plan: &Plan, progress: &dyn Progress) -> Result<Vec<Exported>, Fai
         match Python::ready(&plan.spec.versions, source) {
             Ok(python) => exported.extend(export_from(plan, &python, &orders, progress)?),
             Err(failure) => {
-                exported.extend(untried(&orders, &failure, FaultOf::Environment, progress));
+                let fault_of = interrupted().map_or(FaultOf::Environment, |_| FaultOf::Interrupt);
+                exported.extend(untried(&orders, &failure, fault_of, progress));
             }
         }
     }
@@ -240,7 +244,11 @@ fn export_from(
     let request = request(jobs);
     let mut hearing = Hearing { orders, exported: Vec::new(), progress };
     let ended = python.converse("exporter", &request, |line| hearing.line(line));
-    Ok(hearing.end(ended))
+    let exported = hearing.end(ended);
+    for order in orders.iter().filter(|order| is_silent(order, &exported)) {
+        remove_partial(&order.folder(&plan.root)).at(Stage::Export, plan.root.display())?;
+    }
+    Ok(exported)
 }
 
 /// What the exporter is asked to do, on all processors.
@@ -276,7 +284,7 @@ impl Hearing<'_> {
                 Exported { model, fault, outcome: Ok(Some(seconds)), fault_of: FaultOf::Model }
             }
             Event::Failed { model, fault, reason, detail } => {
-                let failure = last_lines(Failure::new(Stage::Export, reason), &detail);
+                let failure = Failure::new(Stage::Export, reason).with_end_of(&detail);
                 Exported { model, fault, outcome: Err(failure), fault_of: FaultOf::Model }
             }
         };
@@ -291,11 +299,37 @@ impl Hearing<'_> {
             self.exported.iter().any(|one| one.model == order.entry.name.as_str() && one.fault == order.fault)
         };
         let silent: Vec<&Order> = self.orders.iter().copied().filter(|order| !is_heard(order)).collect();
-        let early = || Failure::new(Stage::Export, "the exporter ended before this model was tried");
-        let failure = ended.err().unwrap_or_else(early);
-        self.exported.extend(untried(&silent, &failure, FaultOf::Exporter, self.progress));
+        let new = |message| Failure::new(Stage::Export, message);
+        let (failure, fault_of) = match interrupted() {
+            Some(_) => (new("interrupted"), FaultOf::Interrupt),
+            None => {
+                let early = || new("the exporter ended before this model was tried");
+                (ended.err().unwrap_or_else(early), FaultOf::Exporter)
+            }
+        };
+        self.exported.extend(untried(&silent, &failure, fault_of, self.progress));
         self.exported
     }
+}
+
+/// Whether the exporter ended before it was done with an order.
+fn is_silent(order: &Order, exported: &[Exported]) -> bool {
+    let own = |one: &&Exported| one.model == order.entry.name.as_str() && one.fault == order.fault;
+    let ended = |one: &Exported| matches!(one.fault_of, FaultOf::Exporter | FaultOf::Interrupt);
+    exported.iter().find(own).is_some_and(ended)
+}
+
+/// Removes what an exporter that was ended left beside an artifact: it writes to `NAME.partial-PROCESS`.
+fn remove_partial(folder: &Path) -> std::io::Result<()> {
+    let (Some(root), Some(name)) = (folder.parent(), folder.file_name()) else { return Ok(()) };
+    let begin = format!("{}.partial-", name.to_string_lossy());
+    for item in std::fs::read_dir(root)? {
+        let item = item?;
+        if item.file_name().to_string_lossy().starts_with(&begin) {
+            std::fs::remove_dir_all(item.path())?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -303,6 +337,19 @@ mod tests {
     use super::*;
     use crate::report::samples;
     use std::cell::RefCell;
+
+    #[test]
+    fn half_an_artifact_is_removed_and_those_of_others_stay() {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["bert", "bert.partial-7", "bert.partial-7-old", "albert.partial-7"] {
+            std::fs::create_dir(root.path().join(name)).unwrap();
+        }
+        remove_partial(&root.path().join("bert")).unwrap();
+        let items = std::fs::read_dir(root.path()).unwrap().map(|item| item.unwrap().file_name());
+        let mut left: Vec<_> = items.map(|name| name.into_string().unwrap()).collect();
+        left.sort();
+        assert_eq!(left, ["albert.partial-7", "bert"]);
+    }
 
     /// Keeps what it hears.
     #[derive(Default)]

@@ -6,6 +6,7 @@
 //! `HF_CONFORMANCE_PYTHON` names an interpreter to use as it is; `HF_CONFORMANCE_TORCH_INDEX` an index that
 //! has other builds of torch (CPU only, another CUDA).
 
+use crate::process::{Process, collect, collected};
 use crate::spec::{Source, Versions};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
@@ -278,17 +279,15 @@ fn finish(what: &str, command: &mut Command) -> Result<String, EnvironmentError>
     let shown = format!("{command:?}").replace('"', "");
     let program = PathBuf::from(command.get_program());
     let io = |error| EnvironmentError::Io { path: program.clone(), error };
-    let mut child = command.spawn().map_err(io)?;
+    let mut child = Process::spawn(command).map_err(io)?;
     let spinner = ProgressBar::new_spinner().with_prefix(what.to_owned());
     if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} [{elapsed}] {wide_msg}") {
         spinner.set_style(style);
     }
     spinner.enable_steady_tick(Duration::from_millis(200));
-    let stderr = child.stderr.take().map(|stderr| {
-        std::thread::spawn(move || BufReader::new(stderr).lines().map_while(Result::ok).collect::<Vec<_>>())
-    });
+    let stderr = collect(child.stderr());
     let mut printed = Vec::new();
-    for line in child.stdout.take().into_iter().flat_map(|stdout| BufReader::new(stdout).lines()) {
+    for line in child.stdout().into_iter().flat_map(|stdout| BufReader::new(stdout).lines()) {
         let line = line.map_err(io)?;
         spinner.set_message(line.clone());
         printed.push(line);
@@ -298,7 +297,9 @@ fn finish(what: &str, command: &mut Command) -> Result<String, EnvironmentError>
     match status.success() {
         true => Ok(printed.join("\n")),
         false => {
-            let errors = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
+            let errors = collected(stderr);
+            let errors = String::from_utf8_lossy(&errors);
+            let errors: Vec<&str> = errors.lines().collect();
             let last = errors.len().saturating_sub(5);
             let said = errors[last..].join("; ");
             Err(EnvironmentError::Command { command: shown, status: status.to_string(), said })

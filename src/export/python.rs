@@ -3,9 +3,10 @@
 use super::environment::Environment;
 use super::sources;
 use crate::failure::{At, Failure, Stage};
+use crate::process::{Process, collect, collected};
 use crate::spec::Versions;
 use serde_json::Value;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
@@ -54,41 +55,25 @@ impl Python {
         request: &Value,
         mut heard: impl FnMut(&str) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let mut process = self
-            .command(module)?
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .at(Stage::Export, self.interpreter.display())?;
-        let stderr = process.stderr.take().map(|mut stderr| {
-            std::thread::spawn(move || {
-                let mut text = Vec::new();
-                let _ = stderr.read_to_end(&mut text);
-                String::from_utf8_lossy(&text).into_owned()
-            })
-        });
-        if let Some(mut stdin) = process.stdin.take() {
+        let mut command = self.command(module)?;
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = Process::spawn(&mut command).at(Stage::Export, self.interpreter.display())?;
+        let stderr = collect(process.stderr());
+        if let Some(mut stdin) = process.stdin() {
             // A dead process is reported below, with its own last words.
             let _ = stdin.write_all(request.to_string().as_bytes());
         }
-        for line in process.stdout.take().into_iter().flat_map(|stdout| BufReader::new(stdout).lines()) {
+        for line in process.stdout().into_iter().flat_map(|stdout| BufReader::new(stdout).lines()) {
             heard(&line.at(Stage::Export, format!("reading what {module} says"))?)?;
         }
         let status = process.wait().at(Stage::Export, format!("waiting for {module}"))?;
-        let said = stderr.and_then(|thread| thread.join().ok()).unwrap_or_default();
+        let said = String::from_utf8_lossy(&collected(stderr)).into_owned();
         match status.success() {
             true => Ok(()),
             false => {
-                Err(last_lines(Failure::new(Stage::Export, format!("{module} broke off ({status})")), &said))
+                let broken = Failure::new(Stage::Export, format!("{module} broke off ({status})"));
+                Err(broken.with_end_of(&said))
             }
         }
     }
-}
-
-/// The end of what a process printed, as details.
-pub fn last_lines(failure: Failure, printed: &str) -> Failure {
-    let lines: Vec<&str> = printed.lines().filter(|line| !line.trim().is_empty()).collect();
-    let last = lines.len().saturating_sub(12);
-    lines[last..].iter().fold(failure, |failure, line| failure.with(*line))
 }

@@ -2,10 +2,11 @@
 //!
 //! In: `program.pt` and inputs. Out: what `torch.jit.load` and a call return, one process a run.
 
-use super::python::{Python, last_lines};
+use super::python::Python;
 use crate::artifact;
 use crate::engine::{Device, Engine, Program, Tensor};
 use crate::failure::{At, Failure, Stage};
+use crate::process;
 use crate::spec::Versions;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -54,11 +55,11 @@ impl Program for Replayed {
         let named = inputs.iter().enumerate().map(|(place, input)| (place.to_string(), input));
         artifact::save_tensors(named, &given)?;
         let mut command = self.python.command("exporter.replay")?;
-        let ended =
-            command.args([&self.path, &given, &returned]).output().at(Stage::Run, "starting Python")?;
+        let ended = process::output(command.args([&self.path, &given, &returned]))
+            .at(Stage::Run, "starting Python")?;
         if !ended.status.success() {
             let failure = Failure::new(Stage::Run, format!("Python ended with {}", ended.status));
-            return Err(last_lines(failure, &String::from_utf8_lossy(&ended.stderr)));
+            return Err(failure.with_end_of(&String::from_utf8_lossy(&ended.stderr)));
         }
         let mut outputs = artifact::tensors(&returned)?;
         let in_order = (0..outputs.len()).map(|place| {

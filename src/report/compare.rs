@@ -25,7 +25,7 @@ pub struct Finding {
 /// A change of meaning.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Change {
-    /// Passed before, fails now.
+    /// Passed before, fails now; or failed before, and does not even come to its end now.
     Broken { stage: String, reason: String },
     /// Passed before, has no proof now.
     Unproved { now: Status },
@@ -96,13 +96,15 @@ pub fn compare(old: &[Record], new: &[Record]) -> Vec<Finding> {
 }
 
 fn changes(old: &Record, new: Option<&Record>) -> Vec<Change> {
-    use Status::{Failed, Passed};
+    use Status::{Crashed, Failed, Passed, TimedOut};
     match (old.status, new.map_or(Status::NotRun, |new| new.status), new) {
         (Passed, Passed, Some(new)) | (Failed, Failed, Some(new)) => drifts(old, new),
-        (Passed, Failed, Some(new)) => vec![Change::Broken {
-            stage: new.stage.map_or_else(String::new, |stage| stage.to_string()),
-            reason: new.reason.clone().unwrap_or_default(),
-        }],
+        (Passed | Failed, Crashed | TimedOut, Some(new)) | (Passed, Failed, Some(new)) => {
+            vec![Change::Broken {
+                stage: new.stage.map_or_else(String::new, |stage| stage.to_string()),
+                reason: new.reason.clone().unwrap_or_default(),
+            }]
+        }
         (Passed, now, _) => vec![Change::Unproved { now }],
         (_, Passed, _) => vec![Change::Fixed],
         _ => Vec::new(),

@@ -5,16 +5,17 @@ use super::typed::Typed;
 use crate::failure::Stage;
 use crate::verdict::Status;
 
-/// The records that have this status: the first of all that are alike but for their check, with the other checks.
+/// The records whose status is such: the first of all that are alike but for their check, with the other checks.
 pub fn told<'a>(
     records: impl IntoIterator<Item = &'a Record>,
-    status: Status,
+    is_such: impl Fn(Status) -> bool,
 ) -> Vec<(&'a Record, Vec<&'a str>)> {
     let same = |a: &Record, b: &Record| {
-        (&a.model, &a.device, a.stage, &a.reason) == (&b.model, &b.device, b.stage, &b.reason)
+        (&a.model, &a.device, a.status, a.stage, &a.reason)
+            == (&b.model, &b.device, b.status, b.stage, &b.reason)
     };
     let mut distinct: Vec<(&Record, Vec<&str>)> = Vec::new();
-    for record in records.into_iter().filter(|record| record.status == status) {
+    for record in records.into_iter().filter(|record| is_such(record.status)) {
         match distinct.iter_mut().find(|(first, _)| same(first, record)) {
             Some((_, others)) => others.push(&record.check),
             None => distinct.push((record, Vec::new())),
@@ -104,7 +105,7 @@ mod tests {
         let elsewhere = Record { device: Some("cuda:0".to_owned()), ..second.clone() };
         let not_run = record(Status::NotRun, Stage::Load);
         let records = [first, second, elsewhere, not_run];
-        let others: Vec<_> = told(&records, Status::Failed).into_iter().map(|(_, others)| others).collect();
+        let others: Vec<_> = told(&records, Status::is_red).into_iter().map(|(_, others)| others).collect();
         assert_eq!(others, [vec!["loads"], vec![]]);
     }
 }

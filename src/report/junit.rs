@@ -1,7 +1,7 @@
 //! JUnit XML, which CI systems show.
 //!
 //! In: what was planned and the records it left. Out: a suite per model, a case per check. A check that was due and did
-//! not run is an error; one that the spec leaves out is `skipped`, JUnit's own word, with the reason.
+//! not run is an error, and so is one that crashed or timed out, with that word as its type; one that the spec leaves out is `skipped`, JUnit's own word, with the reason.
 
 use super::Record;
 use crate::failure::Stage;
@@ -61,6 +61,11 @@ fn status(record: &Record) -> TestCaseStatus {
             failed.set_type(stage).set_message(reason).set_description(record.failure_text());
             failed
         }
+        Status::Crashed | Status::TimedOut => {
+            let mut ended = error(reason);
+            ended.set_type(record.status.word()).set_description(record.failure_text());
+            ended
+        }
         Status::NotRun | Status::Unknown => error(reason),
     }
 }
@@ -98,10 +103,16 @@ mod tests {
         let planned = [Planned {
             model: "bert",
             family: "encoder-only",
-            checks: vec!["loads", "causal", "half", "reloads"],
+            checks: vec!["loads", "causal", "half", "reloads", "responsive"],
             left_out: vec![("generates", "the task does not generate text".to_owned())],
         }];
-        let records = [Record::sample("bert", "loads"), failed, not_run];
+        let crashed = Record {
+            status: Status::Crashed,
+            stage: Some(Stage::Run),
+            reason: Some("crashed (SIGSEGV) in check responsive".to_owned()),
+            ..Record::sample("bert", "responsive")
+        };
+        let records = [Record::sample("bert", "loads"), failed, not_run, crashed];
         let mut settings = insta::Settings::clone_current();
         settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"));
         settings.set_prepend_module_to_snapshot(false);

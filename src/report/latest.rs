@@ -66,21 +66,23 @@ pub fn backends<'a>(latest: &Latest<'a>) -> BTreeSet<Backend<'a>> {
     latest.keys().map(|(_, _, backend)| *backend).collect()
 }
 
-/// What the checks that are due on an entry come to, over all backends: failed where any of them failed anywhere, passed
-/// where all of them passed on some backend, else not run.
+/// What the checks that are due on an entry come to, over all backends: the worst word where any of them speaks against the
+/// model anywhere, passed where all of them passed on some backend, else not run.
 #[must_use]
 pub fn standing(entry: &Entry, latest: &Latest) -> Status {
-    let mut passed_somewhere = false;
-    for backend in backends(latest) {
-        let status = |check: Check| {
-            latest.get(&(entry.name.as_str(), check.name(), backend)).map(|record| record.status)
-        };
-        if entry.due().any(|check| status(check) == Some(Status::Failed)) {
-            return Status::Failed;
-        }
-        passed_somewhere |= entry.due().all(|check| status(check) == Some(Status::Passed));
-    }
-    if passed_somewhere { Status::Passed } else { Status::NotRun }
+    let status = |check: Check, backend: Backend| {
+        latest.get(&(entry.name.as_str(), check.name(), backend)).map(|record| record.status)
+    };
+    let backends = backends(latest);
+    let any = |red: &Status| {
+        backends.iter().any(|backend| entry.due().any(|check| status(check, *backend) == Some(*red)))
+    };
+    let is_whole = |backend: Backend| entry.due().all(|check| status(check, backend) == Some(Status::Passed));
+    let passed = || match backends.iter().any(|backend| is_whole(*backend)) {
+        true => Status::Passed,
+        false => Status::NotRun,
+    };
+    Status::RED.into_iter().find(any).unwrap_or_else(passed)
 }
 
 #[cfg(test)]
@@ -109,7 +111,9 @@ mod tests {
         assert_eq!(standing(&[]), Status::NotRun);
         assert_eq!(standing(&[cpu.clone(), gpu.clone()].concat()), Status::Passed);
         assert_eq!(standing(&[broken.clone(), gpu.clone()].concat()), Status::Failed);
-        assert_eq!(standing(&[gpu, broken].concat()), Status::Failed);
+        assert_eq!(standing(&[gpu, broken.clone()].concat()), Status::Failed);
+        broken[1].status = Status::Crashed;
+        assert_eq!(standing(&broken), Status::Crashed);
         // A few checks on a second device are no full proof there, and take none away here.
         assert_eq!(
             standing(&[cpu.clone(), all(entry, "mps", Status::Passed)[..1].to_vec()].concat()),

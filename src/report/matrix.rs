@@ -46,6 +46,10 @@ impl fmt::Display for Column {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
+    /// Some check ended its process.
+    Crashed,
+    /// Some check took longer than it may.
+    TimedOut,
     /// Some check failed.
     Failed,
     /// No check that is due has a result.
@@ -60,9 +64,16 @@ pub enum State {
 }
 
 impl State {
+    /// Whether some check speaks against the model.
+    pub fn is_red(self) -> bool {
+        matches!(self, Self::Crashed | Self::TimedOut | Self::Failed)
+    }
+
     /// The word that reports use.
     pub fn word(self) -> &'static str {
         match self {
+            Self::Crashed => "crashed",
+            Self::TimedOut => "timed out",
             Self::Failed => "failed",
             Self::NotRun => "not run",
             Self::LeftOut => "left out",
@@ -79,7 +90,7 @@ pub struct Cell {
     /// The earliest stage at which a check failed.
     pub stage: Option<Stage>,
     pub passed: usize,
-    /// Names of the checks that failed.
+    /// Names of the checks that failed, crashed or timed out.
     pub failed: Vec<String>,
     /// Checks that are due and have no result.
     pub not_run: usize,
@@ -100,8 +111,7 @@ impl fmt::Display for Cell {
 impl Cell {
     /// The largest error as a share of what is allowed, to be read: none where that is not what the state is about.
     pub fn figure(&self) -> Option<String> {
-        let share =
-            self.share.filter(|_| self.state != State::Failed || self.stage == Some(Stage::Compare))?;
+        let share = self.share.filter(|_| !self.state.is_red() || self.stage == Some(Stage::Compare))?;
         Some(if share < 100.0 { format!("{share:.2}") } else { format!("{share:.0e}") })
     }
 }
@@ -165,9 +175,10 @@ pub fn matrix<'a>(models: impl IntoIterator<Item = Subject<'a>>, records: &[Reco
 
 /// What a column's records say of a model that has so many checks due there.
 fn cell(records: &[&Record], due: usize) -> Cell {
-    let of = |status| records.iter().filter(move |record| record.status == status);
-    let failed: Vec<String> = of(Status::Failed).map(|record| record.check.clone()).collect();
-    let passed = of(Status::Passed).count();
+    let red = || records.iter().filter(|record| record.status.is_red());
+    let any = |status| records.iter().any(|record| record.status == status);
+    let failed: Vec<String> = red().map(|record| record.check.clone()).collect();
+    let passed = records.iter().filter(|record| record.status == Status::Passed).count();
     let not_run = due.saturating_sub(passed + failed.len());
     Cell {
         state: match (failed.len(), passed, not_run) {
@@ -175,9 +186,11 @@ fn cell(records: &[&Record], due: usize) -> Cell {
             (0, 0, _) => State::NotRun,
             (0, _, 0) => State::Passed,
             (0, _, _) => State::PartlyRun,
+            _ if any(Status::Crashed) => State::Crashed,
+            _ if any(Status::TimedOut) => State::TimedOut,
             _ => State::Failed,
         },
-        stage: of(Status::Failed).filter_map(|record| record.stage).min(),
+        stage: red().filter_map(|record| record.stage).min(),
         passed,
         failed,
         not_run,
@@ -230,6 +243,19 @@ mod tests {
             .into_iter()
             .chain([record("bert", "loads", Status::Passed), record("bert", "causal", Status::Passed)]);
         assert_eq!(states(&Vec::from_iter(repaired))[0], "passed");
+    }
+
+    #[test]
+    fn the_worst_word_is_the_models() {
+        let at = |check: &str, status| Record { stage: Some(Stage::Run), ..record("bert", check, status) };
+        let records = [
+            at("loads", Status::Failed),
+            at("causal", Status::TimedOut),
+            record("t5", "loads", Status::Passed),
+            at("half", Status::Crashed),
+        ];
+        assert_eq!(states(&records[..3]), ["timed out at run", "passed"]);
+        assert_eq!(states(&records)[0], "crashed at run");
     }
 
     #[test]

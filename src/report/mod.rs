@@ -5,6 +5,7 @@ pub mod cost;
 pub mod coverage;
 mod failure_text;
 pub mod github;
+pub mod journal;
 pub mod junit;
 pub mod latest;
 pub mod machine;
@@ -20,6 +21,6 @@ mod store;
 pub mod typed;
 
 pub use failure_text::told;
-pub use record::{About, Record, run};
+pub use record::{About, RUN, Record, run};
 pub use share::Share;
-pub use store::{Growth, Lines, append, append_to, end, line, lines, merged, path, read_since};
+pub use store::{Lines, append, append_to, end, line, lines, merged, path, read_since};

@@ -132,10 +132,13 @@ impl Record {
     }
 }
 
+/// The variable by which a process tells its children what run they are of.
+pub const RUN: &str = "HF_CONFORMANCE_RUN";
+
 /// What all results of this process are filed under: `HF_CONFORMANCE_RUN`, where another process began the run, else its
 /// first millisecond and the process's number, so that no two runs share it when their files are merged.
 pub fn run() -> &'static str {
-    static RUN: OnceLock<String> = OnceLock::new();
+    static ID: OnceLock<String> = OnceLock::new();
     let own = || format!("{}-{}", jiff::Timestamp::now().as_millisecond(), std::process::id());
-    RUN.get_or_init(|| std::env::var("HF_CONFORMANCE_RUN").unwrap_or_else(|_| own()))
+    ID.get_or_init(|| std::env::var(RUN).unwrap_or_else(|_| own()))
 }

@@ -22,6 +22,8 @@ pub struct Run {
     pub models: usize,
     pub passed: usize,
     pub failed: usize,
+    pub crashed: usize,
+    pub timed_out: usize,
     /// Due, and without a result.
     pub not_run: usize,
     /// Added up over checks, which run side by side.
@@ -54,6 +56,8 @@ fn run(records: &[&Record]) -> Option<Run> {
         models: models.len(),
         passed: count(Status::Passed),
         failed: count(Status::Failed),
+        crashed: count(Status::Crashed),
+        timed_out: count(Status::TimedOut),
         not_run: count(Status::NotRun),
         seconds: records.iter().map(|record| record.seconds).sum(),
     })

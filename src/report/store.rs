@@ -74,34 +74,6 @@ pub fn end(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |file| file.len())
 }
 
-/// Counts the lines that a file gets from some moment on; each byte is read once.
-pub struct Growth {
-    path: PathBuf,
-    place: u64,
-    lines: usize,
-}
-
-impl Growth {
-    /// Of the file at `path`, behind `place`.
-    pub fn new(path: &Path, place: u64) -> Self {
-        Self { path: path.to_owned(), place, lines: 0 }
-    }
-
-    /// How many lines there are by now; as many as before where the file cannot be read.
-    pub fn lines(&mut self) -> usize {
-        let mut added = Vec::new();
-        let read = fs::File::open(&self.path).and_then(|mut file| {
-            file.seek(SeekFrom::Start(self.place))?;
-            file.read_to_end(&mut added)
-        });
-        if let Ok(count) = read {
-            self.place += count as u64;
-            self.lines += added.split(|byte| *byte == b'\n').count() - 1;
-        }
-        self.lines
-    }
-}
-
 /// What a file of lines holds.
 #[derive(Clone, Debug)]
 pub struct Lines<T> {
@@ -235,22 +207,6 @@ mod tests {
         assert_eq!(checks(place), ["half"]);
         append("causal").unwrap();
         assert_eq!(checks(place), ["half", "causal"]);
-    }
-
-    #[test]
-    fn lines_are_counted_as_they_come_from_the_place_on() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("results.jsonl");
-        let append = || append_to(&path, &Record::sample("m", "loads")).unwrap();
-        assert_eq!(Growth::new(&path, 0).lines(), 0);
-        append();
-        let mut growth = Growth::new(&path, end(&path));
-        assert_eq!(growth.lines(), 0);
-        append();
-        assert_eq!(growth.lines(), 1);
-        append();
-        append();
-        assert_eq!(growth.lines(), 3);
     }
 
     #[test]

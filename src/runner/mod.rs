@@ -1,26 +1,33 @@
 //! A test run: which checks are due on which models, what became of each, and whether that is good.
 //!
 //! In: entries, checks, a device, what the exporter made. Out: an [`Ended`] run with a record for every check that was
-//! due. `just test` carries a run out through the generated modules, `check` straight from the spec
-//! ([`carry_out`]); both end here, by the lines in the results store, so that a check which never ran cannot be counted
-//! as passed.
+//! due. Children carry a run out ([`carry_out`]): those of `just test` through the generated modules, those of `check`
+//! straight from the spec ([`worker`]). Both end here, by the lines in the results store, so that a check which never ran
+//! cannot be counted as passed.
 
+mod isolation;
+mod limits;
 pub mod portability;
 pub mod radar;
-mod session;
+mod supervisor;
 mod tally;
 #[cfg(test)]
 mod tests;
+pub mod worker;
 
-pub use session::carry_out;
+pub use isolation::{Start, carry_out, run_alone};
+pub use limits::{Asked, Limits};
+pub use supervisor::BrokeOff;
 pub use tally::Tally;
 
+use crate::artifact::Manifest;
 use crate::engine::Device;
 use crate::export::{Exported, FaultOf};
 use crate::failure::{Failure, Stage};
 use crate::model::Subject;
 use crate::numerics::Tolerance;
-use crate::report::junit::{self, Planned};
+use crate::process::interrupted;
+use crate::report::junit;
 use crate::report::{self, About, Record};
 use crate::spec::{Check, Entry, Spec, Waiver};
 use crate::verdict::{Outcome, Status};
@@ -28,6 +35,9 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
+
+/// A check that is to be put to a model.
+pub type Planned<'a> = (&'a Entry, Check);
 
 /// Models and checks of one run on one device.
 pub struct TestRun<'a> {
@@ -40,12 +50,13 @@ pub struct TestRun<'a> {
     /// Where they run.
     pub device: Device,
     /// Every one of those checks that its entry does not leave out.
-    pub due: Vec<(&'a Entry, Check)>,
+    pub due: Vec<Planned<'a>>,
     /// What of it can run: its model has an artifact.
-    pub planned: Vec<(&'a Entry, Check)>,
+    pub planned: Vec<Planned<'a>>,
     /// Models whose export failed: with that, all their checks have failed.
     pub broken: BTreeSet<&'a str>,
-    /// Checks that nothing excuses from having no result: the exporter ended before it came to their model.
+    /// Checks that nothing excuses from having no result: the exporter ended before it came to their model, or they were
+    /// given up.
     unheard: usize,
     /// The folder of artifacts.
     pub artifacts: PathBuf,
@@ -64,7 +75,7 @@ impl<'a> TestRun<'a> {
         artifacts: PathBuf,
         store: PathBuf,
     ) -> Self {
-        let due: Vec<(&Entry, Check)> = entries
+        let due: Vec<Planned> = entries
             .iter()
             .flat_map(|entry| entry.due().map(move |check| (*entry, check)))
             .filter(|(_, check)| checks.contains(check))
@@ -75,25 +86,29 @@ impl<'a> TestRun<'a> {
     }
 
     /// Takes the checks out of the plan whose model has no artifact, and records them: failed where the exporter tried
-    /// the model, not run where it did not come to that.
+    /// the model, not run where it did not come to that. An interrupt says nothing of them.
     ///
     /// # Errors
     /// The results store cannot be written.
     pub fn exported(&mut self, exported: &[Exported]) -> io::Result<()> {
         for one in exported {
             let Err(failure) = &one.outcome else { continue };
-            let is_own = |(entry, _): &&(&Entry, Check)| entry.name.as_str() == one.model;
-            let own: Vec<(&Entry, Check)> = self.planned.iter().filter(is_own).copied().collect();
+            let is_own = |(entry, _): &&Planned| entry.name.as_str() == one.model;
+            let own: Vec<Planned> = self.planned.iter().filter(is_own).copied().collect();
             let outcome = match one.fault_of {
                 FaultOf::Model => Outcome::Failed(failure.clone()),
                 FaultOf::Environment | FaultOf::Exporter => Outcome::NotRun(failure.clone()),
+                FaultOf::Interrupt => {
+                    self.planned.retain(|planned| !is_own(&planned));
+                    continue;
+                }
             };
             for (entry, check) in &own {
-                self.record(entry, *check, &outcome)?;
+                self.record(entry, *check, &outcome, None, Duration::ZERO)?;
             }
             match one.fault_of {
                 FaultOf::Model => self.broken.extend(own.iter().map(|(entry, _)| entry.name.as_str())),
-                FaultOf::Environment => {}
+                FaultOf::Environment | FaultOf::Interrupt => {}
                 FaultOf::Exporter => self.unheard += own.len(),
             }
             self.planned.retain(|planned| !is_own(&planned));
@@ -113,11 +128,6 @@ impl<'a> TestRun<'a> {
         self.planned.chunk_by(|(a, _), (b, _)| std::ptr::eq(*a, *b)).count()
     }
 
-    /// Counts the lines that the store gets in this run.
-    pub fn growth(&self) -> report::Growth {
-        report::Growth::new(&self.store, self.place)
-    }
-
     /// What the checks of this run have left so far.
     ///
     /// # Errors
@@ -127,25 +137,28 @@ impl<'a> TestRun<'a> {
         Ok(since.into_iter().filter(|record| record.run == report::run()).collect())
     }
 
-    /// Ends the run: a check that was due and left no result has not run, and is recorded so. `broke_off` says why the
-    /// process that ran them did, if it did.
+    /// Ends the run: a check that was due and left no result has not run, and is recorded so, unless somebody interrupted
+    /// the run: then what is known of it from before still holds. `broke_off` says why the process that ran them did, if it
+    /// did.
     ///
     /// # Errors
     /// The results store cannot be read or written.
     pub fn end(self, broke_off: Option<&str>) -> io::Result<Ended<'a>> {
         let said: BTreeSet<(String, String)> =
             self.records()?.into_iter().map(|record| (record.model, record.check)).collect();
-        let is_lost = |(entry, check): &&(&Entry, Check)| {
-            !said.contains(&(entry.name.to_string(), check.name().to_owned()))
-        };
-        let lost: Vec<(&Entry, Check)> = self.due.iter().filter(is_lost).copied().collect();
+        let is_lost =
+            |(entry, check): &&Planned| !said.contains(&(entry.name.to_string(), check.name().to_owned()));
+        let interrupt = interrupted();
+        let is_lost = |due: &&Planned| interrupt.is_none() && is_lost(due);
+        let lost: Vec<Planned> = self.due.iter().filter(is_lost).copied().collect();
         let why = broke_off.unwrap_or("the check left no result");
         for (entry, check) in &lost {
-            self.record(entry, *check, &Outcome::NotRun(Failure::new(Stage::Run, why)))?;
+            let outcome = Outcome::NotRun(Failure::new(Stage::Run, why));
+            self.record(entry, *check, &outcome, None, Duration::ZERO)?;
         }
         let records = self.records()?;
         let tally = Tally::of(&self.due, &records, self.left_out(), lost.len() + self.unheard);
-        Ok(Ended { broke_off: broke_off.is_some(), run: self, records, tally })
+        Ok(Ended { broke_off: broke_off.is_some(), interrupt, run: self, records, tally })
     }
 
     /// How many of the checks that were asked for the spec leaves out.
@@ -153,12 +166,19 @@ impl<'a> TestRun<'a> {
         self.entries.len() * self.checks.len() - self.due.len()
     }
 
-    /// Records a check that was not put to its model.
-    fn record(&self, entry: &Entry, check: Check, outcome: &Outcome) -> io::Result<()> {
+    /// Records a check that was not put to its model, or could not tell what came of it.
+    fn record(
+        &self,
+        entry: &Entry,
+        check: Check,
+        outcome: &Outcome,
+        manifest: Option<&Manifest>,
+        took: Duration,
+    ) -> io::Result<()> {
         let subject = Subject::new(entry, &self.spec.versions);
         let (card, device) = (subject.card(), Some(self.device));
-        let about = About { card: &card, contract: entry.task, check, device, manifest: None };
-        report::append_to(&self.store, &Record::new(&about, outcome, &[], Duration::ZERO))
+        let about = About { card: &card, contract: entry.task, check, device, manifest };
+        report::append_to(&self.store, &Record::new(&about, outcome, &[], took))
     }
 }
 
@@ -172,18 +192,20 @@ pub struct Ended<'a> {
     pub tally: Tally,
     /// Whether the process that ran the checks did not end well.
     pub broke_off: bool,
+    /// The signal that interrupted it, if one did.
+    pub interrupt: Option<i32>,
 }
 
 impl<'a> Ended<'a> {
-    /// How many checks make the run a failure: those that failed; those that left no result; all that did not run, where
-    /// `strict` asks for it.
+    /// How many checks make the run a failure: those that failed, crashed or timed out; those that left no result; all that
+    /// did not run, where `strict` asks for it.
     pub fn failed(&self, strict: bool) -> usize {
-        self.tally.failed + if strict { self.tally.not_run } else { self.tally.lost }
+        self.tally.red() + if strict { self.tally.not_run } else { self.tally.lost }
     }
 
-    /// Whether all is well. A process that broke off is a failure, whatever its checks left.
+    /// Whether all is well. A process that broke off is a failure, whatever its checks left, and so is an interrupted run.
     pub fn is_good(&self, strict: bool) -> bool {
-        self.failed(strict) == 0 && !self.broke_off
+        self.failed(strict) == 0 && !self.broke_off && self.interrupt.is_none()
     }
 
     /// The run as JUnit XML.
@@ -194,7 +216,7 @@ impl<'a> Ended<'a> {
         let planned = self.run.entries.iter().map(|entry| {
             let own = self.run.due.iter().filter(|(due, _)| std::ptr::eq(*due, *entry));
             let omitted = |check: &Check| Some((check.name(), check.omitted(entry)?));
-            Planned {
+            junit::Planned {
                 model: entry.name.as_str(),
                 family: entry.family.as_str(),
                 checks: own.map(|(_, check)| check.name()).collect(),

@@ -12,6 +12,10 @@ pub struct Tally {
     pub passed: usize,
     /// It does not, or the model could not be exported.
     pub failed: usize,
+    /// The check ended its process.
+    pub crashed: usize,
+    /// The check took longer than it may.
+    pub timed_out: usize,
     /// Due, and without a result that says anything of the model.
     pub not_run: usize,
     /// Of those that did not run, the ones that nothing was heard of: no reason of the environment's excuses them.
@@ -31,9 +35,16 @@ impl Tally {
             match last.get(&(entry.name.to_string(), check.name().to_owned())) {
                 Some(Status::Passed) => tally.passed += 1,
                 Some(Status::Failed) => tally.failed += 1,
+                Some(Status::Crashed) => tally.crashed += 1,
+                Some(Status::TimedOut) => tally.timed_out += 1,
                 Some(Status::NotRun | Status::Mock | Status::Unknown) | None => tally.not_run += 1,
             }
         }
         tally
+    }
+
+    /// All that speak against their models.
+    pub fn red(&self) -> usize {
+        self.failed + self.crashed + self.timed_out
     }
 }

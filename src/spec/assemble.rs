@@ -52,6 +52,8 @@ pub(super) fn entry(
         outputs: plug::outputs(task, layers, problems),
         omit: BTreeMap::new(),
         idle: idle(layers, problems),
+        time_limit: layers.said(|layer| &layer.time_limit).map(|kept| *kept.value),
+        memory_limit: layers.said(|layer| &layer.memory_limit).map(|kept| *kept.value),
         tolerance: Vec::new(),
         place: model.place.clone(),
     };

@@ -27,7 +27,7 @@ pub struct Spec {
 }
 
 /// `versions.yaml`: every pin, once.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Versions {
     /// Python packages of the base environment, `name → version`.
     pub python: BTreeMap<String, String>,
@@ -36,7 +36,7 @@ pub struct Versions {
 }
 
 /// A package that defines model classes.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Source {
     /// Package name on PyPI.
     pub package: String,
@@ -50,7 +50,7 @@ pub struct Source {
     /// Packages laid over the base environment, `name → version`; empty for the base environment itself.
     pub overlay: BTreeMap<String, String>,
     /// Packages that compile those of the overlay which are published as source alone, against the base environment.
-    #[serde(skip_serializing)]
+    #[serde(skip_serializing, default)]
     pub build: BTreeMap<String, String>,
 }
 
@@ -100,6 +100,10 @@ pub struct Entry {
     pub omit: BTreeMap<Check, String>,
     /// Parameters that move no output, each pattern with its reason.
     pub idle: Vec<Idle>,
+    /// Seconds that each check may take, where the default does not do.
+    pub time_limit: Option<u64>,
+    /// GiB of memory that a process may hold while it runs the model, where the default does not do.
+    pub memory_limit: Option<u64>,
     /// Looser tolerances, each with its reason and its end.
     pub tolerance: Vec<Waiver>,
     /// Where the entry begins.

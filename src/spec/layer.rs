@@ -16,7 +16,7 @@ use jiff::civil::Date;
 use serde_json::Map;
 
 /// Keys of `defaults`.
-pub(super) const DEFAULTS_KEYS: [&str; 16] = [
+pub(super) const DEFAULTS_KEYS: [&str; 18] = [
     "class",
     "task",
     "priority",
@@ -33,6 +33,8 @@ pub(super) const DEFAULTS_KEYS: [&str; 16] = [
     "outputs",
     "omit",
     "idle",
+    "time_limit",
+    "memory_limit",
 ];
 
 /// Checks that no entry leaves out: without them nothing else that is said of the model means anything.
@@ -75,6 +77,8 @@ pub(super) struct Layer {
     pub outputs: Keyed<Output>,
     pub omit: Keyed<String>,
     pub idle: Keyed<String>,
+    pub time_limit: Said<u64>,
+    pub memory_limit: Said<u64>,
     pub tolerance: Said<Vec<At<Waiver>>>,
     /// Something in it is wrong (and noted): what inherits it cannot be judged.
     pub broken: bool,
@@ -102,6 +106,8 @@ pub(super) fn layer(record: &Record, today: Date, problems: &mut Problems) -> La
         outputs: reader.keyed("outputs", ports::output),
         omit: reader.keyed("omit", reason),
         idle: reader.keyed("idle", idle),
+        time_limit: reader.said("time_limit", time_limit),
+        memory_limit: reader.said("memory_limit", memory_limit),
         tolerance: reader.said("tolerance", |node, problems| waiver::waivers(node, today, problems)),
         broken: false,
     };
@@ -182,6 +188,16 @@ fn checkpoint(node: &Node, problems: &mut Problems) -> Option<String> {
 
 fn seed(node: &Node, problems: &mut Problems) -> Option<u64> {
     node.integer("seed", 0..=i64::MAX, problems).map(|seed| seed as u64)
+}
+
+/// Seconds: a day at most.
+fn time_limit(node: &Node, problems: &mut Problems) -> Option<u64> {
+    node.integer("time_limit", 1..=86_400, problems).map(|seconds| seconds as u64)
+}
+
+/// GiB.
+fn memory_limit(node: &Node, problems: &mut Problems) -> Option<u64> {
+    node.integer("memory_limit", 1..=4096, problems).map(|gib| gib as u64)
 }
 
 fn names(node: &Node, problems: &mut Problems) -> Option<Vec<At<String>>> {

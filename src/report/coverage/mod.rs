@@ -215,7 +215,8 @@ fn on_backend(
 fn standing(entry: &Entry, backend: Option<Backend>, latest: &Latest, exported: bool) -> Standing {
     let record = |check: Check| latest.get(&(entry.name.as_str(), check.name(), backend?)).copied();
     let status = |check: Check| record(check).map(|record| record.status);
-    let decided = |check: Check| matches!(status(check), Some(Status::Passed | Status::Failed));
+    let decided =
+        |check: Check| status(check).is_some_and(|status| status == Status::Passed || status.is_red());
     let compared = record(Check::MatchesReference);
     let matched = compared.is_some_and(|record| record.status == Status::Passed);
     // A program that returned outputs ran, whether or not they were right.

@@ -18,7 +18,7 @@ pub fn section(report: &Report) -> Markup {
             label for="family" { "Family" select #family { option value="" { "all" } @for family in families { option { (family) } } } }
             label for="state" { "State" select #state {
                 option value="" { "all" }
-                @for state in [State::Passed, State::Failed, State::PartlyRun, State::NotRun] {
+                @for state in [State::Passed, State::Failed, State::Crashed, State::TimedOut, State::PartlyRun, State::NotRun] {
                     option value=(class(state)) { (state.word()) }
                 }
             } }
@@ -77,7 +77,7 @@ fn failures(checks: &[String]) -> String {
 fn key(cell: &Cell) -> String {
     let share = cell.share.filter(|share| share.is_finite());
     match cell.state {
-        State::Failed => (1e9 + share.unwrap_or(f64::MAX)).to_string(),
+        State::Failed | State::Crashed | State::TimedOut => (1e9 + share.unwrap_or(f64::MAX)).to_string(),
         State::NotRun | State::LeftOut => String::new(),
         State::Passed | State::PartlyRun => share.unwrap_or(0.0).to_string(),
     }
@@ -89,6 +89,7 @@ pub fn class(state: State) -> &'static str {
         State::NotRun => "not-run",
         State::LeftOut => "left-out",
         State::PartlyRun => "partly-run",
+        State::TimedOut => "timed-out",
         other => other.word(),
     }
 }

@@ -28,7 +28,7 @@ pub fn drawer(report: &Report, entry: &Entry, records: &[&Record]) -> Markup {
         (facts(entry, records))
         h3 { "Checks" }
         (checks(entry, records))
-        @for (record, _) in told(records.iter().copied(), Status::Failed) { pre tabindex="0" { (record.failure_text()) } }
+        @for (record, _) in told(records.iter().copied(), Status::is_red) { pre tabindex="0" { (record.failure_text()) } }
         h3 { "Outputs against eager Python" }
         (measures(records))
         (speeds(report.speeds.iter().filter(|speed| speed.model == name)))

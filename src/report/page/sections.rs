@@ -59,7 +59,7 @@ fn outcome_tiles(latest: &Latest) -> [Tile; 3] {
     let models = |wanted: &dyn Fn(&Record) -> bool| -> BTreeSet<&str> {
         latest.values().filter(|record| wanted(record)).map(|record| record.model.as_str()).collect()
     };
-    let failed = models(&|record| record.status == Status::Failed).len();
+    let failed = models(&|record| record.status.is_red()).len();
     let compared = |record: &Record| record.check == Check::MatchesReference.name();
     let passed_somewhere = models(&|record| compared(record) && record.status == Status::Passed);
     let wrong_somewhere = models(&|record| compared(record) && record.status != Status::Passed);
@@ -170,7 +170,7 @@ pub fn checks(report: &Report) -> Markup {
         div.scroll tabindex="0" { table {
             thead { tr {
                 @for name in ["check, and what it proves", "passed of all due"] { th scope="col" { (name) } }
-                @for name in ["passed", "failed", "not run", "left out"] { th.n scope="col" { (name) } }
+                @for name in ["passed", "failed", "crashed", "timed out", "not run", "left out"] { th.n scope="col" { (name) } }
             } }
             tbody { @for check in Check::ALL { (check_row(report.spec, check, &latest)) } }
         } }
@@ -181,7 +181,9 @@ fn check_row(spec: &Spec, check: Check, latest: &Latest) -> Markup {
     let count = |status| {
         latest.values().filter(|record| record.check == check.name() && record.status == status).count()
     };
-    let [passed, failed] = [Status::Passed, Status::Failed].map(count);
+    let passed = count(Status::Passed);
+    let red = [Status::Failed, Status::Crashed, Status::TimedOut].map(count);
+    let failed: usize = red.iter().sum();
     let left_out = spec.entries.iter().filter(|entry| check.omitted(entry).is_some()).count();
     let all = ((spec.entries.len() - left_out) * backends(latest).len().max(1)).max(passed + failed);
     let share = |count: usize| Share::of(count, all).width();
@@ -191,7 +193,7 @@ fn check_row(spec: &Spec, check: Check, latest: &Latest) -> Markup {
             th scope="row" { (check.name()) small { (check.proves()) } }
             td { span.bar aria-hidden="true" { i.bad style=(share(passed + failed)) {} i style=(share(passed)) {} } }
             td.n { (passed) }
-            td.n { @if failed > 0 { span class="tag failed" { (failed) } } @else { "0" } }
+            @for count in red { td.n { @if count > 0 { span class="tag failed" { (count) } } @else { "0" } } }
             @for count in [not_run, left_out] { td.n { (count) } }
         }
     }
@@ -200,7 +202,7 @@ fn check_row(spec: &Spec, check: Check, latest: &Latest) -> Markup {
 /// Every failure in full.
 pub fn failures(report: &Report) -> Markup {
     let latest = latest(report.records);
-    let failures = told(latest.values().copied(), Status::Failed);
+    let failures = told(latest.values().copied(), Status::is_red);
     html! {
         @if failures.is_empty() {
             @if latest.is_empty() { (nothing()) } @else { p { "Every check that ran passed." } }
@@ -307,17 +309,18 @@ pub fn history(records: &[Record]) -> Markup {
             thead { tr {
                 @for name in ["time (UTC)", "device", "commit", "torch"] { th scope="col" { (name) } }
                 th scope="col" { "passed of all" }
-                @for name in ["models", "passed", "failed", "not run"] { th.n scope="col" { (name) } }
+                @for name in ["models", "passed", "failed", "crashed", "timed out", "not run"] { th.n scope="col" { (name) } }
             } }
             tbody {
                 @for run in runs.iter().rev().take(RUNS) {
-                    @let share = Share::of(run.passed, run.passed + run.failed + run.not_run);
+                    @let counts = [run.passed, run.failed, run.crashed, run.timed_out, run.not_run];
+                    @let share = Share::of(run.passed, counts.iter().sum());
                     tr {
                         th scope="row" { (minute(&run.time)) }
                         td { (run.device) } td { code { (run.commit.as_deref().unwrap_or("")) } }
                         td { (Vec::from_iter(run.torch.iter().map(String::as_str)).join(" ")) }
                         td { span.bar aria-hidden="true" { i {} i style=(share.width()) {} } }
-                        td.n { (run.models) } td.n { (run.passed) } td.n { (run.failed) } td.n { (run.not_run) }
+                        td.n { (run.models) } @for count in counts { td.n { (count) } }
                     }
                 }
             }

@@ -18,6 +18,8 @@ const MODEL: &[(&str, &str)] = &[
     ("null where a mapping is expected", "axes:"),
     ("empty text", "checkpoint: ''"),
     ("negative seed", "seed: -1"),
+    ("no time at all", "time_limit: 0"),
+    ("memory in words", "memory_limit: 8 GiB"),
     ("no class", "class: null"),
     ("no task", "task: null"),
     ("unknown task, one near", "task: fil-mask"),

@@ -1,0 +1,130 @@
+//! A child that runs checks without generated modules: models in turn, straight from the spec.
+//!
+//! In: a [`Request`], from the process that watches. Out: a record for every check, and the journal of which of them runs.
+
+use super::TestRun;
+use crate::check::{self, Session};
+use crate::engine::{self, Engine};
+use crate::failure::{At, Failure, Stage};
+use crate::model::Subject;
+use crate::process::Process;
+use crate::report::journal::{self, Item, Journal};
+use crate::report::{self, About, Record};
+use crate::spec::{Check, Entry, Spec, Versions};
+use serde::{Deserialize, Serialize};
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+/// The command of this program that [`serve`]s a request.
+pub const COMMAND: &str = "worker";
+
+/// What a child is to do.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Request {
+    artifacts: PathBuf,
+    results: PathBuf,
+    device: String,
+    /// The pins of the run: not always those of the spec's files.
+    versions: Versions,
+    /// Whether one check runs at a time, and not as many as there are processors.
+    alone: bool,
+    /// Model by model.
+    checks: Vec<Item>,
+}
+
+/// Starts a child for some checks of a run: this very program, which takes a request as [`COMMAND`].
+///
+/// # Errors
+/// It does not start.
+pub fn start(run: &TestRun, checks: &[Item], alone: bool, journal: &Journal) -> io::Result<Process> {
+    let request = Request {
+        artifacts: run.artifacts.clone(),
+        results: run.store.clone(),
+        device: run.device.to_string(),
+        versions: run.spec.versions.clone(),
+        alone,
+        checks: checks.to_vec(),
+    };
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg(COMMAND).env(report::RUN, report::run());
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = Process::spawn(journal.of(&mut command))?;
+    if let Some(mut stdin) = child.stdin() {
+        // What a child that died said of itself is told by whoever watches it.
+        let _ = stdin.write_all(&serde_json::to_vec(&request)?);
+    }
+    Ok(child)
+}
+
+/// Puts every model of a request to its checks, and records every outcome.
+///
+/// # Errors
+/// No such device; stage `run`: the results store cannot be written.
+pub fn serve(mut spec: Spec, request: Request) -> Result<(), Failure> {
+    let engine = engine::real().ok_or_else(|| Failure::new(Stage::Load, "this build has no libtorch"))?;
+    let (device, _) = engine::choose(&request.device)?;
+    spec.versions = request.versions;
+    let place = Place { spec: &spec, engine, device, artifacts: request.artifacts, store: request.results };
+    let waiting = Mutex::new(request.checks.chunk_by(|(a, _), (b, _)| a == b));
+    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let work = || -> io::Result<()> {
+        while let Some(checks) = next() {
+            place.one(checks)?;
+        }
+        Ok(())
+    };
+    let workers = if request.alone { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
+    std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        let mut ended = threads.into_iter().map(|thread| thread.join());
+        // A panic is a mistake of this program, and no outcome of a check.
+        ended.try_for_each(|ended| ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+    .at(Stage::Run, "recording results")
+}
+
+/// What all models of a request share.
+struct Place<'a> {
+    spec: &'a Spec,
+    engine: &'static dyn Engine,
+    device: engine::Device,
+    artifacts: PathBuf,
+    store: PathBuf,
+}
+
+impl Place<'_> {
+    /// Puts one model to its checks. One that the spec no longer has leaves no result.
+    fn one(&self, checks: &[Item]) -> io::Result<()> {
+        let Some((model, _)) = checks.first() else { return Ok(()) };
+        let Some(entry) = self.spec.entries.iter().find(|entry| entry.name.as_str() == model) else {
+            return Ok(());
+        };
+        let mut session = None;
+        checks.iter().filter_map(|(_, name)| Check::find(name)).try_for_each(|check| {
+            let _begun = journal::begin(model, check.name());
+            self.check(entry, check, &mut session)
+        })
+    }
+
+    /// Carries out a check; the first of a model opens its session.
+    fn check(&self, entry: &Entry, check: Check, session: &mut Option<Opened>) -> io::Result<()> {
+        let started = Instant::now();
+        let subject = Subject::new(entry, &self.spec.versions);
+        let card = subject.card();
+        let open = || Session::open(&self.artifacts.join(card.name), &card, self.engine, self.device);
+        let session = session.get_or_insert_with(open);
+        let found = match session {
+            Ok(session) => check::body(check)(&session.context(&card, entry.task)),
+            Err(failure) => Err(failure.clone()),
+        };
+        let (outcome, measures) = check::outcome(found);
+        let manifest = session.as_ref().ok().map(|session| &session.artifact.manifest);
+        let about = About { card: &card, contract: entry.task, check, device: Some(self.device), manifest };
+        report::append_to(&self.store, &Record::new(&about, &outcome, &measures, started.elapsed()))
+    }
+}
+
+type Opened = Result<Session<'static>, Failure>;
