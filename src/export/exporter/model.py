@@ -5,6 +5,7 @@ in eval mode, fp32, with weights that let every output vary, and the sizes that 
 symbols of the task.
 """
 
+import copy
 import importlib.util
 import inspect
 import math
@@ -144,7 +145,8 @@ def _from_checkpoint(model_class: Any, job: Job, attention: str | None) -> nn.Mo
 
 
 def _random(model_class: Any, job: Job, attention: str | None) -> nn.Module:
-    config = _configure(model_class.config_class, job.config)
+    # A copy: classes may take what they are given apart (timm's MobileNetV5 does), and there is more than one model.
+    config = _configure(model_class.config_class, copy.deepcopy(job.config))
     if attention:
         config._attn_implementation = attention
     torch.manual_seed(job.seed)
