@@ -1,4 +1,4 @@
-//! Regenerates `generated/` from `spec/`, and tells the linker where libtorch is.
+//! Regenerates `generated/` from `spec/`; with libtorch, tells the linker where that is and compiles the one file of C++.
 //!
 //! The work is in `src/spec` (YAML → checked entries) and `src/codegen` (entries → files); both are also
 //! modules of the library, where they are tested.
@@ -30,5 +30,34 @@ fn main() {
     // Binaries start without LD_LIBRARY_PATH: only this package's own script may set their rpath.
     if let Ok(libraries) = std::env::var("DEP_TCH_LIBTORCH_LIB") {
         println!("cargo::rustc-link-arg=-Wl,-rpath,{libraries}");
+        #[cfg(feature = "libtorch")]
+        shim(std::path::Path::new(&libraries));
     }
+}
+
+/// Compiles `src/engine/pt2/shim.cpp` and links it. Its headers take long, and this script runs whenever the spec changes:
+/// what was compiled of the same text with the same libtorch is used again.
+#[cfg(feature = "libtorch")]
+fn shim(libraries: &std::path::Path) {
+    const SOURCE: &str = "src/engine/pt2/shim.cpp";
+    println!("cargo::rerun-if-changed={SOURCE}");
+    let out = std::path::PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo says where to write"));
+    let made_of = format!("{}\n{}", libraries.display(), std::fs::read_to_string(SOURCE).unwrap_or_default());
+    let stamp = out.join("shim.txt");
+    if std::fs::read_to_string(&stamp).is_ok_and(|text| text == made_of) {
+        println!("cargo::rustc-link-search=native={}", out.display());
+        println!("cargo::rustc-link-lib=static=pt2_shim");
+        let runtime = if cfg!(target_os = "macos") { "c++" } else { "stdc++" };
+        println!("cargo::rustc-link-lib={runtime}");
+        return;
+    }
+    let include = libraries.with_file_name("include");
+    let mut build = cc::Build::new();
+    build.cpp(true).std("c++17").opt_level(2).debug(false).warnings(true).extra_warnings(true).file(SOURCE);
+    // Not this project's warnings.
+    for headers in [include.join("torch/csrc/api/include"), include] {
+        build.flag("-isystem").flag(headers);
+    }
+    build.compile("pt2_shim");
+    std::fs::write(stamp, made_of).expect("cargo's folder for this script can be written");
 }

@@ -1,8 +1,8 @@
 //! What the exporter wrote for one model, read back and checked against the entry it was made from.
 //!
-//! In: `artifacts/<model>/` (`manifest.json`, `program*.pt`, `cases.safetensors`). Out: an [`Artifact`]
-//! whose files are whole and whose key is the entry's own; anything else is a failure that names the
-//! command that renews it.
+//! In: `artifacts/<model>/` (`manifest.json`, `program*.pt`, `cases.safetensors`, and `pt2.json` with `program*.pt2` where
+//! they were asked for). Out: an [`Artifact`] whose files are whole and whose key is the entry's own; anything else is a
+//! failure that names the command that renews it.
 
 use crate::engine::{Tensor, TensorError};
 use crate::export;
@@ -19,6 +19,71 @@ use std::fmt;
 use std::fs::File;
 use std::io::{BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
+
+/// What a program is written in, which is what its engine reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// What `torch.jit.save` writes; every artifact has it.
+    #[default]
+    TorchScript,
+    /// What `torch.export.save` writes; made where it is asked for.
+    Pt2,
+}
+
+impl Format {
+    pub const ALL: [Self; 2] = [Self::TorchScript, Self::Pt2];
+
+    /// The name of its engine: in results, and for `--engine`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TorchScript => "torchscript",
+            Self::Pt2 => "pt2",
+        }
+    }
+
+    /// The format of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|format| format.name() == name)
+    }
+
+    /// The file name of the program of that element type.
+    pub fn file(self, dtype: Dtype) -> String {
+        let suffix = match self {
+            Self::TorchScript => "pt",
+            Self::Pt2 => "pt2",
+        };
+        match dtype {
+            Dtype::Float32 => format!("program.{suffix}"),
+            other => format!("program.{}.{suffix}", other.name()),
+        }
+    }
+
+    /// Why a check makes no sense for programs of this format.
+    pub fn unsuited(self, check: Check) -> Option<&'static str> {
+        let why = "libtorch's optimiser rewrites TorchScript; a pt2 graph is always run as it is written";
+        (self == Self::Pt2 && check == Check::Optimised).then_some(why)
+    }
+}
+
+impl std::str::FromStr for Format {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let all = || Self::ALL.map(Self::name).join(", ");
+        Self::named(name).ok_or_else(|| format!("no engine is called '{name}'; there are: {}", all()))
+    }
+}
+
+/// `pt2.json`: programs for the engine pt2, which are made after the artifact and only where they are asked for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Pt2Manifest {
+    /// [`export::pt2_key`] of the artifact that this was made beside.
+    pub key: String,
+    /// How long the export took.
+    pub seconds: f64,
+    /// File name → sha256, in hexadecimal.
+    pub files: BTreeMap<String, String>,
+}
 
 /// `manifest.json`: everything about an artifact but its numbers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -149,6 +214,7 @@ pub struct GenerationSettings {
 pub struct Artifact {
     pub folder: PathBuf,
     pub manifest: Manifest,
+    format: Format,
     tensors: BTreeMap<String, Tensor>,
 }
 
@@ -158,11 +224,11 @@ pub fn root() -> PathBuf {
 }
 
 impl Artifact {
-    /// The artifact in `folder`, if it is whole and made from this very entry.
+    /// The artifact in `folder`, if it and its programs of that format are whole and made from this very entry.
     ///
     /// # Errors
     /// Stage `export` when there is none or it is stale, stage `load` when a file is damaged.
-    pub fn open(folder: &Path, card: &ModelSpec) -> Result<Self, Failure> {
+    pub fn open(folder: &Path, card: &ModelSpec, format: Format) -> Result<Self, Failure> {
         let renew = format!("renew it: just export {}", card.name);
         let manifest = manifest(folder)
             .map_err(|failure| failure.with(renew.clone()))?
@@ -172,27 +238,32 @@ impl Artifact {
                 format!("{} is stale: the entry, a pin or the exporter changed since", folder.display());
             return Err(Failure::new(Stage::Export, stale).with(renew));
         }
-        for (file, expected) in &manifest.files {
-            // Only its key tells whether an artifact is due.
-            intact(&folder.join(file), expected)
-                .map_err(|failure| failure.with(format!("{renew} --force")))?;
+        // Only its key tells whether an artifact is due.
+        whole(folder, &manifest.files).map_err(|failure| failure.with(format!("{renew} --force")))?;
+        if format == Format::Pt2 {
+            let renew = format!("{renew} --engine pt2");
+            let programs =
+                pt2_manifest(folder).map_err(|failure| failure.with(format!("{renew} --force")))?;
+            let Some(programs) = programs.filter(|programs| programs.key == export::pt2_key(&manifest.key))
+            else {
+                let none = format!("{} has no pt2 programs of the entry as it stands", folder.display());
+                return Err(Failure::new(Stage::Export, none).with(renew));
+            };
+            whole(folder, &programs.files).map_err(|failure| failure.with(format!("{renew} --force")))?;
         }
         let tensors = tensors(&folder.join("cases.safetensors"))?;
-        Ok(Self { folder: folder.to_owned(), manifest, tensors })
+        Ok(Self { folder: folder.to_owned(), manifest, format, tensors })
     }
 
     /// An artifact without files, for tests of checks.
     #[cfg(test)]
     pub(crate) fn in_memory(manifest: Manifest, tensors: BTreeMap<String, Tensor>) -> Self {
-        Self { folder: PathBuf::new(), manifest, tensors }
+        Self { folder: PathBuf::new(), manifest, format: Format::default(), tensors }
     }
 
     /// Where the program of that element type is.
     pub fn program(&self, dtype: Dtype) -> PathBuf {
-        self.folder.join(match dtype {
-            Dtype::Float32 => "program.pt".to_owned(),
-            other => format!("program.{}.pt", other.name()),
-        })
+        self.folder.join(self.format.file(dtype))
     }
 
     /// Inputs of a case or situation, in the program's order.
@@ -202,7 +273,9 @@ impl Artifact {
 
     /// Where the float32 programs are whose attention is not the class's own choice, by its name.
     pub fn others(&self) -> impl Iterator<Item = (&str, PathBuf)> {
-        let others = self.manifest.attention.iter().skip(1);
+        // Where programs are asked for, they are those to ship.
+        let made = if self.format == Format::TorchScript { &*self.manifest.attention } else { &[] };
+        let others = made.iter().skip(1);
         others.map(|attention| (attention.as_str(), self.folder.join(format!("program.{attention}.pt"))))
     }
 
@@ -237,8 +310,16 @@ impl Artifact {
 
 /// The manifest in `folder`; `None` when there is none.
 pub fn manifest(folder: &Path) -> Result<Option<Manifest>, Failure> {
-    let path = folder.join("manifest.json");
-    match std::fs::read(&path) {
+    read(&folder.join("manifest.json"))
+}
+
+/// The list of pt2 programs in `folder`; `None` when there is none.
+pub fn pt2_manifest(folder: &Path) -> Result<Option<Pt2Manifest>, Failure> {
+    read(&folder.join("pt2.json"))
+}
+
+fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
+    match std::fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes).at(Stage::Load, path.display()).map(Some),
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).at(Stage::Load, path.display()),
@@ -301,6 +382,11 @@ impl<'de> Visitor<'de> for &mut Head {
 
 fn no_artifact(folder: &Path) -> Failure {
     Failure::new(Stage::Export, format!("no artifact at {}", folder.display()))
+}
+
+/// Whether every file has its sha256.
+fn whole(folder: &Path, files: &BTreeMap<String, String>) -> Result<(), Failure> {
+    files.iter().try_for_each(|(file, expected)| intact(&folder.join(file), expected))
 }
 
 /// Whether the file's sha256 is `expected`.
@@ -380,14 +466,14 @@ mod tests {
     }
 
     fn failure(folder: &Path, renew: &str) -> (Stage, String) {
-        let failure = Artifact::open(folder, &CARD).unwrap_err();
+        let failure = Artifact::open(folder, &CARD, Format::TorchScript).unwrap_err();
         assert_eq!(failure.details, [format!("renew it: {renew}")]);
         (failure.stage, failure.message.replace(&folder.display().to_string(), "artifacts/toy"))
     }
 
     #[test]
     fn a_whole_artifact_of_this_entry_opens() {
-        assert!(Artifact::open(folder(CARD.digest).path(), &CARD).is_ok());
+        assert!(Artifact::open(folder(CARD.digest).path(), &CARD, Format::TorchScript).is_ok());
     }
 
     #[test]
@@ -437,5 +523,35 @@ mod tests {
         let folder = folder(CARD.digest);
         std::fs::write(folder.path().join("manifest.json"), "{").unwrap();
         assert_eq!(failure(folder.path(), "just export toy").0, Stage::Load);
+    }
+
+    /// The same with one pt2 program, made from the entry with that digest.
+    fn with_pt2(digest: &str) -> tempfile::TempDir {
+        let folder = folder(CARD.digest);
+        std::fs::write(folder.path().join("program.pt2"), "a graph").unwrap();
+        let files = BTreeMap::from([("program.pt2".to_owned(), format!("{:x}", Sha256::digest("a graph")))]);
+        let manifest = Pt2Manifest { key: export::pt2_key(&export::key(digest, None)), seconds: 1.0, files };
+        let text = serde_json::to_string(&manifest).unwrap();
+        std::fs::write(folder.path().join("pt2.json"), text).unwrap();
+        folder
+    }
+
+    #[test]
+    fn pt2_programs_are_held_to_their_own_key_and_digests() {
+        let open = |folder: &Path| Artifact::open(folder, &CARD, Format::Pt2);
+        let good = with_pt2(CARD.digest);
+        let file = open(good.path()).unwrap().program(Dtype::Float32);
+        assert_eq!(file, good.path().join("program.pt2"));
+        for folder in [folder(CARD.digest), with_pt2("fedcba9876543210")] {
+            let failure = open(folder.path()).unwrap_err();
+            assert_eq!(failure.stage, Stage::Export);
+            assert_eq!(failure.details, ["renew it: just export toy --engine pt2"]);
+        }
+        std::fs::write(good.path().join("program.pt2"), "a gr").unwrap();
+        let failure = open(good.path()).unwrap_err();
+        assert_eq!(failure.stage, Stage::Load);
+        assert_eq!(failure.details, ["renew it: just export toy --engine pt2 --force"]);
+        // Whoever runs TorchScript need not care.
+        assert!(Artifact::open(good.path(), &CARD, Format::TorchScript).is_ok());
     }
 }

@@ -2,7 +2,7 @@
 
 use super::suggest::{AddRequest, Answer, suggest};
 use super::{Draft, Refusal, SpecFiles, draft};
-use crate::artifact;
+use crate::artifact::{self, Format};
 use crate::check::{self, Session, every_parameter};
 use crate::engine::{self, Device, Engine};
 use crate::export::{self, Exported, FaultOf, Order, Plan, Progress};
@@ -105,7 +105,13 @@ impl Trial<'_> {
         let names: Vec<String> = tried.iter().filter_map(added).collect();
         let entries = spec.entries.iter().filter(|entry| names.contains(&entry.name.to_string()));
         let orders = entries.map(Order::plain).collect();
-        let plan = Plan { spec: &spec, orders, force: true, root: folder.path().to_owned() };
+        let plan = Plan {
+            spec: &spec,
+            orders,
+            format: Format::TorchScript,
+            force: true,
+            root: folder.path().to_owned(),
+        };
         let exported = export::export(&plan, self.progress)?;
         for one in tried.iter_mut() {
             let Tried::Added(added) = one else { continue };

@@ -51,7 +51,7 @@ pub fn measure(
     python: &mut Python,
 ) -> Result<Speed, Failure> {
     let (card, entry) = (subject.card(), subject.entry());
-    let artifact = Artifact::open(folder, &card)?;
+    let artifact = Artifact::open(folder, &card, place.engine.format())?;
     let inputs = artifact.inputs("traced")?;
     let memory = memory::Mark::set();
     let started = Instant::now();

@@ -148,7 +148,8 @@ fn verdict(check: Check, card: &ModelSpec<'static>, contract: &Contract) -> Verd
     let device = settings.as_ref().ok().and_then(Option::as_ref).map(|settings| settings.device);
     let opened = session.as_ref().ok().and_then(Option::as_ref).and_then(|session| session.as_ref().ok());
     let manifest = opened.map(|session| &session.artifact.manifest);
-    let about = About { card, contract, check, device, manifest };
+    let engine = settings.as_ref().ok().and_then(Option::as_ref).map(|settings| settings.engine.name());
+    let about = About { card, contract, check, engine, device, manifest };
     let record = Record::new(&about, &outcome, &measures, started.elapsed());
     if outcome.failure().is_some() {
         eprintln!("{}", record.failure_text());

@@ -4,9 +4,9 @@
 //! tests have moved on, so that hundreds of models fit in memory.
 
 use super::CheckContext;
-use crate::artifact::{self, Artifact};
+use crate::artifact::{self, Artifact, Format};
 use crate::engine::{self, Device, Engine, Program};
-use crate::failure::Failure;
+use crate::failure::{Failure, Stage};
 use crate::model::ModelSpec;
 use crate::task::{Contract, Dtype};
 use std::path::{Path, PathBuf};
@@ -32,19 +32,27 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// `HF_CONFORMANCE_DEVICE` (default `auto`) and `HF_CONFORMANCE_ARTIFACTS`, read once; `None` in a build
-    /// without a real engine.
+    /// `HF_CONFORMANCE_ENGINE` (default `torchscript`), `HF_CONFORMANCE_DEVICE` (default `auto`) and
+    /// `HF_CONFORMANCE_ARTIFACTS`, read once; `None` in a build without a real engine.
     ///
     /// # Errors
-    /// Stage `move` when the device is not there.
+    /// Stage `load` when there is no such engine, stage `move` when the device is not there.
     pub fn of_process() -> &'static Result<Option<Settings>, Failure> {
         static SETTINGS: OnceLock<Result<Option<Settings>, Failure>> = OnceLock::new();
         SETTINGS.get_or_init(|| {
-            let Some(engine) = engine::real() else { return Ok(None) };
+            let Some(engine) = engine::of(format_of_process()?) else { return Ok(None) };
             let asked = std::env::var("HF_CONFORMANCE_DEVICE").unwrap_or_else(|_| "auto".to_owned());
             let (device, _) = engine::choose(&asked)?;
             Ok(Some(Self { engine, device, artifacts: artifact::root() }))
         })
+    }
+}
+
+/// The format that `HF_CONFORMANCE_ENGINE` names.
+fn format_of_process() -> Result<Format, Failure> {
+    match std::env::var("HF_CONFORMANCE_ENGINE") {
+        Ok(name) => name.parse().map_err(|error: String| Failure::new(Stage::Load, error)),
+        Err(_) => Ok(Format::default()),
     }
 }
 
@@ -59,7 +67,7 @@ impl<'e> Session<'e> {
         engine: &'e dyn Engine,
         device: Device,
     ) -> Result<Self, Failure> {
-        let artifact = Artifact::open(folder, card)?;
+        let artifact = Artifact::open(folder, card, engine.format())?;
         let program = engine.load(&artifact.program(Dtype::Float32), device)?;
         Ok(Self { artifact, program, engine, device })
     }

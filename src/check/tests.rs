@@ -414,8 +414,14 @@ fn every_fault_turns_its_check_red_and_reads_well() {
         let Err(failure) = outcome(fault, check) else { panic!("{} misses {fault:?}", check.name()) };
         let outcome = Outcome::Failed(failure);
         let contract = TextGeneration::CONTRACT;
-        let about =
-            About { card: &CARD, contract: &contract, check, device: Some(Device::Cpu), manifest: None };
+        let about = About {
+            card: &CARD,
+            contract: &contract,
+            check,
+            engine: None,
+            device: Some(Device::Cpu),
+            manifest: None,
+        };
         let record = Record::new(&about, &outcome, &[], Duration::ZERO);
         texts.push(format!("# {fault:?}\n{}", record.failure_text()));
     }

@@ -3,7 +3,7 @@
 use super::{failed, select::select, spec};
 use anyhow::Result;
 use clap::Args;
-use hf_conformance::artifact;
+use hf_conformance::artifact::{self, Format};
 use hf_conformance::export::{self, Exported, FaultOf, Order, Plan, Progress};
 use hf_conformance::failure::Failure;
 use hf_conformance::report::cost::{self, Step};
@@ -21,15 +21,16 @@ pub struct Arguments {
     /// Also export what is up to date
     #[arg(long)]
     force: bool,
+    /// torchscript, or pt2 for its programs beside the others
+    #[arg(long, env = "HF_CONFORMANCE_ENGINE", default_value = super::TORCHSCRIPT)]
+    engine: Format,
 }
 
 /// Exports and says what became of it; a failure is exit code 1.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let spec = spec()?;
     let entries = select(&spec, &arguments.filter)?;
-    let again = |model: &str| Typed::export([model]).flag("--force", arguments.force);
-    let orders = entries.into_iter().map(Order::plain).collect();
-    let exported = carry_out(&spec, orders, arguments.force, &again)?;
+    let exported = artifacts(&spec, &entries, arguments.engine, arguments.force)?;
     let failed = exported.iter().filter(|one| one.outcome.is_err()).count();
     let fresh = exported.iter().filter(|one| matches!(one.outcome, Ok(None))).count();
     let interrupted = exported.iter().filter(|one| one.fault_of == FaultOf::Interrupt).count();
@@ -40,26 +41,46 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Exports what changed among `entries` under a progress bar; failures are printed as they come.
-pub fn artifacts(spec: &Spec, entries: &[&Entry], force: bool) -> Result<Vec<Exported>> {
+/// Exports what changed among `entries` under a progress bar, with programs for that engine; failures are printed as they
+/// come.
+pub fn artifacts(spec: &Spec, entries: &[&Entry], engine: Format, force: bool) -> Result<Vec<Exported>> {
     let orders = entries.iter().map(|entry| Order::plain(entry)).collect();
-    carry_out(spec, orders, force, &|model| Typed::export([model]))
+    carry_out(spec, orders, engine, force, &|model| {
+        Typed::export([model]).engine(engine).flag("--force", force)
+    })
 }
 
 /// Carries out orders under a progress bar; failures are printed as they come, each with the command that `again` gives
 /// for its model: the very one that was typed, where its orders are not plain.
+///
+/// Programs for another engine than TorchScript come after the artifact, whose failure is theirs.
 pub fn carry_out(
     spec: &Spec,
     orders: Vec<Order>,
+    engine: Format,
     force: bool,
     again: &dyn Fn(&str) -> Typed,
 ) -> Result<Vec<Exported>> {
-    let plan = Plan { spec, orders, force, root: artifact::root() };
+    let root = artifact::root();
+    let artifacts = Format::TorchScript;
+    let mut plan = Plan { spec, orders, format: artifacts, force: force && engine == artifacts, root };
+    let exported = carried_out(&plan, again, Step::Export)?;
+    if engine == artifacts {
+        return Ok(exported);
+    }
+    let (good, mut done): (Vec<_>, Vec<_>) = exported.into_iter().partition(|one| one.outcome.is_ok());
+    let is_good = |order: &Order| good.iter().any(|one| one.model == order.entry.name.as_str());
+    plan.orders.retain(is_good);
+    done.extend(carried_out(&Plan { format: engine, force, ..plan }, again, Step::ExportGraphs)?);
+    Ok(done)
+}
+
+fn carried_out(plan: &Plan, again: &dyn Fn(&str) -> Typed, step: Step) -> Result<Vec<Exported>> {
     let (bar, started) = (Bar::telling(again), Instant::now());
-    let exported = export::export(&plan, &bar).map_err(|failure| failed(&failure))?;
+    let exported = export::export(plan, &bar).map_err(|failure| failed(&failure))?;
     bar.end();
     let made = exported.iter().filter(|one| matches!(one.outcome, Ok(Some(_)))).count();
-    cost::keep(Step::Export, made, started.elapsed())?;
+    cost::keep(step, made, started.elapsed())?;
     Ok(exported)
 }
 

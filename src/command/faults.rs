@@ -6,7 +6,7 @@
 use super::{export, failed, select::select, spec, table};
 use anyhow::{Result, bail};
 use clap::Args;
-use hf_conformance::artifact;
+use hf_conformance::artifact::{self, Format};
 use hf_conformance::check::faults::{Fault, FaultyModel, Plant, Weight};
 use hf_conformance::check::{self, Session, faults};
 use hf_conformance::engine::{self, Device, Engine};
@@ -46,7 +46,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let Some(engine) = engine::real() else { bail!("this build has no libtorch; use: just faults") };
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     println!("device {explained}");
-    if export::artifacts(&spec, &entries, false)?.iter().any(|one| one.outcome.is_err()) {
+    if export::artifacts(&spec, &entries, Format::TorchScript, false)?.iter().any(|one| one.outcome.is_err())
+    {
         bail!("faults are planted in healthy models only");
     }
     let refused = plant_in_programs(&spec, &entries)?;
@@ -85,7 +86,7 @@ fn plant_in_programs<'a>(spec: &Spec, entries: &[&'a Entry]) -> Result<BTreeMap<
         let in_program = faults::faults(entry).into_iter().filter(|fault| fault.plant == Plant::Program);
         orders.extend(in_program.map(|fault| Order { fault: Some(fault.name), ..Order::plain(entry) }));
     }
-    let plan = Plan { spec, orders, force: false, root: artifact::root() };
+    let plan = Plan { spec, orders, format: Format::TorchScript, force: false, root: artifact::root() };
     let bar = export::Bar::quiet();
     let exported = carry_out(&plan, &bar).map_err(|failure| failed(&failure))?;
     bar.end();

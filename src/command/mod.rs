@@ -43,6 +43,9 @@ use std::time::Instant;
 /// The device that is the best there is.
 pub const AUTO: &str = "auto";
 
+/// The engine that is used where none is named.
+pub const TORCHSCRIPT: &str = "torchscript";
+
 /// The device as it must be repeated in a command: none where the best was asked for.
 pub fn asked(device: &str) -> Option<&str> {
     Some(device).filter(|device| *device != AUTO)

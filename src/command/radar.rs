@@ -8,6 +8,7 @@ use super::{export::Bar, failed, progress::bar, select::select, show, spec, stor
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
 use comfy_table::{Table, presets};
+use hf_conformance::artifact;
 use hf_conformance::engine::{self, Device};
 use hf_conformance::export::environment::Environment;
 use hf_conformance::export::{Order, Plan, export, inventory};
@@ -147,10 +148,18 @@ fn tried(spec: &Spec, filter: &[String], device: Device, limits: &Asked) -> Resu
         select(spec, filter)?.into_iter().filter(|entry| entry.source == PACKAGE).collect();
     let orders = entries.iter().map(|entry| Order::plain(entry)).collect();
     let progress = Bar::quiet();
-    let plan = Plan { spec, orders, force: false, root: artifacts.clone() };
+    let plan =
+        Plan { spec, orders, format: artifact::Format::TorchScript, force: false, root: artifacts.clone() };
     let exported = export(&plan, &progress).map_err(|failure| failed(&failure))?;
     progress.end();
-    let mut run = TestRun::begin(spec, entries, Check::ALL.to_vec(), device, artifacts, store);
+    let mut run = TestRun::begin(
+        spec,
+        entries,
+        Check::ALL.to_vec(),
+        (artifact::Format::TorchScript, device),
+        artifacts,
+        store,
+    );
     run.exported(&exported)?;
     let bar = bar("checking", run.planned.len());
     let broken = carry_out(&mut run, &worker::start, limits, &|checks| bar.inc(checks as u64))?;

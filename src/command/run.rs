@@ -4,7 +4,7 @@ use super::limits::Limits;
 use super::{export, failed, select::select, show, spec, table};
 use anyhow::{Result, bail};
 use clap::Args;
-use hf_conformance::artifact::{self, Manifest};
+use hf_conformance::artifact::{self, Format, Manifest};
 use hf_conformance::check::{CheckContext, CheckResult, Session};
 use hf_conformance::engine::{self, Tensor};
 use hf_conformance::export::{Order, Weights};
@@ -29,6 +29,9 @@ pub struct Arguments {
     /// auto, cpu, cuda, cuda:N or mps
     #[arg(long, env = "HF_CONFORMANCE_DEVICE", default_value = super::AUTO)]
     device: String,
+    /// torchscript or pt2
+    #[arg(long, env = "HF_CONFORMANCE_ENGINE", default_value = super::TORCHSCRIPT)]
+    engine: Format,
     /// Published weights instead of random ones: a hub id or a folder
     #[arg(long, value_name = "CHECKPOINT")]
     weights: Option<String>,
@@ -51,7 +54,8 @@ fn size(text: &str) -> Result<(String, usize), String> {
 impl Arguments {
     /// The `just run` that repeats this.
     fn typed(&self, model: &str) -> Typed {
-        self.limits.repeat(Typed::run(model, self.weights.as_deref(), &self.size, super::asked(&self.device)))
+        let typed = Typed::run(model, self.weights.as_deref(), &self.size, super::asked(&self.device));
+        self.limits.repeat(typed.engine(self.engine))
     }
 }
 
@@ -61,7 +65,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let [entry] = select(&spec, std::slice::from_ref(&arguments.model))?[..] else {
         bail!("'{}' means several models; name one of them", arguments.model);
     };
-    if engine::real().is_none() {
+    if engine::of(arguments.engine).is_none() {
         bail!("this build has no libtorch; use: {}", arguments.typed(entry.name.as_str()));
     }
     engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
@@ -70,7 +74,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.here {
         return one(arguments, &spec, entry, &folder);
     }
-    if export::carry_out(&spec, vec![order], false, &|model| arguments.typed(model))?
+    if export::carry_out(&spec, vec![order], arguments.engine, false, &|model| arguments.typed(model))?
         .iter()
         .any(|one| one.outcome.is_err())
     {
@@ -116,7 +120,7 @@ fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path) -> Resu
     // The tests run random weights: they tell more of those alone.
     let more = match &arguments.weights {
         Some(_) => arguments.typed(card.name),
-        None => Typed::test([card.name], None, Some(&device.to_string())),
+        None => Typed::test([card.name], None, Some(&device.to_string())).engine(arguments.engine),
     };
     println!("\nfind out more: {more}");
     Ok(ExitCode::FAILURE)

@@ -105,6 +105,7 @@ fn start(
     command
         .arg("--quiet")
         .env(report::RUN, report::run())
+        .env("HF_CONFORMANCE_ENGINE", run.engine.name())
         .env("HF_CONFORMANCE_DEVICE", run.device.to_string());
     if alone {
         command.arg("--test-threads=1");

@@ -4,7 +4,7 @@ use super::{export, failed, limits::Limits, select::select, show, table};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use comfy_table::CellAlignment;
-use hf_conformance::artifact;
+use hf_conformance::artifact::{self, Format};
 use hf_conformance::engine;
 use hf_conformance::process;
 use hf_conformance::report::typed::Typed;
@@ -23,6 +23,9 @@ pub struct Options {
     /// auto, cpu, cuda, cuda:N or mps
     #[arg(long, env = "HF_CONFORMANCE_DEVICE", default_value = super::AUTO)]
     pub device: String,
+    /// torchscript or pt2
+    #[arg(long, env = "HF_CONFORMANCE_ENGINE", default_value = super::TORCHSCRIPT)]
+    pub engine: Format,
     /// Only these checks, separated by commas
     #[arg(long, value_name = "CHECKS", value_delimiter = ',')]
     pub check: Vec<String>,
@@ -38,7 +41,7 @@ impl Options {
     fn typed(&self) -> Typed {
         let filters = self.filter.iter().map(String::as_str);
         let checks = (!self.check.is_empty()).then(|| self.check.join(","));
-        let typed = Typed::test(filters, checks.as_deref(), super::asked(&self.device));
+        let typed = Typed::test(filters, checks.as_deref(), super::asked(&self.device)).engine(self.engine);
         self.limits.repeat(typed.flag("--strict", self.strict))
     }
 }
@@ -55,8 +58,9 @@ pub fn begin<'a>(spec: &'a Spec, options: &Options) -> Result<TestRun<'a>> {
     }
     let (device, explained) = engine::choose(&options.device).map_err(|failure| failed(&failure))?;
     println!("device {explained}");
-    let mut run = TestRun::begin(spec, entries, checks, device, artifact::root(), report::path());
-    run.exported(&export::artifacts(spec, &run.entries, false)?)?;
+    let backend = (options.engine, device);
+    let mut run = TestRun::begin(spec, entries, checks, backend, artifact::root(), report::path());
+    run.exported(&export::artifacts(spec, &run.entries, options.engine, false)?)?;
     Ok(run)
 }
 
@@ -117,7 +121,7 @@ fn closing(ended: &Ended, strict: bool, took: Duration) -> String {
     let ended_otherwise = ended_otherwise.iter().filter(|(count, _)| *count > 0);
     let ended_otherwise: String = ended_otherwise.map(|(count, word)| format!(", {count} {word}")).collect();
     format!(
-        "{interrupted}{} checks due on {} models in {:.1} s; {} left out by the spec, {} not run{counted}{ended_otherwise}\n\
+        "{interrupted}{} checks due on {} models in {:.1} s; {} left out, {} not run{counted}{ended_otherwise}\n\
         {} passed, {failed} failed",
         run.due.len(),
         run.entries.len(),
@@ -187,7 +191,7 @@ fn summary(ended: &Ended) -> String {
             true => "all: the export failed".to_owned(),
             false => red.join(" "),
         };
-        let left_out = run.checks.iter().filter(|check| check.omitted(entry).is_some()).count();
+        let left_out = run.checks.iter().filter(|check| run.omitted(entry, **check).is_some()).count();
         let seconds = own.iter().fold(0.0, |sum, record| sum + record.seconds);
         let counts = counted.map(|status| of(status).count().to_string());
         let row = std::iter::once(name.to_owned()).chain(counts);
@@ -211,7 +215,14 @@ mod tests {
     fn ended<'a>(spec: &'a Spec, fault_of: FaultOf, folder: &Path) -> Ended<'a> {
         let bert = select(spec, &["bert".to_owned()]).unwrap();
         let store = folder.join("results.jsonl");
-        let mut run = TestRun::begin(spec, bert, vec![Check::Loads], Device::Cpu, folder.into(), store);
+        let mut run = TestRun::begin(
+            spec,
+            bert,
+            vec![Check::Loads],
+            (Format::TorchScript, Device::Cpu),
+            folder.into(),
+            store,
+        );
         let outcome = Err(Failure::new(Stage::Export, "no"));
         run.exported(&[Exported { model: "bert".to_owned(), fault: None, outcome, fault_of }]).unwrap();
         run.end(None).unwrap()
@@ -232,7 +243,7 @@ mod tests {
             let lines = closing(&ended, strict, second);
             let is_good = last.ends_with(" 0 failed");
             assert_eq!(lines.lines().last(), Some(last), "{fault_of:?}");
-            assert!(lines.contains(&format!("0 left out by the spec, {not_run} not run")), "{lines}");
+            assert!(lines.contains(&format!("0 left out, {not_run} not run")), "{lines}");
             assert_eq!(exit_code(&ended, strict) == ExitCode::SUCCESS, is_good, "{fault_of:?}");
         }
     }
@@ -242,16 +253,17 @@ mod tests {
         let options = Options {
             filter: vec!["bert".to_owned()],
             device: "cuda:1".to_owned(),
+            engine: Format::Pt2,
             check: vec!["half".to_owned(), "causal".to_owned()],
             strict: true,
             limits: Limits::default(),
         };
         assert_eq!(
             options.typed().to_string(),
-            "just test bert --check half,causal --device cuda:1 --strict"
+            "just test bert --check half,causal --device cuda:1 --engine pt2 --strict"
         );
         assert_eq!(
-            Options { device: "auto".to_owned(), ..options }.typed().to_string(),
+            Options { device: "auto".to_owned(), engine: Format::TorchScript, ..options }.typed().to_string(),
             "just test bert --check half,causal --strict"
         );
     }

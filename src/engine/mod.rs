@@ -5,16 +5,23 @@
 #[cfg(feature = "libtorch")]
 mod archive;
 mod device;
+#[cfg(feature = "libtorch")]
+mod libtorch;
 pub mod mock;
+#[cfg(feature = "libtorch")]
+pub mod pt2;
 mod tensor;
 #[cfg(feature = "libtorch")]
 pub mod torchscript;
 
 pub use device::{Device, DeviceError, Found, Request};
+#[cfg(feature = "libtorch")]
+pub use pt2::Pt2;
 pub use tensor::{Tensor, TensorError, Values};
 #[cfg(feature = "libtorch")]
 pub use torchscript::TorchScript;
 
+use crate::artifact::Format;
 use crate::failure::{At, Failure, Stage};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,8 +29,15 @@ use std::time::{Duration, Instant};
 
 /// Something that runs exported programs.
 pub trait Engine: Sync {
-    /// `libtorch`, `mock`.
-    fn name(&self) -> &'static str;
+    /// `torchscript`, `pt2`, `python`.
+    fn name(&self) -> &'static str {
+        self.format().name()
+    }
+
+    /// What its programs are written in.
+    fn format(&self) -> Format {
+        Format::TorchScript
+    }
 
     /// Reads the program at `path` and brings it to `device`.
     ///
@@ -83,12 +97,23 @@ pub trait Program: Send + Sync {
     fn perturb(&self, parameter: &str, element: usize, delta: f64) -> Result<(), Failure>;
 }
 
-/// The engine this build runs models on; `None` in a build without the `libtorch` feature.
-pub fn real() -> Option<&'static dyn Engine> {
+/// The engine of this build that runs programs of a format; `None` in a build without the `libtorch` feature.
+pub fn of(format: Format) -> Option<&'static dyn Engine> {
     #[cfg(feature = "libtorch")]
-    return Some(&TorchScript);
+    return Some(match format {
+        Format::TorchScript => &TorchScript,
+        Format::Pt2 => &Pt2,
+    });
     #[cfg(not(feature = "libtorch"))]
-    None
+    {
+        let _ = format;
+        None
+    }
+}
+
+/// The engine that runs models where no other is asked for.
+pub fn real() -> Option<&'static dyn Engine> {
+    of(Format::default())
 }
 
 /// The device asked for by `auto`, `cpu`, `cuda`, `cuda:N` or `mps`, and the choice explained.
@@ -119,7 +144,7 @@ pub fn threads() -> Result<i32, Failure> {
 /// The devices the real engine can use here.
 pub fn devices() -> Found {
     #[cfg(feature = "libtorch")]
-    return torchscript::devices();
+    return libtorch::devices();
     #[cfg(not(feature = "libtorch"))]
     {
         let none = || "this build has no libtorch".to_owned();
@@ -130,7 +155,7 @@ pub fn devices() -> Found {
 /// The name of a CUDA device, as its driver says it; none without a driver.
 pub fn gpu_name(index: usize) -> Option<String> {
     #[cfg(feature = "libtorch")]
-    return torchscript::gpu_name(index);
+    return libtorch::gpu_name(index);
     #[cfg(not(feature = "libtorch"))]
     {
         let _ = index;

@@ -3,7 +3,7 @@
 //! In: entries, each with an adapter that was active when its artifact was made. Out: for each, what goes wrong without
 //! it; nothing where the trace still equals eager Python in every case.
 
-use super::driver::{job, request};
+use super::driver::{TIMEOUT_SECONDS, job, request};
 use super::{Order, Python};
 use crate::artifact;
 use crate::failure::{At, Failure, Stage};
@@ -54,13 +54,17 @@ pub fn carry_out<'a>(
     let mut verdicts = Vec::new();
     for (source, own) in sources {
         let jobs = own.iter().map(|trial| without(spec, trial)).collect::<Result<Vec<_>, _>>()?;
-        Python::ready(&spec.versions, source)?.converse("exporter.unneeded", &request(jobs), |line| {
-            if let Some(verdict) = read(line, trials)? {
-                heard(&verdict);
-                verdicts.push(verdict);
-            }
-            Ok(())
-        })?;
+        Python::ready(&spec.versions, source)?.converse(
+            "exporter.unneeded",
+            &request(jobs, TIMEOUT_SECONDS),
+            |line| {
+                if let Some(verdict) = read(line, trials)? {
+                    heard(&verdict);
+                    verdicts.push(verdict);
+                }
+                Ok(())
+            },
+        )?;
     }
     match verdicts.len() == trials.len() {
         true => Ok(verdicts),

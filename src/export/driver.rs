@@ -3,7 +3,7 @@
 use super::code;
 use super::environment::Environment;
 use super::python::Python;
-use crate::artifact;
+use crate::artifact::{self, Format};
 use crate::failure::{At, Failure, Stage};
 use crate::process::interrupted;
 use crate::spec::{Entry, Spec, Versions};
@@ -12,13 +12,17 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Time one model may take.
-const TIMEOUT_SECONDS: u32 = 120;
+/// Time one model may take to be traced.
+pub(super) const TIMEOUT_SECONDS: u32 = 120;
+/// The same to be exported as graphs.
+const GRAPH_TIMEOUT_SECONDS: u32 = 600;
 
 /// What to export, and how.
 pub struct Plan<'a> {
     pub spec: &'a Spec,
     pub orders: Vec<Order<'a>>,
+    /// Whole artifacts with TorchScript, or programs that are put beside those of an artifact that is there.
+    pub format: Format,
     /// Export even what is up to date.
     pub force: bool,
     /// The folder of artifacts.
@@ -147,7 +151,14 @@ fn by_source<'a>(orders: Vec<&'a Order<'a>>) -> BTreeMap<&'a str, Vec<&'a Order<
 /// known: those are always exported again.
 fn up_to_date(plan: &Plan, order: &Order) -> bool {
     let folder = order.folder(&plan.root);
-    order.weights.is_none() && state_of(&folder, order.entry, &plan.spec.versions) == State::Fresh
+    order.weights.is_none()
+        && match plan.format {
+            Format::TorchScript => state_of(&folder, order.entry, &plan.spec.versions) == State::Fresh,
+            Format::Pt2 => {
+                let key = pt2_key(&folder);
+                matches!((artifact::pt2_manifest(&folder), key), (Ok(Some(found)), Ok(key)) if found.key == key)
+            }
+        }
 }
 
 /// How an artifact stands to the entry it was made from.
@@ -240,10 +251,20 @@ fn export_from(
     progress: &dyn Progress,
 ) -> Result<Vec<Exported>, Failure> {
     std::fs::create_dir_all(&plan.root).at(Stage::Export, plan.root.display())?;
-    let jobs = orders.iter().map(|order| job(plan.spec, &plan.root, order)).collect::<Result<Vec<_>, _>>()?;
-    let request = request(jobs);
+    let jobs = orders.iter().map(|order| {
+        let mut job = job(plan.spec, &plan.root, order)?;
+        if plan.format == Format::Pt2 {
+            job["key"] = json!(pt2_key(&order.folder(&plan.root))?);
+        }
+        Ok(job)
+    });
+    let jobs = jobs.collect::<Result<Vec<_>, _>>()?;
+    let (module, request) = match plan.format {
+        Format::TorchScript => ("exporter", request(jobs, TIMEOUT_SECONDS)),
+        Format::Pt2 => ("exporter.pt2", request(jobs, GRAPH_TIMEOUT_SECONDS)),
+    };
     let mut hearing = Hearing { orders, exported: Vec::new(), progress };
-    let ended = python.converse("exporter", &request, |line| hearing.line(line));
+    let ended = python.converse(module, &request, |line| hearing.line(line));
     let exported = hearing.end(ended);
     for order in orders.iter().filter(|order| is_silent(order, &exported)) {
         remove_partial(&order.folder(&plan.root)).at(Stage::Export, plan.root.display())?;
@@ -251,11 +272,17 @@ fn export_from(
     Ok(exported)
 }
 
+/// The key that pt2 programs beside the artifact in a folder have.
+fn pt2_key(folder: &Path) -> Result<String, Failure> {
+    let none = || Failure::new(Stage::Export, format!("no artifact at {}", folder.display()));
+    artifact::origin(folder)?.map(|found| super::pt2_key(&found.key)).ok_or_else(none)
+}
+
 /// What the exporter is asked to do, on all processors.
-pub(super) fn request(jobs: Vec<Value>) -> Value {
+pub(super) fn request(jobs: Vec<Value>, timeout_seconds: u32) -> Value {
     json!({
         "workers": std::thread::available_parallelism().map_or(1, usize::from),
-        "timeout_seconds": TIMEOUT_SECONDS,
+        "timeout_seconds": timeout_seconds,
         "jobs": jobs,
     })
 }
@@ -370,7 +397,7 @@ mod tests {
 
     fn plan<'a>(spec: &'a Spec, root: &Path, force: bool) -> Plan<'a> {
         let orders = spec.entries.iter().map(Order::plain).collect();
-        Plan { spec, orders, force, root: root.to_owned() }
+        Plan { spec, orders, format: Format::TorchScript, force, root: root.to_owned() }
     }
 
     /// An artifact of an entry, as far as its manifest goes.

@@ -3,7 +3,7 @@
 //! In: an entry. Out: the layer's name. The exporter traces the model anew, with what its layers return, so that the
 //! programs that are shipped need not return it.
 
-use super::driver::{job, request};
+use super::driver::{TIMEOUT_SECONDS, job, request};
 use super::{Order, Python};
 use crate::artifact;
 use crate::failure::{At, Failure, Stage};
@@ -31,7 +31,7 @@ pub fn first_differing(spec: &Spec, entry: &Entry) -> Result<Option<String>, Fai
         Err(Failure::new(Stage::Export, "the exporter ended before it had looked into the layers"));
     Python::ready(&spec.versions, &entry.source)?.converse(
         "exporter.layers",
-        &request(vec![order]),
+        &request(vec![order], TIMEOUT_SECONDS),
         |line| {
             match serde_json::from_str(line).at(Stage::Export, format!("exporter said '{line}'"))? {
                 Event::Ready {} | Event::Started {} => {}

@@ -62,3 +62,9 @@ pub fn key(entry_digest: &str, model_type: Option<&str>) -> String {
 fn asked(entry_digest: &str) -> String {
     format!("{:x}", Sha256::new().chain_update(entry_digest).chain_update(rule().to_string()).finalize())
 }
+
+/// What the pt2 programs beside an artifact were made from: what the artifact was, by its key, and the code for those
+/// programs alone.
+pub fn pt2_key(artifact: &str) -> String {
+    format!("{:x}", Sha256::new().chain_update(artifact).chain_update(sources::GRAPHS).finalize())
+}

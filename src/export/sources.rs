@@ -58,7 +58,8 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "runner.py",
     "situations.py",
     "weights.py",
-    // What uses artifacts, or draws up entries: nothing that makes an artifact imports it.
+    // What makes pt2 programs beside an artifact, uses artifacts, or draws up entries: nothing that makes an artifact
+    // imports it.
     "bench.py",
     "draft.py",
     "find.py",
@@ -69,6 +70,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "outline.py",
     "overrides.py",
     "ports.py",
+    "pt2.py",
     "replay.py",
     "shrink.py",
     "suggest.py",
@@ -76,6 +78,9 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "unneeded.py",
     "validate.py",
 );
+
+/// The text of what makes pt2 programs of an artifact's model.
+pub const GRAPHS: &str = include_str!("exporter/pt2.py");
 
 /// Writes the package `exporter` into `folder`.
 pub fn unpack(folder: &Path) -> io::Result<()> {

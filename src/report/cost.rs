@@ -19,6 +19,8 @@ pub enum Step {
     Generate,
     /// Models → artifacts; only those that were stale or missing.
     Export,
+    /// Artifacts → programs for the engine pt2; only those that were stale or missing.
+    ExportGraphs,
     /// `generated/` → the test program; only where something had to be compiled.
     Build,
     /// The generated tests.
@@ -32,6 +34,7 @@ impl fmt::Display for Step {
         f.write_str(match self {
             Self::Generate => "generate",
             Self::Export => "export",
+            Self::ExportGraphs => "export pt2",
             Self::Build => "build",
             Self::Test => "test",
             Self::Check => "check",

@@ -2,6 +2,7 @@
 
 use super::Record;
 use super::typed::Typed;
+use crate::artifact::Format;
 use crate::failure::Stage;
 use crate::verdict::Status;
 
@@ -11,8 +12,8 @@ pub fn told<'a>(
     is_such: impl Fn(Status) -> bool,
 ) -> Vec<(&'a Record, Vec<&'a str>)> {
     let same = |a: &Record, b: &Record| {
-        (&a.model, &a.device, a.status, a.stage, &a.reason)
-            == (&b.model, &b.device, b.status, b.stage, &b.reason)
+        (&a.model, &a.device, &a.engine, a.status, a.stage, &a.reason)
+            == (&b.model, &b.device, &b.engine, b.status, b.stage, &b.reason)
     };
     let mut distinct: Vec<(&Record, Vec<&str>)> = Vec::new();
     for record in records.into_iter().filter(|record| is_such(record.status)) {
@@ -54,13 +55,18 @@ impl Record {
     /// What to type to see it again, each with what it does.
     fn again(&self) -> Vec<(&'static str, Typed)> {
         let Self { model, family, check, device, stage, .. } = self;
-        let rust = Typed::test([model.as_str()], Some(check), device.as_deref());
+        let engine = Format::named(&self.engine).unwrap_or_default();
+        let rust = Typed::test([model.as_str()], Some(check), device.as_deref()).engine(engine);
         match (self.status, stage) {
             _ if device.is_none() && !self.is_real() => {
                 vec![("again:", Typed::mock_test(family, model, check))]
             }
             (Status::NotRun, _) => vec![("again:", rust)],
-            (_, Some(Stage::Export)) => vec![("again:", Typed::export([model.as_str()]))],
+            (_, Some(Stage::Export)) => {
+                vec![("again:", Typed::export([model.as_str()]).engine(engine))]
+            }
+            // Python replays TorchScript.
+            _ if engine != Format::TorchScript => vec![("again:", rust)],
             _ => vec![("again in Rust:  ", rust), ("again in Python:", Typed::replay(model))],
         }
     }
@@ -94,6 +100,8 @@ mod tests {
         );
         assert_eq!(again(&record(Status::Failed, Stage::Export)), ["again: just export bert"]);
         assert_eq!(again(&record(Status::NotRun, Stage::Export)), [format!("again: {rust}")]);
+        let pt2 = Record { engine: "pt2".to_owned(), ..compare.clone() };
+        assert_eq!(again(&pt2), [format!("again: {rust} --engine pt2")]);
         let mock = Record { engine: "mock".to_owned(), device: None, ..compare };
         assert_eq!(again(&mock), ["again: cargo test --test suite -- --exact MOCK::text::bert::half"]);
     }

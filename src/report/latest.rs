@@ -4,6 +4,7 @@
 //! says nothing about another.
 
 use super::Record;
+use crate::artifact::Format;
 use crate::spec::{Check, Entry, Spec};
 use crate::verdict::Status;
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +15,7 @@ use std::fmt;
 pub struct Backend<'a> {
     /// `cpu`, `cuda:0`, `mps`.
     pub device: &'a str,
-    /// `libtorch`.
+    /// `torchscript`, `pt2`.
     pub engine: &'a str,
 }
 
@@ -22,6 +23,14 @@ impl<'a> Backend<'a> {
     /// Where a record is from.
     pub fn of(record: &'a Record) -> Self {
         Self { device: record.device.as_deref().unwrap_or_default(), engine: &record.engine }
+    }
+}
+
+impl Backend<'_> {
+    /// The checks that are due on an entry here: those that suit programs of the engine's format.
+    pub fn due(self, entry: &Entry) -> impl Iterator<Item = Check> {
+        let format = Format::named(self.engine);
+        entry.due().filter(move |check| format.is_none_or(|format| format.unsuited(*check).is_none()))
     }
 }
 
@@ -75,9 +84,9 @@ pub fn standing(entry: &Entry, latest: &Latest) -> Status {
     };
     let backends = backends(latest);
     let any = |red: &Status| {
-        backends.iter().any(|backend| entry.due().any(|check| status(check, *backend) == Some(*red)))
+        backends.iter().any(|backend| backend.due(entry).any(|check| status(check, *backend) == Some(*red)))
     };
-    let is_whole = |backend: Backend| entry.due().all(|check| status(check, backend) == Some(Status::Passed));
+    let is_whole = |backend: Backend| backend.due(entry).all(|check| status(check, backend) == Some(Status::Passed));
     let passed = || match backends.iter().any(|backend| is_whole(*backend)) {
         true => Status::Passed,
         false => Status::NotRun,

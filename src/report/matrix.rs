@@ -5,6 +5,7 @@
 
 use super::Record;
 use super::latest::latest;
+use crate::artifact::Format;
 use crate::failure::Stage;
 use crate::numerics::rule::nan_max;
 use crate::spec::{Check, Entry};
@@ -165,7 +166,11 @@ pub fn matrix<'a>(models: impl IntoIterator<Item = Subject<'a>>, records: &[Reco
         cells: columns
             .iter()
             .map(|column| {
-                let due = model.due.iter().filter(|check| check.dtype().name() == column.dtype).count();
+                let format = Format::named(&column.engine).unwrap_or_default();
+                let is_due = |check: &&Check| {
+                    check.dtype().name() == column.dtype && format.unsuited(**check).is_none()
+                };
+                let due = model.due.iter().filter(is_due).count();
                 cell(cells.get(&(model.name, column.clone())).map_or(&[], Vec::as_slice), due)
             })
             .collect(),

@@ -4,7 +4,7 @@
 //! while a process runs (host, commit) is found out once per process, so that no test waits for it.
 
 use super::machine::{self, Host};
-use crate::artifact::Manifest;
+use crate::artifact::{Format, Manifest};
 use crate::engine::Device;
 use crate::failure::Stage;
 use crate::model::ModelSpec;
@@ -17,6 +17,15 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::Duration;
+
+/// What the engine is called that runs no model.
+const MOCK: &str = "mock";
+
+/// An engine's name; TorchScript's was `libtorch` while it was the only one.
+fn engine<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    Ok(if name == "libtorch" { Format::TorchScript.name().to_owned() } else { name })
+}
 
 /// One line of the store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -37,7 +46,8 @@ pub struct Record {
     pub entry: String,
     /// `cpu`, `cuda:0`, `mps`; none for the mock engine.
     pub device: Option<String>,
-    /// `libtorch` or `mock`.
+    /// `torchscript`, `pt2` or `mock`.
+    #[serde(deserialize_with = "engine")]
     pub engine: String,
     /// Element type of the program: `float32`, `bfloat16`.
     #[serde(default)]
@@ -73,6 +83,8 @@ pub struct About<'a> {
     pub card: &'a ModelSpec<'a>,
     pub contract: &'a Contract,
     pub check: Check,
+    /// The engine's name; none for the mock engine.
+    pub engine: Option<&'a str>,
     /// None for the mock engine.
     pub device: Option<Device>,
     /// Of the artifact that was used; none where it could not be opened.
@@ -82,7 +94,7 @@ pub struct About<'a> {
 impl Record {
     /// The line for one outcome, found by measures that took so long.
     pub fn new(about: &About, outcome: &Outcome, measures: &[Measure], took: Duration) -> Self {
-        let About { card, contract, check, device, manifest } = *about;
+        let About { card, contract, check, engine, device, manifest } = *about;
         let failure = outcome.failure();
         Self {
             run: run().to_owned(),
@@ -95,7 +107,7 @@ impl Record {
             check: check.name().to_owned(),
             entry: card.digest.to_owned(),
             device: device.map(|device| device.to_string()),
-            engine: crate::engine::real().map_or("mock", |engine| engine.name()).to_owned(),
+            engine: engine.unwrap_or(MOCK).to_owned(),
             dtype: check.dtype().name().to_owned(),
             weights: manifest.map(|manifest| manifest.weights.clone()).unwrap_or_default(),
             status: outcome.status(),
@@ -117,7 +129,7 @@ impl Record {
 
     /// Whether a model ran: the mock engine proves nothing.
     pub fn is_real(&self) -> bool {
-        self.engine != "mock"
+        self.engine != MOCK
     }
 
     /// A record for tests: passed, on the CPU.
@@ -125,7 +137,7 @@ impl Record {
     pub(crate) fn sample(model: &str, check: &str) -> Self {
         serde_json::from_value(serde_json::json!({
             "run": "1", "time": "", "model": model, "family": "text", "task": "fill-mask", "class": "A",
-            "check": check, "entry": "0", "device": "cpu", "engine": "libtorch", "dtype": "float32",
+            "check": check, "entry": "0", "device": "cpu", "engine": "torchscript", "dtype": "float32",
             "status": "passed", "stage": null, "reason": null, "seconds": 0.0,
         }))
         .unwrap()

@@ -3,6 +3,7 @@
 //! In: a recipe, and the options that were used. Out: a [`Typed`] command line that repeats just that. All commands that
 //! repeat something are built here, so that none loses an option on the way.
 
+use crate::artifact::Format;
 use crate::spec::{Check, Name};
 use std::fmt;
 
@@ -75,6 +76,12 @@ impl Typed {
             Some(value) => self.word(name).word(value),
             None => self,
         }
+    }
+
+    /// `--engine ENGINE`, unless it is the one that is used where none is named.
+    #[must_use]
+    pub fn engine(self, engine: Format) -> Self {
+        self.option("--engine", Some(engine).filter(|engine| *engine != Format::default()).map(Format::name))
     }
 
     /// An option without a value, if it is set.

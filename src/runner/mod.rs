@@ -20,7 +20,7 @@ pub use limits::{Asked, Limits};
 pub use supervisor::BrokeOff;
 pub use tally::Tally;
 
-use crate::artifact::Manifest;
+use crate::artifact::{Format, Manifest};
 use crate::engine::Device;
 use crate::export::{Exported, FaultOf};
 use crate::failure::{Failure, Stage};
@@ -47,7 +47,8 @@ pub struct TestRun<'a> {
     pub entries: Vec<&'a Entry>,
     /// The checks that were asked for.
     pub checks: Vec<Check>,
-    /// Where they run.
+    /// What they run on: which engine, and where.
+    pub engine: Format,
     pub device: Device,
     /// Every one of those checks that its entry does not leave out.
     pub due: Vec<Planned<'a>>,
@@ -71,18 +72,31 @@ impl<'a> TestRun<'a> {
         spec: &'a Spec,
         entries: Vec<&'a Entry>,
         checks: Vec<Check>,
-        device: Device,
+        (engine, device): (Format, Device),
         artifacts: PathBuf,
         store: PathBuf,
     ) -> Self {
         let due: Vec<Planned> = entries
             .iter()
             .flat_map(|entry| entry.due().map(move |check| (*entry, check)))
-            .filter(|(_, check)| checks.contains(check))
+            .filter(|(_, check)| checks.contains(check) && engine.unsuited(*check).is_none())
             .collect();
         let place = report::end(&store);
         let (planned, broken) = (due.clone(), BTreeSet::new());
-        Self { spec, entries, checks, device, due, planned, broken, unheard: 0, artifacts, store, place }
+        Self {
+            spec,
+            entries,
+            checks,
+            engine,
+            device,
+            due,
+            planned,
+            broken,
+            unheard: 0,
+            artifacts,
+            store,
+            place,
+        }
     }
 
     /// Takes the checks out of the plan whose model has no artifact, and records them: failed where the exporter tried
@@ -120,6 +134,7 @@ impl<'a> TestRun<'a> {
     pub fn is_whole(&self) -> bool {
         self.entries.len() == self.spec.entries.len()
             && self.checks.len() == Check::ALL.len()
+            && self.checks.iter().all(|check| self.engine.unsuited(*check).is_none())
             && self.planned.len() == self.due.len()
     }
 
@@ -161,7 +176,12 @@ impl<'a> TestRun<'a> {
         Ok(Ended { broke_off: broke_off.is_some(), interrupt, run: self, records, tally })
     }
 
-    /// How many of the checks that were asked for the spec leaves out.
+    /// Why a check is not due on an entry in this run; `None` when it is.
+    pub fn omitted(&self, entry: &Entry, check: Check) -> Option<String> {
+        check.omitted(entry).or_else(|| self.engine.unsuited(check).map(str::to_owned))
+    }
+
+    /// How many of the checks that were asked for the spec or the engine leaves out.
     fn left_out(&self) -> usize {
         self.entries.len() * self.checks.len() - self.due.len()
     }
@@ -177,7 +197,8 @@ impl<'a> TestRun<'a> {
     ) -> io::Result<()> {
         let subject = Subject::new(entry, &self.spec.versions);
         let (card, device) = (subject.card(), Some(self.device));
-        let about = About { card: &card, contract: entry.task, check, device, manifest };
+        let engine = Some(self.engine.name());
+        let about = About { card: &card, contract: entry.task, check, engine, device, manifest };
         report::append_to(&self.store, &Record::new(&about, outcome, &[], took))
     }
 }
@@ -215,7 +236,7 @@ impl<'a> Ended<'a> {
     pub fn junit(&self) -> Result<String, impl std::error::Error + Send + Sync + 'static + use<>> {
         let planned = self.run.entries.iter().map(|entry| {
             let own = self.run.due.iter().filter(|(due, _)| std::ptr::eq(*due, *entry));
-            let omitted = |check: &Check| Some((check.name(), check.omitted(entry)?));
+            let omitted = |check: &Check| Some((check.name(), self.run.omitted(entry, *check)?));
             junit::Planned {
                 model: entry.name.as_str(),
                 family: entry.family.as_str(),

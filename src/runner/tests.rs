@@ -10,7 +10,7 @@ fn begun<'a>(spec: &'a Spec, checks: &[Check], folder: &tempfile::TempDir) -> Te
         spec,
         spec.entries.iter().collect(),
         checks.to_vec(),
-        Device::Cpu,
+        (Format::TorchScript, Device::Cpu),
         folder.path().into(),
         store,
     )
@@ -151,4 +151,18 @@ fn junit_has_a_case_for_what_is_due_and_for_what_is_left_out() {
     let xml = run.end(Some("broke off")).unwrap().junit().unwrap();
     assert!(xml.contains(r#"tests="6" skipped="1" failures="0" errors="2""#), "{xml}");
     assert!(xml.contains(r#"<skipped message="no kernel"/>"#), "{xml}");
+}
+
+#[test]
+fn what_makes_no_sense_on_an_engine_is_not_due_there() {
+    let (spec, folder) = (samples::spec(), tempfile::tempdir().unwrap());
+    let (entries, store) = (vec![&spec.entries[0]], folder.path().join("results.jsonl"));
+    let (checks, backend) = (vec![Check::Loads, Check::Optimised], (Format::Pt2, Device::Cpu));
+    let run = TestRun::begin(&spec, entries, checks, backend, folder.path().into(), store);
+    let due = Vec::from_iter(run.due.iter().map(|(_, check)| *check));
+    assert_eq!(due, [Check::Loads]);
+    assert!(run.omitted(&spec.entries[0], Check::Optimised).unwrap().starts_with("libtorch's optimiser"));
+    let ended = run.end(None).unwrap();
+    assert_eq!(ended.records[0].engine, "pt2");
+    assert_eq!(ended.tally.left_out, 1);
 }

@@ -26,6 +26,7 @@ pub const COMMAND: &str = "worker";
 pub struct Request {
     artifacts: PathBuf,
     results: PathBuf,
+    engine: String,
     device: String,
     /// The pins of the run: not always those of the spec's files.
     versions: Versions,
@@ -43,6 +44,7 @@ pub fn start(run: &TestRun, checks: &[Item], alone: bool, journal: &Journal) -> 
     let request = Request {
         artifacts: run.artifacts.clone(),
         results: run.store.clone(),
+        engine: run.engine.name().to_owned(),
         device: run.device.to_string(),
         versions: run.spec.versions.clone(),
         alone,
@@ -64,7 +66,8 @@ pub fn start(run: &TestRun, checks: &[Item], alone: bool, journal: &Journal) -> 
 /// # Errors
 /// No such device; stage `run`: the results store cannot be written.
 pub fn serve(mut spec: Spec, request: Request) -> Result<(), Failure> {
-    let engine = engine::real().ok_or_else(|| Failure::new(Stage::Load, "this build has no libtorch"))?;
+    let format = request.engine.parse().map_err(|error: String| Failure::new(Stage::Load, error))?;
+    let engine = engine::of(format).ok_or_else(|| Failure::new(Stage::Load, "this build has no libtorch"))?;
     let (device, _) = engine::choose(&request.device)?;
     spec.versions = request.versions;
     let place = Place { spec: &spec, engine, device, artifacts: request.artifacts, store: request.results };
@@ -122,7 +125,8 @@ impl Place<'_> {
         };
         let (outcome, measures) = check::outcome(found);
         let manifest = session.as_ref().ok().map(|session| &session.artifact.manifest);
-        let about = About { card: &card, contract: entry.task, check, device: Some(self.device), manifest };
+        let (engine, device) = (Some(self.engine.name()), Some(self.device));
+        let about = About { card: &card, contract: entry.task, check, engine, device, manifest };
         report::append_to(&self.store, &Record::new(&about, &outcome, &measures, started.elapsed()))
     }
 }

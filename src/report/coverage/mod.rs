@@ -213,6 +213,7 @@ fn on_backend(
 
 /// How an entry stands on a backend, by the last words on it.
 fn standing(entry: &Entry, backend: Option<Backend>, latest: &Latest, exported: bool) -> Standing {
+    let due = || backend.map_or_else(|| entry.due().collect(), |backend| Vec::from_iter(backend.due(entry)));
     let record = |check: Check| latest.get(&(entry.name.as_str(), check.name(), backend?)).copied();
     let status = |check: Check| record(check).map(|record| record.status);
     let decided =
@@ -235,8 +236,8 @@ fn standing(entry: &Entry, backend: Option<Backend>, latest: &Latest, exported: 
         exported: exported || ran,
         ran,
         matched,
-        all_due: matched && entry.due().all(|check| status(check) == Some(Status::Passed)),
-        not_run: entry.due().any(|check| !decided(check)),
+        all_due: matched && due().into_iter().all(|check| status(check) == Some(Status::Passed)),
+        not_run: due().into_iter().any(|check| !decided(check)),
         gap,
     }
 }

@@ -81,7 +81,8 @@ fn every_device_has_its_own_coverage_and_shares_are_never_rounded_to_all() {
     };
     let failed = Record { status: Status::Failed, ..passed("bert", "cpu") };
     let page = page(&[failed, passed("bert", "cuda:0"), passed("roberta", "cuda:0")]);
-    for text in ["on cpu (libtorch)", "on cuda:0 (libtorch)", "2 of 3 checks that ran passed", "66.7 %"] {
+    for text in ["on cpu (torchscript)", "on cuda:0 (torchscript)", "2 of 3 checks that ran passed", "66.7 %"]
+    {
         assert!(page.contains(text), "{text}");
     }
 }

@@ -1,0 +1,244 @@
+//! The engine after TorchScript: `torch.export`'s programs, read and run here.
+//!
+//! In: `program.pt2`. Out: a program on a device. The file is data, and nothing in it is run: [`archive`] reads it,
+//! [`graph`] understands what [`schema`] says, [`interpreter`] calls ATen's operators by name through [`shim`] and computes
+//! sizes by [`sizes`]. Device arguments are replaced when a program is loaded, so one file runs on every device.
+//!
+//! The ranges of sizes that a file lists are not asserted: `torch.export` begins every one at 2, and what a program computes
+//! of a single row is for checks to prove.
+
+mod archive;
+mod graph;
+mod interpreter;
+mod schema;
+mod shim;
+mod sizes;
+#[cfg(test)]
+mod tests;
+
+use super::libtorch::{bytes, finish, prepare, shape, to_device, to_host, to_tch};
+use super::{Device, Engine, Program, Tensor};
+use crate::artifact::Format;
+use crate::failure::{At, Failure, Stage};
+use archive::{Archive, Stored};
+use graph::{Graph, Input};
+use interpreter::Interpreter;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufReader, BufWriter};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tch::Kind;
+
+/// This project's interpreter of exported graphs.
+pub struct Pt2;
+
+impl Engine for Pt2 {
+    fn format(&self) -> Format {
+        Format::Pt2
+    }
+
+    fn load(&self, path: &Path, device: Device) -> Result<Box<dyn Program>, Failure> {
+        prepare();
+        let file = File::open(path).at(Stage::Load, path.display())?;
+        let archive = Archive::read(BufReader::new(file)).at(Stage::Load, path.display())?;
+        Ok(Box::new(Loaded::new(archive, device, &path.display().to_string())?))
+    }
+}
+
+/// A program on a device.
+struct Loaded {
+    interpreter: Interpreter,
+    /// For each input of the graph that is not given at a run, the tensor that stands for it.
+    weights: Vec<Option<Weight>>,
+    /// The files of the archive: those that are weights as tensors on the device, which the weights are views of.
+    files: BTreeMap<String, Content>,
+    device: tch::Device,
+}
+
+/// A weight, and the file that its numbers are in.
+struct Weight {
+    tensor: tch::Tensor,
+    stored: Stored,
+}
+
+enum Content {
+    Bytes(Vec<u8>),
+    Numbers(tch::Tensor),
+}
+
+// SAFETY: tensors are only read, and libtorch counts references atomically; `perturb`, which writes, is for the planting of
+// faults, before anything else uses the program.
+unsafe impl Sync for Loaded {}
+
+impl Loaded {
+    fn new(archive: Archive, device: Device, shown: &str) -> Result<Self, Failure> {
+        let Archive { program, tensors, files } = archive;
+        let graph = Graph::try_from(program).at(Stage::Load, shown)?;
+        let interpreter = Interpreter::new(graph, device).at(Stage::Load, shown)?;
+        let mut files: BTreeMap<String, Content> =
+            files.into_iter().map(|(name, bytes)| (name, Content::Bytes(bytes))).collect();
+        let place = to_tch(device);
+        let mut weights = Vec::new();
+        for input in &interpreter.graph().inputs {
+            weights.push(match input {
+                Input::Given => None,
+                Input::Parameter(name) | Input::Buffer(name) | Input::Constant(name) => {
+                    let none = || Failure::new(Stage::Load, format!("{shown} has no weight '{name}'"));
+                    let stored = tensors.get(name).ok_or_else(none)?.clone();
+                    let tensor = weight(&stored, &mut files, place)
+                        .map_err(|why| Failure::new(Stage::Load, format!("{shown}: weight {name}: {why}")))?;
+                    Some(Weight { tensor, stored })
+                }
+            });
+        }
+        Ok(Self { interpreter, weights, files, device: place })
+    }
+
+    /// Inputs on the program's device.
+    fn moved(&self, inputs: &[Tensor]) -> Result<Vec<tch::Tensor>, Failure> {
+        inputs.iter().map(|input| to_device(input, self.device)).collect()
+    }
+
+    fn forward(&self, inputs: &[tch::Tensor]) -> Result<Vec<tch::Tensor>, Failure> {
+        let expected = self.weights.iter().filter(|weight| weight.is_none()).count();
+        if inputs.len() != expected {
+            let counts = format!("the program takes {expected} inputs, not {}", inputs.len());
+            return Err(Failure::new(Stage::Run, counts));
+        }
+        let mut given = inputs.iter();
+        let all = self
+            .weights
+            .iter()
+            .filter_map(|weight| weight.as_ref().map_or_else(|| given.next(), |weight| Some(&weight.tensor)));
+        self.interpreter.run(&Vec::from_iter(all)).at(Stage::Run, "the program failed")
+    }
+
+    /// Parameters and buffers by their names in the model, each tensor once, under its first name.
+    fn named(&self) -> Vec<(&Input, &str, &tch::Tensor)> {
+        let mut seen: Vec<&Stored> = Vec::new();
+        let mut named = Vec::new();
+        for (input, weight) in self.interpreter.graph().inputs.iter().zip(&self.weights) {
+            let (Input::Parameter(name) | Input::Buffer(name), Some(weight)) = (input, weight) else {
+                continue;
+            };
+            if !seen.contains(&&weight.stored) {
+                seen.push(&weight.stored);
+                named.push((input, name.as_str(), &weight.tensor));
+            }
+        }
+        named
+    }
+
+    /// A parameter, flat, sharing its memory.
+    fn flat(&self, name: &str) -> Result<tch::Tensor, tch::TchError> {
+        let found = self.named().into_iter().find(|(_, found, _)| *found == name);
+        let (_, _, tensor) = found.ok_or_else(|| tch::TchError::Kind(format!("no parameter '{name}'")))?;
+        tensor.f_view([-1])
+    }
+}
+
+/// A weight on a device; the numbers of its file are brought there once.
+fn weight(
+    stored: &Stored,
+    files: &mut BTreeMap<String, Content>,
+    device: tch::Device,
+) -> Result<tch::Tensor, String> {
+    let content = files.get_mut(&stored.file).ok_or_else(|| format!("no file {}", stored.file))?;
+    if let Content::Bytes(bytes) = content {
+        let kind = kind(stored.kind).ok_or_else(|| format!("element type {} is not known", stored.kind))?;
+        let count = bytes.len() / kind.elt_size_in_bytes();
+        let numbers = tch::Tensor::f_from_data_size(bytes, &[count as i64], kind);
+        let moved = numbers.and_then(|numbers| numbers.f_to(device)).map_err(|error| error.to_string())?;
+        *content = Content::Numbers(moved);
+    }
+    let Content::Numbers(numbers) = content else { return Err(format!("{} holds no numbers", stored.file)) };
+    let Stored { sizes, strides, offset, .. } = stored;
+    numbers.f_as_strided(sizes, strides, *offset).map_err(|error| error.to_string())
+}
+
+/// tch's word for ATen's number of an element type.
+fn kind(number: i64) -> Option<Kind> {
+    Some(match number {
+        0 => Kind::Uint8,
+        1 => Kind::Int8,
+        2 => Kind::Int16,
+        3 => Kind::Int,
+        4 => Kind::Int64,
+        5 => Kind::Half,
+        6 => Kind::Float,
+        7 => Kind::Double,
+        8 => Kind::ComplexHalf,
+        9 => Kind::ComplexFloat,
+        10 => Kind::ComplexDouble,
+        11 => Kind::Bool,
+        15 => Kind::BFloat16,
+        _ => return None,
+    })
+}
+
+impl Program for Loaded {
+    fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
+        let _guard = tch::no_grad_guard();
+        self.forward(&self.moved(inputs)?)?.iter().map(to_host).collect()
+    }
+
+    fn time(&self, inputs: &[Tensor], count: usize) -> Result<Vec<Duration>, Failure> {
+        let _guard = tch::no_grad_guard();
+        let inputs = self.moved(inputs)?;
+        let timed = |_| {
+            let started = Instant::now();
+            let outputs = self.forward(&inputs)?;
+            finish(self.device, outputs.first())?;
+            Ok(started.elapsed())
+        };
+        (0..count).map(timed).collect()
+    }
+
+    fn parameters(&self) -> Result<Vec<(String, Vec<usize>)>, Failure> {
+        let is_parameter =
+            |(input, _, _): &(&Input, &str, &tch::Tensor)| matches!(input, Input::Parameter(_));
+        let parameters = self.named().into_iter().filter(is_parameter);
+        Ok(parameters.map(|(_, name, tensor)| (name.to_owned(), shape(tensor))).collect())
+    }
+
+    fn digests(&self, names: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+        let named = self.named();
+        let digest = |name: &String| {
+            let none =
+                || Failure::new(Stage::Load, format!("the program has no parameter or buffer '{name}'"));
+            let (_, _, tensor) = named.iter().find(|(_, found, _)| found == name).ok_or_else(none)?;
+            let bytes = bytes(tensor).at(Stage::Load, format!("reading {name}"))?;
+            Ok((name.clone(), format!("{:x}", Sha256::digest(bytes))))
+        };
+        names.iter().map(digest).collect()
+    }
+
+    fn save(&self, path: &Path) -> Result<(), Failure> {
+        let saving = || format!("saving {}", path.display());
+        let mut written = Vec::new();
+        for (name, content) in &self.files {
+            written.push((
+                name.as_str(),
+                match content {
+                    Content::Bytes(bytes) => bytes.clone(),
+                    Content::Numbers(numbers) => bytes(numbers).at(Stage::Load, saving())?,
+                },
+            ));
+        }
+        let file = File::create(path).at(Stage::Load, saving())?;
+        let files = written.iter().map(|(name, bytes)| (*name, bytes.as_slice()));
+        archive::write(BufWriter::new(file), files).at(Stage::Load, saving())
+    }
+
+    fn parameter(&self, name: &str) -> Result<Tensor, Failure> {
+        to_host(&self.flat(name).at(Stage::Load, format!("reading {name}"))?)
+    }
+
+    fn perturb(&self, parameter: &str, element: usize, delta: f64) -> Result<(), Failure> {
+        let _guard = tch::no_grad_guard();
+        let changed = || self.flat(parameter)?.f_get(element as i64)?.f_add_scalar_(delta).map(drop);
+        changed().at(Stage::Load, format!("changing {parameter}[{element}]"))
+    }
+}

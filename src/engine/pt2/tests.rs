@@ -1,0 +1,292 @@
+//! Graphs written by hand: how they are understood, and what they compute.
+
+use super::graph::{Argument, Graph, GraphError, Input, Output, Size, Step, Target};
+use super::interpreter::Interpreter;
+use super::schema::ExportedProgram;
+use super::sizes::Number;
+use super::{Pt2, archive};
+use crate::engine::{Device, Engine, Program, Tensor};
+use crate::failure::Stage;
+use crate::task::Dtype;
+use serde_json::{Value, json};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+/// A node whose arguments are given as `name: {kind: value}`, and which returns one value of that kind.
+fn node(target: &str, arguments: Value, output: Value) -> Value {
+    let named = |(name, arg): (&String, &Value)| json!({"name": name, "arg": arg, "kind": 1});
+    let inputs: Vec<Value> = arguments.as_object().unwrap().iter().map(named).collect();
+    json!({"target": target, "inputs": inputs, "outputs": [output], "metadata": {}})
+}
+
+fn tensor(name: &str) -> Value {
+    json!({"as_tensor": {"name": name}})
+}
+
+fn size(name: &str) -> Value {
+    json!({"as_sym_int": {"as_name": name}})
+}
+
+/// A program of one parameter, `p`, and one input, `x`, that returns `y`.
+fn program(nodes: Vec<Value>) -> Value {
+    json!({
+        "graph_module": {
+            "graph": {"inputs": [tensor("p"), tensor("x")], "outputs": [tensor("y")], "nodes": nodes},
+            "signature": {
+                "input_specs": [
+                    {"parameter": {"arg": {"name": "p"}, "parameter_name": "model.p"}},
+                    {"user_input": {"arg": tensor("x")}}
+                ],
+                "output_specs": [{"user_output": {"arg": tensor("y")}}],
+            },
+        },
+        "schema_version": {"major": 8, "minor": 17},
+    })
+}
+
+fn graph(program: Value) -> Result<Graph, GraphError> {
+    Graph::try_from(serde_json::from_value::<ExportedProgram>(program).unwrap())
+}
+
+/// What the program computes of p = [1, 2] and x = [[1, 2], [3, 4], [5, 6]], or its error.
+fn computed(nodes: Vec<Value>) -> Result<Vec<f64>, String> {
+    let graph = graph(program(nodes)).map_err(|error| error.to_string())?;
+    let interpreter = Interpreter::new(graph, Device::Cpu).map_err(|error| error.to_string())?;
+    let p = tch::Tensor::from_slice(&[1.0, 2.0]);
+    let x = tch::Tensor::from_slice(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0]).reshape([3, 2]);
+    let outputs = interpreter.run(&[&p, &x]).map_err(|error| error.to_string())?;
+    Ok(Vec::try_from(outputs[0].reshape([-1]).to_kind(tch::Kind::Double)).unwrap())
+}
+
+fn add(a: &str, b: &str, y: &str) -> Value {
+    node("torch.ops.aten.add.Tensor", json!({"self": tensor(a), "other": tensor(b)}), tensor(y))
+}
+
+#[test]
+fn values_are_numbered_and_end_with_their_last_use() {
+    let graph = graph(program(vec![
+        add("x", "p", "a"),
+        add("a", "a", "b"),
+        add("x", "p", "spare"),
+        add("b", "x", "y"),
+    ]));
+    let graph = graph.unwrap();
+    assert_eq!(graph.inputs, [Input::Parameter("model.p".to_owned()), Input::Given]);
+    assert_eq!((graph.slots, &*graph.outputs), (6, &[5][..]));
+    let dead = Vec::from_iter(graph.steps.iter().map(|step| step.dead.clone()));
+    // `spare` is never read, and inputs are the caller's.
+    assert_eq!(dead, [vec![], vec![2], vec![4], vec![3]]);
+    let operator = Target::Operator { name: "aten::add".to_owned(), overload: "Tensor".to_owned() };
+    let arguments = vec![("other".to_owned(), Argument::Value(0)), ("self".to_owned(), Argument::Value(1))];
+    assert_eq!(
+        graph.steps[0],
+        Step { target: operator, arguments, outputs: vec![Output::Value(2)], dead: vec![] }
+    );
+}
+
+#[test]
+fn constants_are_read_as_what_the_operator_takes() {
+    let arguments = json!({
+        "a": {"as_scalar_type": 7}, "b": {"as_device": {"type": "cpu", "index": null}}, "c": {"as_memory_format": 4},
+        "d": {"as_float": "-Infinity"}, "e": {"as_sym_ints": [{"as_int": 3}, {"as_name": "n"}]}, "f": {"as_layout": 7},
+        "g": {"as_optional_tensors": [{"as_none": true}, {"as_tensor": {"name": "x"}}]},
+    });
+    let sized =
+        node("torch.ops.aten.sym_size.int", json!({"self": tensor("x"), "dim": {"as_int": 0}}), size("n"));
+    let graph =
+        graph(program(vec![sized, node("torch.ops.any.thing.default", arguments, tensor("y"))])).unwrap();
+    let read = Vec::from_iter(graph.steps[1].arguments.iter().map(|(_, argument)| argument.clone()));
+    let expected = [
+        Argument::Number(Number::Int(6)),
+        Argument::Device,
+        Argument::Number(Number::Int(1)),
+        Argument::Number(Number::Float(f64::NEG_INFINITY)),
+        Argument::Sizes(vec![Size::Known(3), Size::Value(2)]),
+        Argument::Number(Number::Int(0)),
+        Argument::Tensors(vec![None, Some(1)]),
+    ];
+    assert_eq!(read, expected);
+}
+
+#[test]
+fn floats_are_read_to_the_last_bit() {
+    let lowest = r#"{"as_float": -3.4028234663852886e+38}"#;
+    let read: super::schema::Argument = serde_json::from_str(lowest).unwrap();
+    let super::schema::Argument::AsFloat(read) = read else { panic!("a float") };
+    assert_eq!(read.0, f64::from(f32::MIN));
+}
+
+#[test]
+fn what_is_not_understood_is_an_error_that_names_it() {
+    let error = |program: Value| graph(program).unwrap_err().to_string();
+    let mut newer = program(vec![]);
+    newer["schema_version"]["major"] = json!(9);
+    assert_eq!(error(newer), "schema version 9.17 is not known; this build reads 8.x");
+    let mut mutates = program(vec![]);
+    mutates["graph_module"]["signature"]["output_specs"][0] = json!({"buffer_mutation": {}});
+    assert_eq!(error(mutates), "outputs of kind buffer_mutation are not supported");
+    let of = |target: &str, arguments: Value| error(program(vec![node(target, arguments, tensor("y"))]));
+    assert_eq!(
+        of("os.system", json!({})),
+        "operator os.system is neither one of torch.ops nor arithmetic on sizes"
+    );
+    assert_eq!(
+        of("torch.ops.aten.relu.default", json!({"self": {"as_complex": {"real": 0, "imag": 1}}})),
+        "torch.ops.aten.relu.default: arguments of kind as_complex are not supported"
+    );
+    assert_eq!(
+        of("torch.ops.higher_order.cond", json!({})),
+        "operator cond runs a graph in a way that is not known here"
+    );
+    let undefined = of("torch.ops.aten.relu.default", json!({"self": tensor("z")}));
+    assert_eq!(undefined, "torch.ops.aten.relu.default reads 'z', which nothing before it makes");
+}
+
+#[test]
+fn a_later_kind_of_argument_names_itself() {
+    let nodes = vec![node("torch.ops.aten.relu.default", json!({"self": {"as_quaternion": 1}}), tensor("y"))];
+    let error = serde_json::from_value::<ExportedProgram>(program(nodes)).unwrap_err().to_string();
+    assert!(error.starts_with("unknown variant `as_quaternion`"), "{error}");
+}
+
+#[test]
+fn operators_are_called_with_constants_defaults_and_values() {
+    assert_eq!(computed(vec![add("x", "p", "y")]), Ok(vec![2.0, 4.0, 4.0, 6.0, 6.0, 8.0]));
+    let scaled = json!({"self": tensor("x"), "other": tensor("p"), "alpha": {"as_int": 10}});
+    let nodes = vec![node("torch.ops.aten.add.Tensor", scaled, tensor("y"))];
+    assert_eq!(computed(nodes), Ok(vec![11.0, 22.0, 13.0, 24.0, 15.0, 26.0]));
+}
+
+#[test]
+fn a_number_stands_for_a_tensor_as_in_python() {
+    let more = |other: Value| {
+        node("torch.ops.aten.add.Tensor", json!({"self": tensor("whole"), "other": other}), tensor("y"))
+    };
+    let ones = json!({"size": {"as_ints": [2]}, "dtype": {"as_scalar_type": 5}});
+    let whole = node("torch.ops.aten.ones.default", ones, tensor("whole"));
+    let scaled =
+        node("torch.ops.aten.mul.Tensor", json!({"self": tensor("p"), "other": {"as_int": 3}}), tensor("y"));
+    assert_eq!(computed(vec![scaled]), Ok(vec![3.0, 6.0]));
+    assert_eq!(computed(vec![whole.clone(), more(json!({"as_float": 0.5}))]), Ok(vec![1.5, 1.5]));
+    assert_eq!(computed(vec![whole, more(json!({"as_bool": true}))]), Ok(vec![2.0, 2.0]));
+}
+
+#[test]
+fn sizes_are_computed_and_given_to_operators() {
+    let nodes = vec![
+        node("torch.ops.aten.sym_size.int", json!({"self": tensor("x"), "dim": {"as_int": -2}}), size("n")),
+        node("_operator.mul", json!({"a": size("n"), "b": {"as_int": 2}}), size("m")),
+        node(
+            "torch.ops.aten.view.default",
+            json!({"self": tensor("x"), "size": {"as_sym_ints": [{"as_name": "m"}]}}),
+            tensor("flat"),
+        ),
+        node("torch.ops.aten.mul.Tensor", json!({"self": tensor("flat"), "other": size("n")}), tensor("y")),
+    ];
+    assert_eq!(computed(nodes), Ok(vec![3.0, 6.0, 9.0, 12.0, 15.0, 18.0]));
+}
+
+#[test]
+fn lists_of_tensors_come_and_go() {
+    let pieces = json!({"as_tensors": [{"name": "a"}, {"name": "b"}, {"name": "c"}]});
+    let nodes = vec![
+        node(
+            "torch.ops.aten.split.Tensor",
+            json!({"self": tensor("x"), "split_size": {"as_int": 1}}),
+            pieces,
+        ),
+        node(
+            "torch.ops.aten.cat.default",
+            json!({"tensors": {"as_tensors": [{"name": "c"}, {"name": "a"}]}}),
+            tensor("y"),
+        ),
+    ];
+    assert_eq!(computed(nodes), Ok(vec![5.0, 6.0, 1.0, 2.0]));
+}
+
+#[test]
+fn a_graph_under_a_mode_that_is_off_is_part_of_the_graph() {
+    let inner = json!({"as_graph": {"name": "inner", "graph": {
+        "inputs": [tensor("a"), tensor("b")], "outputs": [tensor("sum")], "nodes": [add("a", "b", "sum")],
+    }}});
+    let wrapped = |enabled: bool| {
+        let given = [
+            json!({"as_string": "cpu"}),
+            json!({"as_none": true}),
+            json!({"as_bool": enabled}),
+            json!({"as_none": true}),
+            inner.clone(),
+            tensor("x"),
+            tensor("p"),
+        ];
+        let inputs = Vec::from_iter(given.iter().map(|arg| json!({"name": "", "arg": arg})));
+        let outputs = json!([{"as_tensors": [{"name": "y"}]}]);
+        json!({"target": "torch.ops.higher_order.wrap_with_autocast", "inputs": inputs, "outputs": outputs})
+    };
+    assert_eq!(computed(vec![wrapped(false)]), Ok(vec![2.0, 4.0, 4.0, 6.0, 6.0, 8.0]));
+    assert!(
+        computed(vec![wrapped(true)]).unwrap_err().starts_with("operator wrap_with_autocast runs a graph")
+    );
+}
+
+#[test]
+fn an_operator_that_is_not_there_or_fails_is_an_error_with_its_name() {
+    let of =
+        |target: &str, arguments: Value| computed(vec![node(target, arguments, tensor("y"))]).unwrap_err();
+    let none = of("torch.ops.aten.no_such.default", json!({}));
+    assert!(none.starts_with("aten::no_such: Could not find schema"), "{none}");
+    let other = of("torch.ops.aten.relu.default", json!({"self": tensor("x"), "speed": {"as_int": 1}}));
+    assert_eq!(other, "aten::relu: it has no argument 'speed'");
+    assert_eq!(of("torch.ops.aten.relu.default", json!({})), "aten::relu: the graph gives it no 'self'");
+    let wrong = json!({"self": tensor("x"), "size": {"as_ints": [7]}});
+    let wrong = of("torch.ops.aten.view.default", wrong);
+    assert!(wrong.starts_with("aten::view: shape '[7]' is invalid for input of size 6"), "{wrong}");
+}
+
+/// The same program as a file: p, in float32, is [1, 2], and two names share it.
+fn file(folder: &Path) -> PathBuf {
+    let mut program = program(vec![add("x", "p", "a"), add("a", "q", "y")]);
+    let graph = &mut program["graph_module"];
+    graph["graph"]["inputs"].as_array_mut().unwrap().insert(1, tensor("q"));
+    let tied = json!({"parameter": {"arg": {"name": "q"}, "parameter_name": "model.q"}});
+    graph["signature"]["input_specs"].as_array_mut().unwrap().insert(1, tied);
+    let meta = json!({"dtype": 7, "sizes": [{"as_int": 2}], "strides": [{"as_int": 1}], "storage_offset": {"as_int": 0}});
+    let payload = json!({"path_name": "weight_0", "use_pickle": false, "tensor_meta": meta});
+    let weights = json!({"config": {"model.p": payload, "model.q": payload}});
+    let numbers: Vec<u8> = [1f32, 2.0].iter().flat_map(|value| value.to_le_bytes()).collect();
+    let files = [
+        ("archive_format", b"pt2".to_vec()),
+        ("archive_version", b"0".to_vec()),
+        ("byteorder", b"little".to_vec()),
+        ("models/model.json", program.to_string().into_bytes()),
+        ("data/weights/model_weights_config.json", weights.to_string().into_bytes()),
+        ("data/weights/weight_0", numbers),
+        ("data/constants/model_constants_config.json", br#"{"config": {}}"#.to_vec()),
+    ];
+    let path = folder.join("program.pt2");
+    let written = File::create(&path).unwrap();
+    archive::write(written, files.iter().map(|(name, bytes)| (*name, bytes.as_slice()))).unwrap();
+    path
+}
+
+#[test]
+fn a_file_is_loaded_run_changed_saved_and_loaded_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = Pt2.load(&file(folder.path()), Device::Cpu).unwrap();
+    let x = Tensor::float(Dtype::Float32, &[1, 2], vec![10.0, 20.0]).unwrap();
+    let run = |program: &dyn Program| program.run(std::slice::from_ref(&x)).unwrap()[0].to_f64();
+    assert_eq!(run(program.as_ref()), [12.0, 24.0]);
+    // A tied parameter has one name, its first.
+    assert_eq!(program.parameters().unwrap(), [("model.p".to_owned(), vec![2])]);
+    let names = ["model.p".to_owned()];
+    let before = program.digests(&names).unwrap();
+    program.perturb("model.p", 1, 0.5).unwrap();
+    assert_ne!(program.digests(&names).unwrap(), before);
+    let saved = folder.path().join("saved.pt2");
+    program.save(&saved).unwrap();
+    let again = Pt2.load(&saved, Device::Cpu).unwrap();
+    assert_eq!(run(again.as_ref()), [12.0, 25.0]);
+    assert_eq!(again.digests(&names).unwrap(), program.digests(&names).unwrap());
+    let error = again.run(&[]).unwrap_err();
+    assert_eq!((error.stage, &*error.message), (Stage::Run, "the program takes 1 inputs, not 0"));
+}

@@ -1,0 +1,51 @@
+import json
+import zipfile
+from pathlib import Path
+
+import samples
+import torch
+from torch import nn
+
+from exporter.program import Program
+from exporter.pt2 import _exported, _free, _saved
+
+VALUES = {
+    **samples.TOKENS,
+    "name": "values",
+    "dtype": "float32",
+    "shape": ["batch", 3],
+    "fill": {"kind": "normal"},
+}
+LOGITS = {**samples.LOGITS, "shape": ["batch", 3]}
+
+
+class Doubled(nn.Module):
+    config = samples.CONFIG
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(3, 3)
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        return self.inner(values) * values.shape[0]
+
+
+def test_an_axis_that_no_case_moves_is_not_free() -> None:
+    job = samples.job()
+    assert list(_free(job, "input_ids")) == [1]
+
+
+def test_a_program_has_the_models_names_and_sizes_that_move(tmp_path: Path) -> None:
+    cases = [{"name": "traced", "sizes": {"batch": 2}}, {"name": "batch", "sizes": {"batch": 5}}]
+    job = samples.job(inputs=[VALUES], outputs=[LOGITS], cases=cases)
+    model = Doubled().eval().requires_grad_(False)
+    traced = {"values": torch.randn(2, 3)}
+    with torch.no_grad():
+        exported = _exported(job, Program(model, job, []), traced)
+        other = torch.randn(5, 3)
+        assert torch.equal(exported.module()(other)[0], model(other))
+    _saved(exported, tmp_path / "program.pt2")
+    with zipfile.ZipFile(tmp_path / "program.pt2") as archive:
+        weights = json.loads(archive.read("program/data/weights/model_weights_config.json"))
+    assert list(weights["config"]) == ["model.inner.weight", "model.inner.bias"]
+    assert [path.name for path in tmp_path.iterdir()] == ["program.pt2"]
