@@ -29,6 +29,7 @@ mod flaubert;
 mod fnet;
 mod funnel;
 mod gte;
+mod gte_multilingual;
 mod herbert;
 mod hf_bigbird;
 mod ibert;

@@ -51,6 +51,7 @@ mod glm_image_vision;
 mod glm_image_vqmodel;
 mod glm_ocr_vision;
 mod glpn;
+mod granite_docling_vision;
 mod hgnet_v2;
 mod hiera;
 mod hunyuan_vl_vision;

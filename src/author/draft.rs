@@ -24,6 +24,8 @@ pub struct Draft {
     pub axes: Map<String, Value>,
     pub dims: Map<String, Value>,
     pub inputs: Map<String, Value>,
+    #[serde(default)]
+    pub outputs: Map<String, Value>,
     pub without: Vec<String>,
     pub placeholders: Map<String, Value>,
     /// Check → why it is left out.
@@ -69,6 +71,7 @@ impl Draft {
             ("dims", mapping(&self.dims)),
             ("placeholders", mapping(&self.placeholders)),
             ("inputs", mapping(&self.inputs)),
+            ("outputs", mapping(&self.outputs)),
             ("without", (!self.without.is_empty()).then(|| self.without.clone().into())),
             ("omit", mapping(&omit)),
         ];

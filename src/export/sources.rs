@@ -61,6 +61,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     // What makes pt2 programs beside an artifact, uses artifacts, or draws up entries: nothing that makes an artifact
     // imports it.
     "bench.py",
+    "documented.py",
     "draft.py",
     "find.py",
     "inventory.py",
@@ -72,6 +73,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "ports.py",
     "pt2.py",
     "replay.py",
+    "returns.py",
     "shrink.py",
     "suggest.py",
     "trials.py",

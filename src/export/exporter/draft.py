@@ -25,6 +25,8 @@ class Draft:
     config: Json = field(default_factory=dict)
     axes: Json = field(default_factory=dict)
     inputs: Json = field(default_factory=dict)
+    # Outputs to add, and null for those that the class does not have.
+    returns: Json = field(default_factory=dict)
     without: list[str] = field(default_factory=list)
     placeholders: Json = field(default_factory=dict)
     dims: Json = field(default_factory=dict)
@@ -34,27 +36,31 @@ class Draft:
     def to_json(self) -> Json:
         """What the spec would say, and why."""
         found = self.found
-        return {
-            "family": self.family,
-            "model_type": found.model_type,
-            "task": found.task,
-            "class": found.class_name,
-            "checkpoint": found.checkpoint,
-            "reasons": [*found.reasons, *self.reasons],
-        } | {
-            name: getattr(self, name)
-            for name in (
-                "near",
-                "like",
-                "config",
-                "axes",
-                "dims",
-                "inputs",
-                "without",
-                "placeholders",
-                "omit",
-            )
-        }
+        return (
+            {
+                "family": self.family,
+                "model_type": found.model_type,
+                "task": found.task,
+                "class": found.class_name,
+                "checkpoint": found.checkpoint,
+                "reasons": [*found.reasons, *self.reasons],
+            }
+            | {
+                name: getattr(self, name)
+                for name in (
+                    "near",
+                    "like",
+                    "config",
+                    "axes",
+                    "dims",
+                    "inputs",
+                    "without",
+                    "placeholders",
+                    "omit",
+                )
+            }
+            | {"outputs": self.returns}
+        )
 
     @property
     def whole_config(self) -> Json:
@@ -67,17 +73,20 @@ class Draft:
         own = self.base["inputs"] if self._same_task else None
         replaced = {*self.without, *self.inputs}
         kept = [port for port in own or self.contract["inputs"] if port["name"] not in replaced]
-        added = [
-            {"name": name, "dtype": "float32", "shape": port["shape"], "fill": {"kind": port["fill"]}}
-            for name, port in self.inputs.items()
-        ]
+        added = [{"name": name} | _filled(port) for name, port in self.inputs.items()]
         return [*added, *kept]
 
     @property
     def outputs(self) -> list[Json]:
         """What the task, or the entry that this is like, promises."""
         own = self.base["outputs"] if self._same_task else None
-        return own or self.contract["outputs"]
+        kept = [port for port in own or self.contract["outputs"] if port["name"] not in self.returns]
+        added = [
+            {"name": name, "dtype": "float32", "range": "finite"} | port
+            for name, port in self.returns.items()
+            if port
+        ]
+        return [*kept, *added]
 
     @property
     def _same_task(self) -> bool:
@@ -148,3 +157,11 @@ class Draft:
 
         grown = [name for name, axis in axes.items() if "dynamic" in axis]
         return [{"name": name or "traced", "sizes": sizes(name)} for name in (None, *grown)]
+
+
+def _filled(port: Json) -> Json:
+    """An input in the job's words: what it holds, and of which type that is."""
+    fill = port["fill"]
+    if isinstance(fill, dict):
+        return {"dtype": "int64", "shape": port["shape"], "fill": {"kind": "values"} | fill}
+    return {"dtype": port.get("dtype", "float32"), "shape": port["shape"], "fill": {"kind": fill}}

@@ -34,6 +34,11 @@ GENERATES = _known(
     (TypeError, r"(?P<name>\w+) is not compatible with `\.generate\(\)`", "{name} has no `generate`"),
 )
 SIZE = _known(
+    (
+        ValueError,
+        r"(?P<kind>\w+) features and \w+ tokens do not match",
+        "{kind} features have as many positions as their row has placeholders",
+    ),
     (AssertionError, r"size|height|width|length|shape", "{line}"),
     (ValueError, r"size|height|width|length|shape|divisible", "{line}"),
     (RuntimeError, r"size of tensor|Sizes of tensors|shapes? .* (invalid|cannot)", "{line}"),

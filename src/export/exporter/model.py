@@ -215,21 +215,25 @@ def _checked(default: Config, overrides: Json, declared: Container[str] = ()) ->
         # Not read as attributes: one that differs from layer to layer (gemma4's head_dim) refuses that.
         inner = _inner(vars(default).get(name), value)
         composed = inner is not None and type(default) is Config
-        known = (
-            name in vars(default)
-            or name in default.attribute_map
-            or hasattr(type(default), name)
-            or name in declared
-            or name in inspect.signature(type(default).__init__).parameters
-            or name in UNDECLARED
-            # What it is written with and made from need not be what it holds (timm's `num_classes`).
-            or name in default.to_dict()
-        )
-        if not (known or composed or _is_read(default, name)):
+        if not (composed or name in declared or knows(default, name)):
             hint = nearest(name, [*vars(default), *default.attribute_map])
             raise ExportError(f"{type(default).__name__} has no {name!r}{hint}")
         kwargs[name] = value if inner is None else {"model_type": inner.model_type} | _checked(inner, value)
     return kwargs
+
+
+def knows(default: Config, name: str) -> bool:
+    """Whether a config class has an attribute, or its modeling code reads it."""
+    return (
+        name in vars(default)
+        or name in default.attribute_map
+        or hasattr(type(default), name)
+        or name in inspect.signature(type(default).__init__).parameters
+        or name in UNDECLARED
+        # What it is written with and made from need not be what it holds (timm's `num_classes`).
+        or name in default.to_dict()
+        or _is_read(default, name)
+    )
 
 
 def _is_read(default: Config, name: str) -> bool:

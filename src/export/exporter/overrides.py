@@ -29,6 +29,8 @@ UNFIT = (
 )
 # A size that only widens layers: where no parameter's shape depends on it, the class does not use it.
 WIDTH = re.compile(r"(_dims?|(?<!vocab)_size|_channels|_width|_layers|codevectors?_.*)$")
+# Counts of layers that add up to all: none of them goes without the others.
+SECTION = re.compile(r"^n_\w+_layers$")
 SHOWN_MAX = 60
 
 
@@ -47,7 +49,8 @@ def fewest(class_name: str, said: Json) -> tuple[Json, list[str]]:
     for path in list(paths(over)):
         fewer = less(over, path)
         without = merged(kept, fewer)
-        unused = sizes and WIDTH.search(path[-1]) and sizes == shapes(model_class, without)
+        width = WIDTH.search(path[-1]) and not SECTION.search(path[-1])
+        unused = sizes and width and sizes == shapes(model_class, without)
         if unused or target == _as_json(config_class, without):
             over = fewer
     name = config_class.__name__
@@ -79,7 +82,7 @@ def shapes(model_class: Any, config: Json) -> dict[str, torch.Size] | None:
 
 def _at(config: Any, path: tuple[str, ...]) -> Any:
     for name in path:
-        config = config[name] if isinstance(config, dict) else getattr(config, name, None)
+        config = (config if isinstance(config, dict) else getattr(config, "__dict__", {})).get(name)
     text = str(config)
     return text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}…"
 

@@ -9,9 +9,11 @@ from inspect import Parameter
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd
+from transformers import PretrainedConfig
 
 from . import model
 from .calls import parameters_of
+from .documented import documented, packed
 from .draft import Draft
 from .find import classes_of
 from .foreign import config_of
@@ -30,7 +32,7 @@ FLOATS: dict[str, list[list[str | int]]] = {
 # Where else a config may keep a size that a task asks for.
 PATHS = {
     "projection": ["text_config.projection_size", "text_embed_dim", "hidden_size", "text_config.hidden_size"],
-    "hidden": ["embed_dim", "hidden_sizes", "dim"],
+    "hidden": ["out_hidden_size", "embed_dim", "hidden_sizes", "dim"],
     "channels": ["in_channels", "vision_config.in_channels", "backbone_config.num_channels"],
     "mels": ["feature_size", "encoder_config.num_mel_bins", "input_feat_per_channel"],
     "context": ["context_length"],
@@ -39,8 +41,18 @@ PATHS = {
     "state": ["state_dim"],
     "action": ["act_dim"],
 }
-PLACEHOLDERS = ("image_token_id", "image_token_index")
-# Placeholders of a tiny picture: its patches, or fewer where a class joins some.
+PLACEHOLDERS = {
+    "image-text-to-text": ("image_token_id", "image_token_index"),
+    "audio-text-to-text": ("audio_token_id", "audio_token_index"),
+}
+# Masks that some classes cannot do without: of which float input, which axes of it they have, and their type.
+MASKS = {
+    "input_features_mask": ("input_features", ("batch", "frames"), "int64"),
+    "feature_attention_mask": ("input_features", ("batch", "frames"), "int64"),
+    "padding_mask": ("input_values", ("batch", "samples"), "int64"),
+    "pixel_attention_mask": ("pixel_values", ("batch", 2), "bool"),
+}
+# Placeholders of a tiny picture or sound: its patches, or fewer where a class joins some.
 COUNTS = (16, 4, 1, 2, 8)
 
 
@@ -50,10 +62,15 @@ def take_inputs(draft: Draft, eager: nn.Module) -> None:
     takes = parameters_of(eager)
     own = [port["name"] for port in draft.ports]
     draft.without = [port for port in own if port.split("__")[0] not in takes]
-    main = _main_float(eager)
+    main = _main_float(draft, eager)
     if main and main not in own:
         draft.inputs[main] = _port(FLOATS[main][0])
         draft.reasons.append(f"input {main}: the main input of {name}")
+    for needed in (port for port, value in takes.items() if value.default is Parameter.empty):
+        port = documented(eager, needed) if needed not in (*own, *FLOATS) else None
+        if port:
+            draft.inputs[needed] = port
+            draft.reasons.append(f"input {needed}: {name}.forward needs it, and says its shape")
     if draft.without:
         draft.reasons.append(f"without {', '.join(draft.without)}: forward does not take them")
     ctc = name in classes_of("CTC")
@@ -63,12 +80,14 @@ def take_inputs(draft: Draft, eager: nn.Module) -> None:
             draft.omit[check] = "CTC: there is no decoder" if ctc else f"forward takes no {grown}"
 
 
-def _main_float(eager: nn.Module) -> str | None:
+def _main_float(draft: Draft, eager: nn.Module) -> str | None:
     """The images or sounds that forward takes first; some towers do not say so themselves."""
     takes = parameters_of(eager)
     needed = [name for name in takes if name in FLOATS and takes[name].default is Parameter.empty]
     said = getattr(eager, "main_input_name", None)
-    return next((name for name in (said, *needed) if name in FLOATS and name in takes), None)
+    # Sound or pictures that the task has in another form than the class.
+    others = FLOATS if any(name in FLOATS for name in draft.without) else ()
+    return next((name for name in (said, *needed, *others) if name in FLOATS and name in takes), None)
 
 
 def _port(shape: list[str | int]) -> Json:
@@ -76,9 +95,23 @@ def _port(shape: list[str | int]) -> Json:
 
 
 def forms(draft: Draft, eager: nn.Module) -> Iterator[Json]:
-    """The inputs that the draft changes, then the same with the main input in other forms."""
+    """The inputs that the draft changes, then the same with the main input in other forms, then with its mask."""
+    plain = list(_main_forms(draft, eager))
+    yield from plain
+    takes = parameters_of(eager)
+    held = {port["name"] for port in draft.ports}
+    for mask, (main, axes, dtype) in MASKS.items():
+        if mask in takes and mask not in held and main in takes:
+            port = {"shape": list(axes), "dtype": dtype, "fill": "ones"}
+            yield from (form | {mask: port} for form in plain)
+
+
+def _main_forms(draft: Draft, eager: nn.Module) -> Iterator[Json]:
     yield draft.inputs
-    main = _main_float(eager)
+    rows = packed(eager)
+    if rows:
+        yield {name: port for name, port in draft.inputs.items() if name not in FLOATS} | rows
+    main = _main_float(draft, eager)
     images: list[str] = [port["name"] for port in draft.ports if port["name"] == "pixel_values"]
     for name in dict.fromkeys([main, *images] if main else images):
         now = next((port["shape"] for port in draft.ports if port["name"] == name), None)
@@ -89,9 +122,12 @@ def forms(draft: Draft, eager: nn.Module) -> Iterator[Json]:
 
 def placeholders(draft: Draft, eager: nn.Module) -> list[dict[str, int]]:
     """Image tokens in the text, in several numbers: the model's own complaint tells one, or the first fits."""
-    if draft.found.task != "image-text-to-text" or draft.base["placeholders"]:
+    config = config_of(eager)
+    inherited = draft.base["placeholders"]
+    known = all(type(getattr(config, name, None)) is int for name in inherited)
+    if draft.found.task not in PLACEHOLDERS or (inherited and known):
         return [{}]
-    names = [name for name in PLACEHOLDERS if type(getattr(config_of(eager), name, None)) is int]
+    names = [name for name in PLACEHOLDERS[draft.found.task] if type(getattr(config, name, None)) is int]
     return [{names[0]: count} for count in COUNTS] if names else [{}]
 
 
@@ -106,8 +142,12 @@ def take_dims(draft: Draft, eager: nn.Module, data: Json) -> tuple[Json, list[st
     def known(paths: list[str] | int) -> bool:
         return isinstance(paths, int) or any(type(model._attribute(config, path)) is int for path in paths)
 
+    parts = [name for name, value in vars(config).items() if isinstance(value, PretrainedConfig)]
     for symbol in sorted(symbol for symbol in PATHS if any(symbol in shape for shape in shapes)):
-        own = [path for path in PATHS[symbol] if known([path])]
+        usual = job.dims.get(symbol, [])
+        common = [] if isinstance(usual, int) else [*usual, *PATHS[symbol]]
+        inner = [f"{part}.{path}" for path in common if "." not in path for part in parts]
+        own = [path for path in (*PATHS[symbol], *inner) if known([path])]
         first = _first_convolution(eager) if symbol == "channels" else None
         if known(job.dims.get(symbol, [])):
             continue

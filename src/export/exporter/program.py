@@ -80,8 +80,13 @@ class Program(nn.Module):
 def run(model: nn.Module, job: Job, inputs: Tensors, layers: list[str]) -> tuple[Tensors, Tensors]:
     """Calls the model; the task's outputs and, in order of execution, those of the named layers."""
     with _recorded(model, layers) as seen:
-        result = forward_of(model)(**nested(completed(model, inputs)), **_switches(model))
+        result = called(model, inputs)
     return viewed(model, inputs, _promised(job, result)), seen
+
+
+def called(model: nn.Module, inputs: Tensors) -> Any:
+    """What the class returns."""
+    return forward_of(model)(**nested(completed(model, inputs)), **_switches(model))
 
 
 def nested(inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -219,14 +224,20 @@ def _promised(job: Job, result: Any) -> Tensors:
     if isinstance(result, Tensor) and len(job.outputs) == 1:
         # A bare tensor has no name of its own: it is what the entry calls its only output.
         return {job.outputs[0].name: result}
-    given: dict[str, Any] = dict(result) if isinstance(result, Mapping) else {type(result).__name__: 0}
-    for name, value in list(given.items()):
-        items = enumerate(value) if isinstance(value, tuple | list) else ()
-        items = value.items() if isinstance(value, Mapping) else items
-        given |= {f"{name}_{key}": item for key, item in items}
+    given = named(result)
     for entry in job.outputs:
         if entry.name not in given:
             raise ExportError(
                 f"task {job.task} promises {entry.name!r}, {job.class_name} returns {', '.join(given)}"
             )
     return {entry.name: given[entry.name] for entry in job.outputs}
+
+
+def named(result: Any) -> dict[str, Any]:
+    """All that a class returned, also what an output holds."""
+    given: dict[str, Any] = dict(result) if isinstance(result, Mapping) else {type(result).__name__: 0}
+    for name, value in list(given.items()):
+        items = enumerate(value) if isinstance(value, tuple | list) else ()
+        items = value.items() if isinstance(value, Mapping) else items
+        given |= {f"{name}_{key}": item for key, item in items}
+    return given

@@ -9,7 +9,7 @@ from typing import Any
 
 from .errors import ExportError
 from .job import Json
-from .model import Config, _inner
+from .model import Config, _inner, knows
 
 HIDDEN, LAYERS, HEADS, GROUPS, WIDE, VOCABULARY = 32, 2, 4, 2, 64, 128
 IMAGE, PATCH = 32, 8
@@ -30,6 +30,7 @@ RULES: list[tuple[re.Pattern[str], int]] = [
         (r"lora_rank$|^(q|kv)_rank$", HIDDEN // 2),
         (r"time_step_rank|dt_rank", LAYERS),
         (r"state_size$|^d_state$", HIDDEN // HEADS),
+        (r"upsample_groups$", HIDDEN),
         (r"experts_per_tok|(^|_)top_?k$|num_selected_experts", 2),
         (r"shared_experts$|n_groups?$|topk_group|first_k_dense_replace", 1),
         (r"experts$", 4),
@@ -55,6 +56,8 @@ USUAL = {"pad": 0, "bos": 1, "eos": 2, "decoder_start": 3, "sep": 2, "cls": 1, "
 # Lists that name the kind of every layer; lists of the layers that something is taken from.
 KINDS = ("layer_types", "layers_block_type", "block_types")
 TAPS = re.compile(r"out_indices$|feature_layers?$|deepstack_visual_indexes$")
+# Counts of layers that may add up to all of them.
+SECTION = re.compile(r"^n(um)?_\w+_layers$")
 # A list of so few items may have its length by chance.
 FEW = 4
 # Sizes that say how often something is done, not how wide it is.
@@ -73,11 +76,12 @@ def drops(default: Config, said: Json) -> Json:
     """A `null` for everything the spec says that this config does not know."""
     found: Json = {}
     for name, value in said.items():
-        inner = _inner(getattr(default, name, None), value)
+        # Not read as an attribute: one that differs from layer to layer refuses that.
+        inner = _inner(vars(default).get(name), value)
         if inner is not None:
             below = drops(inner, value)
             found |= {name: below} if below else {}
-        elif not hasattr(default, name) and not SPECIAL.search(name):
+        elif not knows(default, name):
             found[name] = None
     return found
 
@@ -117,7 +121,9 @@ def _shrunk(default: Config, said: Json, ids: _Ids) -> Json:
     common = {real: name for name, real in default.attribute_map.items()}
     known = {default.attribute_map.get(name, name): value for name, value in said.items()}
     overrides: Json = {}
-    values = {**default.to_dict(), **_parts(default)}
+    # A dictionary may be written in another form than the config is read in.
+    values = {name: vars(default).get(name, value) for name, value in default.to_dict().items()}
+    values |= _parts(default)
     for name, value in values.items():
         if isinstance(value, Config):
             inner = _inner(value, known.get(name, {})) or value
@@ -128,6 +134,9 @@ def _shrunk(default: Config, said: Json, ids: _Ids) -> Json:
             if small != value:
                 overrides[name] = small
     _layers(values, known, overrides, common)
+    _groups(values, known, overrides, common)
+    _sums(values, known, overrides)
+    _borrowed(default, known, overrides)
     _rotary(values, known, overrides)
     _towers(default, known, overrides)
     _start(values, known, overrides)
@@ -172,29 +181,107 @@ def _layers(values: Json, known: Json, overrides: Json, common: dict[str, str]) 
         for name, value in values.items()
         if isinstance(value, list | tuple) and len(value) == total and (total > FEW or name.endswith(KINDS))
     }
-    taps = {name: value for name, value in values.items() if TAPS.search(name) and _rises(value)}
-    if not (lists or taps):
+    if (
+        total <= FEW
+        and sum(isinstance(value, list | tuple) and len(value) == total for value in values.values()) > 2
+    ):
+        # So many lists do not have that length by chance; stages are not layers, of which two do.
+        overrides.pop(count, None)
+        return
+    taps = {name: value for name, value in values.items() if TAPS.search(name) and _taken(value)}
+    sections = [
+        name for name in values if SECTION.search(name) and name != count and type(values[name]) is int
+    ]
+    sections = sections if sum(values[name] for name in sections) == total else []
+    if not (lists or taps or sections):
         return
     kinds = [len(set(value)) for name, value in lists.items() if name.endswith(KINDS)]
-    small = max([known.get(count) or LAYERS, *kinds, *(len(value) for value in taps.values())])
+    fewest = known.get(count) or LAYERS
+    small = max([fewest, len(sections), *kinds, *(len(value) for value in taps.values())])
     if small != (known.get(count) or overrides.get(count)):
         overrides[count] = small
     for name, value in lists.items():
         kinds_of = list(dict.fromkeys(value)) if name.endswith(KINDS) else overrides.get(name, value)
         overrides[name] = [kinds_of[index % len(kinds_of)] for index in range(small)]
     for name, value in taps.items():
-        overrides[name] = list(range(small - len(value), small))
+        overrides[name] = _last(value, small)
+    for index, name in enumerate(sections):
+        overrides[name] = 1 if index else small - len(sections) + 1
+    own = values.get("per_layer_config")
+    kinds = next((name for name in lists if name.endswith(KINDS)), None)
+    if own and kinds:
+        like = [values[kinds].index(kind) for kind in overrides[kinds]]
+        overrides["per_layer_config"] = _per_layer(own, like, values, overrides)
 
 
-def _rises(value: Any) -> bool:
-    """Whether a value is a list of rising numbers, as those of layers to take are."""
+def _per_layer(own: Json, like: list[int], values: Json, overrides: Json) -> Json:
+    """What single layers have for themselves, as much larger or smaller than the others' as before."""
+
+    def scaled(name: str, value: Any) -> Any:
+        usual, small = values.get(name), overrides.get(name)
+        counts = type(value) is type(usual) is type(small) is int
+        return max(1, value * small // usual) if counts else value
+
+    def shrunk(given: Json) -> Json:
+        small = overrides | {name: scaled(name, value) for name, value in given.items()}
+        _sums(values | given, {}, small)
+        return {name: small[name] for name in given}
+
+    given = {int(layer): of_layer for layer, of_layer in own.items()}
+    return {str(index): shrunk(given[layer]) for index, layer in enumerate(like) if layer in given}
+
+
+def _groups(values: Json, known: Json, overrides: Json, common: dict[str, str]) -> None:
+    """As many groups of keys as heads, where the class has it so: always where all come from one latent."""
+    names = {common.get(name, name): name for name in values}
+    heads, groups = names.get("num_attention_heads"), names.get("num_key_value_heads")
+    if heads is None or groups is None or groups in known or type(values[groups]) is not int:
+        return
+    if values[heads] == values[groups] or "kv_lora_rank" in values:
+        overrides[groups] = known.get(heads, overrides.get(heads, values[heads]))
+
+
+def _sums(values: Json, known: Json, overrides: Json) -> None:
+    """A head that is made of two parts is as wide as both."""
+    parts = ("qk_nope_head_dim", "qk_rope_head_dim")
+    if not all(type(values.get(part)) is int for part in parts):
+        return
+    whole = sum(values[part] for part in parts)
+    for name, value in values.items():
+        if name.endswith("head_dim") and value == whole and name not in known:
+            overrides[name] = sum(known.get(part, overrides.get(part, values[part])) for part in parts)
+
+
+def _taken(value: Any) -> bool:
+    """Whether a value is a list of layers to take something from, some of them too far up."""
     return (
         isinstance(value, list | tuple)
         and len(value) > 1
         and all(type(item) is int for item in value)
-        and list(value) == sorted(set(value))
-        and value[-1] > LAYERS
+        and len(set(value)) == len(value)
+        and min(value) >= 0
+        and max(value) > LAYERS
     )
+
+
+def _last(taps: list[int], layers: int) -> list[int]:
+    """As many of the last layers, in the same order."""
+    ranks = sorted(taps)
+    return [layers - len(taps) + ranks.index(tap) for tap in taps]
+
+
+def _borrowed(default: Config, known: Json, overrides: Json) -> None:
+    """Layers of the images' tower that another part takes something from."""
+    parts = _parts(default)
+    tower = parts.get("vision_config")
+    for name, part in parts.items():
+        if part is tower or tower is None or hasattr(part, "num_hidden_layers"):
+            continue
+        for tap, value in vars(part).items():
+            if TAPS.search(tap) and _taken(value) and tap not in known.get(name, {}):
+                said = {**overrides.get("vision_config", {}), **known.get("vision_config", {})}
+                layers = max(len(value), said.get("num_hidden_layers", LAYERS))
+                overrides.setdefault(name, {})[tap] = _last(value, layers)
 
 
 def _rotary(values: Json, known: Json, overrides: Json) -> None:

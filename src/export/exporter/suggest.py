@@ -185,6 +185,7 @@ def _tried(draft: Draft, data: Json) -> Draft:
             reasons=reasons,
             axes={},
             inputs={},
+            returns={},
             dims={},
             omit={},
             placeholders={},

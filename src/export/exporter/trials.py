@@ -14,6 +14,7 @@ import transformers
 from torch import nn
 
 from . import contract, generation, inputs, limits, model, reference
+from .documented import PATCHES
 from .draft import Draft
 from .errors import ExportError
 from .foreign import config_of
@@ -21,11 +22,12 @@ from .job import Case, Json
 from .overrides import merged, shapes
 from .ports import forms, placeholders, take_dims
 from .program import check_inputs, evaluate
+from .returns import returned
 
 # Sizes to try for an axis, after the family's own; the first that the eager model takes is traced.
 SIZES = {
     "image": [(32, 48), (64, 96)],
-    "samples": [(1600, 2240), (3200, 4480)],
+    "samples": [(1600, 2240), (3200, 4480), (3840, 5760)],
     "frames": [(40, 56), (64, 96), (128, 192)],
     "target": [(8, 13)],
     "sequence": [(12, 19)],
@@ -34,23 +36,36 @@ OTHER_SIZES = [(6, 9), (12, 19)]
 # Axes of tokens fit every class as the family has them.
 TOKENS = ("sequence", "target")
 FEATURES = re.compile(r"features[^0-9]*(\d+)")
+POSITIONS = "position_ids"
 LEARNED = "one learned position embedding for each patch of image_size"
 
 
 def measure(draft: Draft, eager: nn.Module, data: Json) -> None:
     """The first form of the main input and the first sizes that the eager model takes."""
-    failures = []
-    for form in list(forms(draft, eager)):
-        draft.inputs, draft.dims = form, {}
-        failure = _fits(draft, eager, data)
-        if failure is None:
-            return
-        failures.append(failure)
+    failures: list[ExportError] = []
+    draft.returns = {}
+    promised = [port["name"] for port in draft.outputs]
+    offered = list(forms(draft, eager))
+    for own_outputs in (False, True):
+        # Where the class's own code complains of every form, other outputs do not help.
+        if own_outputs and all(failure.__cause__ for failure in failures):
+            break
+        for form in offered:
+            draft.inputs, draft.returns = form, dict.fromkeys(promised) if own_outputs else {}
+            failure = _fits(draft, eager, data)
+            if failure is None:
+                return
+            failures.append(failure)
     raise failures[0]
 
 
 def _fits(draft: Draft, eager: nn.Module, data: Json) -> ExportError | None:
-    """What the eager model says to the inputs in this form, at the first sizes, if no sizes fit."""
+    """What the eager model says to the inputs in this form, at the first sizes, if no sizes fit.
+
+    Where the draft drops all outputs of the task, it is given those of the class.
+    """
+    own_outputs, none = bool(draft.returns), draft.returns
+    draft.dims = {}
     draft.dims, reasons = take_dims(draft, eager, data)
     failures = []
     try:
@@ -58,8 +73,15 @@ def _fits(draft: Draft, eager: nn.Module, data: Json) -> ExportError | None:
     except ExportError as error:
         return error
     for axes, held in product(sizes, placeholders(draft, eager)):
-        draft.axes, draft.placeholders = axes, held
+        draft.axes, draft.placeholders, draft.returns = axes, held, none
         failure = fails(draft, eager, data, "traced")
+        if failure is None and own_outputs:
+            draft.returns = none | returned(draft, eager, data)
+            failure = fails(draft, eager, data, "traced")
+            reasons = [
+                *reasons,
+                f"outputs {', '.join(draft.returns)}: as {draft.found.class_name} returns them",
+            ]
         if failure is None:
             draft.reasons += reasons
             return None
@@ -73,14 +95,17 @@ def _sizes(draft: Draft, eager: nn.Module, data: Json) -> Iterator[Json]:
     dims = model.resolve_dims(draft.job(data), config_of(eager))
     symbols = {symbol for port in draft.ports for symbol in port["shape"] if isinstance(symbol, str)}
     choices: dict[str, list] = {}
-    for name in sorted(symbols - dims.keys()):
+    rows = {
+        name: axis for name, axis in PATCHES.items() if name in symbols and name not in draft.base["axes"]
+    }
+    for name in sorted(symbols - dims.keys() - rows.keys()):
         if name not in draft.base["axes"]:
             choices[name] = SIZES.get(name, OTHER_SIZES)
         elif name in SIZES and name not in TOKENS and "dynamic" in draft.base["axes"][name]:
             choices[name] = [None, *SIZES[name]]
     for attempt in range(max(map(len, choices.values()), default=1)):
         chosen = {name: sizes[min(attempt, len(sizes) - 1)] for name, sizes in choices.items()}
-        yield {name: {"dynamic": list(size)} for name, size in chosen.items() if size}
+        yield rows | {name: {"dynamic": list(size)} for name, size in chosen.items() if size}
 
 
 def fails(draft: Draft, eager: nn.Module, data: Json, case: str) -> ExportError | None:
@@ -116,6 +141,7 @@ def _corrected(draft: Draft, held: dict[str, int], message: str, case: Case) -> 
 def put_to(draft: Draft, eager: nn.Module, data: Json) -> None:
     """Every second size, half precision and generation, as far as the architecture knows them."""
     check_inputs(eager, draft.job(data))
+    _drop_positions(draft, eager, data)
     for name, axis in draft.used_axes().items():
         if "dynamic" in axis and (failure := fails(draft, eager, data, name)):
             _fix(draft, name, axis["dynamic"], failure)
@@ -132,6 +158,21 @@ def put_to(draft: Draft, eager: nn.Module, data: Json) -> None:
             generation.generate(eager, job, dims)
         except ExportError as failure:
             _leave_out(draft, "generates", failure, limits.GENERATES)
+
+
+def _drop_positions(draft: Draft, eager: nn.Module, data: Json) -> None:
+    """Leaves out position ids that forward takes and no output depends on."""
+    job = draft.job(data)
+    if POSITIONS not in [port.name for port in job.inputs]:
+        return
+    filled = inputs.fill(
+        job, config_of(eager), model.resolve_dims(job, config_of(eager)), job.traced, job.padding
+    )
+    before, _ = evaluate(eager, job, filled, [])
+    after, _ = evaluate(eager, job, filled | {POSITIONS: 2 * filled[POSITIONS]}, [])
+    if all(torch.equal(before[name], after[name]) for name in before):
+        draft.without = [*draft.without, POSITIONS]
+        draft.reasons.append(f"without {POSITIONS}: no output depends on them")
 
 
 def _fix(draft: Draft, name: str, sizes: list[int], failure: ExportError) -> None:

@@ -1,0 +1,99 @@
+"""Inputs by what a class documents of their shapes.
+
+In: an eager model. Out: pictures as rows of patches with a grid that says how they lie, where its forward takes one:
+how wide a row is, its docstring says in terms of its config; and other inputs that it cannot do without.
+"""
+
+import ast
+import operator
+import re
+from collections.abc import Callable
+
+from torch import nn
+from transformers import PreTrainedModel
+
+from .calls import parameters_of
+from .foreign import config_of
+from .job import Json
+
+GRIDS = ("grid_thw", "image_grid_thw")
+IMAGES = ("pixel_values", "hidden_states")
+# A picture of two rows of patches, each four wide.
+GRID = [1, 2, 4]
+# The axis of all rows, of which every picture has as many as its grid.
+PATCHES = {"patches": {"per": "batch", "count": 8}}
+USUAL = "channels * temporal_patch_size * patch_size**2"
+OPERATORS: dict[type, Callable[[int, int], int]] = {
+    ast.Add: operator.add,
+    ast.Mult: operator.mul,
+    ast.Pow: operator.pow,
+    ast.FloorDiv: operator.floordiv,
+}
+
+
+def packed(eager: nn.Module) -> Json | None:
+    """The inputs of a model that takes a grid; None where it takes none, or does not say how wide a row is."""
+    takes = parameters_of(eager)
+    grid = next((name for name in GRIDS if name in takes), None)
+    images = next((name for name in IMAGES if name in takes), None)
+    towers = [module for module in eager.modules() if _tower(module)]
+    if grid is None or images is None or not towers:
+        return None
+    try:
+        row = _row(towers[-1])
+    except (KeyError, SyntaxError):
+        return None
+    return {
+        images: {"shape": ["patches", *row], "fill": "normal"},
+        grid: {"shape": ["batch", 3], "fill": {"values": GRID}},
+    }
+
+
+def documented(eager: nn.Module, name: str) -> Json | None:
+    """A float input by the shape that the docstring gives it: batch, sizes of the config, and axes by name."""
+    said = re.search(rf"{name} \(`torch\.\w*Tensor` of shape `\(([^`]*)\)`", eager.forward.__doc__ or "")
+    if said is None or "Long" in said[0]:
+        return None
+    sizes = vars(config_of(eager))
+
+    def symbol(word: str) -> str | int:
+        if word.isdigit() or type(sizes.get(word)) is int:
+            return int(sizes.get(word, word))
+        return {"batch_size": "batch", "sequence_length": "sequence"}.get(word, word.removeprefix("num_"))
+
+    words = [word.strip() for word in said[1].split(",")]
+    return (
+        {"shape": [symbol(word) for word in words], "fill": "normal"}
+        if all(map(str.isidentifier, words))
+        else None
+    )
+
+
+def _tower(module: nn.Module) -> bool:
+    return isinstance(module, PreTrainedModel) and any(name in parameters_of(module) for name in GRIDS)
+
+
+def _row(tower: nn.Module) -> list[int]:
+    """The sizes of one row, by the shape that the docstring gives all rows."""
+    said = re.search(
+        rf"({'|'.join(IMAGES)}) \(`torch\.\w+` of shape `\(([^`]*)\)`", tower.forward.__doc__ or ""
+    )
+    config = tower.config
+    sizes: Json = {"temporal_patch_size": 1} | vars(config)
+    sizes["channels"] = next(
+        (sizes[name] for name in ("num_channels", "in_channels", "in_chans") if name in sizes), 3
+    )
+    expressions = said[2].split(",")[1:] if said and said[2].count(",") else [USUAL]
+    return [_value(ast.parse(expression.strip(), mode="eval").body, sizes) for expression in expressions]
+
+
+def _value(node: ast.expr, sizes: Json) -> int:
+    """The value of a product or a sum of sizes; `KeyError` for whatever is not known."""
+    match node:
+        case ast.Constant(value=int(number)):
+            return number
+        case ast.Name(id=name) if type(sizes.get(name)) is int:
+            return sizes[name]
+        case ast.BinOp(left=left, op=op, right=right):
+            return OPERATORS[type(op)](_value(left, sizes), _value(right, sizes))
+    raise KeyError(ast.unparse(node))
