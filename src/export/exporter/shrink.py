@@ -208,9 +208,11 @@ def _layers(values: Json, known: Json, overrides: Json, common: dict[str, str]) 
     for index, name in enumerate(sections):
         overrides[name] = 1 if index else small - len(sections) + 1
     own = values.get("per_layer_config")
-    kinds = next((name for name in lists if name.endswith(KINDS)), None)
-    if own and kinds:
-        like = [values[kinds].index(kind) for kind in overrides[kinds]]
+    kinds_of = [name for name in lists if name.endswith(KINDS)]
+    if own and kinds_of:
+        rows = list(zip(*(values[name] for name in kinds_of), strict=True))
+        wanted = zip(*(overrides[name] for name in kinds_of), strict=True)
+        like = [rows.index(row) if row in rows else index for index, row in enumerate(wanted)]
         overrides["per_layer_config"] = _per_layer(own, like, values, overrides)
 
 
@@ -225,7 +227,7 @@ def _per_layer(own: Json, like: list[int], values: Json, overrides: Json) -> Jso
     def shrunk(given: Json) -> Json:
         small = overrides | {name: scaled(name, value) for name, value in given.items()}
         _sums(values | given, {}, small)
-        return {name: small[name] for name in given}
+        return {name: value for name, value in small.items() if name in given or value != overrides.get(name)}
 
     given = {int(layer): of_layer for layer, of_layer in own.items()}
     return {str(index): shrunk(given[layer]) for index, layer in enumerate(like) if layer in given}

@@ -76,18 +76,23 @@ def _fits(draft: Draft, eager: nn.Module, data: Json) -> ExportError | None:
         draft.axes, draft.placeholders, draft.returns = axes, held, none
         failure = fails(draft, eager, data, "traced")
         if failure is None and own_outputs:
-            draft.returns = none | returned(draft, eager, data)
+            draft.returns = _own_outputs(draft, none, returned(draft, eager, data))
             failure = fails(draft, eager, data, "traced")
-            reasons = [
-                *reasons,
-                f"outputs {', '.join(draft.returns)}: as {draft.found.class_name} returns them",
-            ]
+            names = ", ".join(name for name, port in draft.returns.items() if port)
+            reasons = [*reasons, f"outputs {names}: as {draft.found.class_name} returns them"]
         if failure is None:
             draft.reasons += reasons
             return None
         failures.append(failure)
     # A size that does not fit says least: others were tried.
     return next((failure for failure in failures if limits.told(failure, limits.SIZE) is None), failures[0])
+
+
+def _own_outputs(draft: Draft, promised: Json, found: Json) -> Json:
+    """The class's outputs; of a task with a head those that it promises, whose shapes alone may be others."""
+    if "feature-extraction" in draft.found.task:
+        return promised | found
+    return {name: found[name] for name in promised if name in found}
 
 
 def _sizes(draft: Draft, eager: nn.Module, data: Json) -> Iterator[Json]:

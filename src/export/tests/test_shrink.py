@@ -110,6 +110,31 @@ def test_a_decoder_without_a_first_token_starts_with_padding() -> None:
 
 def test_what_a_config_does_not_know_is_dropped_at_every_depth() -> None:
     said = {"hidden_size": 32, "n_mels": 8, "odd_token_id": 3}
-    assert drops(transformers.BertConfig(), said) == {"n_mels": None}
+    assert drops(transformers.BertConfig(), said) == {"n_mels": None, "odd_token_id": None}
     deep = {"text_config": {"hidden_size": 32, "n_mels": 8}}
     assert drops(transformers.CLIPConfig(), deep) == {"text_config": {"n_mels": None}}
+
+
+def test_sections_of_layers_add_up_to_all_of_them() -> None:
+    config = transformers.DoryConfig(**shrink(transformers.DoryConfig(), {}))
+    assert (config.n_input_layers, config.n_recurrent_layers, config.n_output_layers) == (1, 1, 1)
+    assert config.num_hidden_layers == len(config.layer_types or []) == 3
+
+
+def test_single_layers_stay_as_much_wider_as_they_were() -> None:
+    over = shrink(transformers.EmbeddingGemma2TextConfig(), {})
+    full = over["layer_types"].index("full_attention")
+    assert over["per_layer_config"] == {
+        str(full): {"head_dim": 2 * over["head_dim"], "num_key_value_heads": 1}
+    }
+
+
+def test_heads_that_share_no_keys_stay_so() -> None:
+    over = shrink(transformers.BailingHybridConfig(), {})
+    assert over["num_key_value_heads"] == over["num_attention_heads"]
+
+
+def test_layers_that_another_part_takes_from_are_there_and_in_their_order() -> None:
+    over = shrink(transformers.Molmo2Config(), {})
+    assert over["adapter_config"]["vision_feature_layer"] == [1, 0]
+    assert over["vision_config"]["num_hidden_layers"] == 2
