@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Apertus1p5TextForCausalLM",
     checkpoint: Some("swiss-ai/Apertus-v1.5-8B"),
-    digest: "5f445276d2211bcd",
+    digest: "d87afd9bc447775e",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

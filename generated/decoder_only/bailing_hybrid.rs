@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "BailingHybridForCausalLM",
     checkpoint: Some("inclusionAI/Ling-3.0-Flash"),
-    digest: "4a22ebc7f28f3698",
+    digest: "873ee69434288185",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "BeamForCausalLM",
     checkpoint: Some("reflection/Beam-1.0-501B-A23B"),
-    digest: "0876601db69d01c6",
+    digest: "e715f36d070deb1f",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "FlintForCausalLM",
     checkpoint: Some("RecursiveSI/flint"),
-    digest: "63f5e1cc8940f826",
+    digest: "1a0f27e58de78b21",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

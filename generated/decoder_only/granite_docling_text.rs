@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GraniteDoclingTextModel",
     checkpoint: Some("ibm-granite/granite-for-docling-500m"),
-    digest: "8ac26ef6a5f9386b",
+    digest: "7c4cd54497a118c5",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: FeatureExtraction::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

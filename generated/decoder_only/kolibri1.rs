@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Kolibri1ForCausalLM",
     checkpoint: Some("Aleph-Alpha/Kolibri-1"),
-    digest: "85f9ed64b8874d9d",
+    digest: "ac1a5b95032837d4",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "GteForMaskedLM",
     checkpoint: Some("alibaba-nlp-community/gte-multilingual-base"),
-    digest: "a6705a8a29e9ee9e",
+    digest: "12047c2f22288166",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -10,7 +10,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "GraniteDoclingVisionModel",
     checkpoint: Some("ibm-granite/granite-for-docling-500m"),
-    digest: "7e5515b6fdd91784",
+    digest: "e4a20504333fd1e1",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: ImageFeatureExtraction::CONTRACT.outputs,
     axes: &[
