@@ -10,6 +10,7 @@ The path of one job, file by file:
     job         what a job says
     export      the steps of one job, in order
     model       class, config and weights  ->  an eager model
+    attention   the eager model          ->  the same as it is served, and what masks hide of its outputs
     foreign     a class of another package ->  its eager model, with a config that the rest can read
     inputs      a case                     ->  named input tensors
     situations  the traced inputs          ->  what checks make of them
