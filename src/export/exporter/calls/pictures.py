@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..adapters.patches import Upstream
+from ..adapters.patches import Upstream, hooked
 from .kinds import Call, View
 
 
@@ -73,6 +73,32 @@ def _image_tokens(model: Upstream, hidden_states: Tensor, **switches: Any) -> Ma
     }
 
 
+def _without_image_outputs(
+    model: Upstream,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    position_ids: Tensor,
+    pixel_values: Tensor,
+    **switches: Any,
+) -> Mapping[str, Tensor]:
+    """Llama 4's `forward` always fails in transformers 5.24: its language model's outputs have no `image_outputs`.
+
+    A hook gives them an empty one, which is read after all is computed; no user gets a result without the like.
+    """
+
+    def add(_model: Upstream, _inputs: Any, outputs: Any) -> None:
+        outputs.image_outputs = None
+
+    with hooked(model.language_model.register_forward_hook, add):
+        return model(
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            position_ids=position_ids,
+            pixel_values=pixel_values,
+            **switches,
+        )
+
+
 def _words_alone(model: Upstream, logits: Tensor, _length: int) -> Tensor:
     """Chameleon gives the words for images no finite score: those words are never written."""
     return logits[..., : min(model.model.vocabulary_mapping.image_tokens)]
@@ -92,6 +118,7 @@ CALLS: dict[str, Call] = {
     "BEiT3": _image_before_text,
     "DiffusionGemmaForBlockDiffusion": _canvas_beside_picture,
     "GlmImageVQVAE": _image_tokens,
+    "Llama4ForConditionalGeneration": _without_image_outputs,
 }
 VIEWS: dict[str, View] = {
     "chameleon": _words_alone,
