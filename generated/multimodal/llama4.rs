@@ -8,7 +8,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Llama4ForConditionalGeneration",
     checkpoint: Some("meta-llama/Llama-4-Scout-17B-16E"),
-    digest: "6e4ad629a85eaba3",
+    digest: "02bc874f80e27d6f",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

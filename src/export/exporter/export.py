@@ -65,7 +65,7 @@ def export(job: Job) -> None:
         if served is not eager:
             plain = program.Program(eager, job)
             artifact.save_program(program.trace(plain, traced), folder / f"program.{model.EAGER}.pt")
-        digests = {"float32": weights.digests(program.Program(eager, job))}
+        digests = {"float32": weights.digests(whole)}
         for name in job.half:
             halved = reference.converted(served, getattr(torch, name))
             tensors |= reference.half_references(halved, job, traced)

@@ -11,7 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, autograd
 
-from .patches import Adapter, Upstream, hooked, module_of, replaced, shadowed
+from .patches import (
+    Adapter,
+    Upstream,
+    hooked,
+    module_of,
+    of_tensor,
+    replaced,
+    rewritten,
+    rows_of,
+    shadowed,
+)
 
 
 @contextmanager
@@ -37,6 +47,32 @@ def _xmod_every_adapter(model: Upstream) -> Iterator[None]:
         return adapted + residual
 
     with replaced(module_of(model).XmodOutput, "lang_adapter", lang_adapter):
+        yield
+
+
+@contextmanager
+def _funnel_positions(model: Upstream) -> Iterator[None]:
+    """FunnelAttentionStructure counts positions in lists of Python's numbers, which a trace bakes.
+
+    Positions are one tensor instead.
+    """
+    module = module_of(model)
+    owner = module.FunnelAttentionStructure
+    embeds = rewritten(owner.get_position_embeds, {r"list\(range\(seq_len\)\)": "torch.arange(seq_len)"})
+
+    def stride_pool_pos(self: Upstream, positions: Tensor, block: int) -> Tensor:
+        if not self.config.separate_cls:
+            return positions[::2]
+        # As if the block before the first real one had such a position too.
+        first = positions.new_tensor([1 - 2**block])
+        rest = positions[1:-1] if self.config.truncate_seq else positions[1:]
+        return torch.cat([first, rest[::2]])
+
+    with (
+        replaced(owner, "get_position_embeds", embeds),
+        replaced(owner, "stride_pool_pos", stride_pool_pos),
+        shadowed(module, "len", rows_of, of_tensor),
+    ):
         yield
 
 
@@ -304,6 +340,7 @@ def _gptsan_by_rows(model: Upstream) -> Iterator[None]:
 ADAPTERS: dict[str, list[Adapter]] = {
     "big_bird": [_big_bird_dense],
     "canine": [_canine_dense],
+    "funnel": [_funnel_positions],
     "gptsan-japanese": [_gptsan_by_rows],
     "longformer": [_longformer_dense],
     "qdqbert": [_quantised_inline],

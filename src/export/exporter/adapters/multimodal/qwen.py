@@ -107,7 +107,8 @@ def _tokens_by_block(model: Upstream) -> AbstractContextManager[None]:
         )
         queries = self.q_layernorm(queries.unflatten(-1, (-1, width)))
         queries = rotate(queries, cos=cos, sin=sin, unsqueeze_dim=2)
-        seen = (attention_mask == 0)[:, 0]
+        # Eager adds its mask to scores; the other implementations are given booleans.
+        seen = (attention_mask if attention_mask.dtype is torch.bool else attention_mask == 0)[:, 0]
         real = seen[:, -1]
         order = torch.argsort((~real).long(), dim=-1, stable=True)
         blocks = keys.shape[1] // ratio
