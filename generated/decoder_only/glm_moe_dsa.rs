@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GlmMoeDsaForCausalLM",
     checkpoint: Some("zai-org/GLM-5"),
-    digest: "4aee064cd649c60f",
+    digest: "c3e9d397eb2a6679",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "PaliGemmaForConditionalGeneration",
     checkpoint: Some("google/paligemma-3b-pt-224"),
-    digest: "e23cce3826ff9b1f",
+    digest: "20ac7954165a8d35",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

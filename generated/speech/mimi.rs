@@ -57,7 +57,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
             false,
         ),
         idle(
-            "encoder_transformer.layers.*.input_layernorm.bias",
+            "encoder.encoder_transformer.layers.*.input_layernorm.bias",
             "it moves no code: the quantizer still finds every code vector nearest that it found before",
             true,
         ),
