@@ -14,9 +14,9 @@ use std::time::Duration;
 /// Tells a child that is this program again that it is in its parent's group, where what it starts must stay.
 const GROUPED: &str = "HF_CONFORMANCE_GROUPED";
 /// Time that children have, from an interrupt on, to put things in order.
-const GRACE: Duration = Duration::from_millis(700);
+const GRACE: Duration = Duration::from_millis(300);
 /// Time that this program has from then on.
-pub const PATIENCE: Duration = Duration::from_millis(900);
+pub const PATIENCE: Duration = Duration::from_millis(1300);
 /// How often a process is asked whether it has ended.
 const POLL: Duration = Duration::from_millis(5);
 

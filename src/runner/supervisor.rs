@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 
 /// How often a child is looked at.
 const POLL: Duration = Duration::from_millis(20);
+/// A child that runs no check may be silent so long, and no shorter than a check may take: starting is no check, and slow
+/// where a machine is busy.
+const SILENCE: Duration = Duration::from_secs(120);
 /// A model that never returns costs this many time limits, and not one for each of its checks.
 const TIMEOUTS: usize = 2;
 
@@ -170,7 +173,7 @@ impl Children<'_> {
         let models: BTreeSet<&str> = items.iter().map(|(model, _)| model.as_str()).collect();
         let limits: Vec<Limits> = models.into_iter().map(self.limits).collect();
         let memory = limits.iter().map(|limits| limits.memory).max().unwrap_or(u64::MAX);
-        let silence = limits.iter().map(|limits| limits.time).max().unwrap_or(Duration::MAX);
+        let silence = limits.iter().map(|limits| limits.time).max().unwrap_or_default().max(SILENCE);
         let mut resident = Memory::of(child.id());
         let ending = loop {
             let before = journal.over.len();
@@ -405,20 +408,18 @@ mod tests {
 
     #[test]
     fn a_child_that_comes_to_no_check_is_not_started_for_ever() {
-        let children = |script: &'static str| Children {
-            start: &|_, _, _| {
-                Process::spawn(
-                    Command::new("sh").args(["-c", "exit 4"]).stdout(Stdio::piped()).stderr(Stdio::piped()),
-                )
-            },
-            limits: &|_| Limits { time: Duration::from_millis(100), memory: u64::MAX },
-            over: &|_| panic!("{script}: nothing is over"),
-            record: &|_, _| panic!("{script}: no check is to blame"),
+        let child = || {
+            let mut command = Command::new("sh");
+            Process::spawn(command.args(["-c", "exit 4"]).stdout(Stdio::piped()).stderr(Stdio::piped()))
         };
-        let broken = children("exit 4").carry_out(vec![("a".to_owned(), "one".to_owned())]).unwrap();
-        assert_eq!(
-            broken,
-            [BrokeOff::new("the test process ended with exit status 4".to_owned(), String::new())]
-        );
+        let children = Children {
+            start: &|_, _, _| child(),
+            limits: &|_| Limits { time: Duration::from_millis(100), memory: u64::MAX },
+            over: &|count| assert_eq!(count, 0),
+            record: &|_, _| panic!("no check is to blame"),
+        };
+        let broken = children.carry_out(vec![("a".to_owned(), "one".to_owned())]).unwrap();
+        let why = "the test process ended with exit status 4".to_owned();
+        assert_eq!(broken, [BrokeOff::new(why, String::new())]);
     }
 }
