@@ -86,7 +86,8 @@ pub fn standing(entry: &Entry, latest: &Latest) -> Status {
     let any = |red: &Status| {
         backends.iter().any(|backend| backend.due(entry).any(|check| status(check, *backend) == Some(*red)))
     };
-    let is_whole = |backend: Backend| backend.due(entry).all(|check| status(check, backend) == Some(Status::Passed));
+    let is_whole =
+        |backend: Backend| backend.due(entry).all(|check| status(check, backend) == Some(Status::Passed));
     let passed = || match backends.iter().any(|backend| is_whole(*backend)) {
         true => Status::Passed,
         false => Status::NotRun,

@@ -21,11 +21,14 @@ const SILENCE: Duration = Duration::from_secs(120);
 /// A model that never returns costs this many time limits, and not one for each of its checks.
 const TIMEOUTS: usize = 2;
 
+/// Starts a child on some checks: one at a time, where they are alone.
+pub type StartChild<'a> = dyn Fn(&[Item], bool, &Journal) -> io::Result<Process> + 'a;
+
 /// How children are started and what they may do.
 pub struct Children<'a> {
     /// Starts one that puts models to these checks; one check at a time, where they are `alone`. It keeps the journal, and
     /// prints to pipes.
-    pub start: &'a dyn Fn(&[Item], bool, &Journal) -> io::Result<Process>,
+    pub start: &'a StartChild<'a>,
     /// What a model may use up.
     pub limits: &'a dyn Fn(&str) -> Limits,
     /// Hears how many more checks are over.

@@ -92,7 +92,10 @@ fn attention(layers: &Layers, problems: &mut Problems) -> Option<OneAttention> {
     let mut said = layers.keyed(|layer| &layer.attention, problems).into_iter();
     let (name, kept) = said.next()?;
     if let Some((_, other)) = said.next() {
-        problems.add(other.place, "`attention` names two, of which one would be alone: give the other the value null".to_owned());
+        problems.add(
+            other.place,
+            "`attention` names two, of which one would be alone: give the other the value null",
+        );
     }
     Some(OneAttention { name: name.to_owned(), reason: kept.value.clone() })
 }

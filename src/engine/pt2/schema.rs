@@ -54,6 +54,7 @@ pub struct NamedArgument {
 /// What a node is given or returns: a value of the graph by its name, or a constant.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[expect(clippy::enum_variant_names, reason = "they are named as the file names them")]
 pub enum Argument {
     AsNone(IgnoredAny),
     AsTensor(Name),

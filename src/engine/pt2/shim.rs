@@ -82,8 +82,8 @@ impl Call {
                 named.as_ptr(),
                 named.len(),
                 places.as_mut_ptr(),
-                &mut returns,
-                &mut call,
+                &raw mut returns,
+                &raw mut call,
             )
         };
         told(error)?;
