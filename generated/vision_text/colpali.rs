@@ -9,7 +9,7 @@ static MODEL: Model<VisualDocumentRetrieval> = Model::new(ModelSpec {
     family: "vision-text",
     class: "ColPaliForRetrieval",
     checkpoint: Some("vidore/colpali-v1.2"),
-    digest: "4f3e9be4cc741fa6",
+    digest: "958ef431e462bb81",
     inputs: VisualDocumentRetrieval::CONTRACT.inputs,
     outputs: VisualDocumentRetrieval::CONTRACT.outputs,
     axes: &[

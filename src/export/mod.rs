@@ -52,7 +52,7 @@ fn rule() -> serde_json::Value {
     serde_json::json!({"k": rule::K, "floor": rule::FLOOR})
 }
 
-/// What an artifact of a model type was made from: [`asked`] of the entry, and the digest of the exporter's code for
+/// What an artifact of a model type was made from: `asked` of the entry, and the digest of the exporter's code for
 /// that type. Only who has built the model knows its type: the exporter puts the two together in the same way.
 pub fn key(entry_digest: &str, model_type: Option<&str>) -> String {
     format!("{}-{}", asked(entry_digest), code::digests().of(model_type))

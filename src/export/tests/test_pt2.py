@@ -41,7 +41,7 @@ def test_a_program_has_the_models_names_and_sizes_that_move(tmp_path: Path) -> N
     model = Doubled().eval().requires_grad_(False)
     traced = {"values": torch.randn(2, 3)}
     with torch.no_grad():
-        exported = _exported(job, Program(model, job, []), traced)
+        exported = _exported(job, Program(model, job), traced)
         other = torch.randn(5, 3)
         assert torch.equal(exported.module()(other)[0], model(other))
     _saved(exported, tmp_path / "program.pt2")
