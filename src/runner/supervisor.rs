@@ -314,7 +314,8 @@ mod tests {
     ) -> io::Result<Process> {
         let one = |item: &Item| {
             let (model, check) = item;
-            let mark = |sign| format!("printf '{sign}\\t{model}\\t{check}\\n' >> $HF_CONFORMANCE_JOURNAL");
+            let mark =
+                |sign| format!("printf '%s\\t{model}\\t{check}\\n' '{sign}' >> $HF_CONFORMANCE_JOURNAL");
             format!("{}; {}; {}", mark('+'), does(item), mark('-'))
         };
         let pairs = items.chunks(if alone { 1 } else { 2 }).map(|pair| match pair {

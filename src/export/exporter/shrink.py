@@ -173,7 +173,8 @@ def _size(name: str, value: int) -> int:
 def _layers(values: Json, known: Json, overrides: Json, common: dict[str, str]) -> None:
     """Lists with one item for every layer: each kind of layer once, at least two layers."""
     count = next((name for name in values if common.get(name, name) == "num_hidden_layers"), None)
-    if count is None:
+    # LXMERT has as many as it has streams.
+    if count is None or type(values[count]) is not int:
         return
     total = values[count]
     lists = {

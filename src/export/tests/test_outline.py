@@ -153,7 +153,7 @@ def test_an_adapter_makes_the_types_of_its_file_stale() -> None:
 
 
 def test_what_adapters_import_makes_their_types_stale() -> None:
-    users = ("documents", "qwen", "rows_of_patches", "sounds")
+    users = ("documents", "pictures", "qwen", "rows_of_patches", "sounds")
     expected = types(*(f"adapters/multimodal/{name}" for name in users))
     assert stale({"grids.py": TEXTS["grids.py"] + "\nADDED = 1\n"}) == expected
     assert "bert" not in expected
@@ -202,6 +202,16 @@ def test_every_file_of_the_package_is_reached_or_a_tool() -> None:
 
 # What uses artifacts or draws up entries, and is imported by nothing that makes an artifact.
 TOOLS = {
-    *("bench.py", "draft.py", "find.py", "inventory.py", "kin.py", "limits.py", "outline.py", "overrides.py"),
-    *("ports.py", "replay.py", "shrink.py", "suggest.py", "trials.py", "unneeded.py", "validate.py"),
+    *("bench.py", "documented.py", "draft.py", "find.py", "inventory.py", "kin.py", "layers.py", "limits.py"),
+    *(
+        "outline.py",
+        "overrides.py",
+        "ports.py",
+        "pt2.py",
+        "replay.py",
+        "returns.py",
+        "shrink.py",
+        "suggest.py",
+    ),
+    *("trials.py", "unneeded.py", "validate.py"),
 }

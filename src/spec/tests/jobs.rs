@@ -15,7 +15,7 @@ fn the_exporters_json() {
     let entry = &entries(&[("text.yaml", TEXT)])[0];
     let expected = json!({
         "model": "a", "family": "text", "task": "text-generation", "class": "A", "source": "transformers",
-        "checkpoint": null, "weights": "random", "config": {"x": 1, "y": [true, null]}, "seed": 0,
+        "checkpoint": null, "weights": "random", "config": {"x": 1, "y": [true, null]}, "seed": 0, "attention": null,
         "padding": "right",
         "dims": {"vocabulary": ["vocab_size", "text_config.vocab_size", "decoder.vocab_size"]},
         "cases": [
