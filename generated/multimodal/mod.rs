@@ -14,6 +14,7 @@ mod deepseek_ocr2;
 mod deepseek_vl;
 mod deepseek_vl_hybrid;
 mod diffusion_gemma;
+mod embedding_gemma2;
 mod emu3;
 mod ernie4_5_vl_moe;
 mod exaone4_5;
