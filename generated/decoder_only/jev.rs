@@ -10,7 +10,7 @@ static MODEL: Model<TextClassification> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "JevForDecision",
     checkpoint: Some("autotrust/JEV-9B"),
-    digest: "ffceb1c1d34b9de3",
+    digest: "f88596483e180e95",
     inputs: &[
         input(
             "input_ids",

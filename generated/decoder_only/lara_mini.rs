@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "LaraMiniForCausalLM",
     checkpoint: Some("translated/Lara-4-Mini-Base"),
-    digest: "14d94054ad1b0acd",
+    digest: "56604046b28d174f",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

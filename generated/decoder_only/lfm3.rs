@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Lfm3ForCausalLM",
     checkpoint: Some("LiquidAI/LFM3-1.7B"),
-    digest: "3889cbde4675e389",
+    digest: "a7ec5ccbffa49c60",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

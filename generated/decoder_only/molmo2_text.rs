@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Molmo2TextModel",
     checkpoint: Some("allenai/Molmo2-8B"),
-    digest: "0369d5ab03675f00",
+    digest: "0c85fc5725bebfaf",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: FeatureExtraction::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

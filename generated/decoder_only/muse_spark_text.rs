@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MuseSparkTextModel",
     checkpoint: Some("meta-models/Muse-Spark-Open-816B-A42B"),
-    digest: "f2bcf237bcf2356c",
+    digest: "1777a11a006d3382",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: FeatureExtraction::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Glm4MoeForCausalLM",
     checkpoint: Some("sarvamai/sarvam-30b"),
-    digest: "4380722a8cac3c65",
+    digest: "498f6d29848ab4a3",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

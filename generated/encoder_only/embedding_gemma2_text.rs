@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "EmbeddingGemma2TextModel",
     checkpoint: Some("google/embeddinggemma-2"),
-    digest: "33dab986d8611967",
+    digest: "1baaadd020a7dcd2",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: FeatureExtraction::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "UltrabertForMaskedLM",
     checkpoint: Some("dmis-lab/UltraBERT-150M"),
-    digest: "00e8ec0f44aa8aaa",
+    digest: "fc1c06cc5581282e",
     inputs: FillMask::CONTRACT.inputs,
     outputs: FillMask::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

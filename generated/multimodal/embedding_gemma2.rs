@@ -9,7 +9,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "EmbeddingGemma2Model",
     checkpoint: Some("google/embeddinggemma-2"),
-    digest: "cd561a0068d7e165",
+    digest: "0d2dd260f9ed3a48",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: FeatureExtraction::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 24, 31)],

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "Nemotron3DiarizationAudioModel",
     checkpoint: Some("nvidia/Nemotron-3-Diarization"),
-    digest: "759054ce05a701a6",
+    digest: "4358d629dde84970",
     inputs: &[
         input(
             "input_features",

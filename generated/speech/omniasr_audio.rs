@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "OmniASRAudioModel",
     checkpoint: Some("hf-audio/omniasr-llm-300m-v2"),
-    digest: "a2808ccc659f056f",
+    digest: "4e78b398ce26fcdf",
     inputs: &[
         input(
             "input_values",

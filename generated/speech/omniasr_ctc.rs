@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "OmniASRForCTC",
     checkpoint: Some("hf-audio/omniasr-ctc-300m-v2"),
-    digest: "9404cffaa6ee59ef",
+    digest: "cdaba5af8ced504e",
     inputs: &[
         input(
             "input_values",
