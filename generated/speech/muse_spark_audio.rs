@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "MuseSparkAudioModel",
     checkpoint: Some("meta-models/Muse-Spark-Open-816B-A42B"),
-    digest: "5f76c8c8c2b310ba",
+    digest: "c3ea589894dcc01d",
     inputs: &[
         input(
             "input_values",

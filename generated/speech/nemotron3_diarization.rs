@@ -10,7 +10,7 @@ static MODEL: Model<AudioClassification> = Model::new(ModelSpec {
     family: "speech",
     class: "Nemotron3DiarizationForAudioFrameClassification",
     checkpoint: Some("nvidia/Nemotron-3-Diarization"),
-    digest: "0c71513f6a5b6c52",
+    digest: "c68cb20f1e4c4531",
     inputs: &[
         input(
             "input_features",

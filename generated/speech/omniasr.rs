@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(ModelSpec {
     family: "speech",
     class: "OmniASRForConditionalGeneration",
     checkpoint: Some("hf-audio/omniasr-llm-300m-v2"),
-    digest: "f630189819f373c0",
+    digest: "0d50e9fcfc4167a3",
     inputs: &[
         input(
             "input_ids",
