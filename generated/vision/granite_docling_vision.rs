@@ -10,12 +10,48 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "GraniteDoclingVisionModel",
     checkpoint: Some("ibm-granite/granite-for-docling-500m"),
-    digest: "e4a20504333fd1e1",
+    digest: "cd5eee68af633a48",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
-    outputs: ImageFeatureExtraction::CONTRACT.outputs,
+    outputs: &[
+        output(
+            "last_hidden_state",
+            Dtype::Float32,
+            &[named("batch"), named("patches"), named("hidden")],
+            Range::Finite,
+        ),
+        output(
+            "pooler_output",
+            Dtype::Float32,
+            &[named("tokens"), Dim::Size(32)],
+            Range::Finite,
+        ),
+        output(
+            "deepstack_features_0",
+            Dtype::Float32,
+            &[named("tokens"), Dim::Size(32)],
+            Range::Finite,
+        ),
+        output(
+            "deepstack_features_1",
+            Dtype::Float32,
+            &[named("tokens"), Dim::Size(32)],
+            Range::Finite,
+        ),
+        output(
+            "deepstack_features_2",
+            Dtype::Float32,
+            &[named("tokens"), Dim::Size(32)],
+            Range::Finite,
+        ),
+    ],
     axes: &[
         dynamic("batch", 2, 3),
-        fixed("image", 32, "one learned position embedding for each patch of image_size"),
+        fixed(
+            "image",
+            32,
+            "one learned position embedding for each patch of image_size",
+        ),
+        per("tokens", "batch", 1),
     ],
     tolerance: &[],
     idle: &[
@@ -35,108 +71,8 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
             false,
         ),
         idle(
-            "connector.coarse.deepstack_mergers.*.layer_norm.bias",
-            "measured when it was added: moves no output at these inputs",
-            true,
-        ),
-        idle(
-            "connector.coarse.deepstack_mergers.*.layer_norm.weight",
-            "measured when it was added: moves no output at these inputs",
-            true,
-        ),
-        idle(
-            "connector.coarse.deepstack_mergers.*.linear_1.bias",
-            "measured when it was added: moves no output at these inputs",
-            true,
-        ),
-        idle(
-            "connector.coarse.deepstack_mergers.*.linear_1.weight",
-            "measured when it was added: moves no output at these inputs",
-            true,
-        ),
-        idle(
-            "connector.coarse.deepstack_mergers.*.linear_2.bias",
-            "measured when it was added: moves no output at these inputs",
-            true,
-        ),
-        idle(
-            "connector.coarse.deepstack_mergers.*.linear_2.weight",
-            "measured when it was added: moves no output at these inputs",
-            true,
-        ),
-        idle(
-            "connector.coarse.projection.weight",
-            "measured when it was added: moves no output at these inputs",
-            true,
-        ),
-        idle(
-            "connector.fine.deepstack_mergers.*.layer_norm.bias",
-            "measured when it was added: moves no output at these inputs",
-            true,
-        ),
-        idle(
-            "connector.fine.deepstack_mergers.*.layer_norm.weight",
-            "measured when it was added: moves no output at these inputs",
-            true,
-        ),
-        idle(
-            "connector.fine.deepstack_mergers.*.linear_1.bias",
-            "measured when it was added: moves no output at these inputs",
-            true,
-        ),
-        idle(
-            "connector.fine.deepstack_mergers.*.linear_1.weight",
-            "measured when it was added: moves no output at these inputs",
-            true,
-        ),
-        idle(
-            "connector.fine.deepstack_mergers.*.linear_2.bias",
-            "measured when it was added: moves no output at these inputs",
-            true,
-        ),
-        idle(
-            "connector.fine.deepstack_mergers.*.linear_2.weight",
-            "measured when it was added: moves no output at these inputs",
-            true,
-        ),
-        idle(
-            "connector.fine.projection.weight",
-            "measured when it was added: moves no output at these inputs",
-            true,
-        ),
-        idle(
-            "connector.ln_in.bias",
-            "measured when it was added: moves no output at these inputs",
-            true,
-        ),
-        idle(
-            "connector.ln_in.weight",
-            "measured when it was added: moves no output at these inputs",
-            true,
-        ),
-        idle(
-            "connector.ln_mid.bias",
-            "measured when it was added: moves no output at these inputs",
-            true,
-        ),
-        idle(
-            "connector.ln_mid.weight",
-            "measured when it was added: moves no output at these inputs",
-            true,
-        ),
-        idle(
-            "connector.ln_out.bias",
-            "measured when it was added: moves no output at these inputs",
-            true,
-        ),
-        idle(
-            "connector.ln_out.weight",
-            "measured when it was added: moves no output at these inputs",
-            true,
-        ),
-        idle(
-            "connector.mlp_fc2.weight",
-            "measured when it was added: moves no output at these inputs",
+            "connector.fine.*",
+            "the fine path, which forward takes where it is called with `fine`",
             true,
         ),
     ],
