@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "OpenLlamaForCausalLM",
     checkpoint: Some("s-JoL/Open-Llama-V1"),
-    digest: "7ae743cb6df2fca7",
+    digest: "7baf85a85489fbf5",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

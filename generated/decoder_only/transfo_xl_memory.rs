@@ -9,7 +9,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "TransfoXLLMHeadModel",
     checkpoint: Some("transfo-xl/transfo-xl-wt103"),
-    digest: "b2934178a4ccca29",
+    digest: "0ace938beea747e3",
     inputs: &[
         input(
             "input_ids",

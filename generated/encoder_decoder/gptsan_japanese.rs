@@ -11,7 +11,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "GPTSanJapaneseForConditionalGeneration",
     checkpoint: Some("Tanrei/GPTSAN-japanese"),
-    digest: "e3c55487ce4eab45",
+    digest: "9be30c832b479c6e",
     inputs: &[
         input(
             "input_ids",

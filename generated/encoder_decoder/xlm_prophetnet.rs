@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "XLMProphetNetForConditionalGeneration",
     checkpoint: Some("microsoft/xprophetnet-large-wiki100-cased"),
-    digest: "6480afc1c84bbfef",
+    digest: "3c574998c2d6ddcb",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

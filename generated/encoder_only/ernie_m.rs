@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "ErnieMModel",
     checkpoint: Some("susnato/ernie-m-base_pytorch"),
-    digest: "e9b72664a6ebe04d",
+    digest: "287ffb2dbccb1fbe",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

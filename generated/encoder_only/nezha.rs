@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "NezhaForMaskedLM",
     checkpoint: Some("sijunhe/nezha-cn-base"),
-    digest: "b38f2462aff046a0",
+    digest: "68582715d30fd410",
     inputs: &[
         input(
             "input_ids",

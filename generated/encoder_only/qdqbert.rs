@@ -11,7 +11,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "QDQBertForMaskedLM",
     checkpoint: Some("google-bert/bert-base-uncased"),
-    digest: "acbd118a2ea16a9f",
+    digest: "3c8538443a3ada34",
     inputs: &[
         input(
             "input_ids",

@@ -9,7 +9,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "RealmKnowledgeAugEncoder",
     checkpoint: Some("google/realm-cc-news-pretrained-encoder"),
-    digest: "928fdd342bbeb30a",
+    digest: "c0482eab28152038",
     inputs: &[
         input(
             "input_ids",

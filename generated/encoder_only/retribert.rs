@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "RetriBertModel",
     checkpoint: Some("yjernite/retribert-base-uncased"),
-    digest: "30bd68d36bb97fdd",
+    digest: "8e112f6dce9ce315",
     inputs: &[
         input(
             "input_ids_query",

@@ -11,7 +11,7 @@ static MODEL: Model<GraphMl> = Model::new(ModelSpec {
     family: "graph",
     class: "GraphormerForGraphClassification",
     checkpoint: Some("clefourrier/graphormer-base-pcqm4mv2"),
-    digest: "fe2f8e8cc85e1334",
+    digest: "cfb033fc87167d2c",
     inputs: &[
         input(
             "input_nodes",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "TvltModel",
     checkpoint: Some("ZinengTang/tvlt-base"),
-    digest: "5f18f4e99a4e64f7",
+    digest: "ef7f42f4bc343f1b",
     inputs: &[
         input(
             "pixel_values",

@@ -11,7 +11,7 @@ static MODEL: Model<ReinforcementLearning> = Model::new(ModelSpec {
     family: "reinforcement-learning",
     class: "TrajectoryTransformerModel",
     checkpoint: Some("CarlCochet/trajectory-transformer-halfcheetah-medium-v2"),
-    digest: "a1e0fe72f0d9eeb6",
+    digest: "0d2d65406df2fc3b",
     inputs: &[
         input(
             "trajectories",

@@ -9,7 +9,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "AudioLDM2UNet2DConditionModel",
     checkpoint: Some("cvssp/audioldm2"),
-    digest: "0dce5ce657d3ca2f",
+    digest: "5eef9bfde7ef24e5",
     inputs: &[
         input(
             "sample",

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "AudioLDM2ProjectionModel",
     checkpoint: Some("cvssp/audioldm2"),
-    digest: "673636f8926d31e7",
+    digest: "4576af589ec84d90",
     inputs: &[
         input(
             "attention_mask",

@@ -10,7 +10,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "AutoencoderKL",
     checkpoint: Some("cvssp/audioldm2"),
-    digest: "08e33d44c58a857e",
+    digest: "f9c6fde598611e69",
     inputs: &[
         input(
             "sample",

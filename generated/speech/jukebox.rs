@@ -11,7 +11,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "JukeboxModel",
     checkpoint: Some("openai/jukebox-1b-lyrics"),
-    digest: "f99fb14be3c76b76",
+    digest: "670aafd280831e8c",
     inputs: &[
         input(
             "raw_audio",

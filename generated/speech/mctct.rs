@@ -11,7 +11,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "MCTCTForCTC",
     checkpoint: Some("speechbrain/m-ctc-t-large"),
-    digest: "1caff315227a17f6",
+    digest: "2886d7b31122ec9b",
     inputs: &[
         input(
             "input_features",

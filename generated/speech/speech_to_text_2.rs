@@ -7,7 +7,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "SpeechEncoderDecoderModel",
     checkpoint: Some("facebook/s2t-wav2vec2-large-en-de"),
-    digest: "d37a7a6dec074185",
+    digest: "8cfde875e4262345",
     inputs: &[
         input(
             "decoder_input_ids",

@@ -11,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "DetaForObjectDetection",
     checkpoint: Some("jozhang97/deta-swin-large"),
-    digest: "c6f5f888fcc13180",
+    digest: "2ae94d7468c74536",
     inputs: &[
         input(
             "pixel_values",

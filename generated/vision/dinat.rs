@@ -11,7 +11,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "DinatForImageClassification",
     checkpoint: Some("shi-labs/dinat-mini-in1k-224"),
-    digest: "eb9e65871a04a1df",
+    digest: "c3034d1e38524a2d",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

@@ -11,7 +11,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "NatForImageClassification",
     checkpoint: Some("shi-labs/nat-mini-in1k-224"),
-    digest: "4286180be3b5f7b6",
+    digest: "89c66abc5fa6580f",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

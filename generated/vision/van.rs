@@ -10,7 +10,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "VanForImageClassification",
     checkpoint: Some("Visual-Attention-Network/van-base"),
-    digest: "95579f63393a6010",
+    digest: "3f089ea2cb6d9354",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],
