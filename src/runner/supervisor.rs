@@ -14,7 +14,7 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 /// How often a child is looked at.
-const POLL: Duration = Duration::from_millis(20);
+const POLL: Duration = Duration::from_millis(50);
 /// A child that runs no check may be silent so long, and no shorter than a check may take: starting is no check, and slow
 /// where a machine is busy.
 const SILENCE: Duration = Duration::from_secs(120);
@@ -380,15 +380,15 @@ mod tests {
 
     #[test]
     fn a_check_that_never_returns_is_ended_and_the_models_others_run() {
-        let found = carried_out(&in_one("b.one", "sleep 60"), 300, &ITEMS);
-        assert_eq!(found, (vec!["b.one: timed out after 300 ms".to_owned()], vec![], 6));
+        let found = carried_out(&in_one("b.one", "sleep 60"), 1500, &ITEMS);
+        assert_eq!(found, (vec!["b.one: timed out after 1500 ms".to_owned()], vec![], 6));
     }
 
     #[test]
     fn a_model_that_never_returns_is_given_up() {
         let does = |(model, _): &Item| if model == "b" { "sleep 60" } else { ":" }.to_owned();
-        let (fates, broken, over) = carried_out(&does, 200, &["a.one", "b.one", "c.one", "b.two", "b.three"]);
-        let late = "timed out after 200 ms";
+        let (fates, broken, over) = carried_out(&does, 1000, &["a.one", "b.one", "c.one", "b.two", "b.three"]);
+        let late = "timed out after 1000 ms";
         assert_eq!(
             fates,
             [format!("b.one: {late}"), format!("b.two: {late}"), "b.three: given up after 2".to_owned()]
@@ -401,7 +401,7 @@ mod tests {
         let does = |(model, _): &Item| match model.as_str() {
             // Beside another it crashes; alone it does not.
             "a" => "sleep 0.1; [ $(grep -c + $HF_CONFORMANCE_JOURNAL) = 1 ] || kill -SEGV $$; sleep 0.1",
-            _ => "sleep 0.2",
+            _ => "sleep 0.8",
         };
         let (fates, broken, over) = carried_out(&|item| does(item).to_owned(), 5000, &["a.one", "b.one"]);
         assert_eq!((fates.len(), over), (0, 2));
