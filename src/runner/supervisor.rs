@@ -387,7 +387,8 @@ mod tests {
     #[test]
     fn a_model_that_never_returns_is_given_up() {
         let does = |(model, _): &Item| if model == "b" { "sleep 60" } else { ":" }.to_owned();
-        let (fates, broken, over) = carried_out(&does, 1000, &["a.one", "b.one", "c.one", "b.two", "b.three"]);
+        let (fates, broken, over) =
+            carried_out(&does, 1000, &["a.one", "b.one", "c.one", "b.two", "b.three"]);
         let late = "timed out after 1000 ms";
         assert_eq!(
             fates,
