@@ -103,7 +103,7 @@ fn in_child(arguments: &Arguments, entry: &Entry) -> Result<ExitCode> {
 
 /// Runs the exported model and prints how it agrees.
 fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path) -> Result<ExitCode> {
-    let Some(engine) = engine::real() else { bail!("this build has no libtorch") };
+    let Some(engine) = engine::of(arguments.engine) else { bail!("this build has no libtorch") };
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     let subject = Subject::new(entry, &spec.versions);
     let card = subject.card();
