@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "MuseSparkAudioModel",
     checkpoint: Some("meta-models/Muse-Spark-Open-816B-A42B"),
-    digest: "c3ea589894dcc01d",
+    digest: "71499b82f799c969",
     inputs: &[
         input(
             "input_values",
@@ -19,7 +19,14 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
             Fill::Normal,
         ),
     ],
-    outputs: FeatureExtraction::CONTRACT.outputs,
+    outputs: &[
+        output(
+            "last_hidden_state",
+            Dtype::Float32,
+            &[named("batch"), named("frames"), named("hidden")],
+            Range::Finite,
+        ),
+    ],
     axes: &[dynamic("batch", 2, 3), dynamic("samples", 3840, 5760)],
     tolerance: &[],
     idle: &[

@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "OmniASRAudioModel",
     checkpoint: Some("hf-audio/omniasr-llm-300m-v2"),
-    digest: "4e78b398ce26fcdf",
+    digest: "5e92357e76c09d9a",
     inputs: &[
         input(
             "input_values",
@@ -19,7 +19,14 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
             Fill::Normal,
         ),
     ],
-    outputs: FeatureExtraction::CONTRACT.outputs,
+    outputs: &[
+        output(
+            "last_hidden_state",
+            Dtype::Float32,
+            &[named("batch"), named("frames"), named("hidden")],
+            Range::Finite,
+        ),
+    ],
     axes: &[dynamic("batch", 2, 3), dynamic("samples", 1600, 2240)],
     tolerance: &[],
     idle: &[

@@ -10,7 +10,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "OmniASRForCTC",
     checkpoint: Some("hf-audio/omniasr-ctc-300m-v2"),
-    digest: "cdaba5af8ced504e",
+    digest: "f04c7dfc5e0d9511",
     inputs: &[
         input(
             "input_values",
@@ -19,7 +19,14 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
             Fill::Normal,
         ),
     ],
-    outputs: AutomaticSpeechRecognition::CONTRACT.outputs,
+    outputs: &[
+        output(
+            "logits",
+            Dtype::Float32,
+            &[named("batch"), named("frames"), named("vocabulary")],
+            Range::Finite,
+        ),
+    ],
     axes: &[dynamic("batch", 2, 3), dynamic("samples", 1600, 2240)],
     tolerance: &[],
     idle: &[

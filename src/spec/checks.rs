@@ -113,6 +113,7 @@ impl Check {
     pub fn unsuited(self, entry: &Entry) -> Option<&'static str> {
         match self {
             Self::Generalises => (!any_dynamic(entry)).then_some("no axis of the model is dynamic"),
+            Self::BatchInvariant if one_row(entry) => Some("the batch is one row"),
             Self::BatchInvariant => (!has_rows(entry)).then_some("no input has rows"),
             Self::PaddingInvariant => (!has_mask(entry)).then_some("the task has no attention mask"),
             Self::Causal => entry.task.causal.is_none().then_some("the task reads in both directions"),
@@ -141,6 +142,11 @@ fn any_dynamic(entry: &Entry) -> bool {
 fn has_rows(entry: &Entry) -> bool {
     let batch = |dim: &Dim| matches!(dim, Dim::Named(name) if name == "batch");
     entry.inputs.iter().any(|input| input.shape.iter().any(batch))
+}
+
+/// Whether a row alone is what the batch always is.
+fn one_row(entry: &Entry) -> bool {
+    matches!(entry.axes.get("batch"), Some(Axis::Fixed { size: 1, .. }))
 }
 
 fn has_mask(entry: &Entry) -> bool {
