@@ -3,7 +3,6 @@
 //! In: an artifact's program file and a device. Out: a [`Program`] that maps host tensors to host tensors.
 
 #[cfg(feature = "libtorch")]
-mod archive;
 mod device;
 #[cfg(feature = "libtorch")]
 mod libtorch;
