@@ -4,7 +4,7 @@
 //! exception becomes a [`Failure`]; nothing here panics on a bad file.
 
 use super::libtorch::{bytes, finish, prepare, shape, to_device, to_host, to_tch};
-use super::{Device, Engine, Program, Tensor};
+use super::{Device, DeviceTensor, Engine, Program, Stepped, Tensor};
 use crate::failure::{At, Failure, Stage};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -57,6 +57,26 @@ impl Program for Module {
             Ok(started.elapsed())
         };
         (0..count).map(timed).collect()
+    }
+
+    fn place(&self, tensor: &Tensor) -> Result<DeviceTensor, Failure> {
+        to_device(tensor, self.device).map(DeviceTensor::Torch)
+    }
+
+    fn step(&self, inputs: &[Tensor], held: &[DeviceTensor], shown: usize) -> Result<Stepped, Failure> {
+        optimise(false);
+        let _guard = tch::no_grad_guard();
+        let mut all = self.moved(inputs)?;
+        for tensor in held {
+            all.push(IValue::Tensor(match tensor {
+                DeviceTensor::Torch(tensor) => tensor.shallow_clone(),
+                DeviceTensor::Host(tensor) => to_device(tensor, self.device)?,
+            }));
+        }
+        let mut outputs = flatten(self.forward(&all)?)?;
+        let kept = outputs.split_off(shown.min(outputs.len()));
+        let outputs = outputs.iter().map(to_host).collect::<Result<_, _>>()?;
+        Ok((outputs, kept.into_iter().map(DeviceTensor::Torch).collect()))
     }
 
     fn parameters(&self) -> Result<Vec<(String, Vec<usize>)>, Failure> {

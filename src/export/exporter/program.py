@@ -32,6 +32,8 @@ class Hooks:
 
 
 HEALTHY = Hooks()
+# The file of the program that decodes with a cache.
+DECODE = "program.decode.pt"
 # Between a keyword of forward and the place inside it: `states__full__0` is `states={"full": (tensor, …)}`.
 NESTED = "__"
 
@@ -82,12 +84,12 @@ def run(model: nn.Module, job: Job, inputs: Tensors, layers: list[str]) -> tuple
     """Calls the model; the task's outputs and, in order of execution, those of the named layers."""
     with _recorded(model, layers) as seen:
         result = called(model, inputs)
-    return viewed(model, inputs, _promised(job, result)), seen
+    return viewed(model, inputs, promised(job, result)), seen
 
 
-def called(model: nn.Module, inputs: Tensors) -> Any:
-    """What the class returns."""
-    return forward_of(model)(**nested(completed(model, inputs)), **_switches(model))
+def called(model: nn.Module, inputs: Tensors, **others: Any) -> Any:
+    """What the class returns; `others` is what it is given beside tensors."""
+    return forward_of(model)(**nested(completed(model, inputs)), **_switches(model) | others)
 
 
 def nested(inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -192,7 +194,7 @@ def _switches(model: nn.Module) -> dict[str, bool]:
     return {name: value for name, value in {"use_cache": False, "return_dict": True}.items() if name in takes}
 
 
-def _promised(job: Job, result: Any) -> Tensors:
+def promised(job: Job, result: Any) -> Tensors:
     """The task's outputs; what an output holds has its name and its key, `logits_0`, `text_output_pooler_output`."""
     if isinstance(result, Tensor) and len(job.outputs) == 1:
         # A bare tensor has no name of its own: it is what the entry calls its only output.

@@ -83,6 +83,7 @@ def job(**changes: Any) -> Job:
             "causal": None,
             "rule": {"k": 2.0, "floor": 1e-6},
             "new_tokens": 16,
+            "decoded_tokens": 0,
             "half": [],
             "fault": None,
             "key": "",
