@@ -76,8 +76,6 @@ pub struct Manifest {
     pub digests: BTreeMap<String, BTreeMap<String, String>>,
     /// Parameters that move no output beyond the rule, by their name in the eager model.
     pub idle: Vec<String>,
-    /// Places in the program's code that name a device.
-    pub device_literals: usize,
     /// How long the export took.
     pub seconds: f64,
     pub generation: Option<GenerationSettings>,

@@ -2,8 +2,6 @@
 //!
 //! In: an artifact's program file and a device. Out: a [`Program`] that maps host tensors to host tensors.
 
-#[cfg(feature = "libtorch")]
-mod archive;
 mod decoder;
 mod device;
 mod device_tensor;

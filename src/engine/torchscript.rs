@@ -4,7 +4,7 @@
 //! exception becomes a [`Failure`]; nothing here panics on a bad file.
 
 use super::libtorch::{bytes, finish, prepare, shape, to_device, to_host, to_tch};
-use super::{Device, DeviceTensor, Engine, Program, Stepped, Tensor, archive};
+use super::{Device, DeviceTensor, Engine, Program, Stepped, Tensor};
 use crate::failure::{At, Failure, Stage};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -24,16 +24,9 @@ struct Module {
 impl Engine for TorchScript {
     fn load(&self, path: &Path, device: Device) -> Result<Box<dyn Program>, Failure> {
         prepare();
-        let place = to_tch(device);
-        // Programs are exported on the CPU: there the file is right as it is.
-        let module = match device {
-            Device::Cpu => CModule::load(path).at(Stage::Load, path.display())?,
-            _ => {
-                let moved = archive::for_device(path, device)?;
-                CModule::load_data_on_device(&mut moved.as_slice(), place).at(Stage::Move, path.display())?
-            }
-        };
-        Ok(Box::new(Module { module, device: place }))
+        let device = to_tch(device);
+        let module = CModule::load_on_device(path, device).at(Stage::Load, path.display())?;
+        Ok(Box::new(Module { module, device }))
     }
 }
 

@@ -53,6 +53,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "inputs.py",
     "job.py",
     "model.py",
+    "portable.py",
     "program.py",
     "recurrence.py",
     "reference.py",

@@ -309,7 +309,6 @@ fn artifact() -> Artifact {
             })
             .into(),
         idle: Vec::new(),
-        device_literals: 0,
         seconds: 0.0,
         generation: Some(GenerationSettings { eos: None, pad: 0, start: None, new_tokens: 3 }),
         decoding: Some(step::decoding()),

@@ -91,7 +91,6 @@ def export(job: Job) -> None:
             "situations": [{"name": one.name, **one.facts} for one in changed],
             "attention": attention.names(job, served, eager),
             "layers": layers,
-            "device_literals": artifact.device_literals(folder / "program.pt"),
             "generation": facts,
             "decoding": decoding_facts,
             "digests": digests,

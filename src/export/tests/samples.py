@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 from transformers import BertConfig
 
@@ -61,7 +62,7 @@ def job(**changes: Any) -> Job:
             "family": "encoder-only",
             "task": "fill-mask",
             "class": "BertForMaskedLM",
-            "source": {"package": "transformers", "version": "5.17.0", "overlay": {}},
+            "source": {"package": "transformers", "version": transformers.__version__, "overlay": {}},
             "checkpoint": None,
             "weights": "random",
             "config": {},
