@@ -133,7 +133,7 @@ fn order<'a>(arguments: &Arguments, entry: &'a Entry) -> Result<Order<'a>> {
         bail!("{} has no axis '{axis}'; there are: {}", entry.name, axes.join(", "));
     }
     let sizes: BTreeMap<_, _> = arguments.size.iter().cloned().collect();
-    let weights = arguments.weights.clone().map(|checkpoint| Weights { checkpoint, sizes });
+    let weights = arguments.weights.clone().map(|checkpoint| Weights { checkpoint, sizes, certified: None });
     Ok(Order { weights, ..Order::plain(entry) })
 }
 
