@@ -120,7 +120,7 @@ def trace(program: Program, inputs: Tensors, without: str | None = None) -> torc
     with stage("torch.jit.trace"), torch.no_grad(), adapted(program.model, without) as holds:
         traced = torch.jit.trace(program, tuple(inputs.values()), check_trace=False, strict=False)
     script = cast("torch.jit.ScriptModule", traced)
-    _write_numbers(script.graph, script.graph)
+    _write_numbers(script.graph)
     program.adapters = [hold.described() for hold in holds if hold.active]
     return script
 
@@ -133,24 +133,25 @@ ARITHMETIC = frozenset(
 ) | {f"aten::{name}" for name in ("eq", "ne", "lt", "le", "gt", "ge")}
 
 
-def _write_numbers(graph: Any, block: Any) -> None:
+def _write_numbers(graph: Any) -> None:
     """Writes constants on the right of an operator as the numbers that they are in Python.
 
     The tracer makes tensors of them and knows which were numbers; a saved program does not, and there a whole tensor
     times a float becomes float64. libtorch's optimiser would mend that, for those who let it.
     """
-    for node in list(block.nodes()):
-        for inner in node.blocks():
-            _write_numbers(graph, inner)
-        if node.kind() not in ARITHMETIC:
+    for constant in graph.findAllNodes("prim::Constant", recurse=True):
+        value = constant.output()
+        # A tensor by its type that is a number by its value: only tensors that were numbers are.
+        if not isinstance(value.type(), torch._C.TensorType):
             continue
-        for place, value in list(enumerate(node.inputs()))[1:]:
-            held = value.toIValue() if value.node().kind() == "prim::Constant" else None
-            # A tensor by its type that is a number by its value: only tensors that were numbers are.
-            if isinstance(held, int | float) and isinstance(value.type(), torch._C.TensorType):
+        held = value.toIValue()
+        if not isinstance(held, int | float):
+            continue
+        for use in value.uses():
+            if use.offset > 0 and use.user.kind() in ARITHMETIC:
                 number = graph.insertConstant(held)
-                number.node().moveBefore(node)
-                node.replaceInput(place, number)
+                number.node().moveBefore(use.user)
+                use.user.replaceInput(use.offset, number)
 
 
 def check_inputs(model: nn.Module, job: Job) -> None:

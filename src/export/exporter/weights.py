@@ -4,8 +4,8 @@ In: an eager model. Out: a digest of every parameter and buffer, and the paramet
 """
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -33,23 +33,35 @@ def idle(model: nn.Module, job: Job, inputs: Tensors, limits: dict[str, float]) 
     """Parameters whose disturbance moves no output by more than its limit, the allowed rmse, at these inputs.
 
     One backward pass finds nearly all that do: with outputs weighted at random and in units of their limit, the
-    length of a parameter's gradient times a disturbance is the change to expect. The others are disturbed one by one.
+    length of a parameter's gradient times a disturbance is the change to expect. The others are disturbed together;
+    where that moves an output, one half and then the other, until those that move it stand alone.
     """
     gradients = _gradients(fresh(model), job, inputs, limits)
     with torch.no_grad():
-        doubtful = [
-            (name, parameter)
+        doubtful = {
+            name: parameter
             for name, parameter in model.named_parameters()
             if not STEPS[0] * _size(parameter) * gradients.get(name, 0.0) >= CERTAIN
-        ]
+        }
         if not doubtful:
             return []
         before, _ = evaluate(fresh(model), job, inputs, [])
-        return [
-            name
-            for name, parameter in doubtful
-            if not any(_moves(model, job, inputs, parameter, step, before, limits) for step in STEPS)
-        ]
+
+        def move(names: list[str]) -> bool:
+            return any(
+                _moves(model, job, inputs, [doubtful[name] for name in names], step, before, limits)
+                for step in STEPS
+            )
+
+        return _still(list(doubtful), move)
+
+
+def _still(names: list[str], move: Callable[[list[str]], bool]) -> list[str]:
+    """Those that do not `move` an output; where none does, one trial for all of them says so."""
+    if not move(names):
+        return names
+    middle = len(names) // 2
+    return _still(names[:middle], move) + _still(names[middle:], move) if middle else []
 
 
 def _gradients(model: nn.Module, job: Job, inputs: Tensors, limits: dict[str, float]) -> dict[str, float]:
@@ -83,12 +95,14 @@ def _moves(
     model: nn.Module,
     job: Job,
     inputs: Tensors,
-    parameter: nn.Parameter,
+    parameters: list[nn.Parameter],
     step: float,
     before: Tensors,
     limits: dict[str, float],
 ) -> bool:
-    with _disturbed(parameter, step):
+    with ExitStack() as disturbed:
+        for parameter in parameters:
+            disturbed.enter_context(_disturbed(parameter, step))
         after, _ = evaluate(fresh(model), job, inputs, [])
     return any(
         after[name].shape != value.shape or not size(after[name].double() - value.double()) <= limits[name]
