@@ -61,7 +61,7 @@ pub fn write(
     for name in descriptions(found) {
         let target = partial.path().join(name);
         target.parent().map_or(Ok(()), fs::create_dir_all).map_err(at)?;
-        fs::copy(found.folder.join(name), target).map_err(at)?;
+        fs::copy(found.root.join(name), target).map_err(at)?;
     }
     certificate.files = digests(partial.path()).map_err(at)?;
     let text = serde_json::to_string_pretty(certificate).at(Stage::Export, "the certificate")?;

@@ -136,7 +136,7 @@ impl Certificate {
 
 /// A folder's path says something of a machine, and nothing of the weights.
 fn source(found: &Found) -> Source {
-    let folder = || found.folder.file_name().map(|name| name.to_string_lossy().into_owned());
+    let folder = || found.root.file_name().map(|name| name.to_string_lossy().into_owned());
     let local = found.revision.is_none().then(folder).flatten();
     Source {
         name: local.unwrap_or_else(|| found.checkpoint.clone()),

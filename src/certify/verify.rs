@@ -103,7 +103,7 @@ mod tests {
         let names = ["tokenizer.json", "1_Pooling/config.json", "model.safetensors"];
         names.iter().for_each(|name| fs::write(checkpoint.join(name), "{}").unwrap());
         let files = names.map(|name| (name.to_owned(), String::new())).into();
-        let found = Found { folder: checkpoint, files, ..sample() };
+        let found = Found { root: checkpoint, files, ..sample() };
         let subject = subject(&crate::report::samples::encoders(), &found, "mine").unwrap();
         let mut certificate: Certificate = serde_json::from_value(serde_json::json!({
             "format": FORMAT, "name": "mine", "date": "", "class": "BertModel", "model_type": "bert",
