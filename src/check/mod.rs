@@ -7,6 +7,7 @@
 pub mod batch_invariant;
 pub mod causal;
 pub mod context;
+pub mod decodes;
 pub mod deterministic;
 pub mod every_parameter;
 pub mod faults;
@@ -54,6 +55,7 @@ pub fn body(check: Check) -> fn(&CheckContext) -> CheckResult {
         Check::Optimised => optimised::check,
         Check::Half => half::check,
         Check::Generates => generates::check,
+        Check::Decodes => decodes::check,
     }
 }
 
@@ -125,6 +127,11 @@ pub fn half<T: Task>(model: &Model<T>) -> Verdict {
 /// Greedy decoding gives Python's tokens.
 pub fn generates<T: Generates>(model: &Model<T>) -> Verdict {
     verdict(Check::Generates, &model.card, &T::CONTRACT)
+}
+
+/// Decoding with a cache gives Python's tokens, and at every step the logits of the row without one.
+pub fn decodes<T: Generates>(model: &Model<T>) -> Verdict {
+    verdict(Check::Decodes, &model.card, &T::CONTRACT)
 }
 
 /// Runs a check on the process's settings, records the outcome and prints a failure in full.

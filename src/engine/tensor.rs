@@ -5,7 +5,7 @@
 
 use crate::task::Dtype;
 use half::{bf16, f16};
-use ndarray::{ArrayD, Axis, IxDyn};
+use ndarray::{ArrayD, Axis, IxDyn, concatenate};
 use safetensors::View;
 use safetensors::tensor::TensorView;
 use std::borrow::Cow;
@@ -33,6 +33,8 @@ pub enum TensorError {
     Dtype(String),
     #[error("{0} values do not fill shape {1:?}")]
     Shape(usize, Vec<usize>),
+    #[error("tensors of shapes {0:?} do not fit together")]
+    Join(Vec<Vec<usize>>),
 }
 
 impl Tensor {
@@ -87,6 +89,38 @@ impl Tensor {
                 (Values::Float(a), Values::Float(b)) => floats(a) == floats(b),
                 _ => false,
             }
+    }
+
+    /// Tensors of one kind, one after the other along `dim`; all other sizes are the same.
+    ///
+    /// # Errors
+    /// They do not fit together.
+    pub fn joined(dim: usize, tensors: &[&Self]) -> Result<Self, TensorError> {
+        let apart = || TensorError::Join(tensors.iter().map(|tensor| tensor.shape().to_vec()).collect());
+        let ints =
+            || tensors.iter().map(|tensor| tensor.ints().map(ArrayD::view)).collect::<Option<Vec<_>>>();
+        let floats =
+            || tensors.iter().map(|tensor| tensor.floats().map(ArrayD::view)).collect::<Option<Vec<_>>>();
+        let values = match (ints(), floats()) {
+            (Some(ints), _) => Values::Int(concatenate(Axis(dim), &ints).map_err(|_| apart())?),
+            (_, Some(floats)) => Values::Float(concatenate(Axis(dim), &floats).map_err(|_| apart())?),
+            _ => return Err(apart()),
+        };
+        Ok(Self { dtype: tensors[0].dtype, values })
+    }
+
+    fn ints(&self) -> Option<&ArrayD<i64>> {
+        match &self.values {
+            Values::Int(array) => Some(array),
+            Values::Float(_) => None,
+        }
+    }
+
+    fn floats(&self) -> Option<&ArrayD<f64>> {
+        match &self.values {
+            Values::Float(array) => Some(array),
+            Values::Int(_) => None,
+        }
     }
 
     /// The slices at `indices` along `dim`, in that order.
@@ -280,6 +314,17 @@ mod tests {
         let view = TensorView::new(dtype, shape.to_vec(), bytes).unwrap();
         let file = safetensors::serialize([("a", view)], None).unwrap();
         SafeTensors::deserialize(&file).unwrap().tensor("a").unwrap().try_into()
+    }
+
+    #[test]
+    fn tensors_are_joined_where_they_fit_together() {
+        let joined = |tensors: &[&Tensor]| Tensor::joined(1, tensors);
+        let (short, long) = (int(&[2, 1], &[1, 4]), int(&[2, 2], &[2, 3, 5, 6]));
+        assert_eq!(joined(&[&short, &long]).unwrap(), int(&[2, 3], &[1, 2, 3, 4, 5, 6]));
+        assert_eq!(joined(&[&int(&[2, 0], &[]), &long]).unwrap(), long);
+        let apart = joined(&[&long, &int(&[1, 2], &[1, 2])]).unwrap_err().to_string();
+        assert_eq!(apart, "tensors of shapes [[2, 2], [1, 2]] do not fit together");
+        assert!(joined(&[&long, &float(&[2, 1], &[1.0, 2.0])]).is_err());
     }
 
     #[test]
