@@ -13,11 +13,13 @@
 //!
 //! [`process`] starts children and ends them, with all that they started, at an interrupt too.
 //! [`author`] goes the other way: from a name to an entry that runs. [`roster`] lists the names that must have one.
+//! [`certify`] goes from somebody's own weights to a bundle that can be shipped.
 //! [`schema`] tells editors what entries look like.
 
 pub mod artifact;
 pub mod author;
 pub mod bench;
+pub mod certify;
 pub mod check;
 pub mod codegen;
 pub mod doctor;

@@ -43,6 +43,10 @@ enum Command {
     Validate(command::validate::Arguments),
     /// Writes the JSON Schema of the spec's files
     Schema,
+    /// Proves a checkpoint and leaves a bundle of programs, tokenizer and certificate
+    Certify(command::certify::Arguments),
+    /// Checks a bundle that certify left: digests and versions
+    Verify(command::verify::Arguments),
     /// Counts how much of the roster is proved by real runs
     Coverage(command::coverage::Arguments),
     /// Prints what the results store holds
@@ -81,6 +85,8 @@ fn main() -> ExitCode {
         Command::Show(arguments) => command::show::run(&arguments),
         Command::Validate(arguments) => command::validate::run(&arguments),
         Command::Schema => command::schema::run(),
+        Command::Certify(arguments) => command::certify::run(&arguments),
+        Command::Verify(arguments) => command::verify::run(&arguments),
         Command::Coverage(arguments) => command::coverage::run(&arguments),
         Command::Results(arguments) => command::results::run(&arguments),
         Command::Matrix(arguments) => command::matrix::run(&arguments),

@@ -4,6 +4,7 @@ pub mod adapters;
 pub mod add;
 pub mod batch;
 pub mod bench;
+pub mod certify;
 pub mod check;
 pub mod coverage;
 pub mod doctor;
@@ -28,6 +29,7 @@ pub mod stored;
 pub mod test;
 pub mod testing;
 pub mod validate;
+pub mod verify;
 pub mod worker;
 
 use anyhow::{Result, bail};

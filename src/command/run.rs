@@ -78,6 +78,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         .iter()
         .any(|one| one.outcome.is_err())
     {
+        if let Some(checkpoint) = &arguments.weights {
+            println!("as the class that its own config names: {}", Typed::just("certify").word(checkpoint));
+        }
         return Ok(ExitCode::FAILURE);
     }
     in_child(arguments, entry)
@@ -133,7 +136,7 @@ fn order<'a>(arguments: &Arguments, entry: &'a Entry) -> Result<Order<'a>> {
         bail!("{} has no axis '{axis}'; there are: {}", entry.name, axes.join(", "));
     }
     let sizes: BTreeMap<_, _> = arguments.size.iter().cloned().collect();
-    let weights = arguments.weights.clone().map(|checkpoint| Weights { checkpoint, sizes });
+    let weights = arguments.weights.clone().map(|checkpoint| Weights { checkpoint, sizes, certified: None });
     Ok(Order { weights, ..Order::plain(entry) })
 }
 

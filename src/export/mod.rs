@@ -12,7 +12,9 @@ mod python;
 mod replay;
 mod sources;
 
-pub use driver::{Exported, FaultOf, Order, Plan, Progress, State, Weights, export, state};
+pub use driver::{
+    Certified, Embedding, Exported, FaultOf, Order, Plan, Progress, State, Weights, export, state,
+};
 pub use layers::first_differing;
 pub use python::Python;
 pub use replay::InPython;

@@ -64,6 +64,8 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     // What makes pt2 programs beside an artifact, uses artifacts, or draws up entries: nothing that makes an artifact
     // imports it.
     "bench.py",
+    "certify.py",
+    "checkpoint.py",
     "documented.py",
     "draft.py",
     "find.py",
@@ -77,7 +79,9 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "pt2.py",
     "replay.py",
     "returns.py",
+    "sentence.py",
     "shrink.py",
+    "stored.py",
     "suggest.py",
     "trials.py",
     "unneeded.py",

@@ -14,3 +14,10 @@ pub fn spec() -> Spec {
     let file = |name: &str, text: &str| (Path::new("spec").join(name), text.as_bytes().to_vec());
     spec::parse(&[file("text.yaml", family), file("versions.yaml", versions)], spec::today()).unwrap()
 }
+
+/// The files of this project's encoders of text, and its pins.
+pub fn encoders() -> Vec<spec::File> {
+    let mut files = spec::read(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
+    files.retain(|(path, _)| path.ends_with("encoder-only.yaml") || path.ends_with("versions.yaml"));
+    files
+}

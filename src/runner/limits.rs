@@ -47,7 +47,7 @@ impl Asked {
 }
 
 /// Bytes of memory that this machine has, or lets this program use.
-fn installed() -> u64 {
+pub fn installed() -> u64 {
     static BYTES: std::sync::OnceLock<u64> = std::sync::OnceLock::new();
     *BYTES.get_or_init(|| {
         let mut system = System::new();

@@ -16,7 +16,7 @@ mod tests;
 pub mod worker;
 
 pub use isolation::{Start, carry_out, run_alone};
-pub use limits::{Asked, Limits};
+pub use limits::{Asked, Limits, installed};
 pub use supervisor::BrokeOff;
 pub use tally::Tally;
 

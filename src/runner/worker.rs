@@ -41,6 +41,22 @@ pub struct Request {
 /// # Errors
 /// It does not start.
 pub fn start(run: &TestRun, checks: &[Item], alone: bool, journal: &Journal) -> io::Result<Process> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg(COMMAND);
+    start_as(command, run, checks, alone, journal)
+}
+
+/// Starts another command that takes a request and [`serve`]s it.
+///
+/// # Errors
+/// It does not start.
+pub fn start_as(
+    mut command: Command,
+    run: &TestRun,
+    checks: &[Item],
+    alone: bool,
+    journal: &Journal,
+) -> io::Result<Process> {
     let request = Request {
         artifacts: run.artifacts.clone(),
         results: run.store.clone(),
@@ -50,8 +66,7 @@ pub fn start(run: &TestRun, checks: &[Item], alone: bool, journal: &Journal) -> 
         alone,
         checks: checks.to_vec(),
     };
-    let mut command = Command::new(std::env::current_exe()?);
-    command.arg(COMMAND).env(report::RUN, report::run());
+    command.env(report::RUN, report::run());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = Process::spawn(journal.of(&mut command))?;
     if let Some(mut stdin) = child.stdin() {

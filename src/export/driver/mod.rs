@@ -6,7 +6,7 @@ use super::python::Python;
 use crate::artifact::{self, Format};
 use crate::failure::{At, Failure, Stage};
 use crate::process::interrupted;
-use crate::spec::{Entry, Spec, Versions};
+use crate::spec::{Case, Entry, Spec, Versions};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -46,12 +46,41 @@ pub struct Weights {
     pub checkpoint: String,
     /// Sizes of axes that the checkpoint's own config asks for, in place of the entry's.
     pub sizes: BTreeMap<String, usize>,
+    /// What more is wanted where the checkpoint is to be certified.
+    pub certified: Option<Certified>,
+}
+
+/// What the export of a checkpoint holds that is to be certified.
+#[derive(Clone, Debug)]
+pub struct Certified {
+    /// Runs beside those of the entry's own axes.
+    pub cases: Vec<Case>,
+    /// What becomes of hidden states, where that is a part of the program.
+    pub embedding: Option<Embedding>,
+    /// Time that it may take: real weights may be of any size.
+    pub timeout_seconds: u32,
+}
+
+/// How an embedding is made of hidden states.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Embedding {
+    /// `mean`, `cls` or `max`.
+    pub pooling: String,
+    /// Whether it has length 1.
+    pub normalised: bool,
+    /// The most tokens that texts are cut to; none where nothing says so.
+    pub max_length: Option<usize>,
 }
 
 impl<'a> Order<'a> {
     /// The healthy entry with random weights.
     pub fn plain(entry: &'a Entry) -> Self {
         Self { entry, fault: None, weights: None }
+    }
+
+    /// What more is wanted of it, where it is a checkpoint that is to be certified.
+    fn certified(&self) -> Option<&Certified> {
+        self.weights.as_ref()?.certified.as_ref()
     }
 
     /// Where its artifact goes below `root`; only a plain order's folder has the model's own name.
@@ -209,6 +238,7 @@ pub(super) fn job(spec: &Spec, root: &Path, order: &Order) -> Result<Value, Fail
         for case in &mut job.cases {
             case.sizes.extend(weights.sizes.clone());
         }
+        job.cases.extend(weights.certified.iter().flat_map(|certified| certified.cases.clone()));
     }
     let mut job = serde_json::to_value(job).at(Stage::Export, &entry.name)?;
     // The exporter asks where the classes are; only the spec knows sources by name.
@@ -218,6 +248,9 @@ pub(super) fn job(spec: &Spec, root: &Path, order: &Order) -> Result<Value, Fail
     job["directory"] = json!(std::path::absolute(&folder).at(Stage::Export, folder.display())?);
     job["rule"] = super::rule();
     job["fault"] = json!(order.fault);
+    if let Some(certified) = order.certified() {
+        job["embedding"] = json!(certified.embedding);
+    }
     Ok(job)
 }
 
@@ -259,10 +292,13 @@ fn export_from(
         Ok(job)
     });
     let jobs = jobs.collect::<Result<Vec<_>, _>>()?;
-    let (module, request) = match plan.format {
-        Format::TorchScript => ("exporter", request(jobs, TIMEOUT_SECONDS)),
-        Format::Pt2 => ("exporter.pt2", request(jobs, GRAPH_TIMEOUT_SECONDS)),
+    let certified = orders.iter().find_map(|order| order.certified());
+    let (module, timeout) = match (plan.format, certified) {
+        (Format::TorchScript, None) => ("exporter", TIMEOUT_SECONDS),
+        (Format::TorchScript, Some(certified)) => ("exporter.certify", certified.timeout_seconds),
+        (Format::Pt2, _) => ("exporter.pt2", GRAPH_TIMEOUT_SECONDS),
     };
+    let request = request(jobs, timeout);
     let mut hearing = Hearing { orders, exported: Vec::new(), progress };
     let ended = python.converse(module, &request, |line| hearing.line(line));
     let exported = hearing.end(ended);

@@ -71,7 +71,11 @@ fn what_is_missing_or_stale_is_due_and_what_is_fresh_only_by_force() {
 fn a_checkpoint_is_always_exported_again_and_lies_beside_the_models_own_artifact() {
     let (spec, root) = (samples::spec(), tempfile::tempdir().unwrap());
     let bert = &spec.entries[0];
-    let weights = Weights { checkpoint: "a/b".to_owned(), sizes: BTreeMap::from([("batch".to_owned(), 7)]) };
+    let weights = Weights {
+        checkpoint: "a/b".to_owned(),
+        sizes: BTreeMap::from([("batch".to_owned(), 7)]),
+        certified: None,
+    };
     let order = Order { weights: Some(weights), ..Order::plain(bert) };
     artifact(&root.path().join(".checkpoints"), bert, &bert.digest(&spec.versions));
     let plan = Plan { orders: vec![order], ..plan(&spec, root.path(), false) };

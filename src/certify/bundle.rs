@@ -1,0 +1,129 @@
+//! Writes a bundle: the programs to ship, what describes them, and the certificate.
+//!
+//! In: an artifact whose checks passed, the checkpoint's folder, a certificate. Out: a folder that is there as a whole or
+//! not at all.
+
+use super::certificate::{Certificate, FILE};
+use super::found::Found;
+use crate::artifact::Format;
+use crate::failure::{At, Failure, Stage};
+use crate::spec::Entry;
+use crate::task::Dtype;
+use sha2::{Digest, Sha256};
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// Endings of files that hold weights: programs have their own copy.
+const WEIGHTS: [&str; 2] = [".safetensors", ".bin"];
+
+/// Where a bundle goes that nobody gave a place.
+pub fn place(name: &str) -> PathBuf {
+    Path::new("certified").join(name)
+}
+
+/// Whether a bundle may be written to a folder: there is none, it is empty, or it holds an older bundle.
+///
+/// # Errors
+/// Stage `export`: it holds something else.
+pub fn may_replace(folder: &Path) -> Result<(), Failure> {
+    let is_empty = || fs::read_dir(folder).is_ok_and(|mut items| items.next().is_none());
+    match !folder.exists() || folder.join(FILE).exists() || is_empty() {
+        true => Ok(()),
+        false => Err(Failure::new(
+            Stage::Export,
+            format!("{} is there and holds no bundle: it is left as it is", folder.display()),
+        )
+        .with("name another folder: --out DIR")),
+    }
+}
+
+/// Writes the bundle, in place of an older one; `certificate` gets the digests of its files.
+///
+/// # Errors
+/// Stage `export`: a file cannot be read or written.
+pub fn write(
+    folder: &Path,
+    artifact: &Path,
+    entry: &Entry,
+    found: &Found,
+    certificate: &mut Certificate,
+) -> Result<(), Failure> {
+    let at = |error: io::Error| Failure::new(Stage::Export, format!("{}: {error}", folder.display()));
+    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(parent).map_err(at)?;
+    // Beside its place, so that it can be renamed.
+    let partial = tempfile::Builder::new().prefix(".bundle-").tempdir_in(parent).map_err(at)?;
+    for program in programs(entry) {
+        fs::copy(artifact.join(&program), partial.path().join(&program)).map_err(at)?;
+    }
+    for name in descriptions(found) {
+        let target = partial.path().join(name);
+        target.parent().map_or(Ok(()), fs::create_dir_all).map_err(at)?;
+        fs::copy(found.root.join(name), target).map_err(at)?;
+    }
+    certificate.files = digests(partial.path()).map_err(at)?;
+    let text = serde_json::to_string_pretty(certificate).at(Stage::Export, "the certificate")?;
+    fs::write(partial.path().join(FILE), text + "\n").map_err(at)?;
+    if folder.exists() {
+        fs::remove_dir_all(folder).map_err(at)?;
+    }
+    // It is a temporary folder until here, readable for nobody else.
+    let made = partial.keep();
+    readable(&made).map_err(at)?;
+    fs::rename(&made, folder).map_err(at)
+}
+
+#[cfg(unix)]
+fn readable(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
+}
+
+#[cfg(not(unix))]
+fn readable(_: &Path) -> io::Result<()> {
+    Ok(())
+}
+
+/// The programs to ship: those that `from_pretrained`'s attention is in.
+fn programs(entry: &Entry) -> Vec<String> {
+    let half = &entry.job().half;
+    let half = half.iter().filter_map(|name| Dtype::ALL.into_iter().find(|dtype| dtype.name() == *name));
+    std::iter::once(Dtype::Float32).chain(half).map(|dtype| Format::TorchScript.file(dtype)).collect()
+}
+
+/// The files beside the weights.
+fn descriptions(found: &Found) -> impl Iterator<Item = &String> {
+    found.files.keys().filter(|name| !WEIGHTS.iter().any(|ending| name.ends_with(ending)))
+}
+
+/// The sha256 of every file below a folder, by its path there with forward slashes.
+///
+/// # Errors
+/// A file cannot be read.
+pub fn digests(folder: &Path) -> io::Result<BTreeMap<String, String>> {
+    let mut found = BTreeMap::new();
+    collect(folder, "", &mut found)?;
+    Ok(found)
+}
+
+fn collect(folder: &Path, below: &str, found: &mut BTreeMap<String, String>) -> io::Result<()> {
+    for item in fs::read_dir(folder)? {
+        let item = item?;
+        let name = format!("{below}{}", item.file_name().to_string_lossy());
+        match item.file_type()?.is_dir() {
+            true => collect(&item.path(), &format!("{name}/"), found)?,
+            false => {
+                found.insert(name, digest(&item.path())?);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn digest(path: &Path) -> io::Result<String> {
+    let mut hash = Sha256::new();
+    io::copy(&mut File::open(path)?, &mut hash)?;
+    Ok(format!("{:x}", hash.finalize()))
+}

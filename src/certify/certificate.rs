@@ -1,0 +1,202 @@
+//! What was proved of a checkpoint, as a bundle tells it: `certificate.json`.
+
+use super::found::Found;
+use super::subject::Subject;
+use crate::artifact::{Manifest, Note};
+use crate::export::Embedding;
+use crate::numerics::Measure;
+use crate::report::Record;
+use crate::runner::Ended;
+use crate::spec::Case;
+use crate::task::{Input, Output};
+use crate::verdict::Status;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The file of a bundle that tells of it.
+pub const FILE: &str = "certificate.json";
+/// The layout of a bundle.
+pub const FORMAT: u32 = 1;
+
+/// All that is known of a bundle.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Certificate {
+    pub format: u32,
+    pub name: String,
+    /// When the last check ended, in UTC.
+    pub date: String,
+    pub class: String,
+    pub model_type: String,
+    pub task: String,
+    /// Pooling and normalisation, where they are a part of the program.
+    pub embedding: Option<Embedding>,
+    /// Elements of all parameters, a shared one once.
+    pub parameters: u64,
+    pub checkpoint: Source,
+    pub inputs: Vec<Port>,
+    pub outputs: Vec<Port>,
+    /// The most positions of a row; none where nothing limits them.
+    pub positions: Option<usize>,
+    /// Sizes that were compared with eager Python.
+    pub sizes: Vec<Case>,
+    /// Sizes and checks that were not due, each with its reason.
+    pub left_out: BTreeMap<String, String>,
+    pub checks: Vec<Checked>,
+    /// What it was proved on.
+    pub device: String,
+    pub processor: String,
+    /// Python, torch, transformers, and what proved it.
+    pub versions: BTreeMap<String, String>,
+    /// Patches that the program was traced under.
+    pub adapters: Vec<Note>,
+    /// What makes "eager" differ from the class's plain `forward`.
+    pub differences: Vec<Note>,
+    /// Why it is of this class and this task, and what else is worth knowing.
+    pub reasons: Vec<String>,
+    /// Every other file of the bundle → sha256.
+    pub files: BTreeMap<String, String>,
+}
+
+/// Where the weights came from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    /// As it was asked for; of a folder its name alone.
+    pub name: String,
+    /// The commit, where it is from a hub.
+    pub revision: Option<String>,
+    /// Weights that the class has no place for.
+    pub unexpected: Vec<String>,
+    /// File → sha256.
+    pub files: BTreeMap<String, String>,
+}
+
+/// An input or an output of the programs, in their order.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Port {
+    pub name: String,
+    pub dtype: String,
+    /// Symbols and sizes, outermost first.
+    pub shape: Vec<String>,
+}
+
+/// What a check came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Checked {
+    pub check: String,
+    pub status: Status,
+    pub seconds: f64,
+    pub figures: Vec<Figure>,
+}
+
+/// How one output agreed with eager Python.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    pub situation: String,
+    pub output: String,
+    /// The program's rmse from float64, and the most that is allowed.
+    pub error: f64,
+    pub limit: f64,
+    pub max_abs: f64,
+    pub relative_l2: f64,
+    pub cosine: f64,
+}
+
+impl Certificate {
+    /// What a run proved; the digests of the bundle's files are for whoever writes it.
+    pub fn of(subject: &Subject, found: &Found, ended: &Ended, manifest: &Manifest) -> Self {
+        let entry = subject.entry();
+        let last = ended.records.iter().max_by(|a, b| a.time.cmp(&b.time));
+        let own = [("hf-conformance".to_owned(), env!("CARGO_PKG_VERSION").to_owned())];
+        Self {
+            format: FORMAT,
+            name: entry.name.to_string(),
+            date: last.map(|record| record.time.clone()).unwrap_or_default(),
+            class: found.class_name.clone(),
+            model_type: found.model_type.clone(),
+            task: found.task.clone(),
+            embedding: found.embedding.clone(),
+            parameters: found.parameters,
+            checkpoint: source(found),
+            inputs: entry.inputs.iter().map(Port::from).collect(),
+            outputs: entry.outputs.iter().map(Port::from).collect(),
+            positions: found.positions,
+            sizes: manifest.cases.clone(),
+            left_out: left_out(subject, ended),
+            checks: ended.records.iter().map(Checked::from).collect(),
+            device: ended.run.device.to_string(),
+            processor: last.map(|record| record.host.processor.clone()).unwrap_or_default(),
+            versions: manifest.versions.clone().into_iter().chain(own).collect(),
+            adapters: manifest.adapters.clone(),
+            differences: manifest.differences.clone(),
+            reasons: found.reasons.clone(),
+            files: BTreeMap::new(),
+        }
+    }
+}
+
+/// A folder's path says something of a machine, and nothing of the weights.
+fn source(found: &Found) -> Source {
+    let folder = || found.root.file_name().map(|name| name.to_string_lossy().into_owned());
+    let local = found.revision.is_none().then(folder).flatten();
+    Source {
+        name: local.unwrap_or_else(|| found.checkpoint.clone()),
+        revision: found.revision.clone(),
+        unexpected: found.unexpected.clone(),
+        files: found.files.clone(),
+    }
+}
+
+fn left_out(subject: &Subject, ended: &Ended) -> BTreeMap<String, String> {
+    let entry = subject.entry();
+    let checks = ended.run.checks.iter();
+    let checks =
+        checks.filter_map(|check| Some((check.name().to_owned(), ended.run.omitted(entry, *check)?)));
+    let sizes = subject.left_out.iter().map(|(case, why)| (case.name.clone(), why.clone()));
+    checks.chain(sizes).collect()
+}
+
+fn port(name: &str, dtype: crate::task::Dtype, shape: crate::task::Shape) -> Port {
+    Port {
+        name: name.to_owned(),
+        dtype: dtype.name().to_owned(),
+        shape: shape.iter().map(ToString::to_string).collect(),
+    }
+}
+
+impl From<&Input> for Port {
+    fn from(input: &Input) -> Self {
+        port(&input.name, input.dtype, input.shape)
+    }
+}
+
+impl From<&Output> for Port {
+    fn from(output: &Output) -> Self {
+        port(&output.name, output.dtype, output.shape)
+    }
+}
+
+impl From<&Record> for Checked {
+    fn from(record: &Record) -> Self {
+        Self {
+            check: record.check.clone(),
+            status: record.status,
+            seconds: record.seconds,
+            figures: record.metrics.iter().map(Figure::from).collect(),
+        }
+    }
+}
+
+impl From<&Measure> for Figure {
+    fn from(measure: &Measure) -> Self {
+        let agreement = &measure.agreement;
+        Self {
+            situation: measure.situation.clone(),
+            output: measure.output.clone(),
+            error: agreement.error,
+            limit: agreement.limit,
+            max_abs: agreement.max_abs,
+            relative_l2: agreement.relative_l2,
+            cosine: agreement.cosine,
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! `certify`: from a checkpoint to a bundle that can be shipped.
+
+use super::limits::Limits;
+use super::progress::{bar, spinner};
+use super::{export::Bar, failed, run::print_failure, show, table};
+use anyhow::{Context, Result, bail};
+use clap::Args;
+use comfy_table::CellAlignment;
+use hf_conformance::artifact;
+use hf_conformance::certify::found::Request;
+use hf_conformance::certify::prove::{Setting, artifact_of};
+use hf_conformance::certify::{Certificate, Found, Subject, bundle, examine, prove, subject};
+use hf_conformance::engine;
+use hf_conformance::failure::Failure;
+use hf_conformance::report::Record;
+use hf_conformance::report::typed::Typed;
+use hf_conformance::runner::{BrokeOff, Ended, worker};
+use hf_conformance::spec;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+#[derive(Args)]
+pub struct Arguments {
+    /// A folder that `save_pretrained` wrote, or a hub id
+    #[arg(required_unless_present = "serve")]
+    checkpoint: Option<String>,
+    /// What it is for, where its config names several classes or none
+    #[arg(long)]
+    task: Option<String>,
+    /// Branch, tag or commit of a hub id
+    #[arg(long)]
+    revision: Option<String>,
+    /// auto, cpu, cuda, cuda:N or mps
+    #[arg(long, env = "HF_CONFORMANCE_DEVICE", default_value = super::AUTO)]
+    device: String,
+    /// Where the bundle goes; certified/NAME when left out
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    limits: Limits,
+    /// Serves checks of the checkpoint that this file tells of: what this program does in a child
+    #[arg(long, hide = true, value_name = "FILE")]
+    serve: Option<PathBuf>,
+}
+
+/// What a child must know.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Told {
+    name: String,
+    found: Found,
+}
+
+/// Proves the checkpoint and writes the bundle; a check that does not pass leaves none, and is exit code 1.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    if let Some(told) = &arguments.serve {
+        return serve(told);
+    }
+    let checkpoint = arguments.checkpoint.as_deref().unwrap_or_default();
+    if engine::real().is_none() {
+        bail!("this build has no libtorch; use: {}", typed(arguments));
+    }
+    let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
+    let spec = super::spec()?;
+    let looking = spinner("looking at the checkpoint");
+    let request =
+        Request { checkpoint, revision: arguments.revision.as_deref(), task: arguments.task.as_deref() };
+    let found = examine(&spec, &request);
+    looking.finish_and_clear();
+    let found = found.map_err(|failure| refused(checkpoint, &failure))?;
+    let name = name(arguments, checkpoint)?;
+    let out = arguments.out.clone().unwrap_or_else(|| bundle::place(&name));
+    bundle::may_replace(&out).map_err(|failure| failed(&failure))?;
+    let subject = subject(&files()?, &found, &name).map_err(|failure| refused(checkpoint, &failure))?;
+    show(facts(&subject, &found, &explained))?;
+    let scratch = tempfile::tempdir()?;
+    let told = scratch.path().join("told.json");
+    serde_json::to_writer(std::fs::File::create(&told)?, &Told { name, found: found.clone() })?;
+    let checking = bar("checking", subject.entry().due().count());
+    let program = std::env::current_exe()?;
+    let exporting = Bar::quiet();
+    let setting = Setting {
+        device,
+        asked: arguments.limits.asked(),
+        child: &|| {
+            let mut command = Command::new(&program);
+            command.args(["certify", "--serve"]).arg(&told);
+            command
+        },
+        progress: &exporting,
+        over: &|checks| checking.inc(checks as u64),
+        store: &scratch.path().join("results.jsonl"),
+    };
+    let proved = prove(&subject, &found, &setting);
+    exporting.end();
+    checking.finish_and_clear();
+    let (ended, broken) = proved.map_err(|failure| failed(&failure))?;
+    finish(arguments, &subject, &found, &ended, &broken, &out)
+}
+
+/// Says what came of the checks, and writes the bundle where all passed.
+fn finish(
+    arguments: &Arguments,
+    subject: &Subject,
+    found: &Found,
+    ended: &Ended,
+    broken: &[BrokeOff],
+    out: &Path,
+) -> Result<ExitCode> {
+    show(checks(ended))?;
+    if !ended.is_good(true) {
+        print_failures(ended, broken);
+        println!("\nno bundle was written; again: {}", typed(arguments));
+        return Ok(ExitCode::FAILURE);
+    }
+    let folder = artifact_of(subject, found);
+    let manifest = artifact::manifest(&folder).map_err(|failure| failed(&failure))?;
+    let manifest = manifest.with_context(|| format!("{} has no manifest", folder.display()))?;
+    let mut certificate = Certificate::of(subject, found, ended, &manifest);
+    bundle::write(out, &folder, subject.entry(), found, &mut certificate)
+        .map_err(|failure| failed(&failure))?;
+    let verify = Typed::just("verify").word(&out.to_string_lossy());
+    println!("\n{} of {} checks passed: {}", ended.tally.passed, ended.run.due.len(), out.display());
+    println!("later, or on another machine: {verify}");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Runs checks for the process that started this one.
+fn serve(told: &Path) -> Result<ExitCode> {
+    let Told { name, found } = serde_json::from_reader(std::fs::File::open(told)?)?;
+    let request = serde_json::from_reader(std::io::stdin().lock()).context("reading the request")?;
+    let subject = subject(&files()?, &found, &name).map_err(|failure| failed(&failure))?;
+    worker::serve(subject.spec, request).map_err(|failure| failed(&failure))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The spec's files, which the project's own commands have checked.
+fn files() -> Result<Vec<spec::File>> {
+    spec::read(Path::new(".")).map_err(|problems| match problems.first() {
+        Some(problem) => anyhow::anyhow!("{problem}"),
+        None => anyhow::anyhow!("the spec cannot be read"),
+    })
+}
+
+/// The command that was typed.
+fn typed(arguments: &Arguments) -> Typed {
+    let out = arguments.out.as_ref().map(|out| out.to_string_lossy());
+    let typed = Typed::just("certify")
+        .words(arguments.checkpoint.as_deref())
+        .option("--task", arguments.task.as_deref())
+        .option("--revision", arguments.revision.as_deref())
+        .option("--device", super::asked(&arguments.device))
+        .option("--out", out.as_deref());
+    arguments.limits.repeat(typed)
+}
+
+/// A bundle is called as its folder, or as the checkpoint's.
+fn name(arguments: &Arguments, checkpoint: &str) -> Result<String> {
+    let path = arguments.out.as_deref().unwrap_or(Path::new(checkpoint));
+    let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let name = whole.file_name().context("name a folder for the bundle: --out DIR")?;
+    Ok(name.to_string_lossy().into_owned())
+}
+
+/// In one line what is wrong with a checkpoint, and below it what to do.
+fn refused(checkpoint: &str, failure: &Failure) -> anyhow::Error {
+    let details: String = failure.details.iter().map(|detail| format!("\n  {detail}")).collect();
+    anyhow::anyhow!("{checkpoint} cannot be certified: {}{details}", failure.message)
+}
+
+/// What the checkpoint is, and how much of it is proved.
+fn facts(subject: &Subject, found: &Found, device: &str) -> String {
+    let entry = subject.entry();
+    let ports = |names: Vec<&str>| names.join(", ");
+    let pooled = found.embedding.as_ref().map(|embedding| {
+        let normalised = if embedding.normalised { ", at length 1" } else { "" };
+        format!("{} of the hidden states{normalised}", embedding.pooling)
+    });
+    let sizes: Vec<String> = entry.cases().iter().chain(&subject.cases).map(sized).collect();
+    let mut lines = vec![
+        ("device", device.to_owned()),
+        ("class", found.class_name.clone()),
+        ("task", found.task.clone()),
+        ("parameters", found.parameters.to_string()),
+        ("inputs", ports(entry.inputs.iter().map(|port| port.name.as_ref()).collect())),
+        ("outputs", ports(entry.outputs.iter().map(|port| port.name.as_ref()).collect())),
+        ("sizes", sizes.join(", ")),
+    ];
+    lines.extend(pooled.map(|pooled| ("embedding", pooled)));
+    lines.extend(found.reasons.iter().map(|reason| ("because", reason.clone())));
+    lines.extend(subject.left_out.iter().map(|(case, why)| ("left out", format!("{}: {why}", case.name))));
+    lines.extend(found.unexpected.first().map(|first| {
+        let count = found.unexpected.len();
+        let advice = "if they matter, config.json should name their class under architectures";
+        ("note", format!("{count} weights have no place in {}, first {first}: {advice}", found.class_name))
+    }));
+    let lines: Vec<String> = lines.into_iter().map(|(what, value)| format!("  {what:<12} {value}")).collect();
+    format!("{}\n{}", subject.name, lines.join("\n"))
+}
+
+/// `4×16`: rows and tokens, or whatever the axes are.
+fn sized(case: &spec::Case) -> String {
+    Vec::from_iter(case.sizes.values().map(ToString::to_string)).join("×")
+}
+
+/// A line for every check that was due: what it came to, and how near it is to the limit.
+fn checks(ended: &Ended) -> String {
+    let mut rows = table(["check", "", "seconds", "compared", "largest share of the allowed error"]);
+    if let Some(words) = rows.column_mut(1) {
+        words.set_cell_alignment(CellAlignment::Left);
+    }
+    for Record { check, status, seconds, metrics, .. } in &ended.records {
+        let share = metrics.iter().map(|metric| metric.agreement.share()).reduce(f64::max);
+        rows.add_row([
+            check.clone(),
+            status.to_string(),
+            format!("{seconds:.1}"),
+            metrics.len().to_string(),
+            share.map_or_else(String::new, |share| format!("{:.0} %", 100.0 * share)),
+        ]);
+    }
+    format!("\n{rows}")
+}
+
+fn print_failures(ended: &Ended, broken: &[BrokeOff]) {
+    for record in ended.records.iter().filter(|record| record.reason.is_some()) {
+        let stage = record.stage.unwrap_or(hf_conformance::failure::Stage::Run);
+        let reason = record.reason.clone().unwrap_or_default();
+        let failure = Failure { details: record.details.clone(), ..Failure::new(stage, reason) };
+        println!("\n{} {} · stage {stage}", record.check, record.status);
+        print_failure(&failure);
+    }
+    for broken in broken.iter().filter(|broken| broken.is_news) {
+        println!("\n{}\n{}", broken.said, broken.why);
+    }
+}
