@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "PhimoeForCausalLM",
     checkpoint: Some("microsoft/Phi-3.5-MoE-instruct"),
-    digest: "23778be4193759d5",
+    digest: "c6a2f3c2f083097c",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],
