@@ -108,6 +108,10 @@ class Decoder:
         self.keyword = _keyword(model, names, job)
         self.config = config_of(model).get_text_config(decoder=True)
         self.slots = _slots(written.cache, self._fresh(), len(written.tokens), self.length)
+        if names.mask is None and any(slot.window for slot in self.slots):
+            raise Refusal(
+                "inputs", "where a cache has a window, tokens are counted by the mask, which is left out"
+            )
 
     @property
     def prompt(self) -> int:
