@@ -116,7 +116,7 @@ fn finish(
     let manifest = artifact::manifest(&folder).map_err(|failure| failed(&failure))?;
     let manifest = manifest.with_context(|| format!("{} has no manifest", folder.display()))?;
     let mut certificate = Certificate::of(subject, found, ended, &manifest);
-    bundle::write(out, &folder, subject.entry(), found, &mut certificate)
+    bundle::write(out, &folder, &bundle::programs(&manifest), found, &mut certificate)
         .map_err(|failure| failed(&failure))?;
     let verify = Typed::just("verify").word(&out.to_string_lossy());
     println!("\n{} of {} checks passed: {}", ended.tally.passed, ended.run.due.len(), out.display());
