@@ -32,6 +32,7 @@ use crate::engine::Tensor;
 use crate::failure::{Failure, Stage};
 use crate::model::{Model, ModelSpec};
 use crate::numerics::Measure;
+use crate::numerics::rule::nan_max;
 use crate::report::{self, About, Record, journal};
 use crate::spec::Check;
 use crate::task::{Causal, Contract, Generates, Task};
@@ -178,6 +179,17 @@ pub fn outcome(result: CheckResult) -> (Outcome, Vec<Measure>) {
     }
 }
 
+/// How many values differ, and by how much.
+fn difference(a: &Tensor, b: &Tensor) -> String {
+    if a.shape() != b.shape() {
+        return format!("shape {:?}, and then {:?}", a.shape(), b.shape());
+    }
+    let (a, b) = (a.to_f64(), b.to_f64());
+    let off = a.iter().zip(&b).filter(|(a, b)| a.to_bits() != b.to_bits()).map(|(a, b)| (a - b).abs());
+    let (count, most) = off.fold((0, 0.0), |(count, most), off| (count + 1, nan_max(most, off)));
+    format!("{count} of {} values differ, by {most:.1e} at most", a.len())
+}
+
 /// Bit equality of all outputs of two runs.
 fn same_bits(context: &CheckContext, first: &[Tensor], second: &[Tensor], what: &str) -> CheckResult {
     if first.len() != second.len() {
@@ -187,7 +199,7 @@ fn same_bits(context: &CheckContext, first: &[Tensor], second: &[Tensor], what: 
     for ((port, a), b) in context.card.outputs.iter().zip(first).zip(second) {
         if !a.same_bits(b) {
             let message = format!("{}: {what} gives other bits", port.name);
-            return Err(Failure::new(Stage::Compare, message));
+            return Err(Failure::new(Stage::Compare, message).with(difference(a, b)));
         }
     }
     Ok(Vec::new())

@@ -23,7 +23,6 @@ struct Module {
 
 impl Engine for TorchScript {
     fn load(&self, path: &Path, device: Device) -> Result<Box<dyn Program>, Failure> {
-        prepare();
         let device = to_tch(device);
         let module = CModule::load_on_device(path, device).at(Stage::Load, path.display())?;
         Ok(Box::new(Module { module, device }))
@@ -146,6 +145,7 @@ impl Module {
 ///
 /// By itself it does, at the first two runs, and that takes far longer than a small model's run.
 fn optimise(on: bool) {
+    prepare();
     tch::jit::set_graph_executor_optimize(on);
 }
 
