@@ -233,7 +233,7 @@ impl Artifact {
         // Where programs are asked for, they are those to ship.
         let made = if self.format == Format::TorchScript { &*self.manifest.attention } else { &[] };
         let others = made.iter().skip(1);
-        others.map(|attention| (attention.as_str(), self.folder.join(format!("program.{attention}.pt"))))
+        others.map(|attention| (attention.as_str(), self.folder.join(program_with(attention))))
     }
 
     /// An eager output of a case, computed in `dtype`.
@@ -268,6 +268,11 @@ impl Artifact {
 /// The manifest in `folder`; `None` when there is none.
 pub fn manifest(folder: &Path) -> Result<Option<Manifest>, Failure> {
     read(&folder.join("manifest.json"))
+}
+
+/// The file of a program with another attention than the one to ship.
+pub(crate) fn program_with(attention: &str) -> String {
+    format!("program.{attention}.pt")
 }
 
 /// Where the program is that decodes with a cache.

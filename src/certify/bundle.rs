@@ -5,7 +5,7 @@
 
 use super::certificate::{Certificate, FILE};
 use super::found::Found;
-use crate::artifact::Manifest;
+use crate::artifact::{Manifest, program_with};
 use crate::failure::{At, Failure, Stage};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -91,7 +91,7 @@ pub fn programs(manifest: &Manifest) -> Vec<String> {
 
 /// Attentions begin with the one to ship.
 fn shipped<'a>(files: impl Iterator<Item = &'a String>, attentions: &[String]) -> Vec<String> {
-    let others: Vec<String> = attentions.iter().skip(1).map(|name| format!("program.{name}.pt")).collect();
+    let others: Vec<String> = attentions.iter().skip(1).map(|name| program_with(name)).collect();
     files.filter(|file| file.starts_with("program.") && !others.contains(*file)).cloned().collect()
 }
 

@@ -1,4 +1,4 @@
-//! What every engine on libtorch needs of it: its devices, settings of the process, and the way of tensors there and back.
+//! What every engine on libtorch needs of it: its devices, settings of a thread, and the way of tensors there and back.
 //!
 //! In: host tensors. Out: tch's tensors on a device, and host tensors again. tch's fallible calls are used throughout, so
 //! a C++ exception becomes a [`Failure`].
