@@ -122,6 +122,10 @@ mock:
 export *FILTER: setup
     @cargo run --quiet --features libtorch -- export {{ FILTER }}
 
+# Run the comparing checks (of everything, or of what FILTER means) as on other processors, and show how near they come to being red.
+portability *FILTER: setup
+    @cargo run --quiet --features libtorch -- portability {{ FILTER }}
+
 # Trace models (or those FILTER means) without each of their adapters and list those no longer needed.
 adapters *FILTER: setup
     @cargo run --quiet {{ built }} -- adapters {{ FILTER }}

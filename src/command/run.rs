@@ -9,7 +9,7 @@ use hf_conformance::check::{CheckContext, CheckResult, Session};
 use hf_conformance::engine::{self, Tensor};
 use hf_conformance::export::{Order, Weights};
 use hf_conformance::failure::Failure;
-use hf_conformance::model::Subject;
+use hf_conformance::model::RuntimeSpec;
 use hf_conformance::report::typed::Typed;
 use hf_conformance::runner::run_alone;
 use hf_conformance::spec::{Check, Entry, Spec};
@@ -108,7 +108,7 @@ fn in_child(arguments: &Arguments, entry: &Entry) -> Result<ExitCode> {
 fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path) -> Result<ExitCode> {
     let Some(engine) = engine::of(arguments.engine) else { bail!("this build has no libtorch") };
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
-    let subject = Subject::new(entry, &spec.versions);
+    let subject = RuntimeSpec::new(entry, &spec.versions);
     let card = subject.card();
     let started = Instant::now();
     let session = Session::open(folder, &card, engine, device).map_err(|failure| failed(&failure))?;
