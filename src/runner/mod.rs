@@ -6,6 +6,7 @@
 //! cannot be counted as passed.
 
 mod isolation;
+pub mod judge;
 mod limits;
 pub mod portability;
 pub mod radar;
