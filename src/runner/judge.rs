@@ -244,7 +244,7 @@ fn described(tensor: &Tensor) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::task::{Dtype, TextGeneration, Task};
+    use crate::task::{Dtype, Task, TextGeneration};
 
     /// Takes input_ids, attention_mask and position_ids.
     const CARD: ModelSpec = ModelSpec {
@@ -306,7 +306,7 @@ mod tests {
     fn what_returns_less_than_it_did_is_a_failure_and_no_panic() {
         let ports = Ports { inputs: vec![], by: By::Order, outputs: vec![1], returned: 2 };
         let one = Tensor::zeros(Dtype::Float32, &[1]);
-        assert_eq!(ports.found(vec![one.clone(), one.clone()]).unwrap(), [one.clone()]);
+        assert_eq!(ports.found(vec![one.clone(), one.clone()]).unwrap(), std::slice::from_ref(&one));
         let less = "the program returned 1 outputs, and 2 at the traced sizes";
         assert_eq!(ports.found(vec![one]).unwrap_err().message, less);
     }
