@@ -122,6 +122,10 @@ faults *FILTER="bert gpt2 t5 vit clip whisper llava graphormer decision-transfor
 mock:
     cargo test
 
+# End runs in the middle, start them twice and starve them, and say whether all is well after it; --short: each a few times.
+stress *OPTIONS: setup
+    @cargo run --quiet --features libtorch -- stress {{ OPTIONS }}
+
 # Export the models (or those FILTER means) whose entry, pins or exporter changed.
 export *FILTER: setup
     @cargo run --quiet --features libtorch -- export {{ FILTER }}

@@ -67,6 +67,9 @@ enum Command {
     Radar(command::radar::Arguments),
     /// Traces models without each of their adapters and lists those no longer needed
     Adapters(command::adapters::Arguments),
+    /// Ends runs in the middle, starts them twice and starves them, and says whether all is well after it
+    #[cfg(unix)]
+    Stress(command::stress::Arguments),
     /// Holds somebody's own program, exported by whatever means, to an entry's references
     Judge(command::judge::Arguments),
     /// Repeats a model's cases in Python: the exported program against the stored references
@@ -100,6 +103,8 @@ fn main() -> ExitCode {
         Command::Radar(arguments) => command::radar::run(&arguments),
         Command::Adapters(arguments) => command::adapters::run(&arguments),
         Command::Replay(arguments) => command::replay::run(&arguments),
+        #[cfg(unix)]
+        Command::Stress(arguments) => command::stress::run(&arguments),
         Command::Judge(arguments) => command::judge::run(&arguments),
         Command::Worker => command::worker::run(),
     };

@@ -27,6 +27,8 @@ pub mod select;
 pub mod setup;
 pub mod show;
 pub mod stored;
+#[cfg(unix)]
+pub mod stress;
 pub mod test;
 pub mod testing;
 pub mod validate;

@@ -10,6 +10,8 @@ pub mod judge;
 mod limits;
 pub mod portability;
 pub mod radar;
+#[cfg(unix)]
+pub mod stress;
 mod supervisor;
 mod tally;
 #[cfg(test)]
