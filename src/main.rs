@@ -51,6 +51,8 @@ enum Command {
     Coverage(command::coverage::Arguments),
     /// Prints what the results store holds
     Results(command::results::Arguments),
+    /// Puts the results of the machines that shared a run together, and names what is lost
+    Merge(command::merge::Arguments),
     /// Prints which model runs where, or what changed since another result set
     Matrix(command::matrix::Arguments),
     /// Writes everything that is known into one HTML file
@@ -94,6 +96,7 @@ fn main() -> ExitCode {
         Command::Verify(arguments) => command::verify::run(&arguments),
         Command::Coverage(arguments) => command::coverage::run(&arguments),
         Command::Results(arguments) => command::results::run(&arguments),
+        Command::Merge(arguments) => command::merge::run(&arguments),
         Command::Matrix(arguments) => command::matrix::run(&arguments),
         Command::Report(arguments) => command::report::run(&arguments),
         Command::Bench(arguments) => command::bench::run(&arguments),

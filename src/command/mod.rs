@@ -14,6 +14,7 @@ pub mod judge;
 pub mod limits;
 pub mod list;
 pub mod matrix;
+pub mod merge;
 pub mod portability;
 pub mod progress;
 pub mod radar;
