@@ -8,7 +8,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "SwitchTransformersForConditionalGeneration",
     checkpoint: Some("google/switch-base-8"),
-    digest: "9bd039dc0f15c0f9",
+    digest: "98135cdc6d8ed973",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[

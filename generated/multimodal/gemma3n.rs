@@ -8,7 +8,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Gemma3nForConditionalGeneration",
     checkpoint: Some("google/gemma-3n-E4B"),
-    digest: "2f2dcf84b5f4a56c",
+    digest: "510a79dcec924a9c",
     inputs: &[
         input(
             "input_ids",

@@ -12,7 +12,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "DetaForObjectDetection",
     checkpoint: Some("jozhang97/deta-swin-large"),
-    digest: "d10b2a930219f7da",
+    digest: "f861459cf7f805ec",
     inputs: &[
         input(
             "pixel_values",

@@ -18,6 +18,9 @@ const PROMISED: Duration = Duration::from_secs(2);
 /// a process may wait for its turn.
 const SLACK: Duration = Duration::from_secs(1);
 
+/// The name of a yard's folder where nothing depends on it.
+const YARD: &[u8] = b"yard";
+
 /// What runs when something happens to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Doing {
@@ -34,12 +37,16 @@ pub enum Happens {
     Signal(Doing, rustix::process::Signal),
     /// Two runs begin at once.
     Twice(Doing),
-    /// Both kinds of runs are started by this shell script, as `"$@"`, and must work all the same.
-    Works(&'static str),
-    /// The same, and each may fail, but in words.
-    Refuses(&'static str),
-    /// Artifacts and results are in a folder of this name, where both must work, or may fail in words.
-    Named(&'static [u8], bool),
+    /// Both kinds of runs are started by this shell script, as `"$@"`, with all their files in a folder of this name.
+    Around { folder: &'static [u8], script: &'static str, must: Must },
+}
+
+/// What is asked of a run in strange surroundings.
+#[derive(Clone, Copy, Debug)]
+pub enum Must {
+    Work,
+    /// Work, or fail with a word on why.
+    WorkOrSay,
 }
 
 /// Something that goes wrong.
@@ -61,16 +68,17 @@ pub const FAULTS: &[Fault] = &[
     signal("SIGTERM during checks", [10, 1], Doing::Check, rustix::process::Signal::TERM),
     Fault { name: "two exports at once", times: [10, 1], happens: Happens::Twice(Doing::Export) },
     Fault { name: "two runs of checks at once", times: [10, 1], happens: Happens::Twice(Doing::Check) },
-    once("a folder with spaces", Happens::Named(b"a folder, with 'spaces'", true)),
-    once("a folder that is not UTF-8", Happens::Named(b"caf\xe9", false)),
-    once("no HOME", Happens::Works(r#"unset HOME; exec "$@""#)),
-    once("the C locale", Happens::Works(r#"unset LANG; export LC_ALL=C; exec "$@""#)),
-    once("umask 077", Happens::Works(r#"umask 077; exec "$@""#)),
-    once("a disk that is full", Happens::Refuses(r#"trap "" XFSZ; ulimit -f 8; exec "$@""#)),
-    once("1 GiB of memory", Happens::Refuses(r#"ulimit -v 1048576; exec "$@""#)),
-    once(
+    named("a folder with spaces", b"a folder, with 'spaces'", Must::Work),
+    named("a folder that is not UTF-8", b"caf\xe9", Must::WorkOrSay),
+    around("no HOME", r#"unset HOME; exec "$@""#, Must::Work),
+    around("the C locale", r#"unset LANG; export LC_ALL=C; exec "$@""#, Must::Work),
+    around("umask 077", r#"umask 077; exec "$@""#, Must::Work),
+    around("a disk that is full", r#"trap "" XFSZ; ulimit -f 8; exec "$@""#, Must::WorkOrSay),
+    around("1 GiB of memory", r#"ulimit -v 1048576; exec "$@""#, Must::WorkOrSay),
+    around(
         "a file where the folder of artifacts should be",
-        Happens::Refuses(r#"rm -r "$HF_CONFORMANCE_ARTIFACTS"; : > "$HF_CONFORMANCE_ARTIFACTS"; exec "$@""#),
+        r#"rm -r "$HF_CONFORMANCE_ARTIFACTS"; : > "$HF_CONFORMANCE_ARTIFACTS"; exec "$@""#,
+        Must::WorkOrSay,
     ),
 ];
 
@@ -83,8 +91,12 @@ const fn signal(
     Fault { name, times, happens: Happens::Signal(doing, signal) }
 }
 
-const fn once(name: &'static str, happens: Happens) -> Fault {
-    Fault { name, times: [1, 1], happens }
+const fn around(name: &'static str, script: &'static str, must: Must) -> Fault {
+    Fault { name, times: [1, 1], happens: Happens::Around { folder: YARD, script, must } }
+}
+
+const fn named(name: &'static str, folder: &'static [u8], must: Must) -> Fault {
+    Fault { name, times: [1, 1], happens: Happens::Around { folder, script: r#"exec "$@""#, must } }
 }
 
 /// What came of a fault.
@@ -117,13 +129,15 @@ impl Fault {
             Happens::Signal(doing, signal) => {
                 let at = yard.alone(doing).mul_f64(moment);
                 let told = |why: String| format!("at {:.1} s: {why}", at.as_secs_f64());
-                signalled(&yard.fresh(b"yard", doing)?, doing, signal, at)?.map_err(told)
+                signalled(&yard.fresh(YARD, doing)?, doing, signal, at)?.map_err(told)
             }
-            Happens::Twice(doing) => twice(&yard.fresh(b"yard", doing)?, doing)?,
-            Happens::Works(script) => around(yard, b"yard", script, &worked)?,
-            Happens::Refuses(script) => around(yard, b"yard", script, &in_words)?,
-            Happens::Named(name, true) => around(yard, name, r#"exec "$@""#, &worked)?,
-            Happens::Named(name, false) => around(yard, name, r#"exec "$@""#, &in_words)?,
+            Happens::Twice(doing) => twice(&yard.fresh(YARD, doing)?, doing)?,
+            Happens::Around { folder, script, must: Must::Work } => {
+                surrounded(yard, folder, script, &worked)?
+            }
+            Happens::Around { folder, script, must: Must::WorkOrSay } => {
+                surrounded(yard, folder, script, &in_words)?
+            }
         })
     }
 }
@@ -172,7 +186,7 @@ fn twice(yard: &Yard, doing: Doing) -> io::Result<Result<(), String>> {
 }
 
 /// Starts both kinds of runs in surroundings, in which each must end `well`.
-fn around(
+fn surrounded(
     yard: &Yard,
     name: &[u8],
     script: &str,

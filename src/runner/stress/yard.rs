@@ -1,6 +1,6 @@
 //! Where a trial takes place: a folder with artifacts and results, and what must hold of them afterwards.
 
-use super::Doing;
+use super::{Doing, YARD};
 use crate::artifact::{Artifact, Format};
 use crate::model::RuntimeSpec;
 use crate::report::{self, Record};
@@ -39,9 +39,9 @@ impl<'a> Yard<'a> {
     pub fn new(spec: &'a Spec, entries: Vec<&'a Entry>, program: PathBuf, good: PathBuf) -> io::Result<Self> {
         let place = tempfile::tempdir()?;
         let mut yard =
-            Self { spec, entries, program, good, alone: [Duration::ZERO; 2], place, name: b"yard".to_vec() };
+            Self { spec, entries, program, good, alone: [Duration::ZERO; 2], place, name: YARD.to_vec() };
         for doing in [Doing::Export, Doing::Check] {
-            let (fresh, started) = (yard.fresh(b"yard", doing)?, Instant::now());
+            let (fresh, started) = (yard.fresh(YARD, doing)?, Instant::now());
             let output = fresh.command(doing).output()?;
             super::worked(&output).and_then(|()| fresh.is_whole(doing)).map_err(io::Error::other)?;
             yard.alone[doing as usize] = started.elapsed();
