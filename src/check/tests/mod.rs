@@ -178,7 +178,7 @@ impl Engine for ToyEngine {
 
     fn load(&self, path: &Path, _: Device) -> Result<Box<dyn Program>, Failure> {
         let mut toy = Toy::new(self.0);
-        if path.ends_with("program.decode.pt") {
+        if path.ends_with("program.decode.pt") || path.ends_with("program.prefill.pt") {
             return Ok(Box::new(step::Step(toy)));
         }
         if path.ends_with("program.bfloat16.pt") {
@@ -342,12 +342,17 @@ fn greedy(toy: &Toy, steps: usize) -> Vec<i64> {
 
 /// The outcome of a check on a toy with that fault.
 fn outcome(fault: Fault, check: Check) -> Result<(), Failure> {
-    let (artifact, program, engine) = (artifact(), Toy::new(fault), ToyEngine(fault));
+    outcome_of(&artifact(), fault, check)
+}
+
+/// The same where the artifact is not the toy's usual one.
+fn outcome_of(artifact: &Artifact, fault: Fault, check: Check) -> Result<(), Failure> {
+    let (program, engine) = (Toy::new(fault), ToyEngine(fault));
     let contract = TextGeneration::CONTRACT;
     let context = CheckContext {
         card: &CARD,
         contract: &contract,
-        artifact: &artifact,
+        artifact,
         program: &program,
         engine: &engine,
         device: Device::Cpu,
