@@ -11,7 +11,7 @@ use comfy_table::{Table, presets};
 use hf_conformance::artifact;
 use hf_conformance::engine::{self, Device};
 use hf_conformance::export::environment::Environment;
-use hf_conformance::export::{Order, Plan, export, inventory};
+use hf_conformance::export::{ExportPlan, Order, export, inventory};
 use hf_conformance::report::Record;
 use hf_conformance::report::latest::current;
 use hf_conformance::runner::radar::{Row, Standing, rows, versions};
@@ -148,8 +148,13 @@ fn tried(spec: &Spec, filter: &[String], device: Device, limits: &Asked) -> Resu
         select(spec, filter)?.into_iter().filter(|entry| entry.source == PACKAGE).collect();
     let orders = entries.iter().map(|entry| Order::plain(entry)).collect();
     let progress = Bar::quiet();
-    let plan =
-        Plan { spec, orders, format: artifact::Format::TorchScript, force: false, root: artifacts.clone() };
+    let plan = ExportPlan {
+        spec,
+        orders,
+        format: artifact::Format::TorchScript,
+        force: false,
+        root: artifacts.clone(),
+    };
     let exported = export(&plan, &progress).map_err(|failure| failed(&failure))?;
     progress.end();
     let mut run = TestRun::begin(

@@ -1,6 +1,8 @@
 //! The toy with a cache, which holds the ids and the positions that it has read.
 
-use super::{Fault, INPUTS, Toy, VOCABULARY, greedy, inputs};
+use super::artifact::{INPUTS, artifact, greedy, inputs};
+use super::outcome_of;
+use super::toy::{Toy, ToyEngine, ToyFault, VOCABULARY};
 use crate::artifact::{CacheAxis, CacheTensor, Decoding, Refusal, StepProgram};
 use crate::engine::{Decoder, Device, Program, Tensor};
 use crate::failure::Failure;
@@ -33,12 +35,14 @@ impl Program for Step {
             whole.select(1, &(length - count..length).collect::<Vec<_>>())
         };
         let kept = match self.0.fault {
-            Fault::StaleCache => ids.map_int(|index, id| if index[1] + 1 == ids.shape()[1] { 3 } else { id }),
-            Fault::ShortCache => last(ids.shape()[1] - 1, &ids),
+            ToyFault::StaleCache => {
+                ids.map_int(|index, id| if index[1] + 1 == ids.shape()[1] { 3 } else { id })
+            }
+            ToyFault::ShortCache => last(ids.shape()[1] - 1, &ids),
             _ => ids.clone(),
         };
         let mut returned = vec![last(new, &logits).cast(Dtype::Float32), kept, positions];
-        if held.is_empty() && self.0.fault != Fault::ShortCache {
+        if held.is_empty() && self.0.fault != ToyFault::ShortCache {
             returned.push(Tensor::zeros(Dtype::Int64, &[rows, ENCODED]));
         }
         Ok(returned)
@@ -93,13 +97,13 @@ fn tensor(name: &str, axis: CacheAxis) -> CacheTensor {
 
 #[test]
 fn what_is_given_once_is_read_by_a_prefill_and_held_by_every_step() {
-    let mut artifact = super::artifact();
+    let mut artifact = artifact();
     artifact.manifest.decoding = Some(with_prefill());
-    assert_eq!(super::outcome_of(&artifact, Fault::Nothing, Check::Decodes), Ok(()));
-    let failure = super::outcome_of(&artifact, Fault::ShortCache, Check::Decodes).unwrap_err();
+    assert_eq!(outcome_of(&artifact, ToyFault::Nothing, Check::Decodes), Ok(()));
+    let failure = outcome_of(&artifact, ToyFault::ShortCache, Check::Decodes).unwrap_err();
     assert_eq!(failure.message, "the prefill program returned 3 tensors, not 4");
 
-    let engine = super::ToyEngine(Fault::Nothing);
+    let engine = ToyEngine(ToyFault::Nothing);
     let decoder = Decoder::load(&artifact.folder, &artifact.manifest, &engine, Device::Cpu).unwrap();
     let refused = decoder.empty(2).unwrap_err();
     assert_eq!(refused.message, "the model takes more than tokens: begin with Decoder::prefill");
@@ -114,8 +118,8 @@ fn what_is_given_once_is_read_by_a_prefill_and_held_by_every_step() {
 
 #[test]
 fn a_step_that_fails_leaves_the_cache_as_it_was() {
-    let artifact = super::artifact();
-    let engine = super::ToyEngine(Fault::Nothing);
+    let artifact = artifact();
+    let engine = ToyEngine(ToyFault::Nothing);
     let decoder = Decoder::load(&artifact.folder, &artifact.manifest, &engine, Device::Cpu).unwrap();
     let mut cache = decoder.empty(2).unwrap();
     let tokens = Tensor::int(Dtype::Int64, &[2, 3], vec![1, 2, 3, 4, 5, 6]).unwrap();
@@ -130,10 +134,10 @@ fn a_step_that_fails_leaves_the_cache_as_it_was() {
 
 #[test]
 fn a_class_without_a_step_program_says_why() {
-    let mut manifest = super::artifact().manifest;
+    let mut manifest = artifact().manifest;
     let why = "ToyForCausalLM.forward takes no cache".to_owned();
     manifest.decoding = Some(Decoding::Refused { refused: Refusal::Stateless, why });
-    let engine = super::ToyEngine(Fault::Nothing);
+    let engine = ToyEngine(ToyFault::Nothing);
     let Err(failure) = Decoder::load("".as_ref(), &manifest, &engine, Device::Cpu) else {
         panic!("there is a decoder");
     };
