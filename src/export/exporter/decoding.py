@@ -9,10 +9,10 @@ it reads a token a step, or a chunk. Where it takes more (what an encoder reads,
 program, the prefill: it reads the first tokens beside it, and returns what steps need of it, to be held.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,8 @@ class Decoder:
         if names is None:
             raise ExportError(f"decode: task {job.task} generates nothing")
         self.model, self.job, self.written, self.names = model, job, written, names
+        # The class of what the encoder returns, once it did.
+        self._returned: Callable[..., Any] = dict
         self.keyword = _keyword(model, job)
         slots = cache.slots(written.cache, self._fresh(), len(written.tokens), self.length)
         self.slots = [slot for slot in slots if slot.part == cache.OWN]
@@ -236,7 +238,7 @@ class Decoder:
         def told(_module: nn.Module, inputs: Any, named: dict[str, Any]) -> Any:
             return inputs, named | {name: False for name in named if name == "use_cache"}
 
-        encoder = self.model.get_encoder()
+        encoder = cast("Any", self.model).get_encoder()
         hooks = encoder.register_forward_pre_hook(told, with_kwargs=True), encoder.register_forward_hook(keep)
         try:
             yield encoded
