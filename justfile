@@ -122,6 +122,18 @@ faults *FILTER="bert gpt2 t5 vit clip whisper llava graphormer decision-transfor
 mock:
     cargo test
 
+# The K-th of N machines' part of the models, or of those FILTER means, into target/conformance/shard-K-of-N.jsonl.
+shard K N *FILTER="all": setup
+    @HF_CONFORMANCE_RESULTS=target/conformance/shard-{{ K }}-of-{{ N }}.jsonl cargo run --quiet --features libtorch -- check {{ FILTER }} --shard {{ K }}/{{ N }}
+
+# Put together what N machines left, and name what is lost: just merge 4 target/conformance/shard-*-of-4.jsonl --out FILE.
+merge N +FILES:
+    @cargo run --quiet {{ built }} -- merge {{ N }} {{ FILES }}
+
+# End runs in the middle, start them twice and starve them, and say whether all is well after it; --short: each a few times.
+stress *OPTIONS: setup
+    @cargo run --quiet --features libtorch -- stress {{ OPTIONS }}
+
 # Export the models (or those FILTER means) whose entry, pins or exporter changed.
 export *FILTER: setup
     @cargo run --quiet --features libtorch -- export {{ FILTER }}

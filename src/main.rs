@@ -51,6 +51,8 @@ enum Command {
     Coverage(command::coverage::Arguments),
     /// Prints what the results store holds
     Results(command::results::Arguments),
+    /// Puts the results of the machines that shared a run together, and names what is lost
+    Merge(command::merge::Arguments),
     /// Prints which model runs where, or what changed since another result set
     Matrix(command::matrix::Arguments),
     /// Writes everything that is known into one HTML file
@@ -67,6 +69,9 @@ enum Command {
     Radar(command::radar::Arguments),
     /// Traces models without each of their adapters and lists those no longer needed
     Adapters(command::adapters::Arguments),
+    /// Ends runs in the middle, starts them twice and starves them, and says whether all is well after it
+    #[cfg(unix)]
+    Stress(command::stress::Arguments),
     /// Holds somebody's own program, exported by whatever means, to an entry's references
     Judge(command::judge::Arguments),
     /// Repeats a model's cases in Python: the exported program against the stored references
@@ -91,6 +96,7 @@ fn main() -> ExitCode {
         Command::Verify(arguments) => command::verify::run(&arguments),
         Command::Coverage(arguments) => command::coverage::run(&arguments),
         Command::Results(arguments) => command::results::run(&arguments),
+        Command::Merge(arguments) => command::merge::run(&arguments),
         Command::Matrix(arguments) => command::matrix::run(&arguments),
         Command::Report(arguments) => command::report::run(&arguments),
         Command::Bench(arguments) => command::bench::run(&arguments),
@@ -100,6 +106,8 @@ fn main() -> ExitCode {
         Command::Radar(arguments) => command::radar::run(&arguments),
         Command::Adapters(arguments) => command::adapters::run(&arguments),
         Command::Replay(arguments) => command::replay::run(&arguments),
+        #[cfg(unix)]
+        Command::Stress(arguments) => command::stress::run(&arguments),
         Command::Judge(arguments) => command::judge::run(&arguments),
         Command::Worker => command::worker::run(),
     };

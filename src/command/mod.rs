@@ -14,6 +14,7 @@ pub mod judge;
 pub mod limits;
 pub mod list;
 pub mod matrix;
+pub mod merge;
 pub mod portability;
 pub mod progress;
 pub mod radar;
@@ -27,6 +28,8 @@ pub mod select;
 pub mod setup;
 pub mod show;
 pub mod stored;
+#[cfg(unix)]
+pub mod stress;
 pub mod test;
 pub mod testing;
 pub mod validate;

@@ -10,6 +10,9 @@ pub mod judge;
 mod limits;
 pub mod portability;
 pub mod radar;
+pub mod shard;
+#[cfg(unix)]
+pub mod stress;
 mod supervisor;
 mod tally;
 #[cfg(test)]

@@ -245,13 +245,21 @@ pub(super) fn job(spec: &Spec, root: &Path, order: &Order) -> Result<Value, Fail
     job["source"] = json!(spec.versions.sources.get(&entry.source));
     job["key"] = json!(super::asked(&entry.digest(&spec.versions)));
     job["code"] = json!(code::digests());
-    job["directory"] = json!(std::path::absolute(&folder).at(Stage::Export, folder.display())?);
+    job["directory"] = json!(in_words(&std::path::absolute(&folder).at(Stage::Export, folder.display())?)?);
     job["rule"] = super::rule();
     job["fault"] = json!(order.fault);
     if let Some(certified) = order.certified() {
         job["embedding"] = json!(certified.embedding);
     }
     Ok(job)
+}
+
+/// A path as the exporter is told it, which is in JSON.
+fn in_words(path: &Path) -> Result<&str, Failure> {
+    path.to_str().ok_or_else(|| {
+        let failure = Failure::new(Stage::Export, format!("{} is no UTF-8", path.display()));
+        failure.with("name another folder in HF_CONFORMANCE_ARTIFACTS")
+    })
 }
 
 /// A line of the exporter's standard output.

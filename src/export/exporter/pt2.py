@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import program, reference
+from . import artifact, program, reference
 from .__main__ import own_stdout
 from .adapters import adapted
 from .errors import stage
@@ -54,7 +54,7 @@ def exported(data: Json) -> None:
         made[f"program.{name}.pt2"] = _exported(job, halved, reference.cast(traced, dtype))
     digests = {name: _saved(one, folder / name) for name, one in made.items()}
     facts = {"key": job.key, "seconds": round(time.monotonic() - start, 3), "files": digests}
-    (folder / "pt2.json").write_text(json.dumps(facts, indent=1) + "\n")
+    artifact.save_sealed(facts, folder / "pt2.json")
 
 
 def _exported(job: Job, whole: program.Program, traced: Tensors) -> torch.export.ExportedProgram:

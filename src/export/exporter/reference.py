@@ -160,8 +160,9 @@ class Others:
         runs = [*own, *self.drawn]
 
         def of(name: str) -> Tensor:
-            squares = torch.stack([run[name] for run in runs])
-            likely = squares.mean(0) if _alike(self.drawn, name) else squares.amax(0)
+            squares = [run[name] for run in runs]
+            alike = _alike(self.drawn, name)
+            likely = torch.stack(squares).mean(0) if alike else max(squares, key=_mean)
             return torch.stack([likely, *(run[name] for run in self.forced)]).amax(0).sqrt().float()
 
         return {name: of(name) for name in runs[0]}
@@ -228,8 +229,13 @@ class _Run:
 
 def _alike(runs: list[Tensors], name: str) -> bool:
     """Whether an output's error is about the same in all runs."""
-    sizes = [run[name].nanmean().sqrt().item() for run in runs]
+    sizes = [_mean(run[name]) ** 0.5 for run in runs]
     return max(sizes) <= ALIKE * min(sizes)
+
+
+def _mean(square: Tensor) -> float:
+    """The mean over what no mask hides."""
+    return square.nanmean().item()
 
 
 def _square(value: Tensor, exact: Tensor) -> Tensor:
