@@ -7,7 +7,7 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
     family: "encoder-decoder",
     class: "T5ForConditionalGeneration",
     checkpoint: Some("Rostlab/prot_t5_xl_uniref50"),
-    digest: "126322e2254a9ee8",
+    digest: "4659846f9bcdd374",
     inputs: Text2textGeneration::CONTRACT.inputs,
     outputs: Text2textGeneration::CONTRACT.outputs,
     axes: &[
