@@ -72,8 +72,8 @@ def test_the_manifest_says_what_bounds_a_cache() -> None:
 
 
 def _t5() -> tuple[Decoder, Json]:
-    sizes: Json = {"vocab_size": 32, "d_model": 8, "d_kv": 4, "d_ff": 8, "num_layers": 1, "num_heads": 2}
-    config = T5Config(**sizes | {"decoder_start_token_id": 0})
+    config = T5Config(vocab_size=32, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+    config.update({"decoder_start_token_id": 0})
     target: Json = {**TOKENS, "name": "decoder_input_ids", "shape": ["batch", "target"]}
     names: Json = {"grows": "decoder_input_ids", "mask": None, "positions": None, "logits": "logits"}
     asked = job(
