@@ -5,7 +5,9 @@ use serde::de::{Deserialize, Deserializer, Error};
 use serde::{Deserialize as Derive, Serialize, Serializer};
 
 /// The file of the step program.
-pub(super) const FILE: &str = "program.decode.pt";
+pub(crate) const STEP: &str = "program.decode.pt";
+/// The file of the program that comes before steps, where there is one.
+pub(crate) const PREFILL: &str = "program.prefill.pt";
 
 /// The step program of a model, or why its class has none.
 #[derive(Clone, Debug, PartialEq, Serialize, Derive)]
@@ -31,9 +33,14 @@ pub enum Refusal {
     Layer,
 }
 
-/// A program that reads tokens after those that a cache holds: a cache of none makes it the prefill. It takes the inputs of
-/// the model's program, in their order, for these tokens alone (the mask: for all tokens so far), then the tensors of the
-/// cache; it returns the model's outputs for these tokens, then the tensors of the cache that holds them too.
+/// A program that reads tokens after those that a cache holds. Of the inputs of the model's program it takes tokens, their
+/// mask and positions, in their order, for these tokens alone (the mask: for all tokens so far), then the tensors of the
+/// cache, then what else is held; it returns the model's outputs for these tokens, then the tensors of the cache that holds
+/// them too.
+///
+/// Where the model takes nothing else, a cache of no token makes it the prefill. Where it does, there is another program for
+/// that: it takes all inputs of the model's program, for the first tokens, and returns their outputs, the tensors of the
+/// cache, and what else is held.
 #[derive(Clone, Debug, PartialEq, Serialize, Derive)]
 pub struct StepProgram {
     /// The input of tokens, `[rows, tokens]`.
@@ -44,8 +51,19 @@ pub struct StepProgram {
     pub positions: Option<String>,
     /// Tokens of the prompt of the stored row.
     pub prompt: usize,
+    /// How many tokens the prefill must read at least; absent where the step program is the prefill too.
+    pub prefill: Option<usize>,
     /// The tensors of the cache, in the program's order.
     pub cache: Vec<CacheTensor>,
+    /// What else every step takes and none changes: what the prefill made of the inputs that are given once.
+    pub held: Vec<CacheTensor>,
+}
+
+impl StepProgram {
+    /// All tensors that a step takes beside its inputs.
+    pub fn tensors(&self) -> impl Iterator<Item = &CacheTensor> {
+        self.cache.iter().chain(&self.held)
+    }
 }
 
 /// A tensor of a cache.
@@ -59,7 +77,7 @@ pub struct CacheTensor {
 }
 
 /// An axis of a tensor of a cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CacheAxis {
     /// As many as there are rows.
     Batch,
@@ -69,22 +87,25 @@ pub enum CacheAxis {
     Window(usize),
     /// Always as many.
     Size(usize),
+    /// As many as the inputs that are given once decide: all axes of that name are as long.
+    Given(String),
 }
 
 impl CacheTensor {
-    /// Its shape when that many tokens of that many rows were read.
-    pub fn shape(&self, rows: usize, read: usize) -> Vec<usize> {
-        let size = |axis: &CacheAxis| match *axis {
+    /// Its shape when that many tokens of that many rows were read; `given` says how long an axis of that name is.
+    pub fn shape(&self, rows: usize, read: usize, given: impl Fn(&str) -> usize) -> Vec<usize> {
+        let size = |axis: &CacheAxis| match axis {
             CacheAxis::Batch => rows,
             CacheAxis::Past => read,
-            CacheAxis::Window(most) => read.min(most),
-            CacheAxis::Size(size) => size,
+            CacheAxis::Window(most) => read.min(*most),
+            CacheAxis::Size(size) => *size,
+            CacheAxis::Given(name) => given(name),
         };
         self.shape.iter().map(size).collect()
     }
 }
 
-/// How an axis is written: `"batch"`, `"past"`, `{"window": 7}` or `8`.
+/// How an axis is written: `"batch"`, `"past"`, `{"window": 7}`, `8`, or another name.
 #[derive(Serialize, Derive)]
 #[serde(untagged)]
 enum Written {
@@ -95,11 +116,12 @@ enum Written {
 
 impl Serialize for CacheAxis {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        let written = match *self {
+        let written = match self {
             Self::Batch => Written::Name("batch".to_owned()),
             Self::Past => Written::Name("past".to_owned()),
-            Self::Window(window) => Written::Window { window },
-            Self::Size(size) => Written::Size(size),
+            Self::Window(window) => Written::Window { window: *window },
+            Self::Size(size) => Written::Size(*size),
+            Self::Given(name) => Written::Name(name.clone()),
         };
         written.serialize(to)
     }
@@ -107,13 +129,13 @@ impl Serialize for CacheAxis {
 
 impl<'de> Deserialize<'de> for CacheAxis {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        match Written::deserialize(from)? {
-            Written::Size(size) => Ok(Self::Size(size)),
-            Written::Window { window } => Ok(Self::Window(window)),
-            Written::Name(name) if name == "batch" => Ok(Self::Batch),
-            Written::Name(name) if name == "past" => Ok(Self::Past),
-            Written::Name(name) => Err(D::Error::custom(format!("a cache has no axis '{name}'"))),
-        }
+        Ok(match Written::deserialize(from)? {
+            Written::Size(size) => Self::Size(size),
+            Written::Window { window } => Self::Window(window),
+            Written::Name(name) if name == "batch" => Self::Batch,
+            Written::Name(name) if name == "past" => Self::Past,
+            Written::Name(name) => Self::Given(name),
+        })
     }
 }
 
@@ -127,9 +149,10 @@ fn named<'de, D: Deserializer<'de>>(from: D) -> Result<Dtype, D::Error> {
 mod tests {
     use super::*;
 
-    const WRITTEN: &str = r#"{"tokens":"input_ids","mask":"attention_mask","positions":null,"prompt":12,"cache":[
-        {"name":"cache/0/key","dtype":"float32","shape":["batch",2,{"window":7},8]},
-        {"name":"cache/1/key","dtype":"float32","shape":["batch",2,"past",8]}]}"#;
+    const WRITTEN: &str = r#"{"tokens":"input_ids","mask":"attention_mask","positions":null,"prompt":12,
+        "prefill":1,"cache":[{"name":"cache/0/key","dtype":"float32","shape":["batch",2,{"window":7},8]},
+        {"name":"cache/1/key","dtype":"float32","shape":["batch",2,"past",8]}],
+        "held":[{"name":"cross/0/key","dtype":"float32","shape":["batch",2,"encoded",8]}]}"#;
 
     #[test]
     fn a_step_program_is_read_as_it_is_written() {
@@ -139,15 +162,14 @@ mod tests {
         let refused = r#"{"refused":"layer","why":"states"}"#;
         let refused: Decoding = serde_json::from_str(refused).unwrap();
         assert_eq!(refused, Decoding::Refused { refused: Refusal::Layer, why: "states".to_owned() });
-        assert!(serde_json::from_str::<CacheAxis>(r#""rows""#).is_err());
     }
 
     #[test]
     fn a_window_bounds_what_a_cache_holds() {
         let Decoding::Program(program) = serde_json::from_str(WRITTEN).unwrap() else { panic!("no program") };
-        let shapes = |read| program.cache.iter().map(|tensor| tensor.shape(3, read)).collect::<Vec<_>>();
-        assert_eq!(shapes(0), [[3, 2, 0, 8], [3, 2, 0, 8]]);
-        assert_eq!(shapes(5), [[3, 2, 5, 8], [3, 2, 5, 8]]);
-        assert_eq!(shapes(50), [[3, 2, 7, 8], [3, 2, 50, 8]]);
+        let shapes = |read| program.tensors().map(|tensor| tensor.shape(3, read, |_| 9)).collect::<Vec<_>>();
+        assert_eq!(shapes(0), [[3, 2, 0, 8], [3, 2, 0, 8], [3, 2, 9, 8]]);
+        assert_eq!(shapes(5), [[3, 2, 5, 8], [3, 2, 5, 8], [3, 2, 9, 8]]);
+        assert_eq!(shapes(50), [[3, 2, 7, 8], [3, 2, 50, 8], [3, 2, 9, 8]]);
     }
 }

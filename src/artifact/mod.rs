@@ -8,6 +8,7 @@ mod decoding;
 mod format;
 
 pub use decoding::{CacheAxis, CacheTensor, Decoding, Refusal, StepProgram};
+pub(crate) use decoding::{PREFILL, STEP};
 pub use format::Format;
 
 use crate::engine::{Tensor, TensorError};
@@ -218,11 +219,6 @@ impl Artifact {
         self.folder.join(self.format.file(dtype))
     }
 
-    /// Where the program is that decodes with a cache.
-    pub fn step_program(&self) -> PathBuf {
-        step_program(&self.folder)
-    }
-
     /// Inputs of a case or situation, in the program's order.
     pub fn inputs(&self, case: &str) -> Result<Vec<Tensor>, Failure> {
         self.manifest.inputs.iter().map(|name| self.tensor(&format!("{case}/input/{name}"))).collect()
@@ -273,11 +269,6 @@ pub fn manifest(folder: &Path) -> Result<Option<Manifest>, Failure> {
 /// The file of a program with another attention than the one to ship.
 pub(crate) fn program_with(attention: &str) -> String {
     format!("program.{attention}.pt")
-}
-
-/// Where the program is that decodes with a cache.
-pub(crate) fn step_program(folder: &Path) -> PathBuf {
-    folder.join(decoding::FILE)
 }
 
 /// The list of pt2 programs in `folder`; `None` when there is none.

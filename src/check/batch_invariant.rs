@@ -1,6 +1,6 @@
 //! `batch_invariant`: a row's outputs do not depend on the rows beside it.
 
-use super::context::{CheckContext, CheckResult, Expectation, row_of};
+use super::context::{CheckContext, CheckResult, Expectation, rows_of};
 use crate::artifact::Change;
 use crate::spec::Check;
 
@@ -14,7 +14,7 @@ pub fn check(context: &CheckContext) -> CheckResult {
         let expectation = Expectation {
             yardstick: &situation.name,
             told: format!("row {row} alone"),
-            part: &|port, reference| row_of(&reference, port.shape, &rows, row),
+            part: &|port, reference| rows_of(&reference, port.shape, &rows, &[row]),
             ..Expectation::whole(Check::BatchInvariant, "traced")
         };
         measures.extend(context.hold(&expectation, context.card.outputs.iter().zip(&returned))?);

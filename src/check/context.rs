@@ -242,10 +242,10 @@ pub fn dims_of(shape: &[Dim], axis: &str) -> Vec<usize> {
     shape.iter().enumerate().filter(|(_, dim)| is_axis(dim)).map(|(position, _)| position).collect()
 }
 
-/// The slices that belong to `row` along every follower of the batch axis.
-pub fn row_of(tensor: &Tensor, shape: &[Dim], rows: &BTreeMap<&str, usize>, row: usize) -> Tensor {
-    rows.iter().fold(tensor.clone(), |tensor, (axis, count)| {
-        let own: Vec<usize> = (row * count..(row + 1) * count).collect();
+/// The slices that belong to those of the batch's rows along all its followers, each of which has `counts` for a row.
+pub fn rows_of(tensor: &Tensor, shape: &[Dim], counts: &BTreeMap<&str, usize>, rows: &[usize]) -> Tensor {
+    counts.iter().fold(tensor.clone(), |tensor, (axis, count)| {
+        let own: Vec<usize> = rows.iter().flat_map(|row| row * count..(row + 1) * count).collect();
         dims_of(shape, axis).into_iter().fold(tensor, |tensor, dim| tensor.select(dim, &own))
     })
 }

@@ -1,13 +1,14 @@
 //! `decodes`: with a cache, Rust writes what Python writes, and every step computes what the whole row without one does.
 
-use super::context::{CheckContext, CheckResult, Expectation, dims_of};
+use super::context::{CheckContext, CheckResult, Expectation, dims_of, rows_of};
 use super::loads;
-use crate::artifact::StepProgram;
+use crate::artifact::{CacheAxis, StepProgram};
 use crate::engine::{Cache, Decoder, Tensor, largest_at_end};
 use crate::failure::{At, Failure, Stage};
 use crate::numerics::Measure;
 use crate::spec::Check;
-use crate::task::{Dtype, Output};
+use crate::task::{Dtype, Input, Output};
+use std::collections::BTreeMap;
 
 /// Tokens that a chunk after the prompt has: more than one, and fewer than a window.
 const CHUNK: usize = 5;
@@ -17,11 +18,11 @@ const CHUNK: usize = 5;
 /// shapes that it should have, and the logits of every step obey the numerical rule.
 pub fn check(context: &CheckContext) -> CheckResult {
     let manifest = &context.artifact.manifest;
-    let decoder = Decoder::load(&context.artifact.step_program(), manifest, context.engine, context.device)
-        .map_err(|failure| {
-        failure.with("where the class cannot, the entry says so: omit: {decodes: why}")
-    })?;
-    loads::weights(decoder.program(), manifest, Dtype::Float32)?;
+    let decoder = Decoder::load(&context.artifact.folder, manifest, context.engine, context.device)
+        .map_err(|failure| failure.with("where the class cannot, the entry says so: omit: {decodes: why}"))?;
+    for program in decoder.programs() {
+        loads::weights(program, manifest, Dtype::Float32)?;
+    }
     let row = Row::stored(context, &decoder)?;
     let mut measures = Vec::new();
     for way in [row.by_token(), row.alone(), row.in_chunks()] {
@@ -35,8 +36,11 @@ pub fn check(context: &CheckContext) -> CheckResult {
 struct Row<'a> {
     context: &'a CheckContext<'a>,
     decoder: &'a Decoder,
-    tokens: Tensor,
-    mask: Tensor,
+    /// Inputs of the model's program, in its order.
+    inputs: Vec<Tensor>,
+    /// Place of the tokens, and of their mask, among them.
+    tokens: usize,
+    mask: Option<usize>,
     /// What Python wrote after the prompt: one token more than the row has there.
     written: Tensor,
     port: &'a Output,
@@ -54,25 +58,27 @@ struct Way {
 impl<'a> Row<'a> {
     fn stored(context: &'a CheckContext<'a>, decoder: &'a Decoder) -> Result<Self, Failure> {
         let StepProgram { tokens, mask, .. } = decoder.about();
+        let place = |name: &str| context.artifact.manifest.inputs.iter().position(|input| input == name);
         let generation = context.contract.generation;
         let found = generation.and_then(|generation| {
             context.card.outputs.iter().enumerate().find(|(_, port)| port.name == generation.logits)
         });
         let (logits, port) = found
             .ok_or_else(|| Failure::new(Stage::Load, "the entry lacks the output that decoding needs"))?;
-        let stored = |name: &str| context.artifact.tensor(&format!("decode/input/{name}"));
-        let tokens = stored(tokens)?;
-        let mask = mask.as_ref().map_or_else(|| Ok(tokens.map_int(|_, _| 1)), |name| stored(name))?;
+        let mask = mask.as_deref().and_then(place);
+        let tokens =
+            place(tokens).ok_or_else(|| Failure::new(Stage::Load, "the entry has no input of tokens"))?;
+        let inputs = context.inputs("decode")?;
         let written = context.artifact.tensor("decode/tokens")?;
-        Ok(Self { context, decoder, tokens, mask, written, port, logits })
+        Ok(Self { context, decoder, inputs, tokens, mask, written, port, logits })
     }
 
     fn rows(&self) -> Vec<usize> {
-        (0..self.tokens.shape()[0]).collect()
+        (0..self.written.shape()[0]).collect()
     }
 
     fn length(&self) -> usize {
-        self.tokens.shape()[1]
+        self.inputs[self.tokens].shape()[1]
     }
 
     fn prompt(&self) -> usize {
@@ -89,10 +95,10 @@ impl<'a> Row<'a> {
         Way { told: "each row alone", groups, ..self.by_token() }
     }
 
-    /// The prompt in two chunks, and all after it in further ones.
+    /// Half the prompt, or as much as must be read at once, and all after it in further chunks.
     fn in_chunks(&self) -> Way {
-        let later = (self.prompt()..self.length()).step_by(CHUNK).chain([self.length()]);
-        let ends = [self.prompt() / 2].into_iter().chain(later).collect();
+        let first = (self.prompt() / 2).max(CHUNK).max(self.decoder.about().prefill.unwrap_or(0));
+        let ends = (first..self.length()).step_by(CHUNK).chain([self.length()]).collect();
         Way { told: "in chunks", groups: vec![self.rows()], ends }
     }
 
@@ -104,27 +110,63 @@ impl<'a> Row<'a> {
     }
 
     fn read_rows(&self, way: &Way, rows: &[usize]) -> Result<Tensor, Failure> {
-        let (tokens, mask) = (self.tokens.select(0, rows), self.mask.select(0, rows));
-        let mut cache = self.decoder.empty(rows.len())?;
+        let inputs = self.inputs_of(rows);
+        let mut begun: Option<Cache> = None;
+        let mut given = BTreeMap::new();
         let mut read = Vec::new();
         for span in spans(&way.ends) {
-            let (tokens, mask) = (tokens.select(1, &span), mask.select(1, &span));
-            let mut outputs = self.decoder.read_padded(&mut cache, &tokens, &mask)?;
+            let (mut outputs, cache) = match begun.take() {
+                None => self.decoder.prefill(&self.first(&inputs, span.len()))?,
+                Some(mut cache) => (self.step(&mut cache, &inputs, &span)?, cache),
+            };
             let logits = outputs.swap_remove(self.logits);
-            self.holds(way, &cache)?;
+            self.holds(way, &cache, &mut given)?;
             self.next(way, rows, &cache, &logits)?;
             read.push(logits);
+            begun = Some(cache);
         }
         Tensor::joined(1, &read.iter().collect::<Vec<_>>()).at(Stage::Compare, "logits")
     }
 
-    /// The cache has the shapes that the manifest says, which are those of Python's.
-    fn holds(&self, way: &Way, cache: &Cache) -> Result<(), Failure> {
-        let promised = &self.decoder.about().cache;
-        for (tensor, (name, shape)) in promised.iter().zip(cache.shapes()) {
-            let expected = tensor.shape(cache.rows(), cache.read());
+    /// The inputs of some rows.
+    fn inputs_of(&self, rows: &[usize]) -> Vec<Tensor> {
+        let (ports, counts) = (self.context.card.inputs, self.context.rows());
+        let own = |(port, input): (&Input, &Tensor)| rows_of(input, port.shape, &counts, rows);
+        ports.iter().zip(&self.inputs).map(own).collect()
+    }
+
+    /// The same for the first tokens: whatever goes along with tokens is cut as they are.
+    fn first(&self, inputs: &[Tensor], count: usize) -> Vec<Tensor> {
+        let ports = self.context.card.inputs;
+        let (tokens, places) = (ports[self.tokens].shape.get(1), (0..count).collect::<Vec<_>>());
+        let cut = |(port, input): (&Input, &Tensor)| match port.shape.get(1) == tokens {
+            true => input.select(1, &places),
+            false => input.clone(),
+        };
+        ports.iter().zip(inputs).map(cut).collect()
+    }
+
+    /// Reads the tokens at those places.
+    fn step(&self, cache: &mut Cache, inputs: &[Tensor], span: &[usize]) -> Result<Vec<Tensor>, Failure> {
+        let tokens = inputs[self.tokens].select(1, span);
+        match self.mask {
+            Some(mask) => self.decoder.read_padded(cache, &tokens, &inputs[mask].select(1, span)),
+            None => self.decoder.read(cache, &tokens),
+        }
+    }
+
+    /// The cache has the shapes that the manifest says, which are those of Python's; `given` has the sizes that the inputs
+    /// decided which are given once, as they were seen first.
+    fn holds(&self, way: &Way, cache: &Cache, given: &mut BTreeMap<String, usize>) -> Result<(), Failure> {
+        for (tensor, shape) in self.decoder.about().tensors().zip(cache.shapes()) {
+            for (axis, size) in tensor.shape.iter().zip(&shape) {
+                if let CacheAxis::Given(name) = axis {
+                    given.entry(name.clone()).or_insert(*size);
+                }
+            }
+            let (name, read) = (&tensor.name, cache.read());
+            let expected = tensor.shape(cache.rows(), read, |axis| given.get(axis).copied().unwrap_or(0));
             if shape != expected {
-                let read = cache.read();
                 let shapes =
                     format!("{name} ({}) is {shape:?} after {read} tokens, not {expected:?}", way.told);
                 return Err(Failure::new(Stage::Compare, shapes));

@@ -70,6 +70,8 @@ const PROGRAM: &[(&str, Check)] = &[
     ("cache-window-off", Check::Decodes),
     ("cache-position-shifted", Check::Decodes),
     ("cache-mask-short", Check::Decodes),
+    ("cross-key-stale", Check::Decodes),
+    ("cross-rows-swapped", Check::Decodes),
 ];
 
 /// Faults of everything else.

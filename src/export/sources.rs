@@ -34,6 +34,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "adapters/vision_text.py",
     "artifact.py",
     "attention.py",
+    "cache.py",
     "cache_faults.py",
     "calls/__init__.py",
     "calls/kinds.py",

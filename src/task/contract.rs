@@ -194,7 +194,8 @@ pub struct Output {
     pub range: Range,
 }
 
-/// How a task decodes greedily: which input grows by one token a step, and what follows it.
+/// How a task decodes greedily: which input grows by one token a step, and what follows it. Every other input is given once,
+/// before the first step: a program that decodes with a cache takes it in its prefill, and no step takes it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Generation {
     /// The token input that grows.

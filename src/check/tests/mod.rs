@@ -8,6 +8,7 @@ mod step;
 mod toy;
 
 use super::{CheckContext, body};
+use crate::artifact::Artifact;
 use crate::engine::Device;
 use crate::failure::Failure;
 use crate::model::{ModelSpec, dynamic, idle};
@@ -35,12 +36,17 @@ const CARD: ModelSpec = ModelSpec {
 
 /// The outcome of a check on a toy with that fault.
 fn outcome(fault: ToyFault, check: Check) -> Result<(), Failure> {
-    let (artifact, program, engine) = (artifact(), Toy::new(fault), ToyEngine(fault));
+    outcome_of(&artifact(), fault, check)
+}
+
+/// The same where the artifact is not the toy's usual one.
+fn outcome_of(artifact: &Artifact, fault: ToyFault, check: Check) -> Result<(), Failure> {
+    let (program, engine) = (Toy::new(fault), ToyEngine(fault));
     let contract = TextGeneration::CONTRACT;
     let context = CheckContext {
         card: &CARD,
         contract: &contract,
-        artifact: &artifact,
+        artifact,
         program: &program,
         engine: &engine,
         device: Device::Cpu,

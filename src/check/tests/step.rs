@@ -1,10 +1,12 @@
 //! The toy with a cache, which holds the ids and the positions that it has read.
 
-use super::artifact::{INPUTS, greedy, inputs};
+use super::artifact::{INPUTS, artifact, greedy, inputs};
+use super::outcome_of;
 use super::toy::{Toy, ToyEngine, ToyFault, VOCABULARY};
 use crate::artifact::{CacheAxis, CacheTensor, Decoding, Refusal, StepProgram};
 use crate::engine::{Decoder, Device, Program, Tensor};
 use crate::failure::Failure;
+use crate::spec::Check;
 use crate::task::Dtype;
 use std::collections::BTreeMap;
 
@@ -12,17 +14,20 @@ use std::collections::BTreeMap;
 pub const PROMPT: usize = 6;
 const NEW: usize = 9;
 
-/// The step program of a toy.
+/// Places that the encoder of a toy with a prefill saw.
+const ENCODED: usize = 4;
+
+/// The step program of a toy; without a cache, its prefill.
 pub struct Step(pub Toy);
 
 impl Program for Step {
     fn run(&self, given: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
-        let [ids, mask, positions, held_ids, held_positions] = given else {
-            unreachable!("the step has five inputs")
-        };
-        let grown = |held: &Tensor, new: &Tensor| Tensor::joined(1, &[held, new]).unwrap();
-        let (ids, positions) = (grown(held_ids, ids), grown(held_positions, positions));
-        let (rows, new) = (ids.shape()[0], given[0].shape()[1]);
+        let [ids, mask, positions, held @ ..] = given else { unreachable!("the toy has three inputs") };
+        let (rows, new) = (ids.shape()[0], ids.shape()[1]);
+        let none = Tensor::zeros(Dtype::Int64, &[rows, 0]);
+        let grown =
+            |place: usize, new: &Tensor| Tensor::joined(1, &[held.get(place).unwrap_or(&none), new]).unwrap();
+        let (ids, positions) = (grown(0, ids), grown(1, positions));
         let logits = self.0.logits(&ids, mask, &positions);
         let logits = Tensor::float(Dtype::Float32, &[rows, ids.shape()[1], VOCABULARY], logits).unwrap();
         let last = |count: usize, whole: &Tensor| {
@@ -36,7 +41,11 @@ impl Program for Step {
             ToyFault::ShortCache => last(ids.shape()[1] - 1, &ids),
             _ => ids.clone(),
         };
-        Ok(vec![last(new, &logits).cast(Dtype::Float32), kept, positions])
+        let mut returned = vec![last(new, &logits).cast(Dtype::Float32), kept, positions];
+        if held.is_empty() && self.0.fault != ToyFault::ShortCache {
+            returned.push(Tensor::zeros(Dtype::Int64, &[rows, ENCODED]));
+        }
+        Ok(returned)
     }
 
     fn parameters(&self) -> Result<Vec<(String, Vec<usize>)>, Failure> {
@@ -62,26 +71,56 @@ impl Program for Step {
 
 /// What the manifest says of the step program.
 pub fn decoding() -> Decoding {
-    let tensor = |name: &str| CacheTensor {
-        name: name.to_owned(),
-        dtype: Dtype::Int64,
-        shape: vec![CacheAxis::Batch, CacheAxis::Past],
-    };
     let [tokens, mask, positions] = INPUTS.map(str::to_owned);
+    let tensor = |name: &str| tensor(name, CacheAxis::Past);
     Decoding::Program(StepProgram {
         tokens,
         mask: Some(mask),
         positions: Some(positions),
         prompt: PROMPT,
+        prefill: None,
+        held: Vec::new(),
         cache: vec![tensor("cache/0/id"), tensor("cache/0/position")],
     })
 }
 
+/// The same of a toy that has a prefill.
+fn with_prefill() -> Decoding {
+    let Decoding::Program(program) = decoding() else { unreachable!("the toy decodes with a cache") };
+    let encoded = CacheAxis::Given("encoded".to_owned());
+    Decoding::Program(StepProgram { prefill: Some(2), held: vec![tensor("cross/0/key", encoded)], ..program })
+}
+
+fn tensor(name: &str, axis: CacheAxis) -> CacheTensor {
+    CacheTensor { name: name.to_owned(), dtype: Dtype::Int64, shape: vec![CacheAxis::Batch, axis] }
+}
+
+#[test]
+fn what_is_given_once_is_read_by_a_prefill_and_held_by_every_step() {
+    let mut artifact = artifact();
+    artifact.manifest.decoding = Some(with_prefill());
+    assert_eq!(outcome_of(&artifact, ToyFault::Nothing, Check::Decodes), Ok(()));
+    let failure = outcome_of(&artifact, ToyFault::ShortCache, Check::Decodes).unwrap_err();
+    assert_eq!(failure.message, "the prefill program returned 3 tensors, not 4");
+
+    let engine = ToyEngine(ToyFault::Nothing);
+    let decoder = Decoder::load(&artifact.folder, &artifact.manifest, &engine, Device::Cpu).unwrap();
+    let refused = decoder.empty(2).unwrap_err();
+    assert_eq!(refused.message, "the model takes more than tokens: begin with Decoder::prefill");
+    let (outputs, mut cache) = decoder.prefill(&inputs(2, 3)).unwrap();
+    assert_eq!(outputs[0].shape(), [2, 3, VOCABULARY]);
+    let tokens = Tensor::int(Dtype::Int64, &[2, 1], vec![1, 2]).unwrap();
+    decoder.read(&mut cache, &tokens).unwrap();
+    assert_eq!(cache.shapes().collect::<Vec<_>>(), [[2, 4], [2, 4], [2, ENCODED]]);
+    let missing = decoder.prefill(&inputs(2, 3)[..1]).unwrap_err();
+    assert_eq!(missing.message, "the prefill is given no attention_mask");
+}
+
 #[test]
 fn a_step_that_fails_leaves_the_cache_as_it_was() {
-    let artifact = super::artifact();
+    let artifact = artifact();
     let engine = ToyEngine(ToyFault::Nothing);
-    let decoder = Decoder::load(&artifact.step_program(), &artifact.manifest, &engine, Device::Cpu).unwrap();
+    let decoder = Decoder::load(&artifact.folder, &artifact.manifest, &engine, Device::Cpu).unwrap();
     let mut cache = decoder.empty(2).unwrap();
     let tokens = Tensor::int(Dtype::Int64, &[2, 3], vec![1, 2, 3, 4, 5, 6]).unwrap();
     decoder.read(&mut cache, &tokens).unwrap();
@@ -90,16 +129,16 @@ fn a_step_that_fails_leaves_the_cache_as_it_was() {
     assert_eq!(failure.message, "tokens are [1, 3] and their mask [1, 3], not 2 rows");
     assert_eq!((cache.rows(), cache.read()), (2, 3));
     let shapes: Vec<_> = cache.shapes().collect();
-    assert_eq!(shapes, [("cache/0/id", vec![2, 3]), ("cache/0/position", vec![2, 3])]);
+    assert_eq!(shapes, [[2, 3], [2, 3]]);
 }
 
 #[test]
 fn a_class_without_a_step_program_says_why() {
-    let mut manifest = super::artifact().manifest;
+    let mut manifest = artifact().manifest;
     let why = "ToyForCausalLM.forward takes no cache".to_owned();
     manifest.decoding = Some(Decoding::Refused { refused: Refusal::Stateless, why });
     let engine = ToyEngine(ToyFault::Nothing);
-    let Err(failure) = Decoder::load("program.decode.pt".as_ref(), &manifest, &engine, Device::Cpu) else {
+    let Err(failure) = Decoder::load("".as_ref(), &manifest, &engine, Device::Cpu) else {
         panic!("there is a decoder");
     };
     assert_eq!(failure.message, "ToyForCausalLM has no step program: ToyForCausalLM.forward takes no cache");

@@ -155,7 +155,7 @@ impl Engine for ToyEngine {
 
     fn load(&self, path: &Path, _: Device) -> Result<Box<dyn Program>, Failure> {
         let mut toy = Toy::new(self.0);
-        if path.ends_with("program.decode.pt") {
+        if path.ends_with("program.decode.pt") || path.ends_with("program.prefill.pt") {
             return Ok(Box::new(step::Step(toy)));
         }
         if path.ends_with("program.bfloat16.pt") {

@@ -1,26 +1,29 @@
 //! Decoding with a cache.
 //!
-//! In: tokens, as many at a time as one likes: a prompt, a chunk of it, one token. Out: the model's outputs for them. What was
-//! read is a [`Cache`]: named tensors that never leave the program's device.
+//! In: tokens, as many at a time as one likes: a prompt, a chunk of it, one token; and before the first of them, once, what else
+//! the model takes. Out: the model's outputs for them. What was read is a [`Cache`]: named tensors that never leave the
+//! program's device.
 
 use super::{Device, DeviceTensor, Engine, Program, Tensor};
-use crate::artifact::{self, CacheTensor, Decoding, Manifest, StepProgram};
+use crate::artifact::{self, CacheTensor, Decoding, Manifest, PREFILL, STEP, StepProgram};
 use crate::failure::{At, Failure, Stage};
 use crate::task::Dtype;
 use std::path::Path;
 
 /// A model that reads tokens after those that a cache holds.
 pub struct Decoder {
-    program: Box<dyn Program>,
+    step: Box<dyn Program>,
+    /// Where the step program is not the prefill too.
+    prefill: Option<Box<dyn Program>>,
     about: StepProgram,
     inputs: Vec<String>,
     outputs: usize,
 }
 
-/// What a decoder has read: the tensors of its cache, on its device, and which of the tokens are padding.
+/// What a decoder has read: the tensors of its cache and what else it holds, on its device, and which of the tokens are
+/// padding.
 #[derive(Debug)]
 pub struct Cache {
-    names: Vec<String>,
     tensors: Vec<DeviceTensor>,
     /// `[rows, tokens]`: 0 where a token is padding.
     mask: Tensor,
@@ -37,28 +40,28 @@ impl Cache {
         self.mask.shape()[1]
     }
 
-    /// Names and shapes of its tensors, in the program's order.
-    pub fn shapes(&self) -> impl Iterator<Item = (&str, Vec<usize>)> {
-        self.names.iter().map(String::as_str).zip(self.tensors.iter().map(DeviceTensor::shape))
+    /// Shapes of its tensors, in the order of [`StepProgram::tensors`].
+    pub fn shapes(&self) -> impl Iterator<Item = Vec<usize>> {
+        self.tensors.iter().map(DeviceTensor::shape)
     }
 }
 
 impl Decoder {
-    /// The step program of the artifact in `folder`, on a device.
+    /// The programs of the artifact in `folder`, on a device.
     ///
     /// # Errors
-    /// Stage `export`: there is no artifact, or its class has no step program; stages `load` and `move`: its program's.
+    /// Stage `export`: there is no artifact, or its class has no step program; stages `load` and `move`: its programs'.
     pub fn open(folder: &Path, engine: &dyn Engine, device: Device) -> Result<Self, Failure> {
         let manifest = artifact::manifest(folder)?.ok_or_else(|| artifact::no_artifact(folder))?;
-        Self::load(&artifact::step_program(folder), &manifest, engine, device)
+        Self::load(folder, &manifest, engine, device)
     }
 
-    /// The step program in a file, of the artifact with that manifest.
+    /// The same of an artifact whose manifest was read.
     ///
     /// # Errors
     /// As [`Decoder::open`].
     pub fn load(
-        file: &Path,
+        folder: &Path,
         manifest: &Manifest,
         engine: &dyn Engine,
         device: Device,
@@ -68,16 +71,17 @@ impl Decoder {
             Some(Decoding::Refused { why, .. }) => return Err(none(manifest, why)),
             None => return Err(none(manifest, "the entry leaves `decodes` out")),
         };
-        let program = engine.load(file, device)?;
-        Ok(Self { program, about, inputs: manifest.inputs.clone(), outputs: manifest.outputs.len() })
+        let step = engine.load(&folder.join(STEP), device)?;
+        let prefill = about.prefill.map(|_| engine.load(&folder.join(PREFILL), device)).transpose()?;
+        Ok(Self { step, prefill, about, inputs: manifest.inputs.clone(), outputs: manifest.outputs.len() })
     }
 
-    /// The program itself.
-    pub fn program(&self) -> &dyn Program {
-        self.program.as_ref()
+    /// Its programs.
+    pub fn programs(&self) -> impl Iterator<Item = &dyn Program> {
+        [&self.step].into_iter().chain(&self.prefill).map(AsRef::as_ref)
     }
 
-    /// What the manifest says of it.
+    /// What the manifest says of them.
     pub fn about(&self) -> &StepProgram {
         &self.about
     }
@@ -85,15 +89,43 @@ impl Decoder {
     /// A cache of so many rows that have read nothing.
     ///
     /// # Errors
-    /// Stage `move`: the device has no room.
+    /// Stage `move`: the device has no room; stage `run`: the model takes more than tokens, and begins with a prefill.
     pub fn empty(&self, rows: usize) -> Result<Cache, Failure> {
+        if self.prefill.is_some() {
+            return Err(Failure::new(
+                Stage::Run,
+                "the model takes more than tokens: begin with Decoder::prefill",
+            ));
+        }
         let place = |tensor: &CacheTensor| {
-            let zeros = Tensor::zeros(tensor.dtype, &tensor.shape(rows, 0));
-            self.program.place(&zeros)
+            let zeros = Tensor::zeros(tensor.dtype, &tensor.shape(rows, 0, |_| 0));
+            self.step.place(&zeros)
         };
-        let names = self.about.cache.iter().map(|tensor| tensor.name.clone()).collect();
-        let tensors = self.about.cache.iter().map(place).collect::<Result<_, Failure>>()?;
-        Ok(Cache { names, tensors, mask: Tensor::zeros(Dtype::Int64, &[rows, 0]) })
+        let tensors = self.about.tensors().map(place).collect::<Result<_, Failure>>()?;
+        Ok(Cache { tensors, mask: Tensor::zeros(Dtype::Int64, &[rows, 0]) })
+    }
+
+    /// Reads the first tokens of rows beside what else the model takes, and returns its outputs for them, and their cache.
+    /// `inputs` are those of the model's program, in the artifact's order.
+    ///
+    /// # Errors
+    /// As [`Decoder::read`].
+    pub fn prefill(&self, inputs: &[Tensor]) -> Result<(Vec<Tensor>, Cache), Failure> {
+        let named = |wanted: &str| {
+            let found = self.inputs.iter().zip(inputs).find(|(name, _)| *name == wanted);
+            let missing = || Failure::new(Stage::Run, format!("the prefill is given no {wanted}"));
+            found.map(|(_, tensor)| tensor.clone()).ok_or_else(missing)
+        };
+        let tokens = named(&self.about.tokens)?;
+        let mask = self.about.mask.as_deref().map_or_else(|| Ok(ones(&tokens)), named)?;
+        let Some(program) = &self.prefill else {
+            let mut cache = self.empty(tokens.shape()[0])?;
+            let outputs = self.read_padded(&mut cache, &tokens, &mask)?;
+            return Ok((outputs, cache));
+        };
+        let (outputs, tensors) = program.step(inputs, &[], self.outputs)?;
+        self.complete("prefill", &outputs, &tensors, self.about.tensors().count())?;
+        Ok((outputs, Cache { tensors, mask }))
     }
 
     /// Reads `tokens`, `[rows, count]`, after all that the cache holds, and returns the model's outputs for them in the
@@ -102,8 +134,7 @@ impl Decoder {
     /// # Errors
     /// Stage `run`: tokens that are not rows as the cache's, or the program's own failure; stage `move`: its tensors'.
     pub fn read(&self, cache: &mut Cache, tokens: &Tensor) -> Result<Vec<Tensor>, Failure> {
-        let ones = tokens.map_int(|_, _| 1);
-        self.read_padded(cache, tokens, &ones)
+        self.read_padded(cache, tokens, &ones(tokens))
     }
 
     /// The same where some tokens are padding: `mask`, of the tokens' shape, is 0 there. Padding comes before a row's text.
@@ -122,27 +153,41 @@ impl Decoder {
             return Err(Failure::new(Stage::Run, shapes));
         }
         let whole = Tensor::joined(1, &[&cache.mask, mask]).at(Stage::Run, "the mask")?;
-        let inputs = self.inputs.iter().map(|name| self.input(name, tokens, &whole));
-        let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
-        let (outputs, grown) = self.program.step(&inputs, &cache.tensors, self.outputs)?;
-        let (expected, returned) = (self.outputs + cache.tensors.len(), outputs.len() + grown.len());
-        if returned != expected {
-            let counts = format!("the step program returned {returned} tensors, not {expected}");
-            return Err(Failure::new(Stage::Run, counts));
-        }
-        (cache.tensors, cache.mask) = (grown, whole);
+        let inputs: Vec<_> = self.inputs.iter().filter_map(|name| self.input(name, tokens, &whole)).collect();
+        let (outputs, grown) = self.step.step(&inputs, &cache.tensors, self.outputs)?;
+        self.complete("step", &outputs, &grown, self.about.cache.len())?;
+        cache.tensors.splice(..grown.len(), grown);
+        cache.mask = whole;
         Ok(outputs)
     }
 
-    /// What the program is given for an input of that name.
-    fn input(&self, name: &str, tokens: &Tensor, mask: &Tensor) -> Result<Tensor, Failure> {
+    /// What the step program is given for an input of the model's program; nothing for what is given once.
+    fn input(&self, name: &str, tokens: &Tensor, mask: &Tensor) -> Option<Tensor> {
         match Some(name) {
-            _ if name == self.about.tokens => Ok(tokens.clone()),
-            mask_name if mask_name == self.about.mask.as_deref() => Ok(mask.clone()),
+            _ if name == self.about.tokens => Some(tokens.clone()),
+            mask_name if mask_name == self.about.mask.as_deref() => Some(mask.clone()),
             positions if positions == self.about.positions.as_deref() => {
-                Ok(positions_of(mask, tokens.shape()[1]))
+                Some(positions_of(mask, tokens.shape()[1]))
             }
-            _ => Err(Failure::new(Stage::Run, format!("a step has nothing for input {name}"))),
+            _ => None,
+        }
+    }
+
+    /// Whether a program returned all outputs, and so many other tensors.
+    fn complete(
+        &self,
+        program: &str,
+        outputs: &[Tensor],
+        kept: &[DeviceTensor],
+        count: usize,
+    ) -> Result<(), Failure> {
+        let (expected, returned) = (self.outputs + count, outputs.len() + kept.len());
+        match returned == expected {
+            true => Ok(()),
+            false => {
+                let counts = format!("the {program} program returned {returned} tensors, not {expected}");
+                Err(Failure::new(Stage::Run, counts))
+            }
         }
     }
 }
@@ -166,6 +211,11 @@ pub fn largest_at_end(logits: &Tensor) -> Result<Vec<i64>, Failure> {
         best.unwrap_or(0) as i64
     };
     Ok((0..rows).map(largest).collect())
+}
+
+/// A mask that hides none of the tokens.
+fn ones(tokens: &Tensor) -> Tensor {
+    tokens.map_int(|_, _| 1)
 }
 
 /// Positions of the last `count` tokens, counted from each row's first real one.

@@ -22,7 +22,8 @@ The path of one job, file by file:
     program     model + traced case        ->  TorchScript
     portable    a traced graph             ->  the same for any device
     generation  model                      ->  the tokens of greedy decoding
-    decoding    model, its own cache       ->  the program that decodes with a cache, and the row that it is held to
+    cache       what generate leaves     ->  its tensors by name, and an empty one to put them into
+    decoding    model, its own cache       ->  the programs that decode with a cache, and the row that they are held to
     faults      a fault's name             ->  a program that is wrong in that one way
     adapters    a model type               ->  patches without which its class cannot be traced
     weights     a program                  ->  digests; parameters that move no output

@@ -1,6 +1,6 @@
-"""Planted faults of step programs: what can be wrong with a cache.
+"""Planted faults of the programs that decode: what can be wrong with a cache.
 
-In: a decoder and the name of a fault. Out: a step program that is wrong in that one way.
+In: a decoder and the name of a fault. Out: a program that is wrong in that one way.
 """
 
 from collections.abc import Callable
@@ -8,21 +8,31 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .decoding import Decoder, Slot
-from .program import Hooks, Tensors
+from .cache import Held
+from .decoding import Decoder
+from .program import DECODE, PREFILL, Hooks, Tensors
 
 Fault = Callable[[Decoder], Hooks | None]
 
 
 def _stale_key(decoder: Decoder) -> Hooks:
     """The first layer keeps the key of the token before instead of the newest."""
-    return _kept(decoder.slots[0], lambda key: torch.cat([key[:, :, :-1], key[:, :, -2:-1]], 2))
+    return _stale(decoder.slots[0])
 
 
 def _rows_swapped(decoder: Decoder) -> Hooks:
     """The first tensor of the cache has its rows in another order."""
-    slot = decoder.slots[0]
-    return _kept(slot, lambda value: value.flip(slot.shape.index("batch")))
+    return _swapped(decoder.slots[0])
+
+
+def _cross_key_stale(decoder: Decoder) -> Hooks | None:
+    """The first layer keeps, for the last place that the encoder saw, the key of the place before."""
+    return _stale(decoder.cross[0]) if decoder.cross else None
+
+
+def _cross_rows_swapped(decoder: Decoder) -> Hooks | None:
+    """The first layer looks at what the encoder saw in another row."""
+    return _swapped(decoder.cross[0]) if decoder.cross else None
 
 
 def _window_off(decoder: Decoder) -> Hooks | None:
@@ -65,16 +75,26 @@ def _mask_short(decoder: Decoder) -> Hooks | None:
     return Hooks(inputs=hidden)
 
 
-def _kept(slot: Slot, change: Callable[[Tensor], Tensor]) -> Hooks:
-    """The cache is returned with one of its tensors changed."""
-    return Hooks(outputs=lambda outputs: outputs | {slot.name: change(outputs[slot.name])})
+def _stale(key: Held) -> Hooks:
+    return _kept(key, lambda value: torch.cat([value[:, :, :-1], value[:, :, -2:-1]], 2))
 
 
-# None: the fault has nothing to take hold of in the decoder.
-FAULTS: dict[str, Fault] = {
-    "cache-key-stale": _stale_key,
-    "cache-rows-swapped": _rows_swapped,
-    "cache-window-off": _window_off,
-    "cache-position-shifted": _position_shifted,
-    "cache-mask-short": _mask_short,
+def _swapped(held: Held) -> Hooks:
+    return _kept(held, lambda value: value.flip(held.shape.index("batch")))
+
+
+def _kept(held: Held, change: Callable[[Tensor], Tensor]) -> Hooks:
+    """What is held is returned with one of its tensors changed."""
+    return Hooks(outputs=lambda outputs: outputs | {held.name: change(outputs[held.name])})
+
+
+# The program that is wrong, and how. None: the fault has nothing to take hold of in the decoder.
+FAULTS: dict[str, tuple[str, Fault]] = {
+    "cache-key-stale": (DECODE, _stale_key),
+    "cache-rows-swapped": (DECODE, _rows_swapped),
+    "cache-window-off": (DECODE, _window_off),
+    "cache-position-shifted": (DECODE, _position_shifted),
+    "cache-mask-short": (DECODE, _mask_short),
+    "cross-key-stale": (PREFILL, _cross_key_stale),
+    "cross-rows-swapped": (PREFILL, _cross_rows_swapped),
 }

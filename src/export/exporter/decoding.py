@@ -4,95 +4,37 @@ In: a model, and what the library wrote with its own cache (`generation.py`). Ou
 those that a cache holds, takes that cache's tensors by name and returns them grown; or, in one word and one sentence,
 why the class has no such program.
 
-One program does all: with a cache that holds nothing it is the prefill, then it reads a token a step, or a chunk.
+Where the model takes nothing but tokens, one program does all: with a cache that holds nothing it is the prefill, then
+it reads a token a step, or a chunk. Where it takes more (what an encoder reads, say), that is given once, to a second
+program, the prefill: it reads the first tokens beside it, and returns what steps need of it, to be held.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import cached_property, partial
-from typing import Any
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, cache_utils
 
-from . import program
+from . import cache, program
+from .cache import Held, Refusal, Slot
 from .calls import parameters_of, viewed
 from .errors import ExportError, stage
 from .foreign import config_of
 from .generation import Written, uncached
-from .job import Generation, Job, Json
-from .program import HEALTHY, Hooks, Program, Tensors
+from .job import Input, Job, Json
+from .model import token_id
+from .program import Program, Tensors
 
 # Tokens that the trace finds in the cache, and reads: sizes that no config has, so that none is taken for another.
 PAST, CHUNK = 17, 3
-# What layers of a cache hold for every token, `[rows, heads, tokens, width]`: the attribute, and its name here.
-GROWING = (("keys", "key"), ("values", "value"))
-TOKENS = 2
-# What they hold of all tokens together, once or several times, `[rows, …]`.
-STATES = (("conv_states", "convolution_state"), ("recurrent_states", "recurrent_state"))
-# The layers that hold no more than that, or nothing.
-FLAT = frozenset(
-    {
-        "DummyLayer",
-        "DynamicLayer",
-        "DynamicSlidingWindowLayer",
-        "LinearAttentionLayer",
-        "LinearAttentionAndFullAttentionLayer",
-        "LinearAttentionAndSlidingWindowAttentionLayer",
-    }
-)
-
-
-@dataclass(frozen=True)
-class Slot:
-    """A tensor of a cache: the layer and the attribute that hold it, which of several states it is, and its shape.
-
-    An axis is `batch`, `past` (as many as tokens were read), `{"window": n}` (the same, at most n) or a number.
-    """
-
-    name: str
-    layer: int
-    attribute: str
-    state: int | None
-    dtype: torch.dtype
-    shape: tuple[str | int | Json, ...]
-
-    def empty(self, rows: int) -> Tensor:
-        """Its tensor before any token was read."""
-        return torch.zeros(self.sizes(rows, 0), dtype=self.dtype)
-
-    def sizes(self, rows: int, read: int) -> list[int]:
-        """Its shape when that many tokens of every row were read."""
-        return [_size(axis, rows, read) for axis in self.shape]
-
-    def of(self, layer: Any) -> Tensor:
-        """The tensor that a layer holds."""
-        held = getattr(layer, self.attribute)
-        return held if self.state is None else held[self.state]
-
-    @property
-    def window(self) -> int | None:
-        """How many tokens it holds at most; None where it holds all."""
-        return next((axis["window"] for axis in self.shape if isinstance(axis, dict)), None)
-
-
-def _size(axis: str | int | Json, rows: int, read: int) -> int:
-    if isinstance(axis, dict):
-        return min(read, axis["window"])
-    return axis if isinstance(axis, int) else rows if axis == "batch" else read
-
-
-class Refusal(Exception):
-    """Why a class has no step program: a word for programs, a sentence for people."""
-
-    def __init__(self, kind: str, why: str) -> None:
-        super().__init__(why)
-        self.facts: Json = {"refused": kind, "why": why}
+# What the names of an encoder's outputs begin with, and those of inputs that are held.
+ENCODER, GIVEN = "encoder", "given"
 
 
 class Decoder:
-    """A model that decodes with a cache: what its step program takes and returns."""
+    """A model that decodes with a cache: what its programs take and return."""
 
     def __init__(self, model: nn.Module, job: Job, written: Written) -> None:
         """Finds the cache's tensors in the one that the library was left with.
@@ -105,13 +47,26 @@ class Decoder:
         if names is None:
             raise ExportError(f"decode: task {job.task} generates nothing")
         self.model, self.job, self.written, self.names = model, job, written, names
-        self.keyword = _keyword(model, names, job)
-        self.config = config_of(model).get_text_config(decoder=True)
-        self.slots = _slots(written.cache, self._fresh(), len(written.tokens), self.length)
-        if names.mask is None and any(slot.window for slot in self.slots):
-            raise Refusal(
-                "inputs", "where a cache has a window, tokens are counted by the mask, which is left out"
-            )
+        # The class of what the encoder returns, once it did.
+        self._returned: Callable[..., Any] = dict
+        self.keyword = _keyword(model, job)
+        slots = cache.slots(written.cache, self._fresh(), len(written.tokens), self.length)
+        self.slots = [slot for slot in slots if slot.part == cache.OWN]
+        self.cross = [slot for slot in slots if slot.part == cache.CROSS]
+        if names.mask is None and not self._counts and any(slot.window for slot in self.slots):
+            raise Refusal("inputs", "all its layers have a window, and tokens are counted by no mask")
+        self.held = list(self._held_by(self.prefilled)) if self.once else []
+
+    @cached_property
+    def own(self) -> list[Input]:
+        """The inputs that a step takes: tokens, and their mask and positions where the model has such inputs."""
+        names = (self.names.grows, self.names.mask, self.names.positions)
+        return [entry for entry in self.job.inputs if entry.name in names]
+
+    @cached_property
+    def once(self) -> list[Input]:
+        """The inputs that are given once, before the first step."""
+        return [entry for entry in self.job.inputs if entry not in self.own]
 
     @property
     def prompt(self) -> int:
@@ -123,17 +78,36 @@ class Decoder:
         """Tokens that the library read: prompts, and all that it wrote but the last."""
         return self.prompt + self.written.tokens.shape[1] - 1
 
+    @property
+    def least(self) -> int:
+        """How many tokens the prefill must read: the last placeholder must be among them."""
+        places = {token_id(config_of(self.model), name) for name in self.job.placeholders}
+        tokens = self.written.prompts[self.names.grows]
+        return max(
+            (at + 1 for row in tokens.tolist() for at, token in enumerate(row) if token in places), default=1
+        )
+
     @cached_property
     def row(self) -> Tensors:
         """The inputs of the program without a cache that has read all of it."""
-        names, prompts, new = self.names, self.written.prompts, self.written.tokens[:, :-1]
-        row = {**prompts, names.grows: torch.cat([prompts[names.grows], new], 1)}
-        if names.mask:
-            row[names.mask] = torch.cat([prompts[names.mask], torch.ones_like(new)], 1)
-        if names.positions:
-            after = prompts[names.positions][:, -1:] + 1 + torch.arange(new.shape[1])
-            row[names.positions] = torch.cat([prompts[names.positions], after], 1)
-        return row
+        prompts, new = self.written.prompts, self.written.tokens[:, :-1]
+        following = {self.names.grows: new}
+        if self.names.mask:
+            following[self.names.mask] = torch.ones_like(new)
+        if self.names.positions:
+            following[self.names.positions] = (
+                prompts[self.names.positions][:, -1:] + 1 + torch.arange(new.shape[1])
+            )
+        for entry in self.once:
+            if self._follows(entry):
+                last = prompts[entry.name][:, -1:]
+                following[entry.name] = last.expand(-1, new.shape[1], *last.shape[2:])
+        return {
+            entry.name: torch.cat([prompts[entry.name], following[entry.name]], 1)
+            if entry.name in following
+            else prompts[entry.name]
+            for entry in self.job.inputs
+        }
 
     @property
     def tensors(self) -> Tensors:
@@ -142,149 +116,202 @@ class Decoder:
 
     @property
     def facts(self) -> Json:
-        """What the manifest says of the program."""
-        slots = [
-            {"name": slot.name, "dtype": str(slot.dtype).removeprefix("torch."), "shape": slot.shape}
-            for slot in self.slots
-        ]
-        names = {"tokens": self.names.grows, "mask": self.names.mask, "positions": self.names.positions}
-        return {**names, "prompt": self.prompt, "cache": slots}
+        """What the manifest says of the programs."""
+        return {
+            "tokens": self.names.grows,
+            "mask": self.names.mask,
+            "positions": self.names.positions,
+            "prompt": self.prompt,
+            "prefill": self.least if self.once else None,
+            "cache": [slot.facts for slot in self.slots],
+            "held": [held.facts for held in self.held],
+        }
 
     def part(self, first: int, last: int) -> Tensors:
-        """The program's inputs for these tokens of the row; the mask is that of all tokens so far."""
+        """A step's inputs for these tokens of the row; the mask is that of all tokens so far."""
         start = {self.names.mask: 0}
-        return {name: value[:, start.get(name, first) : last] for name, value in self.row.items()}
+        return {
+            entry.name: self.row[entry.name][:, start.get(entry.name, first) : last] for entry in self.own
+        }
+
+    def opening(self, last: int) -> Tensors:
+        """The prefill's inputs for the tokens of the row up to there."""
+        grows = [entry.name for entry in self.job.inputs if entry in self.own or self._follows(entry)]
+        return {name: value[:, :last] if name in grows else value for name, value in self.row.items()}
+
+    @cached_property
+    def prefilled(self) -> Tensors:
+        """What the prefill returns for the tokens that the trace finds in the cache."""
+        with stage("prefill"), torch.no_grad():
+            return self.begin(self.opening(self._past))
 
     def example(self) -> Tensors:
         """Inputs of a chunk, and the cache that it comes after."""
-        empty = {slot.name: slot.empty(len(self.written.tokens)) for slot in self.slots}
-        with stage("decode"), torch.no_grad():
-            read = self.read(self.model, self.part(0, PAST) | empty)
-        return self.part(PAST, PAST + CHUNK) | {slot.name: read[slot.name] for slot in self.slots}
+        if self.once:
+            read = self.prefilled
+        else:
+            empty = {slot.name: slot.empty(len(self.written.tokens)) for slot in self.slots}
+            with stage("decode"), torch.no_grad():
+                read = self.read(self.part(0, PAST) | empty)
+        return self.part(self._past, self._past + CHUNK) | {held.name: read[held.name] for held in self.takes}
 
-    def read(self, model: nn.Module, inputs: Tensors) -> Tensors:
+    @property
+    def takes(self) -> list[Held]:
+        """What a step takes beside its inputs."""
+        return [*self.slots, *self.held]
+
+    def programs(self) -> Iterator[tuple[str, Program, Tensors]]:
+        """The programs, by their files, and inputs to trace each with."""
+        yield program.DECODE, Step(self), self.example()
+        if self.once:
+            yield program.PREFILL, Prefill(self), self.opening(max(self.least, CHUNK))
+
+    def begin(self, inputs: Tensors) -> Tensors:
+        """Reads the first tokens beside all that is given once: outputs, the cache, and what else steps need."""
+        held = self._fresh()
+        with self._encoded() as encoded:
+            outputs = self._called(inputs, held)
+        tensors = {slot.name: slot.of(held) for slot in (*self.slots, *self.cross)}
+        masks = {f"{GIVEN}/{entry.name}": inputs[entry.name] for entry in self._masks}
+        return outputs | tensors | {f"{ENCODER}/{name}": value for name, value in encoded.items()} | masks
+
+    def read(self, inputs: Tensors) -> Tensors:
         """Reads tokens: the task's outputs for them, then the cache that holds them too."""
-        cache = self._fresh()
-        for slot in self.slots:
-            self._put(cache.layers[slot.layer], slot, inputs[slot.name], inputs)
-        given = {name: inputs[name] for name in self.row}
-        result = program.called(model, given, **{self.keyword: cache, "use_cache": True})
-        outputs = viewed(model, given, program.promised(self.job, result))
-        return outputs | {slot.name: slot.of(cache.layers[slot.layer]) for slot in self.slots}
+        held = self._fresh()
+        for slot in (*self.slots, *self.cross):
+            slot.put(held, inputs[slot.name], lambda: self._read(inputs))
+        given = {entry.name: inputs[entry.name] for entry in self.own}
+        others: dict[str, Any] = {}
+        if self.cross:
+            held.is_updated = dict.fromkeys(held.is_updated, True)
+            given |= {entry.name: inputs[f"{GIVEN}/{entry.name}"] for entry in self._masks}
+            others["encoder_outputs"] = self._encoder_outputs(inputs)
+        outputs = self._called(given, held, **others)
+        return outputs | {slot.name: slot.of(held) for slot in self.slots}
 
     def _fresh(self) -> Any:
-        """A cache of the class's kind that holds nothing."""
-        cache = DynamicCache(config=self.config)
-        for layer in cache.layers:
-            if isinstance(layer, cache_utils.DynamicSlidingWindowLayer):
-                layer.get_mask_sizes = partial(_mask_sizes, layer)
-        return cache
+        return cache.fresh(config_of(self.model), self.written.cache)
 
-    def _put(self, layer: Any, slot: Slot, held: Tensor, inputs: Tensors) -> None:
-        layer.dtype, layer.device = held.dtype, held.device
-        if slot.state is not None:
-            _put_state(layer, slot.attribute, slot.state, held)
+    def _called(self, inputs: Tensors, held: Any, **others: Any) -> Tensors:
+        """The task's outputs of the model with a cache, which it changes."""
+        result = program.called(self.model, inputs, **{self.keyword: held, "use_cache": True}, **others)
+        return viewed(self.model, inputs, program.promised(self.job, result))
+
+    def _read(self, inputs: Tensors) -> Any:
+        """How many tokens of every row were read before."""
+        if self.names.mask:
+            return inputs[self.names.mask].shape[1] - inputs[self.names.grows].shape[1]
+        counts = self._counts[0]
+        return inputs[counts.name].shape[counts.shape.index("past")]
+
+    @cached_property
+    def _counts(self) -> list[Slot]:
+        """Tensors of the cache that hold every token."""
+        return [slot for slot in self.slots if "past" in slot.shape]
+
+    @property
+    def _past(self) -> int:
+        return max(PAST, self.least)
+
+    def _follows(self, entry: Input) -> bool:
+        """Whether an input that is given once says something of every token."""
+        tokens = next(tokens for tokens in self.job.inputs if tokens.name == self.names.grows)
+        return entry not in self.own and entry.shape[1:2] == tokens.shape[1:2]
+
+    @property
+    def _masks(self) -> list[Input]:
+        """The masks of what an encoder reads: the decoder looks through them at every step."""
+        return [entry for entry in self.once if self.cross and entry.kind == "mask"]
+
+    @contextmanager
+    def _encoded(self) -> Iterator[Tensors]:
+        """The tensors that the encoder returns while the block runs; as by the library, it is told of no cache."""
+        encoded: Tensors = {}
+        if not self.cross:
+            yield encoded
             return
-        layer.is_initialized = True
-        setattr(layer, slot.attribute, held)
-        if slot.window is not None:
-            # Computed anew for every layer: each counts on in its own.
-            layer.cumulative_length = (
-                inputs[self.names.mask or ""].shape[1] - inputs[self.names.grows].shape[1]
-            )
+
+        def keep(_module: nn.Module, _inputs: Any, returned: Any) -> None:
+            self._returned = type(returned)
+            encoded.update({name: value for name, value in returned.items() if isinstance(value, Tensor)})
+
+        def told(_module: nn.Module, inputs: Any, named: dict[str, Any]) -> Any:
+            return inputs, named | {name: False for name in named if name == "use_cache"}
+
+        encoder = cast("Any", self.model).get_encoder()
+        hooks = encoder.register_forward_pre_hook(told, with_kwargs=True), encoder.register_forward_hook(keep)
+        try:
+            yield encoded
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    def _encoder_outputs(self, inputs: Tensors) -> Any:
+        start = f"{ENCODER}/"
+        held = {name.removeprefix(start): value for name, value in inputs.items() if name.startswith(start)}
+        return self._returned(**held)
+
+    def _held_by(self, prefilled: Tensors) -> Iterator[Held]:
+        """What steps need of what is given once, in the order in which the prefill returns it."""
+        yield from self.cross
+        encoded = prefilled[self.cross[0].name].shape[cache.TOKENS] if self.cross else None
+        for name, value in prefilled.items():
+            if name.startswith(f"{ENCODER}/"):
+                places = [
+                    cache.ENCODED if size == encoded else f"{name}.{dim}"
+                    for dim, size in enumerate(value.shape[1:-1], 1)
+                ]
+                last = cache.ENCODED if value.shape[-1] == encoded and not places else value.shape[-1]
+                yield Held(name, value.dtype, ("batch", *places, last))
+        for entry in self._masks:
+            name = f"{GIVEN}/{entry.name}"
+            yield Held(name, prefilled[name].dtype, entry.shape)
 
 
 class Step(Program):
     """A decoder behind the calling convention of programs: inputs, then the cache; outputs, then the cache."""
 
-    def __init__(self, decoder: Decoder, hooks: Hooks = HEALTHY) -> None:
-        super().__init__(decoder.model, decoder.job, hooks)
+    def __init__(self, decoder: Decoder) -> None:
+        super().__init__(decoder.model, decoder.job)
         self._decoder = (decoder,)
 
-    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+    @property
+    def decoder(self) -> Decoder:
+        """The decoder that it calls."""
+        return self._decoder[0]
+
+    def takes(self) -> list[str]:
+        """Names of the inputs of a step, and of all that is held."""
+        return [one.name for one in (*self.decoder.own, *self.decoder.takes)]
+
+    def call(self, inputs: Tensors) -> Tensors:
         """The task's outputs for the tokens given, and the cache that holds them too."""
-        (decoder,) = self._decoder
-        names = [*(entry.name for entry in self.job.inputs), *(slot.name for slot in decoder.slots)]
-        inputs = self.hooks.inputs(dict(zip(names, tensors, strict=True)))
-        with self.hooks.around():
-            outputs = decoder.read(self.model, inputs)
-        return tuple(self.hooks.outputs(outputs).values())
+        return self.decoder.read(inputs)
 
 
-def _put_state(layer: Any, attribute: str, state: int, held: Tensor) -> None:
-    # A copy: layers write into their states.
-    getattr(layer, attribute)[state] = held.clone()
-    getattr(layer, f"is_{attribute}_initialized")[state] = True
-    layer.has_previous_state[state] = True
-    if attribute == "conv_states":
-        layer.conv_kernel_size[state] = held.shape[-1]
+class Prefill(Step):
+    """The model's inputs, of which some are given this once; outputs, then the cache, then what else is held."""
+
+    def takes(self) -> list[str]:
+        """Names of the model's inputs."""
+        return Program.takes(self)
+
+    def call(self, inputs: Tensors) -> Tensors:
+        """The task's outputs for the first tokens, and all that steps need."""
+        return self.decoder.begin(inputs)
 
 
-def _mask_sizes(layer: Any, query_length: Any) -> tuple[Any, Any]:
-    """How many keys a layer with a window shows to a query, and how many tokens lie before them.
-
-    Upstream's own asks whether the row has outgrown the window, and a trace bakes that. What is held tells it too.
-    """
-    held = layer.keys.shape[-2]
-    return held + query_length, layer.cumulative_length - held
-
-
-def _keyword(model: nn.Module, names: Generation, job: Job) -> str:
+def _keyword(model: nn.Module, job: Job) -> str:
     """The keyword by which the class takes a cache of the library's kind."""
     why = uncached(model)
     if why:
         raise Refusal("unfaithful", why)
-    own = {names.grows, names.mask, names.positions}
-    others = [entry.name for entry in job.inputs if entry.name not in own]
-    if others:
-        raise Refusal("inputs", f"{', '.join(others)} beside tokens: what a step gives there is not said")
     takes = parameters_of(model)
     # Older releases, and the classes that were not renamed, call it `past_key_values`.
     keyword = next((name for name in ("cache", "past_key_values") if name in takes), None)
     if keyword is None:
         raise Refusal("stateless", f"{job.class_name}.forward takes no cache")
     return keyword
-
-
-def _slots(left: Any, fresh: Any, rows: int, read: int) -> list[Slot]:
-    """The tensors of the cache that the library was left with, which a fresh one must have room for."""
-    if type(left) is not DynamicCache:
-        raise Refusal("class", f"generate keeps a {type(left).__name__}, not a DynamicCache")
-    kinds = [type(layer).__name__ for layer in left.layers]
-    if kinds != [type(layer).__name__ for layer in fresh.layers]:
-        raise Refusal(
-            "class", f"generate's cache has layers {', '.join(kinds)}, and one of the config others"
-        )
-    unknown = sorted(set(kinds) - FLAT)
-    if unknown:
-        raise Refusal("layer", f"{', '.join(unknown)}: what such layers hold is not read as tensors yet")
-    found = [slot for number, layer in enumerate(left.layers) for slot in _slots_of(layer, number, read)]
-    for slot in found:
-        held = slot.of(left.layers[slot.layer])
-        expected = slot.sizes(rows, read)
-        if list(held.shape) != expected:
-            raise ExportError(f"decode: generate leaves {slot.name} as {list(held.shape)}, not {expected}")
-    return found
-
-
-def _slots_of(layer: Any, number: int, read: int) -> Iterator[Slot]:
-    """The tensors that a layer holds."""
-    tokens: str | Json = "past"
-    if isinstance(layer, cache_utils.DynamicSlidingWindowLayer):
-        tokens = {"window": layer.sliding_window - 1}
-        if layer.sliding_window > read:
-            why = f"a window of {layer.sliding_window} is not left within {read} tokens: make it smaller"
-            raise ExportError(f"decode: {why}")
-    for attribute, name in GROWING:
-        held = getattr(layer, attribute, None)
-        if held is not None:
-            shape = ("batch", *held.shape[1:TOKENS], tokens, *held.shape[TOKENS + 1 :])
-            yield Slot(f"cache/{number}/{name}", number, attribute, None, held.dtype, shape)
-    for attribute, name in STATES:
-        for state, held in getattr(layer, attribute, {}).items():
-            if held is not None:
-                shape = ("batch", *held.shape[1:])
-                yield Slot(f"cache/{number}/{name}/{state}", number, attribute, state, held.dtype, shape)
 
 
 def decoder(model: nn.Module, job: Job, written: Written) -> tuple[Decoder | None, Json]:

@@ -65,8 +65,8 @@ def export(job: Job) -> None:
             plain = program.Program(eager, job)
             artifact.save_program(program.trace(plain, traced), folder / f"program.{model.EAGER}.pt")
         if decoder:
-            step = program.trace(decoding.Step(decoder), decoder.example())
-            artifact.save_program(step, folder / program.DECODE)
+            for file, step, example in decoder.programs():
+                artifact.save_program(program.trace(step, example), folder / file)
         digests = {"float32": weights.digests(whole)}
         for name in job.half:
             halved = reference.converted(served, getattr(torch, name))

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from . import cache_faults
 from .adapters.common import masking_utils, replaced
-from .decoding import Decoder, Step
+from .decoding import Decoder
 from .errors import ExportError, nearest
 from .job import Job
 from .model import EAGER
-from .program import DECODE, HEALTHY, Hooks, Program, Tensors, evaluate, first_tensor, trace
+from .program import HEALTHY, Hooks, Program, Tensors, evaluate, first_tensor, trace
 from .reference import cast, converted
 
 # Names of parameters and buffers that hold one row per position.
@@ -67,7 +67,7 @@ def plant(
     if name == SPARE:
         return {}
     if name in cache_faults.FAULTS:
-        return {DECODE: _faulty_step(name, decoder)}
+        return _faulty_decoding(name, decoder)
     if name not in FAULTS:
         raise ExportError(f"no fault {name!r}{nearest(name, (*FAULTS, *cache_faults.FAULTS))}")
     if name.startswith("eager-"):
@@ -103,18 +103,22 @@ def _faulty(name: str, site: Site) -> torch.jit.ScriptModule:
     return script
 
 
-def _faulty_step(name: str, decoder: Decoder | None) -> torch.jit.ScriptModule:
-    """The faulty step program, once it is certain that one step shows the fault."""
-    hooks = decoder and cache_faults.FAULTS[name](decoder)
+def _faulty_decoding(name: str, decoder: Decoder | None) -> dict[str, torch.jit.ScriptModule]:
+    """The faulty program that decodes, once it is certain that one call shows the fault."""
+    file, fault = cache_faults.FAULTS[name]
+    hooks = decoder and fault(decoder)
     if decoder is None or hooks is None:
-        raise not_applicable("the step program has nothing of that kind")
-    example = decoder.example()
+        raise not_applicable("nothing of that kind is decoded with")
+    program, example = next(
+        (program, example) for made, program, example in decoder.programs() if made == file
+    )
     with torch.no_grad():
-        healthy = decoder.read(decoder.model, example)
-    script = trace(Step(decoder, hooks), example)
+        healthy = program.call(example)
+    program.hooks = hooks
+    script = trace(program, example)
     if not _shows(script, example, healthy):
         raise not_applicable(f"{name} changes no output of {decoder.job.class_name}")
-    return script
+    return {file: script}
 
 
 def _shows(script: torch.jit.ScriptModule, inputs: Tensors, healthy: Tensors) -> bool:

@@ -108,7 +108,7 @@ def _greedy(
 ) -> Written:
     """As many new tokens of the library's own greedy loop, past any `generate` that the class overrides."""
     if not isinstance(model, GenerationMixin):
-        return Written(prompts, _without_library(model, job, names, prompts, facts, most), None)
+        return _without_library(model, job, names, prompts, facts, most)
     model_type = config_of(model).model_type
     config = GenerationConfig(
         do_sample=False,
@@ -130,7 +130,9 @@ def _greedy(
     tokens = made if isinstance(made, Tensor) else made.sequences
     # Older releases call the cache `past_key_values`.
     cache = getattr(made, "cache", getattr(made, "past_key_values", None))
-    return Written(prompts, tokens[:, 1 if prompt is None else prompt.shape[1] :], cache)
+    if prompt is None:
+        prompt = tokens[:, :1]
+    return Written({**prompts, names.grows: prompt}, tokens[:, prompt.shape[1] :], cache)
 
 
 def uncached(model: nn.Module) -> str | None:
@@ -142,11 +144,10 @@ def uncached(model: nn.Module) -> str | None:
 
 def _without_library(
     model: nn.Module, job: Job, names: Generation, prompts: Tensors, facts: Json, most: int
-) -> Tensor:
+) -> Written:
     """New tokens of classes that transformers 4 no longer lets generate: each step reads the whole row again."""
+    prompts = {names.grows: torch.full((ROWS, 1), facts["start"]), **prompts}
     inputs = dict(prompts)
-    if names.grows not in inputs:
-        inputs[names.grows] = torch.full((ROWS, 1), facts["start"])
     grown: list[Tensor] = []
     ended = torch.zeros(ROWS, dtype=torch.bool)
     while len(grown) < most and not ended.all():
@@ -161,7 +162,7 @@ def _without_library(
             following[names.positions] = inputs[names.positions][:, -1:] + 1
         for name, values in following.items():
             inputs[name] = torch.cat([inputs[name], values], dim=1)
-    return torch.stack(grown, dim=1)
+    return Written(prompts, torch.stack(grown, dim=1), None)
 
 
 def _own(model: Any, **given: Any) -> Any:

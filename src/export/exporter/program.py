@@ -32,8 +32,8 @@ class Hooks:
 
 
 HEALTHY = Hooks()
-# The file of the program that decodes with a cache.
-DECODE = "program.decode.pt"
+# The files of the programs that decode with a cache: of a step, and of what comes before steps.
+DECODE, PREFILL = "program.decode.pt", "program.prefill.pt"
 # Between a keyword of forward and the place inside it: `states__full__0` is `states={"full": (tensor, …)}`.
 NESTED = "__"
 
@@ -72,12 +72,19 @@ class Program(nn.Module):
         return self._held[0]
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """The task's outputs."""
-        names = [entry.name for entry in self.job.inputs]
-        inputs = self.hooks.inputs(dict(zip(names, tensors, strict=True)))
+        """Tensors in the order of `takes`; those that `call` returns."""
+        inputs = self.hooks.inputs(dict(zip(self.takes(), tensors, strict=True)))
         with self.hooks.around():
-            outputs, _ = run(self.model, self.job, inputs, [])
+            outputs = self.call(inputs)
         return tuple(self.hooks.outputs(outputs).values())
+
+    def takes(self) -> list[str]:
+        """Names of the tensors that it takes, in order."""
+        return [entry.name for entry in self.job.inputs]
+
+    def call(self, inputs: Tensors) -> Tensors:
+        """What it returns for them, in order."""
+        return run(self.model, self.job, inputs, [])[0]
 
 
 def run(model: nn.Module, job: Job, inputs: Tensors, layers: list[str]) -> tuple[Tensors, Tensors]:

@@ -4,12 +4,21 @@ import pytest
 import torch
 from samples import MASK, TOKENS, job
 from torch import Tensor
-from transformers import DynamicCache, MistralConfig, MistralForCausalLM, cache_utils
+from transformers import (
+    DynamicCache,
+    MistralConfig,
+    MistralForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
+    cache_utils,
+)
 
-from exporter.decoding import Decoder, Refusal, Step, _mask_sizes, decoder
+from exporter.cache import Refusal, _mask_sizes
+from exporter.cache_faults import FAULTS
+from exporter.decoding import Decoder, decoder
 from exporter.generation import Written, generate
 from exporter.job import Job, Json
-from exporter.program import Tensors, evaluate, trace
+from exporter.program import DECODE, PREFILL, Tensors, evaluate, trace
 
 WINDOW = 8
 CONFIG = MistralConfig(
@@ -37,7 +46,8 @@ def _written(job: Job) -> tuple[MistralForCausalLM, Written]:
 def test_a_step_program_reads_a_row_in_pieces_as_the_model_reads_it_whole() -> None:
     model, written = _written(_job())
     made = Decoder(model, _job(), written)
-    script = trace(Step(made), made.example())
+    ((_, step, example),) = made.programs()
+    script = trace(step, example)
     whole, _ = evaluate(model, made.job, made.row, [])
     held: Tensors = {slot.name: slot.empty(2) for slot in made.slots}
     ends = [5, 12, *range(13, 30), 41, 52]
@@ -61,17 +71,56 @@ def test_the_manifest_says_what_bounds_a_cache() -> None:
     }
 
 
-def test_inputs_that_a_step_has_nothing_for_are_a_reason() -> None:
-    pixels: Json = {
-        "name": "pixel_values",
-        "dtype": "float32",
-        "shape": ["batch"],
-        "fill": {"kind": "normal"},
-    }
-    model, written = _written(_job())
-    made, facts = decoder(model, _job(inputs=[TOKENS, MASK, pixels]), written)
-    assert made is None
-    assert facts["refused"] == "inputs"
+def _t5() -> tuple[Decoder, Json]:
+    config = T5Config(vocab_size=32, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+    config.update({"decoder_start_token_id": 0})
+    target: Json = {**TOKENS, "name": "decoder_input_ids", "shape": ["batch", "target"]}
+    names: Json = {"grows": "decoder_input_ids", "mask": None, "positions": None, "logits": "logits"}
+    asked = job(
+        **{"class": "T5ForConditionalGeneration", "generation": names, "decoded_tokens": 41},
+        inputs=[TOKENS, MASK, target],
+        cases=[{"name": "traced", "sizes": {"batch": 2, "sequence": 12, "target": 8}}],
+    )
+    torch.manual_seed(0)
+    model = T5ForConditionalGeneration(config).eval().requires_grad_(requires_grad=False)
+    made, facts = decoder(model, asked, generate(model, asked, {"vocabulary": 32})[2])
+    assert made is not None
+    return made, facts
+
+
+def test_what_an_encoder_read_is_held_and_every_step_sees_it() -> None:
+    made, _ = _t5()
+    scripts = {file: trace(each, example) for file, each, example in made.programs()}
+    whole, _ = evaluate(made.model, made.job, made.row, [])
+    logits, *held = scripts[PREFILL](*made.opening(4).values())
+    torch.testing.assert_close(logits, whole["logits"][:, :4])
+    for first, last in ((4, 5), (5, 9), (9, 10)):
+        logits, *held[: len(made.slots)] = scripts[DECODE](*made.part(first, last).values(), *held)
+        torch.testing.assert_close(logits, whole["logits"][:, first:last])
+
+
+def test_the_manifest_says_what_is_held_of_what_is_given_once() -> None:
+    _, facts = _t5()
+    assert (facts["prompt"], facts["prefill"]) == (1, 1)
+    assert [(held["name"], held["shape"]) for held in facts["held"]] == [
+        ("cross/0/key", ("batch", 2, "encoded", 4)),
+        ("cross/0/value", ("batch", 2, "encoded", 4)),
+        ("encoder/last_hidden_state", ("batch", "encoded", 8)),
+        ("given/attention_mask", ("batch", "sequence")),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "file"), [(name, file) for name, (file, _) in FAULTS.items() if "cross" in name]
+)
+def test_a_fault_of_what_is_held_changes_what_the_prefill_returns(name: str, file: str) -> None:
+    made, _ = _t5()
+    hooks = FAULTS[name][1](made)
+    assert hooks is not None
+    assert file == PREFILL
+    healthy = made.begin(made.opening(4))
+    changed = [key for key, value in hooks.outputs(healthy).items() if not torch.equal(value, healthy[key])]
+    assert changed == ["cross/0/key"]
 
 
 def test_a_cache_of_another_class_is_a_reason() -> None:
