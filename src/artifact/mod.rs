@@ -170,6 +170,9 @@ pub struct Artifact {
     tensors: BTreeMap<String, Tensor>,
 }
 
+/// The file of inputs and references.
+pub const CASES: &str = "cases.safetensors";
+
 /// `HF_CONFORMANCE_ARTIFACTS`, or `artifacts` below the working directory.
 pub fn root() -> PathBuf {
     std::env::var_os("HF_CONFORMANCE_ARTIFACTS").map_or_else(|| "artifacts".into(), PathBuf::from)
@@ -203,7 +206,7 @@ impl Artifact {
             };
             whole(folder, &programs.files).map_err(|failure| failure.with(format!("{renew} --force")))?;
         }
-        let tensors = tensors(&folder.join("cases.safetensors"))?;
+        let tensors = tensors(&folder.join(CASES))?;
         Ok(Self { folder: folder.to_owned(), manifest, format, tensors })
     }
 

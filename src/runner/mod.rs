@@ -7,6 +7,7 @@
 
 mod isolation;
 mod limits;
+pub mod moved;
 pub mod portability;
 pub mod radar;
 mod supervisor;
