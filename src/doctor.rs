@@ -29,12 +29,12 @@ print(json.dumps({name: version(name) for name in sys.argv[1:]}))";
 pub struct Finding {
     pub subject: String,
     pub said: String,
-    pub state: State,
+    pub state: Health,
 }
 
 /// How it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum Health {
     Good,
     /// Nothing is broken; with what to type for more, if anything.
     Note(Option<String>),
@@ -43,13 +43,13 @@ pub enum State {
 }
 
 impl Finding {
-    fn new(subject: impl Into<String>, said: impl Into<String>, state: State) -> Self {
+    fn new(subject: impl Into<String>, said: impl Into<String>, state: Health) -> Self {
         Self { subject: subject.into(), said: said.into(), state }
     }
 
     /// Whether something must be done.
     pub fn needs_repair(&self) -> bool {
-        matches!(self.state, State::Repair(_))
+        matches!(self.state, Health::Repair(_))
     }
 }
 
@@ -72,9 +72,11 @@ fn rust() -> Finding {
     let version = said.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     let oldest = env!("CARGO_PKG_RUST_VERSION");
     match version {
-        Some(version) => Finding::new("rust", format!("{version}, {oldest} or later is needed"), State::Good),
+        Some(version) => {
+            Finding::new("rust", format!("{version}, {oldest} or later is needed"), Health::Good)
+        }
         None => {
-            Finding::new("rust", "no rustc on the PATH", State::Repair("see https://rustup.rs".to_owned()))
+            Finding::new("rust", "no rustc on the PATH", Health::Repair("see https://rustup.rs".to_owned()))
         }
     }
 }
@@ -84,7 +86,7 @@ fn python(versions: &Versions) -> Vec<Finding> {
     let environment = match Environment::ready(versions) {
         Ok(environment) => environment,
         Err(error) => {
-            return vec![Finding::new("python", error.to_string(), State::Repair("just setup".to_owned()))];
+            return vec![Finding::new("python", error.to_string(), Health::Repair("just setup".to_owned()))];
         }
     };
     let mut command = Command::new(environment.python());
@@ -99,13 +101,13 @@ fn python(versions: &Versions) -> Vec<Finding> {
 }
 
 /// What to type when the environment is not what it says it is.
-fn rebuild() -> State {
-    State::Repair("rm -r .venv && just setup".to_owned())
+fn rebuild() -> Health {
+    Health::Repair("rm -r .venv && just setup".to_owned())
 }
 
 fn pins(pinned: &BTreeMap<String, String>, installed: &BTreeMap<String, Option<String>>) -> Vec<Finding> {
     let finding = |(name, pin): (&String, &String)| match installed.get(name).cloned().flatten() {
-        Some(version) if is_release(&version, pin) => Finding::new(name, version, State::Good),
+        Some(version) if is_release(&version, pin) => Finding::new(name, version, Health::Good),
         Some(version) => Finding::new(name, format!("{version}, the pin is {pin}"), rebuild()),
         None => Finding::new(name, format!("not installed, the pin is {pin}"), rebuild()),
     };
@@ -124,10 +126,10 @@ fn libtorch(versions: &Versions) -> Finding {
     let text = std::fs::read_to_string(Path::new(&folder).join("version.py")).unwrap_or_default();
     let version =
         text.lines().find_map(|line| line.strip_prefix("__version__ = ")).map(|text| text.trim_matches('\''));
-    let setup = State::Repair("just setup".to_owned());
+    let setup = Health::Repair("just setup".to_owned());
     match version {
         Some(version) if is_release(version, pin) => {
-            Finding::new("libtorch", format!("{version} in {folder}"), State::Good)
+            Finding::new("libtorch", format!("{version} in {folder}"), Health::Good)
         }
         Some(version) => Finding::new("libtorch", format!("{version} in {folder}, the pin is {pin}"), setup),
         None => Finding::new("libtorch", format!("none in {folder}"), setup),
@@ -141,27 +143,27 @@ fn devices(found: &Found, built_in: bool) -> Vec<Finding> {
         return vec![Finding::new(
             "devices",
             said,
-            State::Note(Some("just setup && just doctor".to_owned())),
+            Health::Note(Some("just setup && just doctor".to_owned())),
         )];
     }
     let cuda = match &found.cuda {
         Ok(count) => {
             let names = (0..*count).filter_map(engine::gpu_name);
-            Finding::new("cuda", format!("{count}: {}", Vec::from_iter(names).join(", ")), State::Good)
+            Finding::new("cuda", format!("{count}: {}", Vec::from_iter(names).join(", ")), Health::Good)
         }
         // A driver is there, and a libtorch without CUDA was installed.
         Err(reason) if reason.starts_with("this libtorch") => {
             let again =
                 "unset HF_CONFORMANCE_TORCH_INDEX; rm -r .venv && just setup && cargo clean -p torch-sys";
-            Finding::new("cuda", reason, State::Repair(again.to_owned()))
+            Finding::new("cuda", reason, Health::Repair(again.to_owned()))
         }
-        Err(reason) => Finding::new("cuda", format!("not usable: {reason}"), State::Note(None)),
+        Err(reason) => Finding::new("cuda", format!("not usable: {reason}"), Health::Note(None)),
     };
     let mps = match &found.mps {
-        Ok(()) => Finding::new("mps", "usable", State::Good),
-        Err(reason) => Finding::new("mps", format!("not usable: {reason}"), State::Note(None)),
+        Ok(()) => Finding::new("mps", "usable", Health::Good),
+        Err(reason) => Finding::new("mps", format!("not usable: {reason}"), Health::Note(None)),
     };
-    vec![Finding::new("cpu", "usable", State::Good), cuda, mps]
+    vec![Finding::new("cpu", "usable", Health::Good), cuda, mps]
 }
 
 /// Free space where `path` is, or will be.
@@ -172,15 +174,15 @@ fn space(subject: &str, path: &Path) -> Finding {
     let holding = disks.iter().filter(|disk| existing.starts_with(disk.mount_point()));
     match holding.max_by_key(|disk| disk.mount_point().as_os_str().len()) {
         Some(disk) => free(subject, disk.available_space()),
-        None => Finding::new(subject, "free space is not known", State::Note(None)),
+        None => Finding::new(subject, "free space is not known", Health::Note(None)),
     }
 }
 
 fn free(subject: &str, bytes: u64) -> Finding {
     let said = format!("{} free", size(bytes));
     let state = match bytes < SPACE {
-        true => State::Repair("just clean, or set HF_CONFORMANCE_ARTIFACTS to a larger disk".to_owned()),
-        false => State::Good,
+        true => Health::Repair("just clean, or set HF_CONFORMANCE_ARTIFACTS to a larger disk".to_owned()),
+        false => Health::Good,
     };
     Finding::new(subject, said, state)
 }
@@ -190,9 +192,9 @@ fn cache(spec: &Spec, root: &Path) -> Vec<Finding> {
     let (mut fresh, mut stale, mut missing) = (0, Vec::new(), 0);
     for entry in &spec.entries {
         match export::state(entry, &spec.versions, root) {
-            export::State::Fresh => fresh += 1,
-            export::State::Missing => missing += 1,
-            export::State::Stale => stale.push(entry.name.to_string()),
+            export::Freshness::Fresh => fresh += 1,
+            export::Freshness::Missing => missing += 1,
+            export::Freshness::Stale => stale.push(entry.name.to_string()),
         }
     }
     let said = format!(
@@ -202,7 +204,7 @@ fn cache(spec: &Spec, root: &Path) -> Vec<Finding> {
     );
     let more = (missing > 0).then(|| "just export".to_owned());
     let mut findings =
-        vec![Finding::new("artifacts", said, more.map_or(State::Good, |more| State::Note(Some(more))))];
+        vec![Finding::new("artifacts", said, more.map_or(Health::Good, |more| Health::Note(Some(more))))];
     findings.extend(outdated(&stale));
     let names: BTreeSet<&str> = spec.entries.iter().map(|entry| entry.name.as_str()).collect();
     let orphans = orphans(root, &names);
@@ -210,7 +212,7 @@ fn cache(spec: &Spec, root: &Path) -> Vec<Finding> {
         let said = format!("{} of no entry: {}", orphans.len(), few(&orphans));
         let paths = orphans.iter().map(|name| root.join(name).display().to_string());
         let remove = (orphans.len() <= NAMED).then(|| format!("rm -r {}", Vec::from_iter(paths).join(" ")));
-        findings.push(Finding::new("artifacts", said, State::Note(remove)));
+        findings.push(Finding::new("artifacts", said, Health::Note(remove)));
     }
     findings
 }
@@ -226,7 +228,7 @@ fn outdated(stale: &[String]) -> Option<Finding> {
         1..=NAMED => format!("just export {}", stale.join(" ")),
         _ => "just export".to_owned(),
     };
-    Some(Finding::new("artifacts", said, State::Note(Some(again))))
+    Some(Finding::new("artifacts", said, Health::Note(Some(again))))
 }
 
 /// Folders of models that the spec does not name; what begins with a dot is the exporter's own.
@@ -253,14 +255,16 @@ fn results() -> Finding {
         Ok(lines) => {
             let said = format!("{} outcomes", lines.read.len());
             match lines.complaint() {
-                Some(complaint) => Finding::new("results", format!("{said}; {complaint}"), State::Note(None)),
-                None => Finding::new("results", said, State::Good),
+                Some(complaint) => {
+                    Finding::new("results", format!("{said}; {complaint}"), Health::Note(None))
+                }
+                None => Finding::new("results", said, Health::Good),
             }
         }
         Err(error) => Finding::new(
             "results",
             format!("{}: {error}", path.display()),
-            State::Repair(format!("ls -l {}", path.display())),
+            Health::Repair(format!("ls -l {}", path.display())),
         ),
     }
 }
@@ -322,7 +326,7 @@ mod tests {
             let stale: Vec<String> = (0..count).map(|number| format!("m{number}")).collect();
             outdated(&stale).map(|finding| finding.state)
         };
-        let note = |text: &str| Some(State::Note(Some(text.to_owned())));
+        let note = |text: &str| Some(Health::Note(Some(text.to_owned())));
         assert_eq!(
             [advice(0), advice(2), advice(500)],
             [None, note("just export m0 m1"), note("just export")]

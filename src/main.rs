@@ -51,6 +51,8 @@ enum Command {
     Coverage(command::coverage::Arguments),
     /// Prints what the results store holds
     Results(command::results::Arguments),
+    /// Puts the results of the machines that shared a run together, and names what is lost
+    Merge(command::merge::Arguments),
     /// Prints which model runs where, or what changed since another result set
     Matrix(command::matrix::Arguments),
     /// Writes everything that is known into one HTML file
@@ -67,6 +69,11 @@ enum Command {
     Radar(command::radar::Arguments),
     /// Traces models without each of their adapters and lists those no longer needed
     Adapters(command::adapters::Arguments),
+    /// Ends runs in the middle, starts them twice and starves them, and says whether all is well after it
+    #[cfg(unix)]
+    Stress(command::stress::Arguments),
+    /// Holds somebody's own program, exported by whatever means, to an entry's references
+    Judge(command::judge::Arguments),
     /// Repeats a model's cases in Python: the exported program against the stored references
     Replay(command::replay::Arguments),
 }
@@ -89,6 +96,7 @@ fn main() -> ExitCode {
         Command::Verify(arguments) => command::verify::run(&arguments),
         Command::Coverage(arguments) => command::coverage::run(&arguments),
         Command::Results(arguments) => command::results::run(&arguments),
+        Command::Merge(arguments) => command::merge::run(&arguments),
         Command::Matrix(arguments) => command::matrix::run(&arguments),
         Command::Report(arguments) => command::report::run(&arguments),
         Command::Bench(arguments) => command::bench::run(&arguments),
@@ -98,6 +106,9 @@ fn main() -> ExitCode {
         Command::Radar(arguments) => command::radar::run(&arguments),
         Command::Adapters(arguments) => command::adapters::run(&arguments),
         Command::Replay(arguments) => command::replay::run(&arguments),
+        #[cfg(unix)]
+        Command::Stress(arguments) => command::stress::run(&arguments),
+        Command::Judge(arguments) => command::judge::run(&arguments),
         Command::Worker => command::worker::run(),
     };
     match (process::interrupted(), outcome) {
@@ -113,5 +124,52 @@ fn main() -> ExitCode {
             }
             ExitCode::from(process::exit_code(signal))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Arguments;
+    use clap::CommandFactory;
+    use std::collections::BTreeSet;
+
+    const RECIPES: &str = include_str!("../justfile");
+    const DOCUMENTS: [&str; 4] = [
+        include_str!("../README.md"),
+        include_str!("../CONTRIBUTING.md"),
+        include_str!("../ARCHITECTURE.md"),
+        include_str!("../spec/README.md"),
+    ];
+
+    /// The names that begin a line and end before parameters, dependencies or the colon.
+    fn recipes() -> BTreeSet<&'static str> {
+        let heads = RECIPES.lines().filter(|line| line.contains(':') && !line.contains(":="));
+        heads.filter_map(|line| line.split([' ', ':']).next()).filter(|name| !name.is_empty()).collect()
+    }
+
+    /// The words after each `just` in code of the documents.
+    fn documented() -> BTreeSet<&'static str> {
+        let after = DOCUMENTS.iter().flat_map(|text| text.split("just ").skip(1).zip(text.split("just ")));
+        let typed = after.filter(|(_, before)| before.ends_with(['`', '\n']) || before.ends_with("&& "));
+        let words = typed
+            .filter_map(|(text, _)| text.split(|end: char| !end.is_ascii_lowercase() && end != '-').next());
+        words.filter(|word| !word.is_empty()).collect()
+    }
+
+    #[test]
+    fn every_command_has_a_recipe() {
+        let command = Arguments::command();
+        let shown = command.get_subcommands().filter(|command| !command.is_hide_set());
+        let lacking: Vec<&str> =
+            shown.map(clap::Command::get_name).filter(|name| !recipes().contains(name)).collect();
+        assert!(lacking.is_empty(), "no recipe in the justfile for {lacking:?}");
+    }
+
+    #[test]
+    fn every_documented_recipe_is_there() {
+        let documented = documented();
+        assert!(documented.contains("run") && documented.contains("matrix"), "{documented:?}");
+        let lacking: Vec<_> = documented.difference(&recipes()).copied().collect();
+        assert!(lacking.is_empty(), "documented, but not in the justfile: {lacking:?}");
     }
 }

@@ -69,13 +69,13 @@ pub const fn per(name: &'static str, axis: &'static str, count: usize) -> (Text,
 
 /// A spec entry at run time, in the shape that checks read.
 #[derive(Debug)]
-pub struct Subject<'a> {
+pub struct RuntimeSpec<'a> {
     entry: &'a Entry,
     digest: String,
     axes: Vec<(Text, Axis)>,
 }
 
-impl<'a> Subject<'a> {
+impl<'a> RuntimeSpec<'a> {
     /// The entry under the spec's pins.
     pub fn new(entry: &'a Entry, versions: &Versions) -> Self {
         let axes = entry.axes.iter().map(|(name, axis)| (name.clone().into(), *axis)).collect();

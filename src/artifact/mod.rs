@@ -288,12 +288,17 @@ pub fn pt2_manifest(folder: &Path) -> Result<Option<Pt2Manifest>, Failure> {
     read(&folder.join("pt2.json"))
 }
 
+/// What a list of digests says; its own digest stands in a file beside it.
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
-    match std::fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).at(Stage::Load, path.display()).map(Some),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).at(Stage::Load, path.display()),
+    match path.symlink_metadata() {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        found => drop(found.at(Stage::Load, path.display())?),
     }
+    let mut seal = path.as_os_str().to_owned();
+    seal.push(".sha256");
+    let seal = bytes_of(Path::new(&seal))?;
+    let bytes = intact(path, String::from_utf8_lossy(&seal).trim())?;
+    serde_json::from_slice(&bytes).at(Stage::Load, path.display()).map(Some)
 }
 
 /// What a manifest says of where its artifact came from.
@@ -357,23 +362,31 @@ pub(crate) fn no_artifact(folder: &Path) -> Failure {
 
 /// Whether every file has its sha256.
 fn whole(folder: &Path, files: &BTreeMap<String, String>) -> Result<(), Failure> {
-    files.iter().try_for_each(|(file, expected)| intact(&folder.join(file), expected))
+    files.iter().try_for_each(|(file, expected)| match Path::new(file).file_name() {
+        Some(name) if name == file.as_str() => intact(&folder.join(file), expected).map(drop),
+        _ => Err(Failure::new(Stage::Load, format!("{} lists '{file}', no file of it", folder.display()))),
+    })
 }
 
-/// Whether the file's sha256 is `expected`.
-fn intact(path: &Path, expected: &str) -> Result<(), Failure> {
-    let bytes = std::fs::read(path).at(Stage::Load, path.display())?;
-    let actual = format!("{:x}", Sha256::digest(&bytes));
-    match actual == expected {
-        true => Ok(()),
-        false => Err(Failure::new(
-            Stage::Load,
-            format!(
-                "{} is damaged: its sha256 is not the manifest's ({} bytes)",
-                path.display(),
-                bytes.len()
-            ),
-        )),
+/// What is in a file whose sha256 is `expected`.
+fn intact(path: &Path, expected: &str) -> Result<Vec<u8>, Failure> {
+    let bytes = bytes_of(path)?;
+    match format!("{:x}", Sha256::digest(&bytes)) == expected {
+        true => Ok(bytes),
+        false => {
+            let size = bytes.len();
+            let damaged = format!("{} is damaged: its sha256 is another ({size} bytes)", path.display());
+            Err(Failure::new(Stage::Load, damaged))
+        }
+    }
+}
+
+/// What is in a file of an artifact. A link leads elsewhere, and reading a pipe may never end.
+fn bytes_of(path: &Path) -> Result<Vec<u8>, Failure> {
+    let kind = path.symlink_metadata().at(Stage::Load, path.display())?.file_type();
+    match kind.is_file() {
+        true => std::fs::read(path).at(Stage::Load, path.display()),
+        false => Err(Failure::new(Stage::Load, format!("{} is no ordinary file", path.display()))),
     }
 }
 

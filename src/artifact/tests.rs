@@ -19,17 +19,27 @@ fn folder(digest: &str) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let program = b"a program";
     std::fs::write(folder.path().join("program.pt"), program).unwrap();
-    let cases = safetensors::serialize(Vec::<(String, safetensors::tensor::TensorView)>::new(), None);
-    std::fs::write(folder.path().join("cases.safetensors"), cases.unwrap()).unwrap();
+    let cases =
+        safetensors::serialize(Vec::<(String, safetensors::tensor::TensorView)>::new(), None).unwrap();
+    std::fs::write(folder.path().join("cases.safetensors"), &cases).unwrap();
     let manifest = json!({
         "key": export::key(digest, None), "model": "toy", "task": "t", "class": "Toy", "module": "toys",
         "model_type": null, "model_types": [], "checkpoint": null, "weights": "random", "seed": 0, "versions": {}, "dims": {},
         "inputs": [], "outputs": [], "attention": ["eager"], "layers": [], "cases": [], "situations": [], "parameters": {"count": 0, "tensors": {}},
         "digests": {}, "idle": [], "adapters": [], "differences": [], "seconds": 0.1, "generation": null,
-        "files": {"program.pt": format!("{:x}", Sha256::digest(program))},
+        "files": {
+            "program.pt": format!("{:x}", Sha256::digest(program)),
+            "cases.safetensors": format!("{:x}", Sha256::digest(&cases)),
+        },
     });
-    std::fs::write(folder.path().join("manifest.json"), manifest.to_string()).unwrap();
+    sealed(folder.path(), "manifest.json", &manifest.to_string());
     folder
+}
+
+/// Writes a list of digests, with its own beside it.
+fn sealed(folder: &Path, name: &str, text: &str) {
+    std::fs::write(folder.join(name), text).unwrap();
+    std::fs::write(folder.join(format!("{name}.sha256")), format!("{:x}\n", Sha256::digest(text))).unwrap();
 }
 
 fn failure(folder: &Path, renew: &str) -> (Stage, String) {
@@ -47,7 +57,7 @@ fn a_whole_artifact_of_this_entry_opens() {
 fn a_truncated_program_fails_at_load() {
     let folder = folder(CARD.digest);
     std::fs::write(folder.path().join("program.pt"), "a pro").unwrap();
-    let text = "artifacts/toy/program.pt is damaged: its sha256 is not the manifest's (5 bytes)";
+    let text = "artifacts/toy/program.pt is damaged: its sha256 is another (5 bytes)";
     assert_eq!(failure(folder.path(), "just export toy --force"), (Stage::Load, text.to_owned()));
 }
 
@@ -88,8 +98,72 @@ fn the_origin_is_read_wherever_it_stands() {
 #[test]
 fn a_broken_manifest_fails_at_load() {
     let folder = folder(CARD.digest);
-    std::fs::write(folder.path().join("manifest.json"), "{").unwrap();
+    sealed(folder.path(), "manifest.json", "{");
     assert_eq!(failure(folder.path(), "just export toy").0, Stage::Load);
+}
+
+/// A file's bytes cut at twenty places, with each of two hundred bits flipped, and gone.
+fn damaged(whole: &[u8]) -> Vec<Vec<u8>> {
+    let cut = (0..20).map(|place| whole[..whole.len() * place / 20].to_vec());
+    let flipped = (0..200).map(|place| {
+        let mut bytes = whole.to_vec();
+        let bit = place * (whole.len() * 8 - 1) / 199;
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        bytes
+    });
+    cut.chain(flipped).collect()
+}
+
+#[test]
+fn whatever_is_done_to_a_file_of_an_artifact_is_found_before_anything_is_loaded() {
+    let whole = with_pt2(CARD.digest);
+    let open = || Artifact::open(whole.path(), &CARD, Format::Pt2);
+    assert!(open().is_ok());
+    let files = ["program.pt", "program.pt2", "cases.safetensors", "manifest.json", "pt2.json"];
+    let seals = ["manifest.json.sha256", "pt2.json.sha256"];
+    for name in files.iter().chain(&seals) {
+        let path = whole.path().join(name);
+        let bytes = std::fs::read(&path).unwrap();
+        // A seal may lose the end of its line.
+        for damaged in damaged(bytes.trim_ascii_end()) {
+            std::fs::write(&path, &damaged).unwrap();
+            let failure = open().unwrap_err();
+            assert_eq!(failure.stage, Stage::Load, "{name}: {}", failure.message);
+            assert!(failure.details[0].starts_with("renew it: just export toy"), "{name}");
+        }
+        std::fs::remove_file(&path).unwrap();
+        assert!(open().is_err(), "{name} is gone");
+        std::fs::create_dir(&path).unwrap();
+        assert_eq!(open().unwrap_err().stage, Stage::Load, "{name} is a folder");
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::write(&path, &bytes).unwrap();
+    }
+    assert!(open().is_ok());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_is_not_followed_and_a_pipe_is_not_waited_for() {
+    let whole = folder(CARD.digest);
+    let path = whole.path().join("program.pt");
+    std::fs::rename(&path, whole.path().join("elsewhere")).unwrap();
+    std::os::unix::fs::symlink(whole.path().join("elsewhere"), &path).unwrap();
+    let text = "artifacts/toy/program.pt is no ordinary file";
+    assert_eq!(failure(whole.path(), "just export toy --force"), (Stage::Load, text.to_owned()));
+    std::fs::remove_file(&path).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+    assert_eq!(failure(whole.path(), "just export toy --force"), (Stage::Load, text.to_owned()));
+}
+
+#[test]
+fn a_manifest_names_no_file_outside() {
+    let whole = folder(CARD.digest);
+    let text = std::fs::read_to_string(whole.path().join("manifest.json")).unwrap();
+    for outside in ["../program.pt", "/etc/hostname", "a/program.pt", ".."] {
+        sealed(whole.path(), "manifest.json", &text.replace("program.pt", outside));
+        let said = format!("artifacts/toy lists '{outside}', no file of it");
+        assert_eq!(failure(whole.path(), "just export toy --force"), (Stage::Load, said));
+    }
 }
 
 /// The same with one pt2 program, made from the entry with that digest.
@@ -99,7 +173,7 @@ fn with_pt2(digest: &str) -> tempfile::TempDir {
     let files = BTreeMap::from([("program.pt2".to_owned(), format!("{:x}", Sha256::digest("a graph")))]);
     let manifest = Pt2Manifest { key: export::pt2_key(&export::key(digest, None)), seconds: 1.0, files };
     let text = serde_json::to_string(&manifest).unwrap();
-    std::fs::write(folder.path().join("pt2.json"), text).unwrap();
+    sealed(folder.path(), "pt2.json", &text);
     folder
 }
 

@@ -5,9 +5,9 @@ use super::{Draft, Refusal, SpecFiles, draft};
 use crate::artifact::{self, Format};
 use crate::check::{self, Session, every_parameter};
 use crate::engine::{self, Device, Engine};
-use crate::export::{self, Exported, FaultOf, Order, Plan, Progress};
+use crate::export::{self, ExportPlan, Exported, FaultOf, Order, Progress};
 use crate::failure::{At, Failure, Stage};
-use crate::model::Subject;
+use crate::model::RuntimeSpec;
 use crate::roster::plain;
 use crate::spec::{Base, Check, Entry, Place, Source, Spec};
 use std::collections::BTreeMap;
@@ -105,7 +105,7 @@ impl Trial<'_> {
         let names: Vec<String> = tried.iter().filter_map(added).collect();
         let entries = spec.entries.iter().filter(|entry| names.contains(&entry.name.to_string()));
         let orders = entries.map(Order::plain).collect();
-        let plan = Plan {
+        let plan = ExportPlan {
             spec: &spec,
             orders,
             format: Format::TorchScript,
@@ -251,7 +251,7 @@ fn checks(
     engine: &'static dyn Engine,
     device: Device,
 ) -> BTreeMap<Check, Failure> {
-    let subject = Subject::new(entry, &spec.versions);
+    let subject = RuntimeSpec::new(entry, &spec.versions);
     let card = subject.card();
     match Session::open(folder, &card, engine, device) {
         Err(failure) => BTreeMap::from([(Check::Loads, failure)]),

@@ -14,9 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Tiers of which every row must have an entry, or a reason why not.
 const PROMISED: [&str; 2] = ["plan", "registry"];
 
-/// A fault as the exporter tells it.
+/// A mistake as the exporter tells it.
 #[derive(Deserialize)]
-struct Fault {
+struct Mistake {
     model: String,
     key: String,
     message: String,
@@ -38,13 +38,13 @@ pub fn classes(spec: &Spec, files: &[File], rows: &[Row]) -> Result<Vec<Problem>
         });
         let request = json!({"source": spec.versions.sources.get(source), "entries": Vec::from_iter(jobs)});
         Python::ready(&spec.versions, source)?.converse("exporter.validate", &request, |line| {
-            let fault: Fault =
+            let mistake: Mistake =
                 serde_json::from_str(line).at(Stage::Spec, format!("validate said '{line}'"))?;
-            let entry = entries.iter().find(|entry| entry.name.as_str() == fault.model);
+            let entry = entries.iter().find(|entry| entry.name.as_str() == mistake.model);
             problems.extend(
                 entry
-                    .filter(|entry| !intended(entry, &fault, rows))
-                    .map(|entry| problem(files, entry, &fault)),
+                    .filter(|entry| !intended(entry, &mistake, rows))
+                    .map(|entry| problem(files, entry, &mistake)),
             );
             Ok(())
         })?;
@@ -54,20 +54,20 @@ pub fn classes(spec: &Spec, files: &[File], rows: &[Row]) -> Result<Vec<Problem>
     Ok(problems)
 }
 
-/// The fault at the place that gives the value, which may be the family's defaults.
-fn problem(files: &[File], entry: &Entry, fault: &Fault) -> Problem {
+/// The mistake at the place that gives the value, which may be the family's defaults.
+fn problem(files: &[File], entry: &Entry, mistake: &Mistake) -> Problem {
     let origins = spec::explain(files, entry.name.as_str());
-    let below = format!("{}.", fault.key);
-    let origin = origins.iter().find(|origin| origin.key == fault.key || origin.key.starts_with(&below));
+    let below = format!("{}.", mistake.key);
+    let origin = origins.iter().find(|origin| origin.key == mistake.key || origin.key.starts_with(&below));
     let place = origin.map_or(&entry.place, |origin| &origin.place).clone();
-    Problem { place, message: format!("{}: {}", entry.name, fault.message), also: None }
+    Problem { place, message: format!("{}: {}", entry.name, mistake.message), also: None }
 }
 
 /// Whether the entry's task is another than that of the class's auto model on purpose: its row of the roster has
 /// the same class and task, and a note that says why.
-fn intended(entry: &Entry, fault: &Fault, rows: &[Row]) -> bool {
+fn intended(entry: &Entry, mistake: &Mistake, rows: &[Row]) -> bool {
     let row = roster::find(rows, entry.name.as_str());
-    fault.key == "task"
+    mistake.key == "task"
         && row.is_some_and(|row| {
             row.note.is_some()
                 && row.class.as_deref() == Some(&entry.class)
@@ -77,7 +77,7 @@ fn intended(entry: &Entry, fault: &Fault, rows: &[Row]) -> bool {
 
 /// What became of the roster's rows.
 #[derive(Debug, PartialEq)]
-pub struct Standing {
+pub struct RosterCount {
     pub rows: usize,
     pub entries: usize,
     /// Rows of which a family's `missing` says why there is no entry.
@@ -87,7 +87,7 @@ pub struct Standing {
 }
 
 /// Looks every row up in the spec. The tiers `plan` and `registry` are promised; the others may wait.
-pub fn standing(spec: &Spec, rows: &[Row]) -> Standing {
+pub fn standing(spec: &Spec, rows: &[Row]) -> RosterCount {
     let entries: BTreeSet<String> = spec.entries.iter().map(|entry| plain(entry.name.as_str())).collect();
     let missing: BTreeSet<String> = spec.missing.iter().map(|missing| plain(missing.name.as_str())).collect();
     let count =
@@ -102,7 +102,7 @@ pub fn standing(spec: &Spec, rows: &[Row]) -> Standing {
         ),
         also: None,
     });
-    Standing {
+    RosterCount {
         rows: rows.len(),
         entries: count(&entries),
         missing: count(&missing),

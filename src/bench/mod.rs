@@ -1,19 +1,19 @@
 //! How fast a model runs on libtorch, and how fast in Python, eager or compiled: measured in turns, in the same minutes.
 //!
-//! In: an entry with its artifact, a device, a Python process ([`Python`]). Out: a [`Speed`].
+//! In: an entry with its artifact, a device, a Python process ([`EagerProcess`]). Out: a [`Speed`].
 
 mod memory;
 mod python;
 mod turns;
 
-pub use python::Python;
+pub use python::EagerProcess;
 
 use crate::artifact::Artifact;
 use crate::check::CheckContext;
 use crate::check::context::dims_of;
 use crate::engine::{Device, Engine, Tensor};
 use crate::failure::Failure;
-use crate::model::{ModelSpec, Subject};
+use crate::model::{ModelSpec, RuntimeSpec};
 use crate::report::machine::{Host, commit};
 use crate::report::run;
 use crate::report::speed::{Batch, Side, Speed};
@@ -33,7 +33,7 @@ pub(crate) type Pick = (usize, usize, Vec<usize>);
 
 /// Where measurements are taken.
 #[derive(Clone, Copy)]
-pub struct Place {
+pub struct BenchTarget {
     pub engine: &'static dyn Engine,
     pub device: Device,
     /// Measure torch.compile as well.
@@ -45,10 +45,10 @@ pub struct Place {
 /// # Errors
 /// The artifact is missing or stale, the program or Python fails at the traced rows.
 pub fn measure(
-    subject: &Subject,
+    subject: &RuntimeSpec,
     folder: &Path,
-    place: &Place,
-    python: &mut Python,
+    place: &BenchTarget,
+    python: &mut EagerProcess,
 ) -> Result<Speed, Failure> {
     let (card, entry) = (subject.card(), subject.entry());
     let artifact = Artifact::open(folder, &card, place.engine.format())?;

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Stdio};
 
 /// A running process; it ends when this is dropped.
-pub struct Python {
+pub struct EagerProcess {
     child: Process,
     requests: Option<ChildStdin>,
     replies: BufReader<ChildStdout>,
@@ -26,7 +26,7 @@ pub struct Python {
     _python: export::Python,
 }
 
-impl Python {
+impl EagerProcess {
     /// Starts a process that finds the classes of `source`.
     ///
     /// # Errors
@@ -99,7 +99,7 @@ impl Python {
     }
 }
 
-impl Drop for Python {
+impl Drop for EagerProcess {
     fn drop(&mut self) {
         // The end of its input ends the process.
         drop(self.requests.take());

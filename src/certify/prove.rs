@@ -4,7 +4,7 @@ use super::found::Found;
 use super::subject::{Subject, needed, patience};
 use crate::artifact::{self, Format};
 use crate::engine::Device;
-use crate::export::{self, Certified, Exported, Order, Plan, Progress, Weights};
+use crate::export::{self, Certified, ExportPlan, Exported, Order, Progress, Weights};
 use crate::failure::{At, Failure, Stage};
 use crate::report::journal::{Item, Journal};
 use crate::runner::{Asked, BrokeOff, Ended, TestRun, carry_out, installed, worker};
@@ -58,7 +58,7 @@ pub fn prove<'a>(
     room(found.parameters, installed())?;
     let order = order(subject, found);
     let folder = order.folder(&artifact::root());
-    let plan = Plan {
+    let plan = ExportPlan {
         spec: &subject.spec,
         orders: vec![order],
         format: Format::TorchScript,

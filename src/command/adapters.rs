@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use comfy_table::{Table, presets};
 use hf_conformance::artifact::{self, Format};
-use hf_conformance::export::adapters::{Trial, Verdict, carry_out};
+use hf_conformance::export::adapters::{Retrace, Retraced, carry_out};
 use hf_conformance::spec::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -28,7 +28,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let trials = trials(&entries, &artifact::root())?;
     println!("{} adapters in {} models", trials.len(), entries.len());
     let verdicts = carry_out(&spec, &trials, |verdict| {
-        let Verdict { trial, needed } = verdict;
+        let Retraced { trial, needed } = verdict;
         let verdict = needed.as_deref().map_or("NO LONGER NEEDED".to_owned(), |why| format!("needed: {why}"));
         println!("{} without {}: {verdict}", trial.entry.name, trial.without);
     })
@@ -38,19 +38,19 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// Every model with every adapter that was active when its artifact below `root` was made.
-pub(super) fn trials<'a>(entries: &[&'a Entry], root: &Path) -> Result<Vec<Trial<'a>>> {
+pub(super) fn trials<'a>(entries: &[&'a Entry], root: &Path) -> Result<Vec<Retrace<'a>>> {
     let mut trials = Vec::new();
     for &entry in entries {
         let folder = root.join(entry.name.as_str());
         let manifest = artifact::manifest(&folder).map_err(|failure| failed(&failure))?;
         let adapters = manifest.into_iter().flat_map(|manifest| manifest.adapters);
-        trials.extend(adapters.map(|adapter| Trial { entry, without: adapter.what }));
+        trials.extend(adapters.map(|adapter| Retrace { entry, without: adapter.what }));
     }
     Ok(trials)
 }
 
 /// Adapter by adapter, the models that need it and those that no longer do.
-fn summary(verdicts: &[Verdict]) -> String {
+fn summary(verdicts: &[Retraced]) -> String {
     let mut adapters: BTreeMap<&str, (usize, BTreeSet<&str>)> = BTreeMap::new();
     for verdict in verdicts {
         let (needed, unneeded) = adapters.entry(&verdict.trial.without).or_default();
@@ -78,8 +78,8 @@ mod tests {
     #[test]
     fn the_summary_names_the_models_that_no_longer_need_an_adapter() {
         let spec = spec::load(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
-        let verdict = |entry: usize, without: &str, needed: Option<&str>| Verdict {
-            trial: Trial { entry: &spec.entries[entry], without: without.to_owned() },
+        let verdict = |entry: usize, without: &str, needed: Option<&str>| Retraced {
+            trial: Retrace { entry: &spec.entries[entry], without: without.to_owned() },
             needed: needed.map(ToOwned::to_owned),
         };
         let verdicts =

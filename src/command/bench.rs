@@ -6,9 +6,9 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use comfy_table::ColumnConstraint;
 use hf_conformance::artifact::{self, Format};
-use hf_conformance::bench::{Place, Python, measure};
+use hf_conformance::bench::{BenchTarget, EagerProcess, measure};
 use hf_conformance::engine;
-use hf_conformance::model::Subject;
+use hf_conformance::model::RuntimeSpec;
 use hf_conformance::report::speed::{self, Batch, Speed};
 use hf_conformance::report::typed::Typed;
 use hf_conformance::report::{append_to, lines};
@@ -48,17 +48,17 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     println!("device {explained}");
     export::artifacts(&spec, &entries, Format::TorchScript, false)?;
-    let place = Place { engine, device, compile: arguments.compile };
+    let place = BenchTarget { engine, device, compile: arguments.compile };
     let bar = bar("measuring", entries.len());
     // Each package of classes has a process of its own.
-    let mut pythons: BTreeMap<&str, Python> = BTreeMap::new();
+    let mut pythons: BTreeMap<&str, EagerProcess> = BTreeMap::new();
     let (mut speeds, mut failures) = (Vec::new(), 0);
     for entry in entries {
-        let subject = Subject::new(entry, &spec.versions);
+        let subject = RuntimeSpec::new(entry, &spec.versions);
         let folder = artifact::root().join(entry.name.as_str());
         let python = match pythons.remove(entry.source.as_str()) {
             Some(python) => Ok(python),
-            None => Python::start(&entry.source, &spec.versions),
+            None => EagerProcess::start(&entry.source, &spec.versions),
         };
         let measured = python.and_then(|mut python| {
             let speed = measure(&subject, &folder, &place, &mut python)?;

@@ -2,7 +2,7 @@
 
 use super::{show, spec};
 use anyhow::Result;
-use hf_conformance::doctor::{Finding, State, examine};
+use hf_conformance::doctor::{Finding, Health, examine};
 use std::process::ExitCode;
 
 /// Prints every finding; exit code 1 when something needs repair.
@@ -19,9 +19,9 @@ pub fn run() -> Result<ExitCode> {
 /// A word, what was looked at and what was found; below it what to type.
 fn line(finding: &Finding) -> String {
     let (word, advice) = match &finding.state {
-        State::Good => ("good", None),
-        State::Note(advice) => ("note", advice.as_ref()),
-        State::Repair(command) => ("REPAIR", Some(command)),
+        Health::Good => ("good", None),
+        Health::Note(advice) => ("note", advice.as_ref()),
+        Health::Repair(command) => ("REPAIR", Some(command)),
     };
     let line = format!("{word:<7}{:<18} {}", finding.subject, finding.said);
     advice.map_or(line.clone(), |advice| format!("{line}\n{:26}type: {advice}", ""))

@@ -4,7 +4,7 @@ use super::{failed, select::select, spec};
 use anyhow::Result;
 use clap::Args;
 use hf_conformance::artifact::{self, Format};
-use hf_conformance::export::{self, Exported, FaultOf, Order, Plan, Progress};
+use hf_conformance::export::{self, ExportPlan, Exported, FaultOf, Order, Progress};
 use hf_conformance::failure::Failure;
 use hf_conformance::report::cost::{self, Step};
 use hf_conformance::report::typed::Typed;
@@ -63,7 +63,7 @@ pub fn carry_out(
 ) -> Result<Vec<Exported>> {
     let root = artifact::root();
     let artifacts = Format::TorchScript;
-    let mut plan = Plan { spec, orders, format: artifacts, force: force && engine == artifacts, root };
+    let mut plan = ExportPlan { spec, orders, format: artifacts, force: force && engine == artifacts, root };
     let exported = carried_out(&plan, again, Step::Export)?;
     if engine == artifacts {
         return Ok(exported);
@@ -71,11 +71,11 @@ pub fn carry_out(
     let (good, mut done): (Vec<_>, Vec<_>) = exported.into_iter().partition(|one| one.outcome.is_ok());
     let is_good = |order: &Order| good.iter().any(|one| one.model == order.entry.name.as_str());
     plan.orders.retain(is_good);
-    done.extend(carried_out(&Plan { format: engine, force, ..plan }, again, Step::ExportGraphs)?);
+    done.extend(carried_out(&ExportPlan { format: engine, force, ..plan }, again, Step::ExportGraphs)?);
     Ok(done)
 }
 
-fn carried_out(plan: &Plan, again: &dyn Fn(&str) -> Typed, step: Step) -> Result<Vec<Exported>> {
+fn carried_out(plan: &ExportPlan, again: &dyn Fn(&str) -> Typed, step: Step) -> Result<Vec<Exported>> {
     let (bar, started) = (Bar::telling(again), Instant::now());
     let exported = export::export(plan, &bar).map_err(|failure| failed(&failure))?;
     bar.end();

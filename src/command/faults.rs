@@ -10,9 +10,9 @@ use hf_conformance::artifact::{self, Format};
 use hf_conformance::check::faults::{Fault, FaultyModel, Plant, Weight};
 use hf_conformance::check::{self, Session, faults};
 use hf_conformance::engine::{self, Device, Engine};
-use hf_conformance::export::{Order, Plan, export as carry_out};
+use hf_conformance::export::{ExportPlan, Order, export as carry_out};
 use hf_conformance::failure::Failure;
-use hf_conformance::model::Subject;
+use hf_conformance::model::RuntimeSpec;
 use hf_conformance::spec::{Check, Entry, Spec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::ExitCode;
@@ -32,7 +32,7 @@ pub struct Arguments {
 }
 
 /// One fault in one model.
-struct Trial<'a> {
+struct PlantedFault<'a> {
     entry: &'a Entry,
     fault: Fault,
     /// The checks that turned red; or why the fault cannot be planted.
@@ -59,7 +59,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
                 Some(reason) => Err(reason.clone()),
                 None => Ok(caught(&spec, entry, &fault, engine, device)),
             };
-            trials.push(Trial { entry, fault, caught });
+            trials.push(PlantedFault { entry, fault, caught });
         }
     }
     println!("\n{}", matrix(&trials));
@@ -86,7 +86,7 @@ fn plant_in_programs<'a>(spec: &Spec, entries: &[&'a Entry]) -> Result<BTreeMap<
         let in_program = faults::faults(entry).into_iter().filter(|fault| fault.plant == Plant::Program);
         orders.extend(in_program.map(|fault| Order { fault: Some(fault.name), ..Order::plain(entry) }));
     }
-    let plan = Plan { spec, orders, format: Format::TorchScript, force: false, root: artifact::root() };
+    let plan = ExportPlan { spec, orders, format: Format::TorchScript, force: false, root: artifact::root() };
     let bar = export::Bar::quiet();
     let exported = carry_out(&plan, &bar).map_err(|failure| failed(&failure))?;
     bar.end();
@@ -112,7 +112,7 @@ fn caught(
     engine: &'static dyn Engine,
     device: Device,
 ) -> BTreeSet<Check> {
-    let subject = Subject::new(entry, &spec.versions);
+    let subject = RuntimeSpec::new(entry, &spec.versions);
     let card = subject.card();
     let planted = (fault.plant == Plant::Program).then(|| fault.name.clone());
     let folder = Order { fault: planted, ..Order::plain(entry) }.folder(&artifact::root());
@@ -127,7 +127,7 @@ fn caught(
 }
 
 /// Faults × checks: in how many of the models that could have it each check caught the fault.
-fn matrix(trials: &[Trial]) -> String {
+fn matrix(trials: &[PlantedFault]) -> String {
     let mut names: Vec<&str> = Vec::new();
     for trial in trials {
         let name = plain(&trial.fault);
@@ -146,7 +146,7 @@ fn matrix(trials: &[Trial]) -> String {
         column.set_cell_alignment(comfy_table::CellAlignment::Right);
     }
     for name in names {
-        let own: Vec<&Trial> = trials.iter().filter(|trial| plain(&trial.fault) == name).collect();
+        let own: Vec<&PlantedFault> = trials.iter().filter(|trial| plain(&trial.fault) == name).collect();
         let planted: Vec<&BTreeSet<Check>> =
             own.iter().filter_map(|trial| trial.caught.as_ref().ok()).collect();
         let mut row = vec![name.to_owned(), planted.len().to_string()];
@@ -170,7 +170,7 @@ fn plain(fault: &Fault) -> &str {
 }
 
 /// Faults that their check missed, and checks that nothing turned red, family by family.
-fn missed(trials: &[Trial], entries: &[&Entry]) -> Vec<String> {
+fn missed(trials: &[PlantedFault], entries: &[&Entry]) -> Vec<String> {
     let mut lines: Vec<String> = trials
         .iter()
         .filter_map(|trial| {
@@ -189,7 +189,7 @@ fn missed(trials: &[Trial], entries: &[&Entry]) -> Vec<String> {
         .collect();
     for entry in entries {
         for check in Check::ALL.into_iter().filter(|check| check.omitted(entry).is_none()) {
-            let red = |trial: &Trial| {
+            let red = |trial: &PlantedFault| {
                 trial.entry.family == entry.family
                     && trial.caught.as_ref().is_ok_and(|caught| caught.contains(&check))
             };
@@ -233,7 +233,7 @@ fn smallest_change(
     engine: &'static dyn Engine,
     device: Device,
 ) -> Result<(String, Option<f64>), Failure> {
-    let subject = Subject::new(entry, &spec.versions);
+    let subject = RuntimeSpec::new(entry, &spec.versions);
     let card = subject.card();
     let session = Session::open(&Order::plain(entry).folder(&artifact::root()), &card, engine, device)?;
     let weight = Weight::of(&session.artifact, session.program.as_ref())?;

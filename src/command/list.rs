@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use comfy_table::{Table, presets};
 use hf_conformance::artifact;
-use hf_conformance::export::{self, State};
+use hf_conformance::export::{self, Freshness};
 use hf_conformance::report::latest::{Latest, current, latest, standing};
 use hf_conformance::spec::{Entry, Spec};
 use hf_conformance::verdict::Status;
@@ -71,7 +71,7 @@ struct Line<'a> {
     checkpoint: Option<&'a str>,
     priority: &'static str,
     source: &'a str,
-    artifact: State,
+    artifact: Freshness,
     status: Status,
     place: String,
 }

@@ -7,7 +7,7 @@ use comfy_table::presets;
 use hf_conformance::report::Record;
 use hf_conformance::report::compare::{Finding, compare};
 use hf_conformance::report::latest::current;
-use hf_conformance::report::matrix::{Matrix, Subject, matrix};
+use hf_conformance::report::matrix::{Matrix, MatrixModel, matrix};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -53,7 +53,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         };
         return Ok(print_changes(&chosen(stored::read(std::slice::from_ref(old))?), &chosen(records)));
     }
-    let matrix = matrix(entries.iter().map(|entry| Subject::from(*entry)), &records);
+    let matrix = matrix(entries.iter().map(|entry| MatrixModel::from(*entry)), &records);
     match arguments.format {
         Format::Terminal => show(rows(&matrix, presets::NOTHING))?,
         Format::Markdown => show(rows(&matrix, presets::ASCII_MARKDOWN))?,

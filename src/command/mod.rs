@@ -10,9 +10,11 @@ pub mod coverage;
 pub mod doctor;
 pub mod export;
 pub mod faults;
+pub mod judge;
 pub mod limits;
 pub mod list;
 pub mod matrix;
+pub mod merge;
 pub mod portability;
 pub mod progress;
 pub mod radar;
@@ -26,6 +28,8 @@ pub mod select;
 pub mod setup;
 pub mod show;
 pub mod stored;
+#[cfg(unix)]
+pub mod stress;
 pub mod test;
 pub mod testing;
 pub mod validate;
@@ -78,6 +82,14 @@ pub fn table<const N: usize>(header: [&str; N]) -> Table {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// A share of what is allowed: `8 %`, and far beyond it `3.4e5 ×`.
+pub fn of_allowed(share: f64) -> String {
+    match share < 10.0 {
+        true => format!("{:.0} %", 100.0 * share),
+        false => format!("{share:.1e} ×"),
+    }
 }
 
 /// Prints a text that may be long; a reader that has seen enough of it (`| head`) is no error.

@@ -8,7 +8,7 @@ use hf_conformance::artifact;
 use hf_conformance::check::Session;
 use hf_conformance::engine::Device;
 use hf_conformance::export::{InPython, first_differing};
-use hf_conformance::model::Subject;
+use hf_conformance::model::RuntimeSpec;
 use hf_conformance::spec::{Check, Entry, Spec};
 use std::process::ExitCode;
 
@@ -25,7 +25,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         bail!("'{}' means several models; name one of them", arguments.model);
     };
     let python = InPython::ready(&spec.versions, &entry.source).map_err(|failure| failed(&failure))?;
-    let subject = Subject::new(entry, &spec.versions);
+    let subject = RuntimeSpec::new(entry, &spec.versions);
     let card = subject.card();
     let folder = artifact::root().join(entry.name.as_str());
     let session = Session::open(&folder, &card, &python, Device::Cpu).map_err(|failure| failed(&failure))?;

@@ -9,7 +9,7 @@ use hf_conformance::check::{CheckContext, CheckResult, Session};
 use hf_conformance::engine::{self, Tensor};
 use hf_conformance::export::{Order, Weights};
 use hf_conformance::failure::Failure;
-use hf_conformance::model::Subject;
+use hf_conformance::model::RuntimeSpec;
 use hf_conformance::report::typed::Typed;
 use hf_conformance::runner::run_alone;
 use hf_conformance::spec::{Check, Entry, Spec};
@@ -32,17 +32,37 @@ pub struct Arguments {
     /// torchscript or pt2
     #[arg(long, env = "HF_CONFORMANCE_ENGINE", default_value = super::TORCHSCRIPT)]
     engine: Format,
-    /// Published weights instead of random ones: a hub id or a folder
-    #[arg(long, value_name = "CHECKPOINT")]
-    weights: Option<String>,
-    /// With --weights, the size of an axis that the checkpoint's config asks for, like image=224
-    #[arg(long, value_name = "AXIS=SIZE", value_parser = size, requires = "weights")]
-    size: Vec<(String, usize)>,
+    #[command(flatten)]
+    published: Published,
     #[command(flatten)]
     limits: Limits,
     /// Runs the exported model in this very process: what this program does in a child
     #[arg(long, hide = true)]
     here: bool,
+}
+
+/// Whose weights a model has.
+#[derive(Args)]
+pub struct Published {
+    /// Published weights instead of random ones: a hub id or a folder
+    #[arg(long, value_name = "CHECKPOINT")]
+    pub weights: Option<String>,
+    /// With --weights, the size of an axis that the checkpoint's config asks for, like image=224
+    #[arg(long, value_name = "AXIS=SIZE", value_parser = size, requires = "weights")]
+    pub size: Vec<(String, usize)>,
+}
+
+impl Published {
+    /// What to export: the entry, with the weights that were asked for.
+    pub fn order<'a>(&self, entry: &'a Entry) -> Result<Order<'a>> {
+        if let Some((axis, _)) = self.size.iter().find(|(axis, _)| !entry.axes.contains_key(axis)) {
+            let axes: Vec<_> = entry.axes.keys().map(String::as_str).collect();
+            bail!("{} has no axis '{axis}'; there are: {}", entry.name, axes.join(", "));
+        }
+        let sizes: BTreeMap<_, _> = self.size.iter().cloned().collect();
+        let weights = self.weights.clone().map(|checkpoint| Weights { checkpoint, sizes, certified: None });
+        Ok(Order { weights, ..Order::plain(entry) })
+    }
 }
 
 fn size(text: &str) -> Result<(String, usize), String> {
@@ -54,7 +74,12 @@ fn size(text: &str) -> Result<(String, usize), String> {
 impl Arguments {
     /// The `just run` that repeats this.
     fn typed(&self, model: &str) -> Typed {
-        let typed = Typed::run(model, self.weights.as_deref(), &self.size, super::asked(&self.device));
+        let typed = Typed::run(
+            model,
+            self.published.weights.as_deref(),
+            &self.published.size,
+            super::asked(&self.device),
+        );
         self.limits.repeat(typed.engine(self.engine))
     }
 }
@@ -69,7 +94,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         bail!("this build has no libtorch; use: {}", arguments.typed(entry.name.as_str()));
     }
     engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
-    let order = order(arguments, entry)?;
+    let order = arguments.published.order(entry)?;
     let folder = order.folder(&artifact::root());
     if arguments.here {
         return one(arguments, &spec, entry, &folder);
@@ -78,27 +103,27 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         .iter()
         .any(|one| one.outcome.is_err())
     {
-        if let Some(checkpoint) = &arguments.weights {
+        if let Some(checkpoint) = &arguments.published.weights {
             println!("as the class that its own config names: {}", Typed::just("certify").word(checkpoint));
         }
         return Ok(ExitCode::FAILURE);
     }
-    in_child(arguments, entry)
+    in_child(entry, &arguments.published, &arguments.limits, &arguments.typed(entry.name.as_str()))
 }
 
-/// Has a child run the exported model: one that crashes ends no more than that.
-fn in_child(arguments: &Arguments, entry: &Entry) -> Result<ExitCode> {
+/// Has a child do what was typed in the very process, for `--here`: a program that crashes ends no more than that.
+pub fn in_child(entry: &Entry, published: &Published, limits: &Limits, again: &Typed) -> Result<ExitCode> {
     let mut command = Command::new(std::env::current_exe()?);
     command.args(std::env::args_os().skip(1)).arg("--here");
     // Published weights may be of any size.
-    let limits = Some(arguments.limits.asked()).filter(|asked| arguments.weights.is_none() || asked.is_any());
+    let limits = Some(limits.asked()).filter(|asked| published.weights.is_none() || asked.is_any());
     match run_alone(&mut command, limits.map(|asked| asked.of(entry)))? {
         Ok(status) if status.success() => Ok(ExitCode::SUCCESS),
         Ok(_) => Ok(ExitCode::FAILURE),
         Err(failure) => {
             println!("\n{} · stage {}", entry.name, failure.stage);
             print_failure(&failure);
-            println!("\nagain: {}", arguments.typed(entry.name.as_str()));
+            println!("\nagain: {again}");
             Ok(ExitCode::FAILURE)
         }
     }
@@ -108,7 +133,7 @@ fn in_child(arguments: &Arguments, entry: &Entry) -> Result<ExitCode> {
 fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path) -> Result<ExitCode> {
     let Some(engine) = engine::of(arguments.engine) else { bail!("this build has no libtorch") };
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
-    let subject = Subject::new(entry, &spec.versions);
+    let subject = RuntimeSpec::new(entry, &spec.versions);
     let card = subject.card();
     let started = Instant::now();
     let session = Session::open(folder, &card, engine, device).map_err(|failure| failed(&failure))?;
@@ -121,23 +146,12 @@ fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path) -> Resu
     let Err(failure) = agreement else { return Ok(ExitCode::SUCCESS) };
     print_failure(&failure);
     // The tests run random weights: they tell more of those alone.
-    let more = match &arguments.weights {
+    let more = match &arguments.published.weights {
         Some(_) => arguments.typed(card.name),
         None => Typed::test([card.name], None, Some(&device.to_string())).engine(arguments.engine),
     };
     println!("\nfind out more: {more}");
     Ok(ExitCode::FAILURE)
-}
-
-/// What to export: the entry, with the weights that were asked for.
-fn order<'a>(arguments: &Arguments, entry: &'a Entry) -> Result<Order<'a>> {
-    if let Some((axis, _)) = arguments.size.iter().find(|(axis, _)| !entry.axes.contains_key(axis)) {
-        let axes: Vec<_> = entry.axes.keys().map(String::as_str).collect();
-        bail!("{} has no axis '{axis}'; there are: {}", entry.name, axes.join(", "));
-    }
-    let sizes: BTreeMap<_, _> = arguments.size.iter().cloned().collect();
-    let weights = arguments.weights.clone().map(|checkpoint| Weights { checkpoint, sizes, certified: None });
-    Ok(Order { weights, ..Order::plain(entry) })
 }
 
 /// What the traced case returns, and how long the first and each further forward took, as a server runs them.
@@ -228,7 +242,7 @@ pub fn print_failure(failure: &Failure) {
 }
 
 /// `random (seed 0)`, or the checkpoint's name.
-fn weights_of(manifest: &Manifest) -> String {
+pub fn weights_of(manifest: &Manifest) -> String {
     match (&*manifest.weights, &manifest.checkpoint) {
         ("checkpoint", Some(checkpoint)) => checkpoint.clone(),
         _ => format!("{} (seed {})", manifest.weights, manifest.seed),

@@ -9,6 +9,7 @@ use hf_conformance::engine;
 use hf_conformance::process;
 use hf_conformance::report::typed::Typed;
 use hf_conformance::report::{self, Record, github, told};
+use hf_conformance::runner::shard::Shard;
 use hf_conformance::runner::{BrokeOff, Ended, TestRun};
 use hf_conformance::spec::{Check, Spec};
 use hf_conformance::verdict::Status;
@@ -32,6 +33,9 @@ pub struct Options {
     /// Checks that were due and did not run are failures too, whatever kept them from it
     #[arg(long, env = "HF_CONFORMANCE_STRICT", value_parser = clap::builder::FalseyValueParser::new())]
     pub strict: bool,
+    /// Only this part of the models: the second of four machines runs 2/4
+    #[arg(long, value_name = "K/N")]
+    pub shard: Option<Shard>,
     #[command(flatten)]
     pub limits: Limits,
 }
@@ -42,7 +46,8 @@ impl Options {
         let filters = self.filter.iter().map(String::as_str);
         let checks = (!self.check.is_empty()).then(|| self.check.join(","));
         let typed = Typed::test(filters, checks.as_deref(), super::asked(&self.device)).engine(self.engine);
-        self.limits.repeat(typed.flag("--strict", self.strict))
+        let shard = self.shard.map(|shard| shard.to_string());
+        self.limits.repeat(typed.flag("--strict", self.strict).option("--shard", shard.as_deref()))
     }
 }
 
@@ -51,7 +56,12 @@ impl Options {
 /// # Errors
 /// Unknown models or checks, an absent device, a build without libtorch, no Python environment.
 pub fn begin<'a>(spec: &'a Spec, options: &Options) -> Result<TestRun<'a>> {
-    let entries = select(spec, &options.filter)?;
+    let selected = select(spec, &options.filter)?;
+    let entries =
+        options.shard.map_or_else(|| selected.clone(), |shard| shard.part(selected.iter().copied()));
+    if entries.is_empty() {
+        bail!("no model is left for this part of {} models: fewer machines will do", selected.len());
+    }
     let checks = checks(&options.check)?;
     if engine::real().is_none() {
         bail!("this build has no libtorch; use: {}", options.typed());
@@ -256,14 +266,17 @@ mod tests {
             engine: Format::Pt2,
             check: vec!["half".to_owned(), "causal".to_owned()],
             strict: true,
+            shard: Some(Shard { number: 2, of: 4 }),
             limits: Limits::default(),
         };
         assert_eq!(
             options.typed().to_string(),
-            "just test bert --check half,causal --device cuda:1 --engine pt2 --strict"
+            "just test bert --check half,causal --device cuda:1 --engine pt2 --strict --shard 2/4"
         );
         assert_eq!(
-            Options { device: "auto".to_owned(), engine: Format::TorchScript, ..options }.typed().to_string(),
+            Options { device: "auto".to_owned(), engine: Format::TorchScript, shard: None, ..options }
+                .typed()
+                .to_string(),
             "just test bert --check half,causal --strict"
         );
     }

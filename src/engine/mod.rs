@@ -105,6 +105,11 @@ pub trait Program: Send + Sync {
         Ok((outputs, kept.into_iter().map(DeviceTensor::Host).collect()))
     }
 
+    /// What the program calls its inputs, in order; nothing where its file does not say.
+    fn takes(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Names and shapes of all parameters.
     fn parameters(&self) -> Result<Vec<(String, Vec<usize>)>, Failure>;
 

@@ -159,7 +159,7 @@ fn first(value: &IValue) -> Option<&tch::Tensor> {
     }
 }
 
-/// The tensors of a program's result, in order: it returns one tensor or a flat tuple of them.
+/// The tensors of a program's result, in order: it returns one tensor, a tuple or, as others write them, a dictionary.
 fn flatten(value: IValue) -> Result<Vec<tch::Tensor>, Failure> {
     match value {
         IValue::Tensor(tensor) => Ok(vec![tensor]),
@@ -168,6 +168,9 @@ fn flatten(value: IValue) -> Result<Vec<tch::Tensor>, Failure> {
             tensors.extend(flatten(value)?);
             Ok(tensors)
         }),
+        IValue::GenericDict(pairs) => {
+            flatten(IValue::Tuple(pairs.into_iter().map(|(_, value)| value).collect()))
+        }
         other => Err(Failure::new(Stage::Run, format!("the program returned {other:?}, not tensors"))),
     }
 }

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 /// A model to be traced without one of its adapters.
 #[derive(Clone, Debug)]
-pub struct Trial<'a> {
+pub struct Retrace<'a> {
     pub entry: &'a Entry,
     /// The adapter's name.
     pub without: String,
@@ -22,8 +22,8 @@ pub struct Trial<'a> {
 
 /// A trial that is over.
 #[derive(Clone, Debug)]
-pub struct Verdict<'a> {
-    pub trial: Trial<'a>,
+pub struct Retraced<'a> {
+    pub trial: Retrace<'a>,
     /// Why the model needs the adapter; `None` where it no longer does.
     pub needed: Option<String>,
 }
@@ -44,10 +44,10 @@ enum Event {
 /// Stage `export`: no environment, an exporter that breaks off or says what nobody understands.
 pub fn carry_out<'a>(
     spec: &Spec,
-    trials: &[Trial<'a>],
-    mut heard: impl FnMut(&Verdict<'a>),
-) -> Result<Vec<Verdict<'a>>, Failure> {
-    let mut sources: BTreeMap<&str, Vec<&Trial>> = BTreeMap::new();
+    trials: &[Retrace<'a>],
+    mut heard: impl FnMut(&Retraced<'a>),
+) -> Result<Vec<Retraced<'a>>, Failure> {
+    let mut sources: BTreeMap<&str, Vec<&Retrace>> = BTreeMap::new();
     for trial in trials {
         sources.entry(&trial.entry.source).or_default().push(trial);
     }
@@ -73,14 +73,14 @@ pub fn carry_out<'a>(
 }
 
 /// The job of a trial.
-fn without(spec: &Spec, trial: &Trial) -> Result<Value, Failure> {
+fn without(spec: &Spec, trial: &Retrace) -> Result<Value, Failure> {
     let mut job = job(spec, &artifact::root(), &Order::plain(trial.entry))?;
     job["without"] = json!(trial.without);
     Ok(job)
 }
 
 /// The verdict in a line; `None` where a trial only began.
-fn read<'a>(line: &str, trials: &[Trial<'a>]) -> Result<Option<Verdict<'a>>, Failure> {
+fn read<'a>(line: &str, trials: &[Retrace<'a>]) -> Result<Option<Retraced<'a>>, Failure> {
     let event = serde_json::from_str(line).at(Stage::Export, format!("exporter said '{line}'"))?;
     let (model, without, needed) = match event {
         Event::Ready {} | Event::Started {} => return Ok(None),
@@ -88,11 +88,11 @@ fn read<'a>(line: &str, trials: &[Trial<'a>]) -> Result<Option<Verdict<'a>>, Fai
         // A trace that crashes or never ends is none.
         Event::Failed { model, without, reason } => (model, without, Some(reason)),
     };
-    let meant = |trial: &&Trial| trial.entry.name.as_str() == model && trial.without == without;
+    let meant = |trial: &&Retrace| trial.entry.name.as_str() == model && trial.without == without;
     let trial = trials.iter().find(meant).ok_or_else(|| {
         Failure::new(Stage::Export, format!("exporter tried {model} without {without}, which nobody asked"))
     })?;
-    Ok(Some(Verdict { trial: trial.clone(), needed }))
+    Ok(Some(Retraced { trial: trial.clone(), needed }))
 }
 
 #[cfg(test)]
@@ -104,7 +104,7 @@ mod tests {
     /// What a line says of two trials of the first entry: the adapter, and why it is needed.
     fn said(line: &str) -> Result<Option<(String, Option<String>)>, String> {
         let spec = spec::load(Path::new(env!("CARGO_MANIFEST_DIR"))).unwrap();
-        let trial = |without: &str| Trial { entry: &spec.entries[0], without: without.to_owned() };
+        let trial = |without: &str| Retrace { entry: &spec.entries[0], without: without.to_owned() };
         let line = line.replace("MODEL", spec.entries[0].name.as_str());
         match read(&line, &[trial("first"), trial("second")]) {
             Ok(verdict) => Ok(verdict.map(|verdict| (verdict.trial.without, verdict.needed))),

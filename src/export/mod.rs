@@ -14,7 +14,7 @@ mod replay;
 mod sources;
 
 pub use driver::{
-    Certified, Embedding, Exported, FaultOf, Order, Plan, Progress, State, Weights, export, state,
+    Certified, Embedding, ExportPlan, Exported, FaultOf, Freshness, Order, Progress, Weights, export, state,
 };
 pub use layers::first_differing;
 pub use python::Python;

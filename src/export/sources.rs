@@ -54,6 +54,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "job.py",
     "model.py",
     "portable.py",
+    "prepared.py",
     "program.py",
     "recurrence.py",
     "reference.py",

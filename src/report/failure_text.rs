@@ -4,6 +4,7 @@ use super::Record;
 use super::typed::Typed;
 use crate::artifact::Format;
 use crate::failure::Stage;
+use crate::spec::Check;
 use crate::verdict::Status;
 
 /// The records whose status is such: the first of all that are alike but for their check, with the other checks.
@@ -67,7 +68,13 @@ impl Record {
             }
             // Python replays TorchScript.
             _ if engine != Format::TorchScript => vec![("again:", rust)],
-            _ => vec![("again in Rust:  ", rust), ("again in Python:", Typed::replay(model))],
+            (_, stage) => {
+                let replay = Typed::replay(model);
+                let layer = ("in which layer it begins:", replay.clone());
+                let is_layers = *check == Check::MatchesReference.name() && *stage == Some(Stage::Compare);
+                let first = is_layers.then_some(layer);
+                first.into_iter().chain([("again in Rust:  ", rust), ("again in Python:", replay)]).collect()
+            }
         }
     }
 }

@@ -46,7 +46,7 @@ impl fmt::Display for Column {
 /// How a model stands in a column.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum State {
+pub enum CellState {
     /// Some check ended its process.
     Crashed,
     /// Some check took longer than it may.
@@ -64,7 +64,7 @@ pub enum State {
     Passed,
 }
 
-impl State {
+impl CellState {
     /// Whether some check speaks against the model.
     pub fn is_red(self) -> bool {
         matches!(self, Self::Crashed | Self::TimedOut | Self::Failed)
@@ -87,7 +87,7 @@ impl State {
 /// A model in a column.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Cell {
-    pub state: State,
+    pub state: CellState,
     /// The earliest stage at which a check failed.
     pub stage: Option<Stage>,
     pub passed: usize,
@@ -119,14 +119,14 @@ impl Cell {
 
 /// A model that gets a row.
 #[derive(Clone, Debug)]
-pub struct Subject<'a> {
+pub struct MatrixModel<'a> {
     pub name: &'a str,
     pub family: &'a str,
     /// The checks that are due on it.
     pub due: Vec<Check>,
 }
 
-impl<'a> From<&'a Entry> for Subject<'a> {
+impl<'a> From<&'a Entry> for MatrixModel<'a> {
     fn from(entry: &'a Entry) -> Self {
         Self { name: entry.name.as_str(), family: entry.family.as_str(), due: entry.due().collect() }
     }
@@ -152,7 +152,7 @@ pub struct Matrix {
 
 /// The matrix of `models`, in the order of rows, and every column that `records` know.
 #[must_use]
-pub fn matrix<'a>(models: impl IntoIterator<Item = Subject<'a>>, records: &[Record]) -> Matrix {
+pub fn matrix<'a>(models: impl IntoIterator<Item = MatrixModel<'a>>, records: &[Record]) -> Matrix {
     let latest = latest(records);
     let columns: BTreeSet<Column> = latest.values().map(|record| Column::of(record)).collect();
     let mut cells: BTreeMap<(&str, Column), Vec<&Record>> = BTreeMap::new();
@@ -168,7 +168,7 @@ pub fn matrix<'a>(models: impl IntoIterator<Item = Subject<'a>>, records: &[Reco
     let mut columns = Vec::from_iter(columns);
     // A device's full precision comes before the others.
     columns.sort_by_key(|column| (column.device.clone(), column.dtype != "float32"));
-    let row = |model: Subject| Row {
+    let row = |model: MatrixModel| Row {
         model: model.name.to_owned(),
         family: model.family.to_owned(),
         attention: attention.get(model.name).map(|(_, named)| *named).unwrap_or_default().to_owned(),
@@ -196,13 +196,13 @@ fn cell(records: &[&Record], due: usize) -> Cell {
     let not_run = due.saturating_sub(passed + failed.len());
     Cell {
         state: match (failed.len(), passed, not_run) {
-            (0, 0, 0) => State::LeftOut,
-            (0, 0, _) => State::NotRun,
-            (0, _, 0) => State::Passed,
-            (0, _, _) => State::PartlyRun,
-            _ if any(Status::Crashed) => State::Crashed,
-            _ if any(Status::TimedOut) => State::TimedOut,
-            _ => State::Failed,
+            (0, 0, 0) => CellState::LeftOut,
+            (0, 0, _) => CellState::NotRun,
+            (0, _, 0) => CellState::Passed,
+            (0, _, _) => CellState::PartlyRun,
+            _ if any(Status::Crashed) => CellState::Crashed,
+            _ if any(Status::TimedOut) => CellState::TimedOut,
+            _ => CellState::Failed,
         },
         stage: red().filter_map(|record| record.stage).min(),
         passed,
@@ -222,8 +222,8 @@ mod tests {
 
     fn states(records: &[Record]) -> Vec<String> {
         let bert =
-            Subject { name: "bert", family: "text", due: vec![Check::Loads, Check::Causal, Check::Half] };
-        let t5 = Subject { name: "t5", due: vec![Check::Loads], ..bert.clone() };
+            MatrixModel { name: "bert", family: "text", due: vec![Check::Loads, Check::Causal, Check::Half] };
+        let t5 = MatrixModel { name: "t5", due: vec![Check::Loads], ..bert.clone() };
         let matrix = matrix([bert, t5], records);
         matrix
             .rows
@@ -248,7 +248,7 @@ mod tests {
         };
         let records =
             [at("2", "loads", Some("sdpa")), at("1", "causal", Some("eager")), at("3", "half", None)];
-        let bert = || Subject { name: "bert", family: "text", due: vec![Check::Loads] };
+        let bert = || MatrixModel { name: "bert", family: "text", due: vec![Check::Loads] };
         assert_eq!(matrix([bert()], &records).rows[0].attention, "sdpa");
         assert_eq!(matrix([bert()], &records[2..]).rows[0].attention, "");
     }

@@ -170,12 +170,13 @@ fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, Unreadable> {
     }
 }
 
-/// The records of several files, oldest first. The same run, model, check and device count once, with the last word
-/// on them: a file that was copied, or merged before, adds nothing.
+/// The records of several files, oldest first. The same run, model, check, engine and device count once, with the last
+/// word on them: a file that was copied, or merged before, adds nothing.
 #[must_use]
 pub fn merged(records: impl IntoIterator<Item = Record>) -> Vec<Record> {
     let key = |record: &Record| {
-        (record.run.clone(), record.model.clone(), record.check.clone(), record.device.clone())
+        let Record { run, model, check, engine, device, .. } = record.clone();
+        (run, model, check, engine, device)
     };
     let mut latest: BTreeMap<_, Record> = BTreeMap::new();
     for record in records {

@@ -33,12 +33,7 @@ impl Typed {
 
     /// `just run MODEL --weights CHECKPOINT --size AXIS=SIZE --device DEVICE`.
     pub fn run(model: &str, weights: Option<&str>, sizes: &[(String, usize)], device: Option<&str>) -> Self {
-        let sizes = sizes.iter().map(|(axis, size)| format!("{axis}={size}"));
-        sizes
-            .fold(Self::just("run").word(model).option("--weights", weights), |typed, size| {
-                typed.option("--size", Some(&size))
-            })
-            .option("--device", device)
+        Self::just("run").word(model).weights(weights, sizes).option("--device", device)
     }
 
     /// `just replay MODEL`.
@@ -76,6 +71,13 @@ impl Typed {
             Some(value) => self.word(name).word(value),
             None => self,
         }
+    }
+
+    /// `--weights CHECKPOINT --size AXIS=SIZE`, where weights were asked for.
+    #[must_use]
+    pub fn weights(self, weights: Option<&str>, sizes: &[(String, usize)]) -> Self {
+        let sizes = sizes.iter().map(|(axis, size)| format!("{axis}={size}"));
+        sizes.fold(self.option("--weights", weights), |typed, size| typed.option("--size", Some(&size)))
     }
 
     /// `--engine ENGINE`, unless it is the one that is used where none is named.

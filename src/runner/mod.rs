@@ -6,10 +6,14 @@
 //! cannot be counted as passed.
 
 mod isolation;
+pub mod judge;
 mod limits;
 pub mod moved;
 pub mod portability;
 pub mod radar;
+pub mod shard;
+#[cfg(unix)]
+pub mod stress;
 mod supervisor;
 mod tally;
 #[cfg(test)]
@@ -25,7 +29,7 @@ use crate::artifact::{Format, Manifest};
 use crate::engine::Device;
 use crate::export::{Exported, FaultOf};
 use crate::failure::{Failure, Stage};
-use crate::model::Subject;
+use crate::model::RuntimeSpec;
 use crate::numerics::Tolerance;
 use crate::process::interrupted;
 use crate::report::junit;
@@ -196,7 +200,7 @@ impl<'a> TestRun<'a> {
         manifest: Option<&Manifest>,
         took: Duration,
     ) -> io::Result<()> {
-        let subject = Subject::new(entry, &self.spec.versions);
+        let subject = RuntimeSpec::new(entry, &self.spec.versions);
         let (card, device) = (subject.card(), Some(self.device));
         let engine = Some(self.engine.name());
         let about = About { card: &card, contract: entry.task, check, engine, device, manifest };

@@ -109,6 +109,7 @@ mod tests {
     use super::*;
     use crate::task::Dtype;
     use serde_json::json;
+    use sha2::{Digest, Sha256};
     use std::fs;
 
     /// An artifact of one case, with that weight, and that output for the one position that no mask hides.
@@ -122,7 +123,10 @@ mod tests {
             "digests": {"float32": {"w": weight}}, "idle": [], "adapters": [], "differences": [], "seconds": 0.1,
             "generation": null, "files": {},
         });
-        fs::write(folder.path().join("manifest.json"), manifest.to_string()).unwrap();
+        let manifest = manifest.to_string();
+        fs::write(folder.path().join("manifest.json"), &manifest).unwrap();
+        let seal = format!("{:x}", Sha256::digest(&manifest));
+        fs::write(folder.path().join("manifest.json.sha256"), seal).unwrap();
         let double = |values: &[f64]| Tensor::float(Dtype::Float64, &[2], values.to_vec()).unwrap();
         let tensors = [
             ("traced/input/ids", Tensor::int(Dtype::Int64, &[2], vec![3, 4]).unwrap()),

@@ -41,13 +41,14 @@ pub const TESTED: [Machine; 4] = [
 ];
 
 /// The checks that compare numbers with eager's; the others compare a machine with itself.
-pub const COMPARING: [Check; 6] = [
+pub const COMPARING: [Check; 7] = [
     Check::MatchesReference,
     Check::Generalises,
     Check::BatchInvariant,
     Check::PaddingInvariant,
     Check::Causal,
     Check::Half,
+    Check::Decodes,
 ];
 
 /// The largest share of what is allowed that a measure may take: with less room some machine would turn it red.

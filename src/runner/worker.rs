@@ -6,7 +6,7 @@ use super::TestRun;
 use crate::check::{self, Session};
 use crate::engine::{self, Engine};
 use crate::failure::{At, Failure, Stage};
-use crate::model::Subject;
+use crate::model::RuntimeSpec;
 use crate::process::Process;
 use crate::report::journal::{self, Item, Journal};
 use crate::report::{self, About, Record};
@@ -85,7 +85,7 @@ pub fn serve(mut spec: Spec, request: Request) -> Result<(), Failure> {
     let engine = engine::of(format).ok_or_else(|| Failure::new(Stage::Load, "this build has no libtorch"))?;
     let (device, _) = engine::choose(&request.device)?;
     spec.versions = request.versions;
-    let place = Place { spec: &spec, engine, device, artifacts: request.artifacts, store: request.results };
+    let place = Shared { spec: &spec, engine, device, artifacts: request.artifacts, store: request.results };
     let waiting = Mutex::new(request.checks.chunk_by(|(a, _), (b, _)| a == b));
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || -> io::Result<()> {
@@ -105,7 +105,7 @@ pub fn serve(mut spec: Spec, request: Request) -> Result<(), Failure> {
 }
 
 /// What all models of a request share.
-struct Place<'a> {
+struct Shared<'a> {
     spec: &'a Spec,
     engine: &'static dyn Engine,
     device: engine::Device,
@@ -113,7 +113,7 @@ struct Place<'a> {
     store: PathBuf,
 }
 
-impl Place<'_> {
+impl Shared<'_> {
     /// Puts one model to its checks. One that the spec no longer has leaves no result.
     fn one(&self, checks: &[Item]) -> io::Result<()> {
         let Some((model, _)) = checks.first() else { return Ok(()) };
@@ -130,7 +130,7 @@ impl Place<'_> {
     /// Carries out a check; the first of a model opens its session.
     fn check(&self, entry: &Entry, check: Check, session: &mut Option<Opened>) -> io::Result<()> {
         let started = Instant::now();
-        let subject = Subject::new(entry, &self.spec.versions);
+        let subject = RuntimeSpec::new(entry, &self.spec.versions);
         let card = subject.card();
         let open = || Session::open(&self.artifacts.join(card.name), &card, self.engine, self.device);
         let session = session.get_or_insert_with(open);

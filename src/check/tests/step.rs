@@ -1,6 +1,7 @@
 //! The toy with a cache, which holds the ids and the positions that it has read.
 
-use super::{Fault, INPUTS, Toy, VOCABULARY, greedy, inputs};
+use super::artifact::{INPUTS, greedy, inputs};
+use super::toy::{Toy, ToyEngine, ToyFault, VOCABULARY};
 use crate::artifact::{CacheAxis, CacheTensor, Decoding, Refusal, StepProgram};
 use crate::engine::{Decoder, Device, Program, Tensor};
 use crate::failure::Failure;
@@ -29,8 +30,10 @@ impl Program for Step {
             whole.select(1, &(length - count..length).collect::<Vec<_>>())
         };
         let kept = match self.0.fault {
-            Fault::StaleCache => ids.map_int(|index, id| if index[1] + 1 == ids.shape()[1] { 3 } else { id }),
-            Fault::ShortCache => last(ids.shape()[1] - 1, &ids),
+            ToyFault::StaleCache => {
+                ids.map_int(|index, id| if index[1] + 1 == ids.shape()[1] { 3 } else { id })
+            }
+            ToyFault::ShortCache => last(ids.shape()[1] - 1, &ids),
             _ => ids.clone(),
         };
         Ok(vec![last(new, &logits).cast(Dtype::Float32), kept, positions])
@@ -77,7 +80,7 @@ pub fn decoding() -> Decoding {
 #[test]
 fn a_step_that_fails_leaves_the_cache_as_it_was() {
     let artifact = super::artifact();
-    let engine = super::ToyEngine(Fault::Nothing);
+    let engine = ToyEngine(ToyFault::Nothing);
     let decoder = Decoder::load(&artifact.step_program(), &artifact.manifest, &engine, Device::Cpu).unwrap();
     let mut cache = decoder.empty(2).unwrap();
     let tokens = Tensor::int(Dtype::Int64, &[2, 3], vec![1, 2, 3, 4, 5, 6]).unwrap();
@@ -95,7 +98,7 @@ fn a_class_without_a_step_program_says_why() {
     let mut manifest = super::artifact().manifest;
     let why = "ToyForCausalLM.forward takes no cache".to_owned();
     manifest.decoding = Some(Decoding::Refused { refused: Refusal::Stateless, why });
-    let engine = super::ToyEngine(Fault::Nothing);
+    let engine = ToyEngine(ToyFault::Nothing);
     let Err(failure) = Decoder::load("program.decode.pt".as_ref(), &manifest, &engine, Device::Cpu) else {
         panic!("there is a decoder");
     };

@@ -14,7 +14,7 @@ use hf_conformance::artifact;
 use hf_conformance::engine::{self, Device};
 use hf_conformance::export::environment::Environment;
 use hf_conformance::export::local::Local;
-use hf_conformance::export::{Order, Plan, export, inventory};
+use hf_conformance::export::{ExportPlan, Order, export, inventory};
 use hf_conformance::report::Record;
 use hf_conformance::report::latest::current;
 use hf_conformance::runner::radar::{Row, Standing, Whose, local, rows, versions};
@@ -192,8 +192,13 @@ fn tried(
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let orders = entries.iter().map(|entry| Order::plain(entry)).collect();
     let progress = Bar::quiet();
-    let plan =
-        Plan { spec, orders, format: artifact::Format::TorchScript, force: false, root: artifacts.clone() };
+    let plan = ExportPlan {
+        spec,
+        orders,
+        format: artifact::Format::TorchScript,
+        force: false,
+        root: artifacts.clone(),
+    };
     let exported = export(&plan, &progress).map_err(|failure| failed(&failure))?;
     progress.end();
     let mut run = TestRun::begin(

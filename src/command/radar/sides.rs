@@ -5,7 +5,7 @@ use super::super::{failed, progress::bar};
 use anyhow::Result;
 use hf_conformance::artifact;
 use hf_conformance::export::adapters::carry_out;
-use hf_conformance::export::{self, State};
+use hf_conformance::export::{self, Freshness};
 use hf_conformance::runner::moved::{Moved, Outputs, first_changed_line, outputs};
 use hf_conformance::runner::radar::Row;
 use hf_conformance::spec::{Entry, Spec};
@@ -24,7 +24,7 @@ impl Sides<'_> {
     /// The models that compute something else, of those whose artifacts of both versions are up to date.
     pub fn moved(&self, entries: &[&Entry]) -> Result<BTreeMap<String, Moved>> {
         let fresh = |entry: &Entry, spec: &Spec, root: &Path| {
-            export::state(entry, &spec.versions, root) == State::Fresh
+            export::state(entry, &spec.versions, root) == Freshness::Fresh
         };
         let mut moved = BTreeMap::new();
         let mut compared = 0;

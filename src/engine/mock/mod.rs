@@ -5,7 +5,7 @@
 //! checks will look for. That proves nothing about a model, so results say MOCK and are not recorded.
 
 use crate::failure::{Failure, Stage};
-use crate::model::{Model, ModelSpec, Subject};
+use crate::model::{Model, ModelSpec, RuntimeSpec};
 use crate::spec::{self, Axis, Case, Check, Padding, Spec};
 use crate::task::{CONFIG_DIMS, Contract, Dim, Dtype, Fill, Generation, Input, Output, Shape, Task};
 use crate::verdict::{Outcome, Verdict};
@@ -37,7 +37,7 @@ fn of_spec(card: &ModelSpec, contract: &Contract) -> Result<(), String> {
     let spec = spec.as_ref().map_err(String::clone)?;
     let entry = spec.entries.iter().find(|entry| entry.name.as_str() == card.name);
     let entry = entry.ok_or("the spec has no entry of that name; run: cargo build")?;
-    let subject = Subject::new(entry, &spec.versions);
+    let subject = RuntimeSpec::new(entry, &spec.versions);
     Wiring { card, contract, subject: &subject }.holds()
 }
 
@@ -46,7 +46,7 @@ fn of_spec(card: &ModelSpec, contract: &Contract) -> Result<(), String> {
 struct Wiring<'a> {
     card: &'a ModelSpec<'a>,
     contract: &'a Contract,
-    subject: &'a Subject<'a>,
+    subject: &'a RuntimeSpec<'a>,
 }
 
 impl<'a> Wiring<'a> {

@@ -32,7 +32,7 @@ fn said(
     let Spec { mut entries, versions, .. } = spec();
     let entry = entries.iter_mut().find(|entry| entry.name.as_str() == name).unwrap();
     change_entry(entry);
-    let subject = Subject::new(entry, &versions);
+    let subject = RuntimeSpec::new(entry, &versions);
     let mut card = subject.card();
     change_module(&mut card);
     Wiring { card: &card, contract: entry.task, subject: &subject }.holds()
@@ -66,7 +66,7 @@ fn a_module_that_is_not_the_specs_is_told_by_what_differs() {
 #[test]
 fn a_module_of_another_task_is_told() {
     let Spec { entries, versions, .. } = spec();
-    let subject = Subject::new(&entries[0], &versions);
+    let subject = RuntimeSpec::new(&entries[0], &versions);
     let wiring = Wiring { card: &subject.card(), contract: &FillMask::CONTRACT, subject: &subject };
     assert_eq!(wiring.holds().unwrap_err(), "the module and the spec differ in task; run: cargo build");
 }
@@ -74,7 +74,7 @@ fn a_module_of_another_task_is_told() {
 #[test]
 fn a_module_without_an_entry_is_told() {
     let Spec { entries, versions, .. } = spec();
-    let subject = Subject::new(&entries[0], &versions);
+    let subject = RuntimeSpec::new(&entries[0], &versions);
     let card = ModelSpec { name: "no-such-model", ..subject.card() };
     let said = of_spec(&card, &TextGeneration::CONTRACT).unwrap_err();
     assert_eq!(said, "the spec has no entry of that name; run: cargo build");
@@ -84,7 +84,7 @@ fn a_module_without_an_entry_is_told() {
 fn cases_that_are_not_the_axes_are_told() {
     let Spec { entries, versions, .. } = spec();
     let entry = entries.iter().find(|entry| entry.name.as_str() == "vlm").unwrap();
-    let subject = Subject::new(entry, &versions);
+    let subject = RuntimeSpec::new(entry, &versions);
     let card = subject.card();
     let said = |change: fn(&mut Vec<Case>)| {
         let mut cases = entry.cases();

@@ -26,8 +26,8 @@ pub struct Graph {
 /// What an input stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Input {
-    /// It is given at each run.
-    Given,
+    /// It is given at each run, under this name.
+    Given(String),
     Parameter(String),
     Buffer(String),
     Constant(String),
@@ -387,7 +387,7 @@ fn name_of(target: &str, written: Written) -> Result<String, GraphError> {
 fn input(spec: schema::InputSpec) -> Result<Input, GraphError> {
     use schema::InputSpec;
     match spec {
-        InputSpec::UserInput(_) => Ok(Input::Given),
+        InputSpec::UserInput { arg } => name_of("the signature", arg).map(Input::Given),
         InputSpec::Parameter { parameter_name } => Ok(Input::Parameter(parameter_name)),
         InputSpec::Buffer { buffer_name } => Ok(Input::Buffer(buffer_name)),
         InputSpec::TensorConstant { tensor_constant_name } => Ok(Input::Constant(tensor_constant_name)),

@@ -82,7 +82,7 @@ impl Loaded {
         let mut weights = Vec::new();
         for input in &interpreter.graph().inputs {
             weights.push(match input {
-                Input::Given => None,
+                Input::Given(_) => None,
                 Input::Parameter(name) | Input::Buffer(name) | Input::Constant(name) => {
                     let none = || Failure::new(Stage::Load, format!("{shown} has no weight '{name}'"));
                     let stored = tensors.get(name).ok_or_else(none)?.clone();
@@ -195,6 +195,15 @@ impl Program for Loaded {
             Ok(started.elapsed())
         };
         (0..count).map(timed).collect()
+    }
+
+    fn takes(&self) -> Vec<String> {
+        let inputs = self.interpreter.graph().inputs.iter();
+        let given = inputs.filter_map(|input| match input {
+            Input::Given(name) => Some(name.clone()),
+            Input::Parameter(_) | Input::Buffer(_) | Input::Constant(_) => None,
+        });
+        given.collect()
     }
 
     fn parameters(&self) -> Result<Vec<(String, Vec<usize>)>, Failure> {

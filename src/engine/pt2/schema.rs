@@ -139,7 +139,7 @@ pub struct Signature {
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InputSpec {
-    UserInput(IgnoredAny),
+    UserInput { arg: Argument },
     Parameter { parameter_name: String },
     Buffer { buffer_name: String },
     TensorConstant { tensor_constant_name: String },

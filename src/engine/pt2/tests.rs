@@ -71,7 +71,7 @@ fn values_are_numbered_and_end_with_their_last_use() {
         add("b", "x", "y"),
     ]));
     let graph = graph.unwrap();
-    assert_eq!(graph.inputs, [Input::Parameter("model.p".to_owned()), Input::Given]);
+    assert_eq!(graph.inputs, [Input::Parameter("model.p".to_owned()), Input::Given("x".to_owned())]);
     assert_eq!((graph.slots, &*graph.outputs), (6, &[5][..]));
     let dead = Vec::from_iter(graph.steps.iter().map(|step| step.dead.clone()));
     // `spare` is never read, and inputs are the caller's.

@@ -18,7 +18,7 @@ pub(super) const TIMEOUT_SECONDS: u32 = 120;
 const GRAPH_TIMEOUT_SECONDS: u32 = 600;
 
 /// What to export, and how.
-pub struct Plan<'a> {
+pub struct ExportPlan<'a> {
     pub spec: &'a Spec,
     pub orders: Vec<Order<'a>>,
     /// Whole artifacts with TorchScript, or programs that are put beside those of an artifact that is there.
@@ -141,7 +141,7 @@ pub trait Progress {
 /// # Errors
 /// Only for what stops all of them: no Python environment, a folder that cannot be written. What goes wrong with one
 /// order, with the packages of its source or with the exporter on the way is in its own outcome.
-pub fn export(plan: &Plan, progress: &dyn Progress) -> Result<Vec<Exported>, Failure> {
+pub fn export(plan: &ExportPlan, progress: &dyn Progress) -> Result<Vec<Exported>, Failure> {
     let (due, fresh) = due(plan);
     let mut exported: Vec<Exported> =
         fresh.into_iter().map(|order| Exported::new(order, Ok(None), FaultOf::Model)).collect();
@@ -163,7 +163,7 @@ pub fn export(plan: &Plan, progress: &dyn Progress) -> Result<Vec<Exported>, Fai
 }
 
 /// The orders that must be carried out, and those whose artifact is as they want it.
-fn due<'a, 'b>(plan: &'b Plan<'a>) -> (Vec<&'b Order<'a>>, Vec<&'b Order<'a>>) {
+fn due<'a, 'b>(plan: &'b ExportPlan<'a>) -> (Vec<&'b Order<'a>>, Vec<&'b Order<'a>>) {
     plan.orders.iter().partition(|order| plan.force || !up_to_date(plan, order))
 }
 
@@ -178,11 +178,11 @@ fn by_source<'a>(orders: Vec<&'a Order<'a>>) -> BTreeMap<&'a str, Vec<&'a Order<
 
 /// Whether the artifact of an order is made from the entry as it stands. What is in a checkpoint's folder is not
 /// known: those are always exported again.
-fn up_to_date(plan: &Plan, order: &Order) -> bool {
+fn up_to_date(plan: &ExportPlan, order: &Order) -> bool {
     let folder = order.folder(&plan.root);
     order.weights.is_none()
         && match plan.format {
-            Format::TorchScript => state_of(&folder, order.entry, &plan.spec.versions) == State::Fresh,
+            Format::TorchScript => state_of(&folder, order.entry, &plan.spec.versions) == Freshness::Fresh,
             Format::Pt2 => {
                 let key = pt2_key(&folder);
                 matches!((artifact::pt2_manifest(&folder), key), (Ok(Some(found)), Ok(key)) if found.key == key)
@@ -193,7 +193,7 @@ fn up_to_date(plan: &Plan, order: &Order) -> bool {
 /// How an artifact stands to the entry it was made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum State {
+pub enum Freshness {
     /// Made from the entry, the pins and the exporter as they are now.
     Fresh,
     /// Made from others: the next test exports it again.
@@ -201,7 +201,7 @@ pub enum State {
     Missing,
 }
 
-impl State {
+impl Freshness {
     /// As people read it.
     pub fn words(self) -> &'static str {
         match self {
@@ -213,17 +213,17 @@ impl State {
 }
 
 /// The state of an entry's artifact below `root`.
-pub fn state(entry: &Entry, versions: &Versions, root: &Path) -> State {
+pub fn state(entry: &Entry, versions: &Versions, root: &Path) -> Freshness {
     state_of(&Order::plain(entry).folder(root), entry, versions)
 }
 
-fn state_of(folder: &Path, entry: &Entry, versions: &Versions) -> State {
+fn state_of(folder: &Path, entry: &Entry, versions: &Versions) -> Freshness {
     match artifact::origin(folder) {
         Ok(Some(found)) if found.key == super::key(&entry.digest(versions), found.model_type.as_deref()) => {
-            State::Fresh
+            Freshness::Fresh
         }
-        Ok(None) => State::Missing,
-        _ => State::Stale,
+        Ok(None) => Freshness::Missing,
+        _ => Freshness::Stale,
     }
 }
 
@@ -245,13 +245,21 @@ pub(super) fn job(spec: &Spec, root: &Path, order: &Order) -> Result<Value, Fail
     job["source"] = json!(spec.versions.sources.get(&entry.source));
     job["key"] = json!(super::asked(&entry.digest(&spec.versions)));
     job["code"] = json!(code::digests());
-    job["directory"] = json!(std::path::absolute(&folder).at(Stage::Export, folder.display())?);
+    job["directory"] = json!(in_words(&std::path::absolute(&folder).at(Stage::Export, folder.display())?)?);
     job["rule"] = super::rule();
     job["fault"] = json!(order.fault);
     if let Some(certified) = order.certified() {
         job["embedding"] = json!(certified.embedding);
     }
     Ok(job)
+}
+
+/// A path as the exporter is told it, which is in JSON.
+fn in_words(path: &Path) -> Result<&str, Failure> {
+    path.to_str().ok_or_else(|| {
+        let failure = Failure::new(Stage::Export, format!("{} is no UTF-8", path.display()));
+        failure.with("name another folder in HF_CONFORMANCE_ARTIFACTS")
+    })
 }
 
 /// A line of the exporter's standard output.
@@ -278,7 +286,7 @@ fn untried(
 }
 
 fn export_from(
-    plan: &Plan,
+    plan: &ExportPlan,
     python: &Python,
     orders: &[&Order],
     progress: &dyn Progress,

@@ -32,9 +32,9 @@ impl Progress for Heard {
     }
 }
 
-fn plan<'a>(spec: &'a Spec, root: &Path, force: bool) -> Plan<'a> {
+fn plan<'a>(spec: &'a Spec, root: &Path, force: bool) -> ExportPlan<'a> {
     let orders = spec.entries.iter().map(Order::plain).collect();
-    Plan { spec, orders, format: Format::TorchScript, force, root: root.to_owned() }
+    ExportPlan { spec, orders, format: Format::TorchScript, force, root: root.to_owned() }
 }
 
 /// An artifact of an entry, as far as its manifest goes.
@@ -51,7 +51,7 @@ fn artifact(root: &Path, entry: &Entry, digest: &str) {
     std::fs::write(folder.join("manifest.json"), manifest.to_string()).unwrap();
 }
 
-fn due_names(plan: &Plan) -> Vec<String> {
+fn due_names(plan: &ExportPlan) -> Vec<String> {
     due(plan).0.iter().map(|order| order.entry.name.to_string()).collect()
 }
 
@@ -62,7 +62,7 @@ fn what_is_missing_or_stale_is_due_and_what_is_fresh_only_by_force() {
     artifact(root.path(), bert, &bert.digest(&spec.versions));
     artifact(root.path(), roberta, "0123456789abcdef");
     let states = spec.entries.iter().map(|entry| state(entry, &spec.versions, root.path()));
-    assert_eq!(Vec::from_iter(states), [State::Fresh, State::Stale, State::Missing]);
+    assert_eq!(Vec::from_iter(states), [Freshness::Fresh, Freshness::Stale, Freshness::Missing]);
     assert_eq!(due_names(&plan(&spec, root.path(), false)), ["roberta", "xlm-roberta"]);
     assert_eq!(due_names(&plan(&spec, root.path(), true)), ["bert", "roberta", "xlm-roberta"]);
 }
@@ -78,7 +78,7 @@ fn a_checkpoint_is_always_exported_again_and_lies_beside_the_models_own_artifact
     };
     let order = Order { weights: Some(weights), ..Order::plain(bert) };
     artifact(&root.path().join(".checkpoints"), bert, &bert.digest(&spec.versions));
-    let plan = Plan { orders: vec![order], ..plan(&spec, root.path(), false) };
+    let plan = ExportPlan { orders: vec![order], ..plan(&spec, root.path(), false) };
     assert_eq!(due_names(&plan), ["bert"]);
     let job = job(plan.spec, &plan.root, &plan.orders[0]).unwrap();
     assert_eq!((&job["weights"], &job["checkpoint"]), (&json!("checkpoint"), &json!("a/b")));

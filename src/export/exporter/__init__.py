@@ -9,6 +9,7 @@ The path of one job, file by file:
     runner      forks one process per job, reports what became of it
     job         what a job says
     export      the steps of one job, in order
+    prepared    a job                      ->  its models and their inputs, before anything is taken from them
     model       class, config and weights  ->  an eager model
     attention   the eager model          ->  the same as it is served, and what masks hide of its outputs
     foreign     a class of another package ->  its eager model, with a config that the rest can read

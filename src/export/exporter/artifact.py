@@ -78,4 +78,11 @@ def save_manifest(manifest: Json, path: Path) -> None:
     files = {
         file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(path.parent.iterdir())
     }
-    path.write_text(json.dumps(manifest | {"files": files}, indent=1) + "\n")
+    save_sealed(manifest | {"files": files}, path)
+
+
+def save_sealed(facts: Json, path: Path) -> None:
+    """Writes facts, and beside them their sha256: they hold the digests of other files, and nothing holds theirs."""
+    text = json.dumps(facts, indent=1) + "\n"
+    path.write_text(text)
+    path.with_name(f"{path.name}.sha256").write_text(hashlib.sha256(text.encode()).hexdigest() + "\n")

@@ -19,7 +19,6 @@ from . import (
     differences,
     faults,
     generation,
-    inputs,
     model,
     program,
     reference,
@@ -27,6 +26,7 @@ from . import (
     weights,
 )
 from .job import Job, Json
+from .prepared import prepared
 
 FORMAT = 3
 
@@ -43,17 +43,10 @@ def versions() -> dict[str, str]:
 def export(job: Job) -> None:
     """Builds the model, takes references from it, traces it, writes the artifact."""
     start = time.monotonic()
-    eager = model.build(job)
-    faults.prepare(job, eager)
-    program.check_inputs(eager, job)
-    config = model.config_of(eager)
-    dims = model.resolve_dims(job, config)
-    cases = {case.name: inputs.fill(job, config, dims, case, job.padding) for case in job.cases}
-    traced = cases[job.traced.name]
-    if job.weights == "random":
-        model.settle(eager, lambda: program.evaluate(eager, job, traced, []))
-    changed = situations.situations(job, config, dims, traced)
-    served = attention.served(job, eager, traced, faults.prepare)
+    ready = prepared(job)
+    eager, served, dims = ready.eager, ready.served, ready.dims
+    cases, traced = ready.cases, ready.traced
+    changed = situations.situations(job, ready.config, dims, traced)
     models = reference.Models(eager, served, job)
     tensors = reference.references(models, dims, cases, changed)
     facts = decoder = decoding_facts = None

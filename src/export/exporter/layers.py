@@ -10,10 +10,10 @@ import sys
 import torch
 from torch import Tensor
 
-from . import attention, faults, inputs, model, program
+from . import program
 from .__main__ import own_stdout
-from .foreign import config_of
 from .job import Job, Json
+from .prepared import prepared
 from .program import Tensors
 from .reference import cast, converted, in_float64, size
 
@@ -35,12 +35,8 @@ class _Open(program.Program):
 def first_differing(data: Json) -> str | None:
     """The first layer of a job's model that differs, at the traced case."""
     job = Job.from_json(data)
-    eager = model.build(job)
-    config = config_of(eager)
-    traced = inputs.fill(job, config, model.resolve_dims(job, config), job.traced, job.padding)
-    if job.weights == "random":
-        model.settle(eager, lambda: program.evaluate(eager, job, traced, []))
-    served = attention.served(job, eager, traced, faults.prepare)
+    ready = prepared(job)
+    served, traced = ready.served, ready.traced
     layers = program.find_layers(served, job, traced)
     _, rounded = program.evaluate(served, job, traced, layers)
     with in_float64():

@@ -18,11 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import attention, faults, inputs, model, program, reference
+from . import artifact, program, reference
 from .__main__ import own_stdout
 from .adapters import adapted
 from .errors import stage
 from .job import Job, Json
+from .prepared import prepared
 from .program import Tensors
 
 
@@ -43,14 +44,8 @@ def exported(data: Json) -> None:
     """Makes the programs of a job and, when all of them are there, the file that lists them."""
     start = time.monotonic()
     job = Job.from_json(data)
-    eager = model.build(job)
-    faults.prepare(job, eager)
-    config = model.config_of(eager)
-    dims = model.resolve_dims(job, config)
-    traced = inputs.fill(job, config, dims, job.traced, job.padding)
-    if job.weights == "random":
-        model.settle(eager, lambda: program.evaluate(eager, job, traced, []))
-    served = attention.served(job, eager, traced, faults.prepare)
+    ready = prepared(job)
+    served, traced = ready.served, ready.traced
     folder = Path(job.directory)
     made = {"program.pt2": _exported(job, program.Program(served, job), traced)}
     for name in job.half:
@@ -59,7 +54,7 @@ def exported(data: Json) -> None:
         made[f"program.{name}.pt2"] = _exported(job, halved, reference.cast(traced, dtype))
     digests = {name: _saved(one, folder / name) for name, one in made.items()}
     facts = {"key": job.key, "seconds": round(time.monotonic() - start, 3), "files": digests}
-    (folder / "pt2.json").write_text(json.dumps(facts, indent=1) + "\n")
+    artifact.save_sealed(facts, folder / "pt2.json")
 
 
 def _exported(job: Job, whole: program.Program, traced: Tensors) -> torch.export.ExportedProgram:

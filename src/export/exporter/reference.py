@@ -95,7 +95,7 @@ class _Held:
     outputs: Tensors
     exact: Tensors
     own: list[Tensors]
-    others: "_Others"
+    others: "Others"
 
     @property
     def error(self) -> Tensors:
@@ -111,7 +111,7 @@ class _Held:
         own, drawn, forced = (
             list(map(part, runs)) for runs in (self.own, self.others.drawn, self.others.forced)
         )
-        return _Held(part(self.outputs), part(self.exact), own, _Others(drawn, forced))
+        return _Held(part(self.outputs), part(self.exact), own, Others(drawn, forced))
 
 
 class Models:
@@ -145,19 +145,27 @@ def _equal(exact: Tensors, other: Tensors) -> bool:
 
 
 @dataclass(frozen=True)
-class _Others:
+class Others:
     """Errors, squared, of the same run on other processors: some as they come, some with choices the other way."""
 
     drawn: list[Tensors]
     forced: list[Tensors]
 
     def off(self, own: list[Tensors]) -> Tensors:
-        """By how much outputs are off element by element: over own and drawn runs, or in the worst forced one."""
+        """By how much outputs are off element by element: over own and drawn runs, or in the worst forced one.
+
+        Where the drawn runs are not alike, chance decides how far rounding comes, and a handful of runs does not say
+        how often: there the worst of them counts.
+        """
         runs = [*own, *self.drawn]
-        off = {name: torch.stack([run[name] for run in runs]).mean(0) for name in runs[0]}
-        for run in self.forced:
-            off = {name: value.maximum(run[name]) for name, value in off.items()}
-        return {name: value.sqrt().float() for name, value in off.items()}
+
+        def of(name: str) -> Tensor:
+            squares = [run[name] for run in runs]
+            alike = _alike(self.drawn, name)
+            likely = torch.stack(squares).mean(0) if alike else max(squares, key=_mean)
+            return torch.stack([likely, *(run[name] for run in self.forced)]).amax(0).sqrt().float()
+
+        return {name: of(name) for name in runs[0]}
 
 
 class _Run:
@@ -185,7 +193,7 @@ class _Run:
                 raise ExportError(f"{name} of eager {self.job.class_name} is not a number")
         return squares
 
-    def others(self) -> _Others:
+    def others(self) -> Others:
         """Runs the model until the errors are known; what a class keeps of a run is dropped."""
 
         def under(mode: choices.Mode) -> Tensors:
@@ -203,22 +211,31 @@ class _Run:
             mode = Disturbed(len(drawn))
             drawn.append(under(mode))
             made.append(mode.choices)
-            if len(drawn) >= (MORE if mode.choices else LEAST) and _alike(drawn):
+            if len(drawn) >= (MORE if mode.choices else LEAST) and all(
+                _alike(drawn, name) for name in self.reference
+            ):
                 break
+        if made[0]:
+            # The run as it is may round other than all drawn ones, in half precision by more than they differ.
+            plain = choices.Watched()
+            under(plain)
+            made.append(plain.choices)
         doubts = choices.doubts(made)
         forced = [
             under(choices.Forced(doubts, first)) for first in (0, 1) if choices.turned(made[0], doubts, first)
         ]
-        return _Others(drawn, forced)
+        return Others(drawn, forced)
 
 
-def _alike(runs: list[Tensors]) -> bool:
-    """Whether every output's error is about the same in all runs."""
-    for name in runs[0]:
-        sizes = [run[name].nanmean().sqrt().item() for run in runs]
-        if not max(sizes) <= ALIKE * min(sizes):
-            return False
-    return True
+def _alike(runs: list[Tensors], name: str) -> bool:
+    """Whether an output's error is about the same in all runs."""
+    sizes = [_mean(run[name]) ** 0.5 for run in runs]
+    return max(sizes) <= ALIKE * min(sizes)
+
+
+def _mean(square: Tensor) -> float:
+    """The mean over what no mask hides."""
+    return square.nanmean().item()
 
 
 def _square(value: Tensor, exact: Tensor) -> Tensor:

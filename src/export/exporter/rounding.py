@@ -16,7 +16,8 @@ standard fixes. A `Disturbed` run changes exactly these:
 
 In half precision kernels sum in float32 and round once, so operands are widened, disturbed as float32, and the result
 is rounded back: most elements stay what they were, some change by one unit in the last place. Where a bias follows a
-product, engines are free to round between the two (TorchScript's optimiser does), so the disturbed run does.
+product, engines are free to round between the two (TorchScript's optimiser does), so the disturbed run does. One in two
+draws rounds the square root in `rsqrt` as well, as kernels without vectors do.
 
 This is stochastic arithmetic (Monte Carlo arithmetic; Parker 1997) where processors really differ: it measures how the
 model's own conditioning passes rounding on, and no luck of one processor's kernels is in it.
@@ -173,6 +174,7 @@ class Disturbed(Watched):
     def __init__(self, draw: int) -> None:
         super().__init__()
         self.place = draw * 104_729 % POOL
+        self.is_odd = draw % 2 == 1
         # Made before the run: some classes are called with `torch.randint` replaced.
         self.pool = _pool()
 
@@ -196,6 +198,8 @@ class Disturbed(Watched):
             if product and not named:
                 bias, *factors = args
                 return bias + self.__torch_dispatch__(product, types, tuple(factors))
+            if name == "rsqrt" and self.is_odd:
+                return args[0].sqrt().reciprocal()
             wide = tree_map_only(Tensor, _widened, args), tree_map(_wide, named)
             return tree_map(_typed_as, self._run(func, sums, is_function, *wide), plain)
         return self._run(func, sums, is_function, args, named)

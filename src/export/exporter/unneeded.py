@@ -10,11 +10,11 @@ import sys
 import torch
 from torch import Tensor
 
-from . import attention, inputs, model, program
+from . import attention, program
 from .__main__ import own_stdout
 from .errors import ExportError, reason
-from .foreign import config_of
 from .job import Job, Json
+from .prepared import prepared
 
 # How far a program's output may be from eager's, as a share of its size.
 CLOSE = 1e-5
@@ -24,18 +24,14 @@ def trial(data: Json) -> str | None:
     """What goes wrong in a job without its adapter, at any case; None where nothing does."""
     without = data["without"]
     job = Job.from_json({key: value for key, value in data.items() if key != "without"})
-    eager = model.build(job)
-    config = config_of(eager)
-    dims = model.resolve_dims(job, config)
-    cases = {case.name: inputs.fill(job, config, dims, case, job.padding) for case in job.cases}
-    traced = cases[job.traced.name]
-    expected = {name: program.evaluate(eager, job, given, [])[0] for name, given in cases.items()}
-    for one in {eager, attention.served(job, eager, traced, lambda _job, _model: None)}:
+    ready = prepared(job)
+    expected = {name: program.evaluate(ready.eager, job, given, [])[0] for name, given in ready.cases.items()}
+    for one in {ready.eager, ready.served}:
         try:
-            script = program.trace(program.Program(one, job), traced, without)
+            script = program.trace(program.Program(one, job), ready.traced, without)
         except ExportError as error:
             return reason(error)
-        for name, given in cases.items():
+        for name, given in ready.cases.items():
             off = _off(script, job, name, given, expected[name])
             if off:
                 return off

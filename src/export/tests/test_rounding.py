@@ -49,3 +49,16 @@ def test_an_operator_in_place_is_disturbed_in_its_place() -> None:
     with Disturbed(1):
         value.exp_()
     assert not torch.equal(value, LEFT.exp()) and torch.allclose(value, LEFT.exp())
+
+
+def test_every_second_draw_rounds_the_root_of_half_precision_as_kernels_without_vectors_do() -> None:
+    """In one rounding 1/√x is nearest; in two it may be a unit away."""
+    value = torch.linspace(0.1, 3.9, 101).bfloat16()
+
+    def drawn(draw: int) -> torch.Tensor:
+        with Disturbed(draw):
+            return value.rsqrt()
+
+    twice = value.sqrt().reciprocal()
+    assert not torch.equal(twice, value.rsqrt())
+    assert torch.equal(drawn(1), twice) and not torch.equal(drawn(2), twice)

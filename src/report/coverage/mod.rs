@@ -14,7 +14,7 @@ pub use distinct::Distinct;
 use super::Record;
 use super::latest::{Backend, Latest, backends, current, latest};
 use crate::artifact;
-use crate::export::{self, State};
+use crate::export::{self, Freshness};
 use crate::failure::Stage;
 use crate::roster::{Row, plain};
 use crate::spec::{Check, Entry, Missing, Spec};
@@ -132,7 +132,7 @@ pub struct Coverage {
 
 /// What is known of an entry on one backend.
 #[derive(Clone, Debug)]
-struct Standing {
+struct EntryProgress {
     exported: bool,
     ran: bool,
     matched: bool,
@@ -154,7 +154,7 @@ pub fn coverage(
     let exported: BTreeSet<&str> = spec
         .entries
         .iter()
-        .filter(|entry| export::state(entry, &spec.versions, artifacts) == State::Fresh)
+        .filter(|entry| export::state(entry, &spec.versions, artifacts) == Freshness::Fresh)
         .map(|entry| entry.name.as_str())
         .collect();
     let mut found: Vec<Option<Backend>> = backends(&latest).into_iter().map(Some).collect();
@@ -179,7 +179,7 @@ fn on_backend(
     latest: &Latest,
     exported: &BTreeSet<&str>,
 ) -> OnBackend {
-    let standings: BTreeMap<String, (&Entry, Standing)> = spec
+    let standings: BTreeMap<String, (&Entry, EntryProgress)> = spec
         .entries
         .iter()
         .map(|entry| {
@@ -212,7 +212,7 @@ fn on_backend(
 }
 
 /// How an entry stands on a backend, by the last words on it.
-fn standing(entry: &Entry, backend: Option<Backend>, latest: &Latest, exported: bool) -> Standing {
+fn standing(entry: &Entry, backend: Option<Backend>, latest: &Latest, exported: bool) -> EntryProgress {
     let due = || backend.map_or_else(|| entry.due().collect(), |backend| Vec::from_iter(backend.due(entry)));
     let record = |check: Check| latest.get(&(entry.name.as_str(), check.name(), backend?)).copied();
     let status = |check: Check| record(check).map(|record| record.status);
@@ -232,7 +232,7 @@ fn standing(entry: &Entry, backend: Option<Backend>, latest: &Latest, exported: 
         None if exported => Some((Stage::Run, "not run since the entry changed: just test".to_owned())),
         None => Some((Stage::Export, "not exported since the entry changed: just test".to_owned())),
     };
-    Standing {
+    EntryProgress {
         exported: exported || ran,
         ran,
         matched,
@@ -242,7 +242,7 @@ fn standing(entry: &Entry, backend: Option<Backend>, latest: &Latest, exported: 
     }
 }
 
-fn count(counts: &mut Counts, found: Option<&(&Entry, Standing)>) {
+fn count(counts: &mut Counts, found: Option<&(&Entry, EntryProgress)>) {
     counts.rows += 1;
     counts.missing += usize::from(!found.is_some_and(|(_, standing)| standing.matched));
     let Some((entry, standing)) = found else { return };
@@ -258,7 +258,7 @@ fn count(counts: &mut Counts, found: Option<&(&Entry, Standing)>) {
     counts.waivers += usize::from(!entry.tolerance.is_empty());
 }
 
-fn gap(row: &Row, standing: Option<&Standing>, missing: Option<&Missing>) -> Gap {
+fn gap(row: &Row, standing: Option<&EntryProgress>, missing: Option<&Missing>) -> Gap {
     let (stage, reason) = match (standing.and_then(|standing| standing.gap.clone()), missing) {
         (Some((stage, reason)), _) => (stage.to_string(), reason),
         (None, Some(missing)) => (missing.stage.to_owned(), missing.reason.clone()),

@@ -1,7 +1,7 @@
 //! The compatibility matrix, with its search, filters and sorting.
 
 use super::{Report, model};
-use crate::report::matrix::{Cell, Row, State, Subject, matrix};
+use crate::report::matrix::{Cell, CellState, MatrixModel, Row, matrix};
 use crate::spec::Entry;
 use maud::{Markup, html};
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 /// The filters and the table.
 pub fn section(report: &Report) -> Markup {
     let entries = &report.spec.entries;
-    let matrix = matrix(entries.iter().map(Subject::from), report.records);
+    let matrix = matrix(entries.iter().map(MatrixModel::from), report.records);
     let families: BTreeSet<&str> = entries.iter().map(|entry| entry.family.as_str()).collect();
     html! {
         p.soft { "Checks passed of those that are due, and the largest error as a share of what is allowed: beyond 1 a check fails. A model's name opens all there is to know of it." }
@@ -18,7 +18,7 @@ pub fn section(report: &Report) -> Markup {
             label for="family" { "Family" select #family { option value="" { "all" } @for family in families { option { (family) } } } }
             label for="state" { "State" select #state {
                 option value="" { "all" }
-                @for state in [State::Passed, State::Failed, State::Crashed, State::TimedOut, State::PartlyRun, State::NotRun] {
+                @for state in [CellState::Passed, CellState::Failed, CellState::Crashed, CellState::TimedOut, CellState::PartlyRun, CellState::NotRun] {
                     option value=(class(state)) { (state.word()) }
                 }
             } }
@@ -40,7 +40,7 @@ fn line(entry: &Entry, row: &Row) -> Markup {
     let failed = Vec::from_iter(failed).join(" ");
     let text = format!("{} {} {} {checkpoint} {failed}", entry.name, entry.class, entry.task.name);
     let states = Vec::from_iter(row.cells.iter().map(|cell| class(cell.state))).join(" ");
-    let states = if states.is_empty() { class(State::NotRun).to_owned() } else { states };
+    let states = if states.is_empty() { class(CellState::NotRun).to_owned() } else { states };
     html! {
         tr data-text=(text.trim_end().to_lowercase()) data-family=(entry.family) data-states=(states) {
             th scope="row" { (model::link(entry.name.as_str())) }
@@ -57,7 +57,7 @@ fn tag(cell: &Cell) -> Markup {
         span class=(format!("tag {}", class(cell.state))) {
             (cell.state.word()) @if let Some(stage) = cell.stage { " at " (stage) }
         }
-        @if !matches!(cell.state, State::NotRun | State::LeftOut) {
+        @if !matches!(cell.state, CellState::NotRun | CellState::LeftOut) {
             span.figure { (cell.passed) "/" (cell.passed + cell.failed.len() + cell.not_run) }
             @if let Some(figure) = cell.figure() { span.figure { (figure) } }
             @if !cell.failed.is_empty() { div.figure { (failures(&cell.failed)) } }
@@ -77,19 +77,21 @@ fn failures(checks: &[String]) -> String {
 fn key(cell: &Cell) -> String {
     let share = cell.share.filter(|share| share.is_finite());
     match cell.state {
-        State::Failed | State::Crashed | State::TimedOut => (1e9 + share.unwrap_or(f64::MAX)).to_string(),
-        State::NotRun | State::LeftOut => String::new(),
-        State::Passed | State::PartlyRun => share.unwrap_or(0.0).to_string(),
+        CellState::Failed | CellState::Crashed | CellState::TimedOut => {
+            (1e9 + share.unwrap_or(f64::MAX)).to_string()
+        }
+        CellState::NotRun | CellState::LeftOut => String::new(),
+        CellState::Passed | CellState::PartlyRun => share.unwrap_or(0.0).to_string(),
     }
 }
 
 /// The word of a state as a CSS class.
-pub fn class(state: State) -> &'static str {
+pub fn class(state: CellState) -> &'static str {
     match state {
-        State::NotRun => "not-run",
-        State::LeftOut => "left-out",
-        State::PartlyRun => "partly-run",
-        State::TimedOut => "timed-out",
+        CellState::NotRun => "not-run",
+        CellState::LeftOut => "left-out",
+        CellState::PartlyRun => "partly-run",
+        CellState::TimedOut => "timed-out",
         other => other.word(),
     }
 }

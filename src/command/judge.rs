@@ -1,0 +1,162 @@
+//! `judge`: somebody's own program, exported by whatever means, held to an entry's references.
+
+use super::limits::Limits;
+use super::run::{Published, in_child, print_failure, weights_of};
+use super::{export, failed, of_allowed, select::select, show, spec, table};
+use anyhow::{Result, bail};
+use clap::Args;
+use hf_conformance::artifact::{self, Artifact, Format};
+use hf_conformance::check::{self, CheckResult};
+use hf_conformance::engine;
+use hf_conformance::model::{ModelSpec, RuntimeSpec};
+use hf_conformance::report::typed::Typed;
+use hf_conformance::runner::judge::{self, Foreign};
+use hf_conformance::spec::{Check, Entry, Spec};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+#[derive(Args)]
+pub struct Arguments {
+    /// The program: `.pt2` of torch.export, anything else TorchScript
+    file: PathBuf,
+    /// The model in the spec that it is a program of
+    #[arg(long, value_name = "MODEL")]
+    entry: String,
+    /// The entry's inputs that the program takes, in its order; by its own names when left out, or the entry's order
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    inputs: Option<Vec<String>>,
+    #[command(flatten)]
+    published: Published,
+    /// auto, cpu, cuda, cuda:N or mps
+    #[arg(long, env = "HF_CONFORMANCE_DEVICE", default_value = super::AUTO)]
+    device: String,
+    #[command(flatten)]
+    limits: Limits,
+    /// Runs the program in this very process: what this program does in a child
+    #[arg(long, hide = true)]
+    here: bool,
+}
+
+/// A check that is over.
+type Judged = (Check, CheckResult, Duration);
+
+/// Exports the entry's references if need be and judges the program; a check that fails is exit code 1.
+pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let spec = spec()?;
+    let [entry] = select(&spec, std::slice::from_ref(&arguments.entry))?[..] else {
+        bail!("'{}' means several models; name one of them", arguments.entry);
+    };
+    let typed = typed(arguments, entry);
+    if engine::of(Format::default()).is_none() {
+        bail!("this build has no libtorch; use: {typed}");
+    }
+    if !arguments.file.is_file() {
+        bail!("{} is no file", arguments.file.display());
+    }
+    let order = arguments.published.order(entry)?;
+    let folder = order.folder(&artifact::root());
+    if arguments.here {
+        return one(arguments, &spec, entry, &folder);
+    }
+    let exported = export::carry_out(&spec, vec![order], Format::default(), false, &|_| typed.clone())?;
+    match exported.iter().any(|one| one.outcome.is_err()) {
+        true => Ok(ExitCode::FAILURE),
+        false => in_child(entry, &arguments.published, &arguments.limits, &typed),
+    }
+}
+
+/// Judges the program and prints what each check found.
+fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path) -> Result<ExitCode> {
+    let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
+    let runtime = RuntimeSpec::new(entry, &spec.versions);
+    let card = runtime.card();
+    let opened = Artifact::open(folder, &card, Format::default()).map_err(|failure| failed(&failure))?;
+    let foreign = Foreign::open(&arguments.file, arguments.inputs.as_deref(), &opened, &card, device)
+        .map_err(|failure| failed(&failure))?;
+    let session = foreign.session(folder, &card, device).map_err(|failure| failed(&failure))?;
+    let context = session.context(&card, entry.task);
+    println!("{}", arguments.file.display());
+    for (what, value) in facts(&foreign, &card, &opened, explained) {
+        println!("  {what:<12} {value}");
+    }
+    let judge = |check: Check| {
+        let started = Instant::now();
+        (check, check::body(check)(&context), started.elapsed())
+    };
+    let judged: Vec<Judged> = judge::due(entry, &arguments.file).map(judge).collect();
+    show(format!("\n{}", checks(&judged)))?;
+    for (check, result, _) in &judged {
+        if let Err(failure) = result {
+            println!("\nFAILED {}", check.name());
+            print_failure(failure);
+        }
+    }
+    let passed = judged.iter().filter(|(_, result, _)| result.is_ok()).count();
+    println!("\n{passed} of {} checks passed", judged.len());
+    Ok(if passed == judged.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the program is taken for.
+fn facts(
+    foreign: &Foreign,
+    card: &ModelSpec,
+    references: &Artifact,
+    device: String,
+) -> Vec<(&'static str, String)> {
+    let ports = &foreign.ports;
+    let taken: Vec<&str> = ports.inputs.iter().map(|place| &*card.inputs[*place].name).collect();
+    let all = card.inputs.iter().map(|input| &*input.name);
+    let untaken: Vec<&str> = all.filter(|name| !taken.contains(name)).collect();
+    let outputs = card.outputs.iter().zip(&ports.outputs);
+    let outputs: Vec<String> = outputs
+        .map(|(port, place)| format!("{} is output {place} of {}", port.name, ports.returned))
+        .collect();
+    let manifest = &references.manifest;
+    let mut facts = vec![
+        ("engine", engine::Engine::name(foreign).to_owned()),
+        ("device", device),
+        ("held to", format!("{} ({}), weights {}", card.name, manifest.class, weights_of(manifest))),
+        ("inputs", format!("{}, {}", taken.join(", "), ports.by.words())),
+    ];
+    if !untaken.is_empty() {
+        facts.push((
+            "not taken",
+            format!("{}: the references follow it, the program cannot", untaken.join(", ")),
+        ));
+    }
+    facts.push(("outputs", format!("{}, by type and shape", outputs.join(", "))));
+    facts
+}
+
+/// A line per check.
+fn checks(judged: &[Judged]) -> String {
+    let mut rows = table(["check", "", "seconds", "compared", "largest share of the allowed error"]);
+    for (check, result, took) in judged {
+        let measures = match result {
+            Ok(measures) => measures,
+            Err(failure) => &failure.measures,
+        };
+        let share = measures.iter().map(|measure| measure.agreement.share()).reduce(f64::max);
+        rows.add_row([
+            check.name().to_owned(),
+            if result.is_ok() { "passed" } else { "FAILED" }.to_owned(),
+            format!("{:.1}", took.as_secs_f64()),
+            measures.len().to_string(),
+            share.map(of_allowed).unwrap_or_default(),
+        ]);
+    }
+    rows.to_string()
+}
+
+/// The command that was typed.
+fn typed(arguments: &Arguments, entry: &Entry) -> Typed {
+    let names = arguments.inputs.as_ref().map(|names| names.join(","));
+    let typed = Typed::just("judge")
+        .word(&arguments.file.to_string_lossy())
+        .option("--entry", Some(entry.name.as_str()))
+        .option("--inputs", names.as_deref())
+        .weights(arguments.published.weights.as_deref(), &arguments.published.size)
+        .option("--device", super::asked(&arguments.device));
+    arguments.limits.repeat(typed)
+}

@@ -1,0 +1,183 @@
+//! Where a trial takes place: a folder with artifacts and results, and what must hold of them afterwards.
+
+use super::Doing;
+use crate::artifact::{Artifact, Format};
+use crate::model::RuntimeSpec;
+use crate::report::{self, Record};
+use crate::spec::{Entry, Spec};
+use crate::verdict::Status;
+use std::ffi::OsStr;
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
+
+/// How often processes are looked for.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Models, a program that exports and checks them, and whole artifacts to begin with.
+pub struct Yard<'a> {
+    spec: &'a Spec,
+    entries: Vec<&'a Entry>,
+    program: PathBuf,
+    /// Artifacts of all models.
+    good: PathBuf,
+    /// How long an export of all models but the first takes by itself, and a run of their checks.
+    alone: [Duration; 2],
+    place: tempfile::TempDir,
+    name: Vec<u8>,
+}
+
+impl<'a> Yard<'a> {
+    /// A yard for models whose artifacts are in `good`; both kinds of runs are timed by themselves first.
+    ///
+    /// # Errors
+    /// No folder can be made; a run fails by itself.
+    pub fn new(spec: &'a Spec, entries: Vec<&'a Entry>, program: PathBuf, good: PathBuf) -> io::Result<Self> {
+        let place = tempfile::tempdir()?;
+        let mut yard =
+            Self { spec, entries, program, good, alone: [Duration::ZERO; 2], place, name: b"yard".to_vec() };
+        for doing in [Doing::Export, Doing::Check] {
+            let (fresh, started) = (yard.fresh(b"yard", doing)?, Instant::now());
+            let output = fresh.command(doing).output()?;
+            super::worked(&output).and_then(|()| fresh.is_whole(doing)).map_err(io::Error::other)?;
+            yard.alone[doing as usize] = started.elapsed();
+        }
+        Ok(yard)
+    }
+
+    /// How long such a run takes by itself.
+    pub(super) fn alone(&self, doing: Doing) -> Duration {
+        self.alone[doing as usize]
+    }
+
+    /// Another yard for the same models, its folder called `name`: with the first model's artifact for an export, with
+    /// all for checks.
+    pub(super) fn fresh(&self, name: &[u8], doing: Doing) -> io::Result<Self> {
+        let fresh = Self {
+            spec: self.spec,
+            entries: self.entries.clone(),
+            program: self.program.clone(),
+            good: self.good.clone(),
+            alone: self.alone,
+            place: tempfile::tempdir()?,
+            name: name.to_vec(),
+        };
+        let there = if doing == Doing::Export { 1 } else { fresh.entries.len() };
+        fs::create_dir_all(fresh.artifacts())?;
+        for entry in &fresh.entries[..there] {
+            let to = fresh.artifacts().join(entry.name.as_str());
+            fs::create_dir(&to)?;
+            for file in fs::read_dir(self.good.join(entry.name.as_str()))? {
+                let file = file?;
+                fs::copy(file.path(), to.join(file.file_name()))?;
+            }
+        }
+        Ok(fresh)
+    }
+
+    fn root(&self) -> PathBuf {
+        self.place.path().join(OsStr::from_bytes(&self.name))
+    }
+
+    fn artifacts(&self) -> PathBuf {
+        self.root().join("artifacts")
+    }
+
+    fn results(&self) -> PathBuf {
+        self.root().join("results.jsonl")
+    }
+
+    /// This program, doing that here.
+    pub(super) fn command(&self, doing: Doing) -> Command {
+        let mut command = Command::new(&self.program);
+        let names = self.entries.iter().map(|entry| entry.name.as_str());
+        match doing {
+            Doing::Export => command.arg("export").args(names),
+            Doing::Check => command.arg("check").args(names).args(["--device", "cpu"]),
+        };
+        command.env("HF_CONFORMANCE_ARTIFACTS", self.artifacts());
+        command.env("HF_CONFORMANCE_RESULTS", self.results());
+        command
+    }
+
+    /// Whether no process works here any more, at the latest after so long.
+    pub(super) fn is_quiet(&self, patience: Duration) -> Result<(), String> {
+        let started = Instant::now();
+        loop {
+            match self.worker() {
+                None => return Ok(()),
+                Some(left) if started.elapsed() > patience => return Err(format!("{left} is left running")),
+                Some(_) => std::thread::sleep(LOOK),
+            }
+        }
+    }
+
+    /// A process that has this yard in its environment.
+    fn worker(&self) -> Option<String> {
+        let mark = self.place.path().as_os_str().as_bytes();
+        let mut system = System::new();
+        let what = ProcessRefreshKind::nothing().with_environ(UpdateKind::Always).without_tasks();
+        system.refresh_processes_specifics(ProcessesToUpdate::All, true, what);
+        let is_here = |process: &&sysinfo::Process| {
+            let holds =
+                |one: &std::ffi::OsString| one.as_bytes().windows(mark.len()).any(|part| part == mark);
+            process.environ().iter().any(holds)
+        };
+        let process = system.processes().values().find(is_here)?;
+        Some(format!("{} ({})", process.name().to_string_lossy(), process.pid()))
+    }
+
+    /// Whether every artifact is whole or not there, that of the first model is there, and every line of the results but
+    /// the last can be read.
+    pub(super) fn is_valid(&self, doing: Doing) -> Result<(), String> {
+        let must = if doing == Doing::Export { 1 } else { self.entries.len() };
+        for (place, entry) in self.entries.iter().enumerate() {
+            let is_there = self.artifacts().join(entry.name.as_str()).exists();
+            if is_there || place < must {
+                self.opens(entry)?;
+            }
+        }
+        let lines = report::lines::<Record>(&self.results()).map_err(|error| error.to_string())?;
+        match lines.left_out.values().sum() {
+            0 | 1 => Ok(()),
+            count @ 2_usize.. => Err(format!("{count} lines of the results are torn")),
+        }
+    }
+
+    /// Whether everything is there: all artifacts and nothing beside them, and after checks a good result of each.
+    pub(super) fn is_whole(&self, doing: Doing) -> Result<(), String> {
+        self.entries.iter().try_for_each(|entry| self.opens(entry))?;
+        let listed = fs::read_dir(self.artifacts()).map_err(|error| error.to_string())?.count();
+        if listed != self.entries.len() {
+            return Err(format!("{listed} folders of artifacts, not {}", self.entries.len()));
+        }
+        if doing == Doing::Export {
+            return Ok(());
+        }
+        let records = report::lines::<Record>(&self.results()).map_err(|error| error.to_string())?.read;
+        let passed = |entry: &Entry, check: &str| {
+            let own = |record: &&Record| record.model == entry.name.as_str() && record.check == check;
+            records.iter().rev().find(own).is_some_and(|record| record.status == Status::Passed)
+        };
+        for entry in &self.entries {
+            for check in entry.due() {
+                if !passed(entry, check.name()) {
+                    return Err(format!("{} · {} has not passed", entry.name, check.name()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn opens(&self, entry: &Entry) -> Result<(), String> {
+        let runtime = RuntimeSpec::new(entry, &self.spec.versions);
+        let folder: &Path = &self.artifacts().join(entry.name.as_str());
+        Artifact::open(folder, &runtime.card(), Format::default())
+            .map(drop)
+            .map_err(|failure| failure.to_string())
+    }
+}
