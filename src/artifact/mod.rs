@@ -292,7 +292,9 @@ pub fn pt2_manifest(folder: &Path) -> Result<Option<Pt2Manifest>, Failure> {
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
     match path.symlink_metadata() {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        found => drop(found.at(Stage::Load, path.display())?),
+        found => {
+            found.at(Stage::Load, path.display())?;
+        }
     }
     let mut seal = path.as_os_str().to_owned();
     seal.push(".sha256");
