@@ -20,6 +20,9 @@ fn main() {
     let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
     match spec::load(root) {
         Ok(spec) => {
+            for path in spec.versions.sources.values().filter_map(|source| source.path.as_ref()) {
+                println!("cargo::rerun-if-changed={}", path.display());
+            }
             spec.warnings.iter().for_each(|warning| println!("cargo::warning={warning}"));
             if let Err(error) = codegen::sync(&codegen::plan(&spec), &root.join("generated")) {
                 println!("cargo::error={error}");

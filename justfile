@@ -50,7 +50,7 @@ unit: setup _tools
     cargo test --quiet --features libtorch --lib --bins
     {{ tool }} pytest --quiet src/export
 
-# Add an entry for an architecture, found, made small, tried: just add qwen3-vl [--dry-run --task --like --family --source].
+# Add an entry for an architecture, found, made small, tried: just add qwen3-vl [--dry-run --task --like --family --source --package PATH].
 add NAME *OPTIONS: setup
     @cargo run --quiet --features libtorch -- add {{ NAME }} {{ OPTIONS }}
 
@@ -94,7 +94,7 @@ matrix *OPTIONS:
 report *OPTIONS:
     @cargo run --quiet {{ built }} -- report {{ OPTIONS }}
 
-# Try another version beside the pinned one, transformers=X or the newest, on all models or those WORDS mean: what would break?
+# Try another version beside the pinned one, transformers=X, a FOLDER or the newest, on all models or those WORDS mean: what would break?
 radar *WORDS: setup
     @cargo run --quiet --features libtorch -- radar {{ WORDS }}
 

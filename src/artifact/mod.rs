@@ -171,6 +171,9 @@ pub struct Artifact {
     tensors: BTreeMap<String, Tensor>,
 }
 
+/// The file of inputs and references.
+pub const CASES: &str = "cases.safetensors";
+
 /// `HF_CONFORMANCE_ARTIFACTS`, or `artifacts` below the working directory.
 pub fn root() -> PathBuf {
     std::env::var_os("HF_CONFORMANCE_ARTIFACTS").map_or_else(|| "artifacts".into(), PathBuf::from)
@@ -204,7 +207,7 @@ impl Artifact {
             };
             whole(folder, &programs.files).map_err(|failure| failure.with(format!("{renew} --force")))?;
         }
-        let tensors = tensors(&folder.join("cases.safetensors"))?;
+        let tensors = tensors(&folder.join(CASES))?;
         Ok(Self { folder: folder.to_owned(), manifest, format, tensors })
     }
 
@@ -280,7 +283,9 @@ pub fn pt2_manifest(folder: &Path) -> Result<Option<Pt2Manifest>, Failure> {
 fn read<T: serde::de::DeserializeOwned>(path: &Path) -> Result<Option<T>, Failure> {
     match path.symlink_metadata() {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        found => drop(found.at(Stage::Load, path.display())?),
+        found => {
+            found.at(Stage::Load, path.display())?;
+        }
     }
     let mut seal = path.as_os_str().to_owned();
     seal.push(".sha256");

@@ -6,6 +6,7 @@
 
 pub mod batch;
 pub mod draft;
+pub mod package;
 mod refusal;
 mod spec_files;
 mod suggest;

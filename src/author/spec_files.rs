@@ -21,6 +21,10 @@ pub enum SpecFilesError {
     Edit(#[from] EditError),
     #[error("no family is called '{0}'; there are: {1}")]
     Family(String, String),
+    #[error("spec/versions.yaml has a source '{0}' of something else; rename the package")]
+    Source(String),
+    #[error("spec/versions.yaml: `sources:` must be its last key for one to be added")]
+    Versions,
     #[error("{}", lines(.0))]
     Spec(Vec<Problem>),
     #[error("{}: {error}", path.display())]
@@ -65,6 +69,34 @@ impl SpecFiles {
     /// No such family; a file that cannot be edited; an entry that the spec refuses.
     pub fn insert(&mut self, family: &str, name: &str, entry: &[String]) -> Result<Spec, SpecFilesError> {
         self.edit(family, |path, bytes| spec::insert(path, bytes, name, entry))
+    }
+
+    /// Puts a source at the end of `versions.yaml`, unless it is there; the spec is checked with it, or left as it was.
+    ///
+    /// # Errors
+    /// Another source has its name; a file that does not end with its sources; a source that the spec refuses.
+    pub fn add_source(&mut self, name: &str, line: &str) -> Result<(), SpecFilesError> {
+        let is_versions = |path: &Path| path == Path::new("spec/versions.yaml");
+        let Some(index) = self.files.iter().position(|(path, _)| is_versions(path)) else {
+            return Err(SpecFilesError::Versions);
+        };
+        let text = String::from_utf8_lossy(&self.files[index].1).into_owned();
+        let added = format!("  {name}: {line}");
+        if text.lines().any(|known| known == added) {
+            return Ok(());
+        }
+        let key = format!("  {name}:");
+        let is_known = |line: &str| line == key || line.starts_with(&format!("{key} "));
+        if text.lines().any(is_known) {
+            return Err(SpecFilesError::Source(name.to_owned()));
+        }
+        let is_key = |line: &&str| line.starts_with(|c: char| c.is_ascii_alphabetic());
+        if text.lines().rfind(is_key) != Some("sources:") {
+            return Err(SpecFilesError::Versions);
+        }
+        let edited = format!("{}\n{added}\n", text.trim_end());
+        let before = std::mem::replace(&mut self.files[index].1, edited.into_bytes());
+        self.spec().map(drop).inspect_err(|_| self.files[index].1 = before)
     }
 
     /// Takes an entry out; the spec is checked without it, or left as it was.
@@ -160,6 +192,28 @@ mod tests {
         files.insert("text", "a", &entry("- {name: a, like: b}")).unwrap();
         assert!(files.remove("text", "b").unwrap_err().to_string().contains("`like` names no model: 'b'"));
         assert!(files.spec().is_ok());
+    }
+
+    #[test]
+    fn a_source_is_added_once_and_never_in_the_place_of_another() {
+        let (_root, mut files) = files();
+        let own = "{package: acme, path: acme}";
+        assert_eq!(
+            files.add_source("acme", own).unwrap_err().to_string(),
+            SpecFilesError::Versions.to_string()
+        );
+        files.files[1].1 = VERSIONS.replace("sources: {", "sources:\n  ").replace("}}", "}").into_bytes();
+        for _ in 0..2 {
+            files.add_source("acme", own).unwrap();
+        }
+        let text = String::from_utf8(files.files[1].1.clone()).unwrap();
+        assert!(
+            text.ends_with("\n  acme: {package: acme, path: acme}\n") && text.matches("acme:").count() == 1,
+            "{text}"
+        );
+        assert_eq!(files.spec().unwrap().versions.sources["acme"].version, "0+gone");
+        let error = files.add_source("acme", "{package: acme, path: other}").unwrap_err().to_string();
+        assert_eq!(error, "spec/versions.yaml has a source 'acme' of something else; rename the package");
     }
 
     #[test]

@@ -53,6 +53,7 @@ pub fn suggest(
 ) -> Result<(), Failure> {
     let request = json!({
         "timeout_seconds": TIMEOUT_SECONDS,
+        "source": spec.versions.sources.get(source),
         "new_tokens": NEW_TOKENS,
         "dims": CONFIG_DIMS.iter().map(|(name, paths)| ((*name).to_owned(), json!(paths))).collect::<Map<_, _>>(),
         "tasks": CONTRACTS.iter().map(|task| (task.name.to_owned(), contract(task))).collect::<Map<_, _>>(),

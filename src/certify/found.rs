@@ -7,9 +7,9 @@ use crate::task::CONFIG_DIMS;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-/// The source whose classes checkpoints are of.
+/// The source whose classes checkpoints are of, unless it has none of the name and another source of the spec does.
 const SOURCE: &str = "transformers";
 
 /// A checkpoint to look at.
@@ -72,17 +72,19 @@ enum Answer {
 /// # Errors
 /// Stage `load`, in one line with the next step: nothing can be proved of it. Stage `export`: no environment.
 pub fn examine(spec: &Spec, request: &Request) -> Result<Found, Failure> {
-    let entries = spec.entries.iter().filter(|entry| entry.source == SOURCE);
+    let source = source_of(spec, &classes(request.checkpoint));
+    let entries = spec.entries.iter().filter(|entry| entry.source == source);
     let dims = CONFIG_DIMS.iter().map(|(name, paths)| ((*name).to_owned(), json!(paths)));
     let asked = json!({
         "checkpoint": request.checkpoint,
         "revision": request.revision,
         "task": request.task,
+        "source": spec.versions.sources.get(source),
         "dims": dims.collect::<Map<_, _>>(),
         "entries": entries.map(told).collect::<Vec<_>>(),
     });
     let mut said = String::new();
-    Python::ready(&spec.versions, SOURCE)?.converse("exporter.checkpoint", &asked, |line| {
+    Python::ready(&spec.versions, source)?.converse("exporter.checkpoint", &asked, |line| {
         said.push_str(line);
         Ok(())
     })?;
@@ -90,6 +92,24 @@ pub fn examine(spec: &Spec, request: &Request) -> Result<Found, Failure> {
         Answer::Found { found } => Ok(*found),
         Answer::Refused { refused, advice } => Err(Failure::new(Stage::Load, refused).with(advice)),
     }
+}
+
+/// The classes that a folder's own config names; those of a hub id are transformers'.
+fn classes(checkpoint: &str) -> Vec<String> {
+    #[derive(Default, Deserialize)]
+    struct Config {
+        #[serde(default)]
+        architectures: Vec<String>,
+    }
+    let bytes = std::fs::read(Path::new(checkpoint).join("config.json")).unwrap_or_default();
+    serde_json::from_slice::<Config>(&bytes).unwrap_or_default().architectures
+}
+
+/// The source that has the first of these classes.
+fn source_of<'a>(spec: &'a Spec, classes: &[String]) -> &'a str {
+    let has = |entry: &&Entry| classes.first().is_some_and(|class| *class == entry.class);
+    let sources: Vec<&str> = spec.entries.iter().filter(has).map(|entry| &*entry.source).collect();
+    if sources.contains(&SOURCE) { SOURCE } else { sources.first().copied().unwrap_or(SOURCE) }
 }
 
 fn told(entry: &Entry) -> Value {
@@ -124,6 +144,19 @@ pub(crate) fn sample() -> Found {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_class_of_another_package_alone_is_looked_for_there() {
+        let mut spec = crate::report::samples::spec();
+        let class = spec.entries[0].class.clone();
+        assert_eq!(source_of(&spec, std::slice::from_ref(&class)), SOURCE);
+        assert_eq!(source_of(&spec, &[]), SOURCE);
+        for entry in &mut spec.entries {
+            entry.source = "acme".to_owned();
+        }
+        assert_eq!(source_of(&spec, &[class]), "acme");
+        assert_eq!(source_of(&spec, &["Unknown".to_owned()]), SOURCE);
+    }
 
     #[test]
     fn what_python_says_is_a_finding_or_a_refusal() {

@@ -8,6 +8,7 @@ use hf_conformance::artifact::{self, Format};
 use hf_conformance::export::adapters::{Retrace, Retraced, carry_out};
 use hf_conformance::spec::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::process::ExitCode;
 
 #[derive(Args)]
@@ -24,7 +25,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     {
         bail!("adapters are tried on healthy models only");
     }
-    let trials = trials(&entries)?;
+    let trials = trials(&entries, &artifact::root())?;
     println!("{} adapters in {} models", trials.len(), entries.len());
     let verdicts = carry_out(&spec, &trials, |verdict| {
         let Retraced { trial, needed } = verdict;
@@ -36,11 +37,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Every model with every adapter that was active when it was traced.
-fn trials<'a>(entries: &[&'a Entry]) -> Result<Vec<Retrace<'a>>> {
+/// Every model with every adapter that was active when its artifact below `root` was made.
+pub(super) fn trials<'a>(entries: &[&'a Entry], root: &Path) -> Result<Vec<Retrace<'a>>> {
     let mut trials = Vec::new();
     for &entry in entries {
-        let folder = artifact::root().join(entry.name.as_str());
+        let folder = root.join(entry.name.as_str());
         let manifest = artifact::manifest(&folder).map_err(|failure| failed(&failure))?;
         let adapters = manifest.into_iter().flat_map(|manifest| manifest.adapters);
         trials.extend(adapters.map(|adapter| Retrace { entry, without: adapter.what }));
@@ -73,7 +74,6 @@ fn summary(verdicts: &[Retraced]) -> String {
 mod tests {
     use super::*;
     use hf_conformance::spec;
-    use std::path::Path;
 
     #[test]
     fn the_summary_names_the_models_that_no_longer_need_an_adapter() {

@@ -3,7 +3,7 @@
 use super::{export::Bar, failed, regenerate};
 use anyhow::{Result, bail};
 use clap::Args;
-use hf_conformance::author::{AddRequest, Added, SpecFiles, Tried, trial};
+use hf_conformance::author::{AddRequest, Added, SpecFiles, Tried, package, trial};
 use hf_conformance::roster::{self, Row};
 use hf_conformance::spec::Spec;
 use std::path::Path;
@@ -28,13 +28,20 @@ pub struct Arguments {
     /// A source of spec/versions.yaml
     #[arg(long)]
     source: Option<String>,
+    /// A package that is in no release: a folder, a wheel, or NAME[==VERSION] of a registry
+    #[arg(long, conflicts_with = "source")]
+    package: Option<String>,
 }
 
 /// Adds the entry and says what was chosen and why; exit code 1 when it cannot be added.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let mut files = SpecFiles::open(Path::new("."))?;
+    let source = match &arguments.package {
+        Some(package) => Some(package::enter(&mut files, package)?),
+        None => arguments.source.clone(),
+    };
     let spec = files.spec()?;
-    let request = request(arguments, &spec)?;
+    let request = AddRequest { source, ..request(arguments, &spec)? };
     let bar = Bar::quiet();
     let artifacts = trial::artifacts();
     let trial = trial::Trial {
@@ -76,7 +83,6 @@ fn request(arguments: &Arguments, spec: &Spec) -> Result<AddRequest> {
         asked: arguments.name.clone(),
         task: arguments.task.clone(),
         like: arguments.like.clone(),
-        source: arguments.source.clone(),
         family,
         row,
         ..AddRequest::default()

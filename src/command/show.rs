@@ -82,7 +82,11 @@ fn made(spec: &Spec, entry: &Entry) -> String {
     let there = if Path::new(&generated).exists() { "" } else { " (missing: cargo build)" };
     let folder = artifact::root().join(entry.name.as_str());
     let state = export::state(entry, &spec.versions, &artifact::root()).words();
-    format!("generated  {generated}{there}\nartifact   {} · {state}", folder.display())
+    let source = spec.versions.sources.get(&entry.source);
+    let package = source.and_then(|source| Some((source.path.as_ref()?, &source.version)));
+    let package = package.map(|(path, version)| format!("package    {} · {version}\n", path.display()));
+    let package = package.unwrap_or_default();
+    format!("{package}generated  {generated}{there}\nartifact   {} · {state}", folder.display())
 }
 
 /// What the exporter did to the model, as the artifact's manifest tells; nothing where there is no artifact.

@@ -6,6 +6,7 @@
 //! `HF_CONFORMANCE_PYTHON` names an interpreter to use as it is; `HF_CONFORMANCE_TORCH_INDEX` an index that
 //! has other builds of torch (CPU only, another CUDA).
 
+use super::local;
 use crate::process::{Process, collect, collected};
 use crate::spec::{Source, Versions};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -50,6 +51,13 @@ pub enum EnvironmentError {
     NoVersion { wanted: String, newest: String },
     #[error("versions.yaml has no source '{0}'")]
     NoSource(String),
+    #[error(
+        "the package {package} is gone: there is no folder or wheel at {}; put it back, or correct `path` in spec/versions.yaml",
+        path.display()
+    )]
+    Gone { package: String, path: PathBuf },
+    #[error("{} holds no package of its own name; it holds: {holds}", path.display())]
+    Wheel { path: PathBuf, holds: String },
 }
 
 impl Environment {
@@ -102,13 +110,15 @@ impl Environment {
     /// Its packages are installed without dependencies: torch stays the base environment's. What must be compiled
     /// is compiled against that torch, by the source's own build packages, for CPUs: references are taken there.
     pub fn overlay(&self, source: &str, versions: &Versions) -> Result<Option<PathBuf>, EnvironmentError> {
-        let Source { overlay, build, .. } =
+        let wanted =
             versions.sources.get(source).ok_or_else(|| EnvironmentError::NoSource(source.to_owned()))?;
-        if overlay.is_empty() {
-            return Ok(None);
-        }
+        let Source { overlay, build, path, .. } = wanted;
         let folder = self.folder.join("overlays").join(source);
-        if !stamped(&folder, overlay) {
+        if let Some(path) = path {
+            local::lay(&self.python, &folder, wanted, path)?;
+        } else if overlay.is_empty() {
+            return Ok(None);
+        } else if !stamped(&folder, overlay) {
             if folder.exists() {
                 // Other versions of the same packages: what only those have would stay.
                 std::fs::remove_dir_all(&folder)
@@ -274,7 +284,7 @@ fn run<'a>(
 }
 
 /// Runs a command under a spinner that shows its latest line; its standard output on success.
-fn finish(what: &str, command: &mut Command) -> Result<String, EnvironmentError> {
+pub(super) fn finish(what: &str, command: &mut Command) -> Result<String, EnvironmentError> {
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let shown = format!("{command:?}").replace('"', "");
     let program = PathBuf::from(command.get_program());

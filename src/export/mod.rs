@@ -8,6 +8,7 @@ mod code;
 mod driver;
 pub mod environment;
 mod layers;
+pub mod local;
 mod python;
 mod replay;
 mod sources;
@@ -26,10 +27,13 @@ use crate::spec::Versions;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 /// What a release of transformers holds.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 pub struct Inventory {
+    /// Where its files are.
+    pub folder: PathBuf,
     /// Those that have a model class.
     pub model_types: BTreeSet<String>,
     /// What the auto classes build of them.

@@ -77,6 +77,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "limits.py",
     "outline.py",
     "overrides.py",
+    "package.py",
     "ports.py",
     "pt2.py",
     "replay.py",

@@ -8,6 +8,7 @@
 mod isolation;
 pub mod judge;
 mod limits;
+pub mod moved;
 pub mod portability;
 pub mod radar;
 pub mod shard;

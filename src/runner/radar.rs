@@ -4,14 +4,17 @@
 //! every model, and whose fault it is where it broke. Nothing that is pinned is touched: the other version is an overlay
 //! of its own, with artifacts and results of its own.
 
+use super::moved::Moved;
+use crate::failure::Stage;
 use crate::report::Record;
 use crate::report::compare::{Change, Finding, compare};
 use crate::report::latest::latest;
-use crate::spec::{Spec, Versions};
+use crate::spec::{Spec, Versions, package};
 use crate::verdict::Status;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::path::Path;
 
 /// The pins under which the models of `source` come from other packages: those of `overlay` are laid over the base
 /// environment, and one of them is the source's own.
@@ -28,6 +31,18 @@ pub fn versions(
     let version = overlay.get(&pinned.package).ok_or_else(|| RadarError::Same(pinned.package.clone()))?;
     pinned.version.clone_from(version);
     pinned.overlay = overlay;
+    Ok(versions)
+}
+
+/// The pins under which the models of `source` come from a folder or wheel: a copy of the package, with changes.
+///
+/// # Errors
+/// There is no such source.
+pub fn local(spec: &Spec, source: &str, path: &Path) -> Result<Versions, RadarError> {
+    let mut versions = spec.versions.clone();
+    let pinned = versions.sources.get_mut(source).ok_or_else(|| RadarError::Source(source.to_owned()))?;
+    pinned.version = package::version(path);
+    pinned.path = Some(path.to_owned());
     Ok(versions)
 }
 
@@ -54,6 +69,8 @@ pub enum Whose {
     Class(String),
     /// The numbers: the program is not what eager Python is.
     Numbers,
+    /// The version: eager Python itself is not what it was.
+    Version,
 }
 
 impl Whose {
@@ -63,7 +80,7 @@ impl Whose {
         if let Some((name, _)) = reason.strip_prefix(ADAPTER).and_then(|rest| rest.split_once(':')) {
             return Self::Adapter(name.to_owned());
         }
-        if record.stage != Some(crate::failure::Stage::Export) {
+        if record.stage != Some(Stage::Export) {
             return Self::Numbers;
         }
         match record.details.iter().rev().find_map(|line| frame(line)) {
@@ -85,6 +102,7 @@ impl fmt::Display for Whose {
             Self::Entry => f.write_str("the entry"),
             Self::Class(place) => write!(f, "the class, {place}"),
             Self::Numbers => f.write_str("the numbers"),
+            Self::Version => f.write_str("the version tried"),
         }
     }
 }
@@ -127,6 +145,9 @@ pub struct Row {
     /// One line; empty where all is as it was.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub reason: String,
+    /// The first line in which the class's file is another than under the pins, where the model is worse.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub changed: Option<String>,
 }
 
 /// How a model stands under the other version, the worst first.
@@ -139,6 +160,8 @@ pub enum Standing {
     Broken,
     /// It was not green under the pins either.
     StillBroken,
+    /// Green by its own version's eager Python, which computes something else than that of the pins.
+    Moved,
     /// Green, with an error that has grown more than twofold as a share of what is allowed.
     Grown,
     NewlyFixed,
@@ -149,10 +172,11 @@ pub enum Standing {
 
 impl Standing {
     /// All of them, the worst first.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::NewlyBroken,
         Self::Broken,
         Self::StillBroken,
+        Self::Moved,
         Self::Grown,
         Self::NewlyFixed,
         Self::Green,
@@ -165,6 +189,7 @@ impl Standing {
             Self::NewlyBroken => "newly broken",
             Self::Broken => "broken",
             Self::StillBroken => "still broken",
+            Self::Moved => "other outputs",
             Self::Grown => "figures grown more than 2×",
             Self::NewlyFixed => "newly fixed",
             Self::Green => "green",
@@ -174,20 +199,24 @@ impl Standing {
 
     /// Whether an upgrade should wait for it.
     pub fn is_worse(self) -> bool {
-        matches!(self, Self::NewlyBroken | Self::Broken | Self::Grown)
+        matches!(self, Self::NewlyBroken | Self::Broken | Self::Moved | Self::Grown)
     }
 }
 
-/// What became of every model that was tried, the worst first. Both sets of records are oldest first.
+/// What became of every model that was tried, the worst first. Both sets of records are oldest first; `moved` has the
+/// models that compute something else.
 #[must_use]
-pub fn rows(pinned: &[Record], tried: &[Record]) -> Vec<Row> {
+pub fn rows(pinned: &[Record], tried: &[Record], moved: &BTreeMap<String, Moved>) -> Vec<Row> {
     let known: BTreeMap<&str, bool> =
         by_model(pinned).into_iter().map(|(m, own)| (m, is_green(&own))).collect();
     let findings = compare(pinned, tried);
     let mut rows: Vec<Row> = by_model(tried)
         .into_iter()
         .map(|(model, own)| match is_green(&own) {
-            true => green(model, known.get(model).copied(), &findings),
+            true => match moved.get(model) {
+                Some(moved) => other(model, moved),
+                None => green(model, known.get(model).copied(), &findings),
+            },
             false => broken(model, known.get(model).copied(), &own),
         })
         .collect();
@@ -206,6 +235,19 @@ fn by_model(records: &[Record]) -> BTreeMap<&str, Vec<&Record>> {
 
 fn is_green(own: &[&Record]) -> bool {
     own.iter().all(|record| record.status == Status::Passed)
+}
+
+/// A model whose class computes something else.
+fn other(model: &str, moved: &Moved) -> Row {
+    Row {
+        model: model.to_owned(),
+        standing: Standing::Moved,
+        checks: Vec::new(),
+        stage: Some(Stage::Compare.to_string()),
+        whose: Some(Whose::Version),
+        reason: moved.to_string(),
+        changed: None,
+    }
 }
 
 fn green(model: &str, was: Option<bool>, findings: &[Finding]) -> Row {
@@ -229,6 +271,7 @@ fn green(model: &str, was: Option<bool>, findings: &[Finding]) -> Row {
         stage: None,
         whose: None,
         reason: reason.unwrap_or_default(),
+        changed: None,
     }
 }
 
@@ -259,13 +302,13 @@ fn broken(model: &str, was: Option<bool>, own: &[&Record]) -> Row {
         stage: first.stage.map(|stage| stage.to_string()),
         whose: Some(Whose::of(first)),
         reason: first.reason.clone().unwrap_or_default(),
+        changed: None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::Stage;
 
     fn record(model: &str, check: &str, status: Status, error: f64) -> Record {
         let metric = serde_json::json!({
@@ -318,9 +361,11 @@ mod tests {
             record("d", "loads", Status::Passed, 0.9),
             failed("e", Stage::Compare, "logits are off", &[]),
             record("f", "loads", Status::Passed, 0.1),
+            record("h", "loads", Status::Passed, 0.1),
             failed("g", Stage::Compare, "logits are off", &[]),
         ];
-        let rows = rows(&pinned, &tried);
+        let moved = Moved { output: "logits".to_owned(), case: "traced".to_owned(), share: 0.01 };
+        let rows = rows(&pinned, &tried, &BTreeMap::from([("h".to_owned(), moved)]));
         let standings: Vec<(&str, &str)> =
             rows.iter().map(|row| (row.model.as_str(), row.standing.words())).collect();
         assert_eq!(
@@ -329,6 +374,7 @@ mod tests {
                 ("b", "newly broken"),
                 ("g", "broken"),
                 ("e", "still broken"),
+                ("h", "other outputs"),
                 ("d", "figures grown more than 2×"),
                 ("c", "newly fixed"),
                 ("f", "green"),
@@ -336,7 +382,11 @@ mod tests {
             ]
         );
         assert_eq!(rows[0].reason, "forward takes no 'x'");
-        assert!(rows[3].reason.contains("0.100 → 0.900"), "{}", rows[3].reason);
+        assert_eq!(
+            rows[3].reason,
+            "logits (traced) is another by 1.0e-2 of its size, at the same inputs and weights"
+        );
+        assert!(rows[4].reason.contains("0.100 → 0.900"), "{}", rows[4].reason);
     }
 
     #[test]
@@ -351,5 +401,8 @@ mod tests {
         let same = versions(&spec, "transformers", overlay(&[])).unwrap_err();
         assert_eq!(same.to_string(), "that version of transformers is the pinned one; name another");
         assert!(matches!(versions(&spec, "nowhere", overlay(&[])), Err(RadarError::Source(_))));
+        let folder = tempfile::tempdir().unwrap();
+        let copy = local(&spec, "transformers", folder.path()).unwrap();
+        assert_ne!(spec.entries[0].digest(&copy), spec.entries[0].digest(&spec.versions));
     }
 }

@@ -47,6 +47,9 @@ pub struct Source {
     /// Path of the package's own config class, which its classes are made from; keyword arguments by default.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub config: Option<String>,
+    /// Folder or wheel of a package that is in no registry, relative to the project's root. Its version tells its files.
+    #[serde(skip_serializing, default)]
+    pub path: Option<PathBuf>,
     /// Packages laid over the base environment, `name → version`; empty for the base environment itself.
     pub overlay: BTreeMap<String, String>,
     /// Packages that compile those of the overlay which are published as source alone, against the base environment.

@@ -20,6 +20,7 @@ mod layer;
 mod layers;
 mod measure;
 mod name;
+pub mod package;
 mod plug;
 mod ports;
 mod problem;

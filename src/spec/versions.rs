@@ -3,9 +3,11 @@
 //! In: the tree of the file. Out: [`Versions`].
 
 use super::entry::{Source, Versions};
+use super::package;
 use super::problem::{Problems, quoted};
 use super::tree::{Field, Node};
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// Reads `versions.yaml`.
 pub(super) fn versions(root: &Node, problems: &mut Problems) -> Option<Versions> {
@@ -26,11 +28,16 @@ fn source(
     let what = format!("sources.{}", field.key);
     let record = field.node.record(
         &what,
-        &["package", "version", "module", "config", "overlay", "build"],
+        &["package", "version", "path", "module", "config", "overlay", "build"],
         problems,
     )?;
     let package = record.need("package", problems).and_then(|node| node.text("package", problems));
-    let version = record.need("version", problems).and_then(|node| version("version", node, problems));
+    let path = record.optional("path", |node| node.text("path", problems).map(PathBuf::from))?;
+    let version = match &path {
+        // Its files are its version.
+        Some(path) => Some(package::version(path)),
+        None => record.need("version", problems).and_then(|node| version("version", node, problems)),
+    };
     let module = record.optional("module", |node| dotted(&format!("{what}.module"), node, problems));
     let config = record.optional("config", |node| dotted(&format!("{what}.config"), node, problems));
     let overlay = record.optional("overlay", |node| pins(&format!("{what}.overlay"), node, problems));
@@ -40,12 +47,13 @@ fn source(
         version: version?,
         module: module?,
         config: config?,
+        path,
         overlay: overlay?.unwrap_or_default(),
         build: build?.unwrap_or_default(),
     };
     let (set, pins) =
         if source.overlay.is_empty() { ("python", python) } else { ("its overlay", &source.overlay) };
-    if pins.get(&source.package) != Some(&source.version) {
+    if source.path.is_none() && pins.get(&source.package) != Some(&source.version) {
         let message = format!("`{what}` is {} {}, which {set} does not pin", source.package, source.version);
         problems.add(&field.place, message);
     }

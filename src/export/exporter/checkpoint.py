@@ -1,8 +1,8 @@
 """What a checkpoint is: `python -m exporter.checkpoint`.
 
-In: `{"checkpoint", "revision", "task", "dims", "entries": [{"name", "class", "task"}]}` on stdin. Out: one JSON object:
-`{"found": …}`, all that an entry for it needs, or `{"refused": …, "advice": …}`. The weights are loaded once, by the
-class that the config names and no other: what that class lacks or has too many is told.
+In: `{"checkpoint", "revision", "task", "source", "dims", "entries": [{"name", "class", "task"}]}` on stdin. Out: one
+JSON object: `{"found": …}`, all that an entry for it needs, or `{"refused": …, "advice": …}`. The weights are loaded
+once, by the class that the config names and no other: what that class lacks or has too many is told.
 """
 
 import inspect
@@ -17,9 +17,9 @@ import torch
 import transformers
 from torch import nn
 
-from . import find, kin, stored
+from . import find, kin, package, stored
 from .errors import nearest, reason
-from .job import Json
+from .job import Json, Source
 from .model import Config, _attribute
 from .sentence import MODULES, embedding_of
 from .stored import Unusable
@@ -85,6 +85,9 @@ def answer(request: Json) -> Json:
 
 def examine(request: Json) -> Found:
     """Finds out what a checkpoint is, by its files, its config and its weights, in this order."""
+    source = Source(**request["source"])
+    if source.package != transformers.__name__:
+        package.adopt(source)
     root, revision = stored.folder_of(request["checkpoint"], request["revision"])
     folder, embedding = embedding_of(root)
     config = stored.config_of(folder)

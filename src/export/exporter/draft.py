@@ -3,13 +3,17 @@
 In: a class and what its family says. Out: the entry's keys as the spec would say them.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import transformers
 
 from .find import Found
-from .job import Job, Json
+from .job import Job, Json, Source
 from .overrides import merged
+
+
+def _installed() -> Source:
+    return Source("transformers", transformers.__version__, {})
 
 
 @dataclass
@@ -32,6 +36,7 @@ class Draft:
     dims: Json = field(default_factory=dict)
     omit: Json = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
+    source: Source = field(default_factory=_installed)
 
     def to_json(self) -> Json:
         """What the spec would say, and why."""
@@ -107,7 +112,7 @@ class Draft:
                 "family": self.family,
                 "task": self.found.task,
                 "class": self.found.class_name,
-                "source": {"package": "transformers", "version": transformers.__version__, "overlay": {}},
+                "source": asdict(self.source),
                 "checkpoint": None,
                 "weights": "random",
                 "config": self.whole_config,

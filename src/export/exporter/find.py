@@ -107,7 +107,9 @@ def _architecture(name: str, hint: dict[str, str | None]) -> tuple[str, str]:
     """The model type that the name, or else the roster, means; and where it was found."""
     found = model_type(name)
     if found is not None:
-        return found, f"model type {found}: transformers {transformers.__version__} has it"
+        owner = transformers.CONFIG_MAPPING[found].__module__.partition(".")[0]
+        version = f" {transformers.__version__}" if owner == transformers.__name__ else ""
+        return found, f"model type {found}: {owner}{version} has it"
     found = model_type(hint.get("model_type") or "")
     if found is not None:
         return found, f"model type {found}: the roster says whose code {name} runs"

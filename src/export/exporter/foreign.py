@@ -7,7 +7,9 @@ which the rest of the exporter finds sizes, token ids and a model type (the clas
 import importlib
 import importlib.util
 import inspect
+import pkgutil
 import sys
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -39,6 +41,15 @@ def import_module(path: str) -> Any:
         if spec is not None:
             sys.modules.setdefault(around, importlib.util.module_from_spec(spec))
     return importlib.import_module(path)
+
+
+def find_below(module: Any, name: str) -> Any:
+    """A class of a package that its `__init__` does not name: that of the module whose text defines it."""
+    for found in pkgutil.iter_modules(getattr(module, "__path__", []), f"{module.__name__}."):
+        origin = getattr(importlib.util.find_spec(found.name), "origin", None)
+        if str(origin).endswith(".py") and f"\nclass {name}(" in Path(origin).read_text():
+            return getattr(importlib.import_module(found.name), name, None)
+    return None
 
 
 def is_foreign(model_class: type[nn.Module]) -> bool:

@@ -72,7 +72,7 @@ def find_class(source: Source, name: str) -> type[nn.Module]:
     _check_version(source)
     with stage(f"importing {source.package} {source.version}"):
         module = import_module(source.module or source.package)
-    found = getattr(module, name, None)
+    found = getattr(module, name, None) or foreign.find_below(module, name)
     if found is None:
         hint = nearest(name, dir(module))
         raise ExportError(f"{module.__name__} {source.version} has no class {name!r}{hint}")

@@ -1,8 +1,8 @@
 """Suggests spec entries: `python -m exporter.suggest`.
 
-In: `{"timeout_seconds", "dims", "tasks", "families", "entries", "requests"}` on stdin. Out: a JSON object a line for
-every request, `{"name", "draft"}` or `{"name", "stage", "reason", "copy"}`; `copy` names the entry whose code is
-nearest, or else one of the same task. Each request is worked on in a fork, so that a crash or a time-out costs one
+In: `{"timeout_seconds", "source", "dims", "tasks", "families", "entries", "requests"}` on stdin. Out: a JSON object a
+line for every request, `{"name", "draft"}` or `{"name", "stage", "reason", "copy"}`; `copy` names the entry whose code
+is nearest, or else one of the same task. Each request is worked on in a fork, so that a crash or a time-out costs one
 name.
 """
 
@@ -17,11 +17,11 @@ from typing import Any
 import torch
 import transformers
 
-from . import model
+from . import model, package
 from .draft import Draft
 from .errors import ExportError, reason
 from .find import Found, find
-from .job import Json
+from .job import Json, Source
 from .kin import entries_like
 from .overrides import fewest, paths
 from .ports import take_inputs
@@ -120,7 +120,10 @@ def _stage(name: str) -> Iterator[None]:
 
 def suggest(request: Json, data: Json) -> Draft:
     """Finds the class and tries it over its family's defaults, then over the entries whose code is nearest."""
+    source = Source(**data["source"])
     with _stage("find"):
+        if source.package != transformers.__name__:
+            package.check_asked(source, request["name"], package.adopt(source))
         found = find(request["name"], request["task"], request["hint"])
         family = _family(request["family"], found, data["families"])
         near = entries_like(found.class_name, found.task, data["entries"])
@@ -130,7 +133,7 @@ def suggest(request: Json, data: Json) -> Draft:
     base = named[like] if like else data["families"][family]
     same = (entry for entry in data["entries"] if entry["task"] == found.task)
     copy = next((entry["name"] for entry in (*near, *same)), None)
-    plain = Draft(found, family, base, data["tasks"][found.task], near=copy, like=like)
+    plain = Draft(found, family, base, data["tasks"][found.task], near=copy, like=like, source=source)
     try:
         return _tried(_shorter(plain, named, template if template in usable else None), data)
     except Refused as refused:

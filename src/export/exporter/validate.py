@@ -11,7 +11,7 @@ from collections.abc import Container, Iterator
 
 import transformers
 
-from . import foreign
+from . import foreign, package
 from .errors import ExportError, nearest
 from .find import MAPPINGS, classes, tasks
 from .job import Json, Source
@@ -39,9 +39,11 @@ def faults(source: Source, entry: Json) -> Iterator[tuple[str, str]]:
     except ExportError as error:
         yield "class", str(error)
         return
-    if source.package != "transformers":
-        yield from _foreign(source, found, entry["config"])
-        return
+    if source.package != transformers.__name__:
+        if foreign.is_foreign(found):
+            yield from _foreign(source, found, entry["config"])
+            return
+        package.adopt(source)
     config_class = getattr(found, "config_class", None)
     if config_class is None:
         others = [known for known in dir(transformers) if known[0].isupper() and known != name]

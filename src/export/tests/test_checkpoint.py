@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
@@ -19,6 +20,7 @@ ENTRIES = [
     {"name": "bert", "class": "BertForMaskedLM", "task": "fill-mask"},
     {"name": "gte", "class": "BertModel", "task": "feature-extraction"},
 ]
+SOURCE = {"package": "transformers", "version": transformers.__version__, "overlay": {}}
 DIMS = {"vocabulary": ["vocab_size"], "hidden": ["hidden_size"]}
 SIZES: dict[str, Any] = {
     "vocab_size": 32,
@@ -47,9 +49,8 @@ def folder(saved: Path, tmp_path: Path) -> Path:
 
 
 def ask(path: Path | str, **request: Any) -> Json:
-    return checkpoint.answer(
-        {"checkpoint": str(path), "revision": None, "task": None, "dims": DIMS, "entries": ENTRIES} | request
-    )
+    usual = {"revision": None, "task": None, "source": SOURCE, "dims": DIMS, "entries": ENTRIES}
+    return checkpoint.answer({"checkpoint": str(path)} | usual | request)
 
 
 def configured(**values: Any) -> Callable[[Path], None]:

@@ -1,7 +1,9 @@
-//! `radar`: what would break under another version of transformers.
+//! `radar`: what would break under another version of transformers, or under a copy of it with changes.
 //!
 //! The version is laid over the pinned environment, with artifacts and results of its own; what it did not come to, the
 //! next call goes on with.
+
+mod sides;
 
 use super::limits::Limits;
 use super::{export::Bar, failed, progress::bar, select::select, show, spec, stored, table};
@@ -11,24 +13,32 @@ use comfy_table::{Table, presets};
 use hf_conformance::artifact;
 use hf_conformance::engine::{self, Device};
 use hf_conformance::export::environment::Environment;
+use hf_conformance::export::local::Local;
 use hf_conformance::export::{ExportPlan, Order, export, inventory};
 use hf_conformance::report::Record;
 use hf_conformance::report::latest::current;
-use hf_conformance::runner::radar::{Row, Standing, rows, versions};
+use hf_conformance::runner::radar::{Row, Standing, Whose, local, rows, versions};
 use hf_conformance::runner::{Asked, TestRun, carry_out, worker};
 use hf_conformance::spec::{Check, Entry, Spec, Versions};
 use serde::Serialize;
-use std::collections::BTreeSet;
+use sides::Sides;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::ExitCode;
 
+/// Where the artifacts of a version are, below its folder.
+const ARTIFACTS: &str = "artifacts";
 /// The package whose versions are tried, and the source of that name.
 const PACKAGE: &str = "transformers";
 
 #[derive(Args)]
 pub struct Arguments {
-    /// transformers=VERSION (the newest when left out), and models, families, tasks or tiers; everything when left out
+    /// transformers=VERSION (the newest when left out) or transformers=FOLDER (a changed copy of the package), and
+    /// models, families, tasks or tiers; everything when left out
     words: Vec<String>,
+    /// Traces every green model without each of its adapters as well, and lists those no longer needed
+    #[arg(long)]
+    adapters: bool,
     /// auto, cpu, cuda, cuda:N or mps
     #[arg(long, env = "HF_CONFORMANCE_DEVICE", default_value = super::AUTO)]
     device: String,
@@ -56,8 +66,18 @@ struct Found {
     /// Other packages that the version needs, `name==version`.
     needs: Vec<String>,
     models: Vec<Row>,
+    adapters: Adapters,
     model_types: Changes,
     classes: Changes,
+}
+
+/// Patches of ours that the version makes a matter of.
+#[derive(Default, Serialize)]
+struct Adapters {
+    /// Adapter → models in which what it replaces is gone.
+    gone: BTreeMap<String, Vec<String>>,
+    /// Adapter → models that can be traced without it; looked for where it was asked for.
+    unneeded: BTreeMap<String, Vec<String>>,
 }
 
 /// Names that one version has and the other does not.
@@ -83,23 +103,31 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         bail!("this build has no libtorch; use: just radar");
     }
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
-    let environment = Environment::ready(&pinned.versions)?;
-    let overlay = environment.resolve(PACKAGE, version.as_deref(), &pinned.versions)?;
-    let other = under(&pinned, versions(&pinned, PACKAGE, overlay)?);
+    let other = under(&pinned, other_versions(&pinned, version.as_deref())?);
     eprintln!("{PACKAGE} {} beside {}; device {explained}", version_of(&other), version_of(&pinned));
-    let tried = tried(&other, &filter, device, &arguments.limits.asked())?;
+    let folder = Path::new("target/conformance/radar").join(version_of(&other));
+    let entries: Vec<&Entry> =
+        select(&other, &filter)?.into_iter().filter(|entry| entry.source == PACKAGE).collect();
+    let tried = tried(&other, &entries, &folder, device, &arguments.limits.asked())?;
     let names: BTreeSet<&str> = tried.iter().map(|record| record.model.as_str()).collect();
     let mut known = current(stored::read(&[])?, &pinned);
     known.retain(|record| names.contains(record.model.as_str()));
     let [before, after] = [&pinned, &other].map(|spec| inventory(&spec.versions, PACKAGE));
     let (before, after) =
         (before.map_err(|failure| failed(&failure))?, after.map_err(|failure| failed(&failure))?);
+    let sides = Sides { pinned: &pinned, other: &other, artifacts: folder.join(ARTIFACTS) };
+    let mut models = rows(&known, &tried, &sides.moved(&entries)?);
+    sides.point(&mut models, &before.folder, &after.folder);
     let found = Found {
         package: PACKAGE,
         pinned: version_of(&pinned).to_owned(),
         tried: version_of(&other).to_owned(),
         needs: needs(&other),
-        models: rows(&known, &tried),
+        adapters: Adapters {
+            gone: without_target(&models),
+            unneeded: if arguments.adapters { sides.unneeded(&entries, &models)? } else { BTreeMap::new() },
+        },
+        models,
         model_types: Changes::between(&before.model_types, &after.model_types),
         classes: Changes::between(&before.classes, &after.classes),
     };
@@ -123,6 +151,19 @@ fn asked(words: &[String]) -> Result<(Option<String>, Vec<String>)> {
     Ok((version, filter))
 }
 
+/// The pins with the version that was asked for, or with what a folder holds.
+fn other_versions(pinned: &Spec, asked: Option<&str>) -> Result<Versions> {
+    if let Some(path) = asked.filter(|asked| asked.contains(['/', '\\']) || Path::new(asked).exists()) {
+        let Local { name, path } = Local::find(Path::new(path))?;
+        if name != PACKAGE {
+            bail!("{} is the package {name}, not {PACKAGE}", path.display());
+        }
+        return Ok(local(pinned, PACKAGE, &path)?);
+    }
+    let overlay = Environment::ready(&pinned.versions)?.resolve(PACKAGE, asked, &pinned.versions)?;
+    Ok(versions(pinned, PACKAGE, overlay)?)
+}
+
 /// The spec under other pins.
 fn under(spec: &Spec, versions: Versions) -> Spec {
     Spec { entries: spec.entries.clone(), missing: Vec::new(), versions, warnings: Vec::new() }
@@ -140,12 +181,15 @@ fn needs(spec: &Spec) -> Vec<String> {
 }
 
 /// What the checks say of the models of the package under a spec's pins.
-fn tried(spec: &Spec, filter: &[String], device: Device, limits: &Asked) -> Result<Vec<Record>> {
-    let folder = Path::new("target/conformance/radar").join(version_of(spec));
-    let (artifacts, store) = (folder.join("artifacts"), folder.join("results.jsonl"));
-    std::fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    let entries: Vec<&Entry> =
-        select(spec, filter)?.into_iter().filter(|entry| entry.source == PACKAGE).collect();
+fn tried(
+    spec: &Spec,
+    entries: &[&Entry],
+    folder: &Path,
+    device: Device,
+    limits: &Asked,
+) -> Result<Vec<Record>> {
+    let (artifacts, store) = (folder.join(ARTIFACTS), folder.join("results.jsonl"));
+    std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let orders = entries.iter().map(|entry| Order::plain(entry)).collect();
     let progress = Bar::quiet();
     let plan = ExportPlan {
@@ -159,7 +203,7 @@ fn tried(spec: &Spec, filter: &[String], device: Device, limits: &Asked) -> Resu
     progress.end();
     let mut run = TestRun::begin(
         spec,
-        entries,
+        entries.to_vec(),
         Check::ALL.to_vec(),
         (artifact::Format::TorchScript, device),
         artifacts,
@@ -170,6 +214,17 @@ fn tried(spec: &Spec, filter: &[String], device: Device, limits: &Asked) -> Resu
     let broken = carry_out(&mut run, &worker::start, limits, &|checks| bar.inc(checks as u64))?;
     bar.finish_and_clear();
     Ok(run.end(broken.first().map(|broken| broken.why.as_str()))?.records)
+}
+
+/// Adapter → models that it no longer fits.
+fn without_target(models: &[Row]) -> BTreeMap<String, Vec<String>> {
+    let mut gone: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in models {
+        if let Some(Whose::Adapter(name)) = &row.whose {
+            gone.entry(name.clone()).or_default().push(row.model.clone());
+        }
+    }
+    gone
 }
 
 fn print(found: &Found, format: Format) -> Result<()> {
@@ -191,6 +246,13 @@ fn text(found: &Found, mark: &str, preset: &str) -> String {
     let changed: Vec<&Row> = found.models.iter().filter(|row| !row.reason.is_empty()).collect();
     if !changed.is_empty() {
         parts.push(changes(&changed, preset));
+    }
+    let Adapters { gone, unneeded } = &found.adapters;
+    for (what, adapters) in [("whose target is gone", gone), ("no longer needed", unneeded)] {
+        if !adapters.is_empty() {
+            let lines = adapters.iter().map(|(name, models)| format!("- {name}: {}", models.join(", ")));
+            parts.push(format!("{mark}adapters {what}\n\n{}", Vec::from_iter(lines).join("\n")));
+        }
     }
     let lists = [("model types", &found.model_types), ("classes", &found.classes)];
     for (what, changes) in lists {
@@ -217,7 +279,15 @@ fn counts(models: &[Row], preset: &str) -> String {
 
 fn changes(rows: &[&Row], preset: &str) -> String {
     let mut table = Table::new();
-    table.load_preset(preset).set_header(["model", "standing", "stage", "whose", "checks", "reason"]);
+    table.load_preset(preset).set_header([
+        "model",
+        "standing",
+        "stage",
+        "whose",
+        "checks",
+        "reason",
+        "class changes at",
+    ]);
     for row in rows {
         table.add_row([
             row.model.clone(),
@@ -227,6 +297,7 @@ fn changes(rows: &[&Row], preset: &str) -> String {
             row.checks.join(" "),
             // A cell of Markdown ends at a bar.
             row.reason.replace('|', "\\|"),
+            row.changed.clone().unwrap_or_default(),
         ]);
     }
     table.to_string()
@@ -262,6 +333,7 @@ mod tests {
             stage: None,
             whose: None,
             reason: reason.to_owned(),
+            changed: None,
         };
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
         let found = Found {
@@ -274,12 +346,17 @@ mod tests {
                 row("gpt2", Standing::StillGreen, ""),
                 row("t5", Standing::StillGreen, ""),
             ],
+            adapters: Adapters {
+                gone: BTreeMap::from([("rope".to_owned(), vec!["bert".to_owned()])]),
+                ..Adapters::default()
+            },
             model_types: Changes::between(&names(&["old", "kept"]), &names(&["kept", "new"])),
             classes: Changes::between(&names(&[]), &names(&[])),
         };
         let text = text(&found, "## ", presets::ASCII_MARKDOWN);
         assert!(text.starts_with("## transformers 1.0 → 2.0\n\nIt needs tokenizers==3."), "{text}");
         assert!(text.contains("| still green  |     2 |"), "{text}");
+        assert!(text.contains("## adapters whose target is gone\n\n- rope: bert"), "{text}");
         assert!(text.contains("no a\\|b") && !text.contains("| gpt2"), "{text}");
         assert!(text.contains("## new model types (1)\n\nnew") && text.ends_with("(1)\n\nold"), "{text}");
     }
