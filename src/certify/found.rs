@@ -28,7 +28,9 @@ pub struct Request<'a> {
 pub struct Found {
     /// As it was asked for.
     pub checkpoint: String,
-    /// Where its files are.
+    /// Where all its files are.
+    pub root: PathBuf,
+    /// Where those of the model itself are: there, or in a folder of it.
     pub folder: PathBuf,
     /// The commit, where it is from a hub.
     pub revision: Option<String>,
@@ -53,7 +55,7 @@ pub struct Found {
     pub unexpected: Vec<String>,
     /// One line for every choice.
     pub reasons: Vec<String>,
-    /// File → sha256, weights and what describes them.
+    /// File below the root → sha256, weights and what describes them.
     pub files: BTreeMap<String, String>,
 }
 
@@ -100,6 +102,7 @@ pub(crate) fn sample() -> Found {
     let text = str::to_owned;
     Found {
         checkpoint: text("some/folder"),
+        root: "some/folder".into(),
         folder: "some/folder".into(),
         revision: None,
         model_type: text("bert"),

@@ -86,6 +86,7 @@ fn other_torch(certificate: &Certificate, here: Option<&str>) -> Option<Problem>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::certify::bundle::Draft;
     use crate::certify::certificate::Checked;
     use crate::certify::found::{Found, sample};
     use crate::certify::subject::subject;
@@ -103,19 +104,20 @@ mod tests {
         let names = ["tokenizer.json", "1_Pooling/config.json", "model.safetensors"];
         names.iter().for_each(|name| fs::write(checkpoint.join(name), "{}").unwrap());
         let files = names.map(|name| (name.to_owned(), String::new())).into();
-        let found = Found { folder: checkpoint, files, ..sample() };
+        let found = Found { root: checkpoint, files, ..sample() };
         let subject = subject(&crate::report::samples::encoders(), &found, "mine").unwrap();
         let mut certificate: Certificate = serde_json::from_value(serde_json::json!({
             "format": FORMAT, "name": "mine", "date": "", "class": "BertModel", "model_type": "bert",
             "task": "feature-extraction", "embedding": null, "parameters": 7, "positions": 512,
             "checkpoint": {"name": "model", "revision": null, "unexpected": [], "files": {}},
-            "inputs": [], "outputs": [], "sizes": [], "left_out": {}, "device": "cpu", "processor": "",
+            "inputs": [], "outputs": [], "sizes": [], "left_out": {}, "texts": null, "device": "cpu", "processor": "",
             "checks": [{"check": "loads", "status": "passed", "seconds": 0.1, "figures": []}],
             "versions": {"torch": "2.11.0+cu130"}, "adapters": [], "differences": [], "reasons": [], "files": {},
         }))
         .unwrap();
         let out = folder.join("certified/mine");
-        super::bundle::write(&out, &artifact, subject.entry(), &found, &mut certificate).unwrap();
+        let draft = Draft::new(&out, &artifact, subject.entry(), &found).unwrap();
+        draft.finish(&out, &mut certificate).unwrap();
         out
     }
 

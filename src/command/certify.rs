@@ -7,9 +7,11 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use comfy_table::CellAlignment;
 use hf_conformance::artifact;
+use hf_conformance::certify::bundle::Draft;
+use hf_conformance::certify::certificate::{Answered, Texts};
 use hf_conformance::certify::found::Request;
 use hf_conformance::certify::prove::{Setting, artifact_of};
-use hf_conformance::certify::{Certificate, Found, Subject, bundle, examine, prove, subject};
+use hf_conformance::certify::{Certificate, Found, Subject, bundle, examine, example, prove, subject};
 use hf_conformance::engine;
 use hf_conformance::failure::Failure;
 use hf_conformance::report::Record;
@@ -116,12 +118,39 @@ fn finish(
     let manifest = artifact::manifest(&folder).map_err(|failure| failed(&failure))?;
     let manifest = manifest.with_context(|| format!("{} has no manifest", folder.display()))?;
     let mut certificate = Certificate::of(subject, found, ended, &manifest);
-    bundle::write(out, &folder, subject.entry(), found, &mut certificate)
-        .map_err(|failure| failed(&failure))?;
+    let draft = Draft::new(out, &folder, subject.entry(), found).map_err(|failure| failed(&failure))?;
+    let trying = spinner("compiling the example and comparing it with Python");
+    let texts = example::make(draft.path(), subject, found, &certificate);
+    trying.finish_and_clear();
+    match texts.map_err(|failure| failed(&failure))? {
+        Ok(texts) => {
+            show(told(&texts))?;
+            certificate.texts = Some(texts);
+        }
+        Err(why) => {
+            println!("\nno example: {why}");
+            certificate.left_out.insert("example".to_owned(), why);
+        }
+    }
+    draft.finish(out, &mut certificate).map_err(|failure| failed(&failure))?;
     let verify = Typed::just("verify").word(&out.to_string_lossy());
     println!("\n{} of {} checks passed: {}", ended.tally.passed, ended.run.due.len(), out.display());
     println!("later, or on another machine: {verify}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// What texts became.
+fn told(texts: &Texts) -> String {
+    let Texts { max_length, notes, compared, pairs, answers } = texts;
+    let counted = format!(
+        "{compared} texts and {pairs} pairs become Python's tokens, cut to {max_length}; the example answers as Python:"
+    );
+    let answers = answers.iter().map(|Answered { text, answer, error, limit }| {
+        format!("  {text:?}\n    {answer} (off by {error:.1e}, allowed {limit:.1e})")
+    });
+    let notes = notes.iter().map(|note| format!("  note: {note}"));
+    let lines: Vec<String> = std::iter::once(counted).chain(answers).chain(notes).collect();
+    format!("\n{}", lines.join("\n"))
 }
 
 /// Runs checks for the process that started this one.

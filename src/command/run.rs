@@ -78,6 +78,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         .iter()
         .any(|one| one.outcome.is_err())
     {
+        if let Some(checkpoint) = &arguments.weights {
+            println!("as the class that its own config names: {}", Typed::just("certify").word(checkpoint));
+        }
         return Ok(ExitCode::FAILURE);
     }
     in_child(arguments, entry)

@@ -60,6 +60,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "weights.py",
     // What makes pt2 programs beside an artifact, uses artifacts, or draws up entries: nothing that makes an artifact
     // imports it.
+    "answers.py",
     "bench.py",
     "certify.py",
     "checkpoint.py",

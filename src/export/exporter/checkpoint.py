@@ -42,6 +42,8 @@ class Found:
     """A checkpoint: where it is, the class that it is of, and what its config decides."""
 
     checkpoint: str
+    # Where all its files are, and where those of the model itself.
+    root: str
     folder: str
     revision: str | None
     model_type: str
@@ -97,6 +99,7 @@ def examine(request: Json) -> Found:
     digests = stored.digests(iter([*files, *stored.descriptions(root)]), root)
     return Found(
         checkpoint=request["checkpoint"],
+        root=str(root.resolve()),
         folder=str(folder.resolve()),
         revision=revision,
         model_type=model_type,
