@@ -98,6 +98,10 @@ radar *WORDS: setup
 bench *FILTER: setup
     @cargo run --quiet --features libtorch -- bench {{ FILTER }}
 
+# Prove every program on a GPU, the core models on both engines, and time them: just cuda-check [export check pt2 bench].
+cuda-check *PARTS: setup
+    benches/cuda-check {{ PARTS }}
+
 # Say what is missing or stale on this machine and what to type about it.
 doctor:
     @cargo run --quiet {{ built }} -- doctor

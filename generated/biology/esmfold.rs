@@ -2,6 +2,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: half (its recycling passes the roundings of one bfloat16 kernel or another on: they move predicted_aligned_error by 13 %).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "biology",
     class: "EsmForProteinFolding",
     checkpoint: Some("facebook/esmfold_v1"),
-    digest: "cfe4e9850de95d46",
+    digest: "f4f195c8d11d868b",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Glm4ForCausalLM",
     checkpoint: Some("THUDM/GLM-4-9B-0414"),
-    digest: "de330158e31ed50e",
+    digest: "5733040202969c08",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],
@@ -88,4 +88,9 @@ fn half() -> Verdict {
 #[cfg_attr(feature = "libtorch", test)]
 fn generates() -> Verdict {
     check::generates(&MODEL)
+}
+
+#[cfg_attr(feature = "libtorch", test)]
+fn decodes() -> Verdict {
+    check::decodes(&MODEL)
 }

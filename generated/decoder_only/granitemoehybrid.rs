@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "GraniteMoeHybridForCausalLM",
     checkpoint: Some("ibm-granite/granite-4.0-h-tiny"),
-    digest: "1b36e79cd4da5f40",
+    digest: "d61f1bd42f2f9397",
     inputs: &[
         input(
             "input_ids",
@@ -101,4 +101,9 @@ fn half() -> Verdict {
 #[cfg_attr(feature = "libtorch", test)]
 fn generates() -> Verdict {
     check::generates(&MODEL)
+}
+
+#[cfg_attr(feature = "libtorch", test)]
+fn decodes() -> Verdict {
+    check::decodes(&MODEL)
 }

@@ -3,6 +3,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -11,7 +12,7 @@ static MODEL: Model<TextClassification> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "JevForDecision",
     checkpoint: Some("autotrust/JEV-9B"),
-    digest: "d5932751ffef95bd",
+    digest: "5b5e5f5b736c9892",
     inputs: &[
         input(
             "input_ids",

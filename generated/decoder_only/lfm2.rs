@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Lfm2ForCausalLM",
     checkpoint: Some("LiquidAI/LFM2-1.2B"),
-    digest: "29941f849e3b1519",
+    digest: "e0dc871b30a8ee7e",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],
@@ -88,4 +88,9 @@ fn half() -> Verdict {
 #[cfg_attr(feature = "libtorch", test)]
 fn generates() -> Verdict {
     check::generates(&MODEL)
+}
+
+#[cfg_attr(feature = "libtorch", test)]
+fn decodes() -> Verdict {
+    check::decodes(&MODEL)
 }

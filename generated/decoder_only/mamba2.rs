@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Mamba2ForCausalLM",
     checkpoint: Some("mistralai/Mamba-Codestral-7B-v0.1"),
-    digest: "7eab4e3b213a3565",
+    digest: "dd4692002239cb8e",
     inputs: &[
         input(
             "input_ids",
@@ -101,4 +101,9 @@ fn half() -> Verdict {
 #[cfg_attr(feature = "libtorch", test)]
 fn generates() -> Verdict {
     check::generates(&MODEL)
+}
+
+#[cfg_attr(feature = "libtorch", test)]
+fn decodes() -> Verdict {
+    check::decodes(&MODEL)
 }

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "ModernBertDecoderForCausalLM",
     checkpoint: Some("jhu-clsp/ettin-decoder-17m"),
-    digest: "5c66cd2483196e64",
+    digest: "389e7cb89009f3aa",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],
@@ -88,4 +88,9 @@ fn half() -> Verdict {
 #[cfg_attr(feature = "libtorch", test)]
 fn generates() -> Verdict {
     check::generates(&MODEL)
+}
+
+#[cfg_attr(feature = "libtorch", test)]
+fn decodes() -> Verdict {
+    check::decodes(&MODEL)
 }

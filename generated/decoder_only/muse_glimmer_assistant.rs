@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (padding lengthens the context and the whole by as much: axes of their own).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "MuseGlimmerAssistantModel",
     checkpoint: Some("meta-models/Muse-Glimmer-30B-assistant"),
-    digest: "f1eab153ebaf6130",
+    digest: "5bc471078fdc2afe",
     inputs: &[
         input(
             "attention_mask",

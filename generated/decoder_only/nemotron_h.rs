@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "NemotronHForCausalLM",
     checkpoint: Some("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16"),
-    digest: "5658afd00aef57bf",
+    digest: "92b90c1859266ce1",
     inputs: &[
         input(
             "input_ids",
@@ -101,4 +101,9 @@ fn half() -> Verdict {
 #[cfg_attr(feature = "libtorch", test)]
 fn generates() -> Verdict {
     check::generates(&MODEL)
+}
+
+#[cfg_attr(feature = "libtorch", test)]
+fn decodes() -> Verdict {
+    check::decodes(&MODEL)
 }

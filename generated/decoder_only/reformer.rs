@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (EfficientAttentionMixin._look_adjacent lets the first chunk see the last one, which padding fills).
 //! Left out: causal (which earlier tokens LSHSelfAttention shows to a token depends on how later ones are sorted).
 //! Left out: generates (ReformerModelWithLMHead.prepare_inputs_for_generation drops the mask: Python reads the padding as text).
+//! Left out: decodes (generates is left out).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "ReformerModelWithLMHead",
     checkpoint: Some("google/reformer-crime-and-punishment"),
-    digest: "a863785eb30870a7",
+    digest: "9ed1fe7fb2002559",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "SeedOssForCausalLM",
     checkpoint: Some("ByteDance-Seed/Seed-OSS-36B-Instruct"),
-    digest: "e8c50c70e739cc83",
+    digest: "6cc1a532e153f6f4",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],
@@ -88,4 +88,9 @@ fn half() -> Verdict {
 #[cfg_attr(feature = "libtorch", test)]
 fn generates() -> Verdict {
     check::generates(&MODEL)
+}
+
+#[cfg_attr(feature = "libtorch", test)]
+fn decodes() -> Verdict {
+    check::decodes(&MODEL)
 }

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Zamba2ForCausalLM",
     checkpoint: Some("Zyphra/Zamba2-2.7B"),
-    digest: "18a656d7e87c2cbc",
+    digest: "9d4a4ce4fd8d19c3",
     inputs: &[
         input(
             "input_ids",
@@ -101,4 +101,9 @@ fn half() -> Verdict {
 #[cfg_attr(feature = "libtorch", test)]
 fn generates() -> Verdict {
     check::generates(&MODEL)
+}
+
+#[cfg_attr(feature = "libtorch", test)]
+fn decodes() -> Verdict {
+    check::decodes(&MODEL)
 }

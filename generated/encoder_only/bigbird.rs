@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the last block is global; more padding makes it another one).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "BigBirdForMaskedLM",
     checkpoint: Some("google/bigbird-roberta-base"),
-    digest: "580b3558a6abc977",
+    digest: "7fb18f28fce2d63e",
     inputs: &[
         input(
             "input_ids",

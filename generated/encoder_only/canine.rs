@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (convolutions that shorten and lengthen the text read the padding beside the last real character).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "CanineModel",
     checkpoint: Some("google/canine-s"),
-    digest: "ec6db49de2044521",
+    digest: "ef0f3f479a2ebafc",
     inputs: &[
         input(
             "input_ids",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the convolution of the last real position reads the padding beside it).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "ConvBertForMaskedLM",
     checkpoint: Some("YituTech/conv-bert-base"),
-    digest: "2943cd3d7fe32cae",
+    digest: "11c380ab9069b519",
     inputs: &[
         input(
             "input_ids",

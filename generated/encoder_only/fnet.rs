@@ -3,6 +3,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: half (torch has no bfloat16 kernel for fft).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -11,7 +12,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "FNetForMaskedLM",
     checkpoint: Some("google/fnet-base"),
-    digest: "e217d7c7e8db1358",
+    digest: "ea9474cd03499f48",
     inputs: &[
         input(
             "input_ids",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (pooling joins the last real position with the padding beside it, and the row's end is cut).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "FunnelForMaskedLM",
     checkpoint: Some("funnel-transformer/small"),
-    digest: "825308185aa00235",
+    digest: "0e548442a32c6bde",
     inputs: &[
         input(
             "input_ids",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the last block is global; more padding makes it another one).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "BigBirdForMaskedLM",
     checkpoint: Some("google/bigbird-roberta-base"),
-    digest: "ea6cc70f43c61f14",
+    digest: "1afbe2611c6db0bc",
     inputs: &[
         input(
             "input_ids",

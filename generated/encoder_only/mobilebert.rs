@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (trigram_input: the embedding of the last real token holds that of the padding beside it).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "MobileBertForMaskedLM",
     checkpoint: Some("google/mobilebert-uncased"),
-    digest: "35750d79bc5cfb70",
+    digest: "8d8aafc1dcb8397f",
     inputs: &[
         input(
             "input_ids",

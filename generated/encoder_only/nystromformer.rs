@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (a convolution over the values reads the padding beside the last real position).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "NystromformerForMaskedLM",
     checkpoint: Some("uw-madison/nystromformer-512"),
-    digest: "05f65b36892c003b",
+    digest: "c9365abc0ce16d5a",
     inputs: &[
         input(
             "input_ids",

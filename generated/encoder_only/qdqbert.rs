@@ -3,6 +3,7 @@
 //! Left out: padding_invariant (quantisers that are not calibrated take their scale from padding too).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -11,7 +12,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "QDQBertForMaskedLM",
     checkpoint: Some("google-bert/bert-base-uncased"),
-    digest: "3c8538443a3ada34",
+    digest: "18079667add62581",
     inputs: &[
         input(
             "input_ids",

@@ -2,6 +2,7 @@
 //! Left out: batch_invariant (the class returns one number, the contrastive loss of all pairs of the batch).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "RetriBertModel",
     checkpoint: Some("yjernite/retribert-base-uncased"),
-    digest: "8e112f6dce9ce315",
+    digest: "53cba41ced7de8ba",
     inputs: &[
         input(
             "input_ids_query",

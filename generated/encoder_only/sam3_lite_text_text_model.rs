@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the first and the last layer mix tokens by a convolution, which reads the padding beside the last real one).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "Sam3LiteTextTextModel",
     checkpoint: Some("yonigozlan/sam3-litetext-s0"),
-    digest: "313f40788fe3b592",
+    digest: "7123b62769811ece",
     inputs: FeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

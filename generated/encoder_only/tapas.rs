@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (padding belongs to the question's cell (0, 0), whose score is the mean of its tokens).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<TableQuestionAnswering> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "TapasForQuestionAnswering",
     checkpoint: Some("google/tapas-base-finetuned-wtq"),
-    digest: "66cf304cc14d544f",
+    digest: "b6ce1d2ab9e43a52",
     inputs: &[
         input(
             "input_ids",

@@ -2,6 +2,7 @@
 //! Left out: causal (what a position sees is the permutation's choice, perm_mask).
 //! Left out: half (eager multiplies float32 position encodings by bfloat16 weights: its two-stream attention does not cast them).
 //! Left out: generates (a predicted position needs a row of target_mapping, which a growing input does not bring).
+//! Left out: decodes (generates is left out).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "XLNetLMHeadModel",
     checkpoint: Some("xlnet/xlnet-base-cased"),
-    digest: "00d80908781db6f1",
+    digest: "48788c0dc020544a",
     inputs: &[
         input(
             "input_ids",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "YosoForMaskedLM",
     checkpoint: Some("uw-madison/yoso-4096"),
-    digest: "cf212ab3972b95b9",
+    digest: "2067ccc0e7e0252f",
     inputs: &[
         input(
             "input_ids",

@@ -3,6 +3,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: responsive (forward must be given attn_edge_type, but reads it only where edge_type is not multi_hop, the checkpoint's).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -11,7 +12,7 @@ static MODEL: Model<GraphMl> = Model::new(ModelSpec {
     family: "graph",
     class: "GraphormerForGraphClassification",
     checkpoint: Some("clefourrier/graphormer-base-pcqm4mv2"),
-    digest: "cfb033fc87167d2c",
+    digest: "10189dd37af3b413",
     inputs: &[
         input(
             "input_nodes",

@@ -2,6 +2,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: half (its tokenizer takes the nearest codes of a codebook, and in bfloat16 others lie as near: the picture is then another).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<TextToImage> = Model::new(ModelSpec {
     family: "multimodal",
     class: "GlmImageForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-Image"),
-    digest: "0beeb23b91836f77",
+    digest: "0b76dc81552e536b",
     inputs: &[
         input(
             "input_ids",

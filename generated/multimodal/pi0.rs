@@ -2,6 +2,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: responsive (a camera that pixel_attention_mask hides leaves its placeholders without features: no other mask fits the tokens).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<Robotics> = Model::new(ModelSpec {
     family: "multimodal",
     class: "PI0ForConditionalGeneration",
     checkpoint: Some("lerobot/pi0_base"),
-    digest: "aef8479393c8918e",
+    digest: "be6e4b25d5fba858",
     inputs: &[
         input(
             "input_ids",

@@ -3,6 +3,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: half (eager fails: pad_to_full_observation joins bfloat16 states with float32 zeros).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -11,7 +12,7 @@ static MODEL: Model<ReinforcementLearning> = Model::new(ModelSpec {
     family: "reinforcement-learning",
     class: "TrajectoryTransformerModel",
     checkpoint: Some("CarlCochet/trajectory-transformer-halfcheetah-medium-v2"),
-    digest: "0d2d65406df2fc3b",
+    digest: "0f54a96342d1f73b",
     inputs: &[
         input(
             "trajectories",

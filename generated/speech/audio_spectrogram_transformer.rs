@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<AudioClassification> = Model::new(ModelSpec {
     family: "speech",
     class: "ASTForAudioClassification",
     checkpoint: Some("MIT/ast-finetuned-audioset-10-10-0.4593"),
-    digest: "d8f7cb3315bdf6a7",
+    digest: "cd3327c30bf2c4cc",
     inputs: &[
         input(
             "input_values",

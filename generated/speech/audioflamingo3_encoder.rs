@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "AudioFlamingo3Encoder",
     checkpoint: Some("nvidia/audio-flamingo-3-hf"),
-    digest: "831f9070dab7c077",
+    digest: "71b31f5d92da0c41",
     inputs: &[
         input(
             "input_features",

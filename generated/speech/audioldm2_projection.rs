@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the output holds both texts, one behind the other, padding included: more of it makes the output longer).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "AudioLDM2ProjectionModel",
     checkpoint: Some("cvssp/audioldm2"),
-    digest: "4576af589ec84d90",
+    digest: "fa861446ba1df8a2",
     inputs: &[
         input(
             "attention_mask",

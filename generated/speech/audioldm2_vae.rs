@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "AutoencoderKL",
     checkpoint: Some("cvssp/audioldm2"),
-    digest: "f9c6fde598611e69",
+    digest: "157483c62f264dec",
     inputs: &[
         input(
             "sample",

@@ -3,6 +3,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: half (the speech encoder reads the tokens of largest logit, in bfloat16 often others: what it makes of them cannot be compared).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -11,7 +12,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "ClvpModelForConditionalGeneration",
     checkpoint: Some("susnato/clvp_dev"),
-    digest: "df53550eecb1b179",
+    digest: "cd572a69aec4b738",
     inputs: &[
         input(
             "input_ids",

@@ -3,6 +3,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: half (the nearest code vector in bfloat16 is often another one: what is decoded from it cannot be compared).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -11,7 +12,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "EncodecModel",
     checkpoint: Some("facebook/encodec_24khz"),
-    digest: "462163a927c97df5",
+    digest: "5e6db6e172a1b710",
     inputs: &[
         input(
             "input_values",

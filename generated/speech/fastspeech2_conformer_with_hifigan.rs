@@ -4,6 +4,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: half (length_regulator returns float32 whatever the model's type, which the decoder's bfloat16 layers refuse).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -12,7 +13,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "FastSpeech2ConformerWithHifiGan",
     checkpoint: Some("espnet/fastspeech2_conformer_with_hifigan"),
-    digest: "aca80af1b3de4119",
+    digest: "af0dd72bc1fecb71",
     inputs: TextToAudio::CONTRACT.inputs,
     outputs: &[
         output(

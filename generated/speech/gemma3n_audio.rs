@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "Gemma3nAudioEncoder",
     checkpoint: Some("google/gemma-3n-E4B"),
-    digest: "a8486b48f5be4c25",
+    digest: "a43704e5e19c9765",
     inputs: &[
         input(
             "audio_mel",

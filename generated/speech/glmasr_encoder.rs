@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "GlmAsrEncoder",
     checkpoint: Some("zai-org/GLM-ASR-Nano-2512"),
-    digest: "7edb99c31a54d9f9",
+    digest: "0f58c6945c217980",
     inputs: &[
         input(
             "input_features",

@@ -3,6 +3,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: half (eager fails: JukeboxVQVAE makes float32 of its samples, which a bfloat16 convolution refuses).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -11,7 +12,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "JukeboxModel",
     checkpoint: Some("openai/jukebox-1b-lyrics"),
-    digest: "670aafd280831e8c",
+    digest: "a406529011cd520a",
     inputs: &[
         input(
             "raw_audio",

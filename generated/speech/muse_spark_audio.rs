@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "MuseSparkAudioModel",
     checkpoint: Some("meta-models/Muse-Spark-Open-816B-A42B"),
-    digest: "71499b82f799c969",
+    digest: "ca3bf0fa22e41dc5",
     inputs: &[
         input(
             "input_values",

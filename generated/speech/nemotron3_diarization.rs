@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<AudioClassification> = Model::new(ModelSpec {
     family: "speech",
     class: "Nemotron3DiarizationForAudioFrameClassification",
     checkpoint: Some("nvidia/Nemotron-3-Diarization"),
-    digest: "c68cb20f1e4c4531",
+    digest: "514c4b26f4076506",
     inputs: &[
         input(
             "input_features",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "Nemotron3DiarizationAudioModel",
     checkpoint: Some("nvidia/Nemotron-3-Diarization"),
-    digest: "4358d629dde84970",
+    digest: "807df3bbde92d56e",
     inputs: &[
         input(
             "input_features",

@@ -3,6 +3,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: half (in bfloat16 the quantizer often rounds to other levels: what is decoded from them cannot be compared).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -11,7 +12,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "NeuCodecModel",
     checkpoint: Some("neuphonic/neucodec"),
-    digest: "e2adcd2443591f28",
+    digest: "6134b708a6f327b9",
     inputs: &[
         input(
             "input_values",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "OmniASRAudioModel",
     checkpoint: Some("hf-audio/omniasr-llm-300m-v2"),
-    digest: "5e92357e76c09d9a",
+    digest: "fe6368fa67b6d3dd",
     inputs: &[
         input(
             "input_values",

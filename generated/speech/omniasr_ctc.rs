@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (CTC: there is no decoder).
 //! Left out: generates (CTC: there is no decoder).
+//! Left out: decodes (generates is left out).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "OmniASRForCTC",
     checkpoint: Some("hf-audio/omniasr-ctc-300m-v2"),
-    digest: "f04c7dfc5e0d9511",
+    digest: "b8ab55dc154b04d5",
     inputs: &[
         input(
             "input_values",

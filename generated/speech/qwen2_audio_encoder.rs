@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "Qwen2AudioEncoder",
     checkpoint: Some("Qwen/Qwen2-Audio-7B"),
-    digest: "b64212124b3edd43",
+    digest: "76ef931fffe695db",
     inputs: &[
         input(
             "input_features",

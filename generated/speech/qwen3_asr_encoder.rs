@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "Qwen3ASREncoder",
     checkpoint: Some("Qwen/Qwen3-ASR-1.7B-hf"),
-    digest: "b1e560cca25d46df",
+    digest: "3e75069646196c05",
     inputs: &[
         input(
             "input_features",

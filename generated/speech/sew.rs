@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (CTC: the encoder reads the sound in both directions, there is no decoder).
 //! Left out: generates (CTC: all frames are labelled at once, nothing is decoded step by step).
+//! Left out: decodes (generates is left out).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "SEWForCTC",
     checkpoint: Some("asapp/sew-tiny-100k"),
-    digest: "b022c09b3d12b6ff",
+    digest: "1b6e6dfbb40e6534",
     inputs: &[
         input(
             "input_values",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "SpeechT5HifiGan",
     checkpoint: Some("microsoft/speecht5_hifigan"),
-    digest: "a99522e593a1bb45",
+    digest: "2deefa7f55192b75",
     inputs: &[
         input(
             "spectrogram",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "SpeechT5ForSpeechToSpeech",
     checkpoint: Some("microsoft/speecht5_vc"),
-    digest: "266e8980801488be",
+    digest: "8befd5614dfeb3fd",
     inputs: &[
         input(
             "decoder_input_values",

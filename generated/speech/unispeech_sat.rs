@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (CTC: the encoder reads the sound in both directions, there is no decoder).
 //! Left out: generates (CTC: all frames are labelled at once, nothing is decoded step by step).
+//! Left out: decodes (generates is left out).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "UniSpeechSatForCTC",
     checkpoint: Some("microsoft/unispeech-sat-base-100h-libri-ft"),
-    digest: "bf90c8ee5b1f2fda",
+    digest: "af552a7f831bf1e3",
     inputs: &[
         input(
             "input_values",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "UnivNetModel",
     checkpoint: Some("dg845/univnet-dev"),
-    digest: "5ff043f32da50a87",
+    digest: "0088da252daf7701",
     inputs: &[
         input(
             "input_features",

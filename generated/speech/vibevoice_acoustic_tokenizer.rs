@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "VibeVoiceAcousticTokenizerModel",
     checkpoint: Some("microsoft/VibeVoice-1.5B"),
-    digest: "f74fd731cc35b6ca",
+    digest: "7d5082f5f4c6819b",
     inputs: &[
         input(
             "input_values",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "VibeVoiceAcousticTokenizerDecoderModel",
     checkpoint: Some("microsoft/VibeVoice-1.5B"),
-    digest: "30842ed71d496e1f",
+    digest: "f40e1a2ed84baa7a",
     inputs: &[
         input(
             "hidden_states",

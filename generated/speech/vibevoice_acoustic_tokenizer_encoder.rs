@@ -3,6 +3,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: half (eager bfloat16 itself is off by 100 to 120 %, on each processor another).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -11,7 +12,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "VibeVoiceAcousticTokenizerEncoderModel",
     checkpoint: Some("microsoft/VibeVoice-1.5B"),
-    digest: "2047e0cb191a1919",
+    digest: "41a214a8406421b0",
     inputs: &[
         input(
             "hidden_states",

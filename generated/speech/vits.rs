@@ -2,6 +2,7 @@
 //! Left out: batch_invariant (all rows of the sound are as long as the batch's longest row).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "VitsModel",
     checkpoint: Some("facebook/mms-tts-eng"),
-    digest: "b2007f84b59a594e",
+    digest: "66eea64c0c089b06",
     inputs: TextToAudio::CONTRACT.inputs,
     outputs: TextToAudio::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "VoxtralEncoder",
     checkpoint: Some("mistralai/Voxtral-Mini-3B-2507"),
-    digest: "90c1ec3bbd26cc5b",
+    digest: "9f703fa258698ad1",
     inputs: &[
         input(
             "input_features",

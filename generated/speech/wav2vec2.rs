@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (CTC: the encoder reads the sound in both directions, there is no decoder).
 //! Left out: generates (CTC: all frames are labelled at once, nothing is decoded step by step).
+//! Left out: decodes (generates is left out).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "Wav2Vec2ForCTC",
     checkpoint: Some("facebook/wav2vec2-base-960h"),
-    digest: "91992a269863d07e",
+    digest: "f5916d56243ac24b",
     inputs: &[
         input(
             "input_values",

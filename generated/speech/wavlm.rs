@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (CTC: the encoder reads the sound in both directions, there is no decoder).
 //! Left out: generates (CTC: all frames are labelled at once, nothing is decoded step by step).
+//! Left out: decodes (generates is left out).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<AutomaticSpeechRecognition> = Model::new(ModelSpec {
     family: "speech",
     class: "WavLMForCTC",
     checkpoint: Some("microsoft/wavlm-base"),
-    digest: "7e4a101bbd7a3bd3",
+    digest: "aa66e79512338d6a",
     inputs: &[
         input(
             "input_values",

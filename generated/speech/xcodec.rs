@@ -3,6 +3,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: half (the nearest code vector in bfloat16 is often another one: what is decoded from it cannot be compared).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -11,7 +12,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "XcodecModel",
     checkpoint: Some("hf-audio/xcodec-hubert-librispeech"),
-    digest: "78a1be82764936cb",
+    digest: "c8aad2fc8baee6d8",
     inputs: &[
         input(
             "input_values",

@@ -3,6 +3,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: half (in bfloat16 the quantizer often rounds to other levels: what is decoded from them cannot be compared).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -11,7 +12,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "Xcodec2Model",
     checkpoint: Some("HKUSTAudio/xcodec2-hf"),
-    digest: "68785485249da928",
+    digest: "73106e13edd2b4ac",
     inputs: &[
         input(
             "input_values",

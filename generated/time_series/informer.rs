@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(ModelSpec {
     family: "time-series",
     class: "InformerForPrediction",
     checkpoint: Some("huggingface/informer-tourism-monthly"),
-    digest: "fb552cff28cd9191",
+    digest: "6dc66e7df3480d1b",
     inputs: &[
         input(
             "past_values",

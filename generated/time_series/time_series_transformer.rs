@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(ModelSpec {
     family: "time-series",
     class: "TimeSeriesTransformerForPrediction",
     checkpoint: Some("huggingface/time-series-transformer-tourism-monthly"),
-    digest: "ea4e94dea72da01c",
+    digest: "0479dad612e59f0d",
     inputs: &[
         input(
             "past_values",

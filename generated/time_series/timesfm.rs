@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(ModelSpec {
     family: "time-series",
     class: "TimesFmModelForPrediction",
     checkpoint: Some("google/timesfm-2.0-500m-pytorch"),
-    digest: "8fd43b009dccb2a6",
+    digest: "2d6f12f0d20e143f",
     inputs: &[
         input(
             "past_values",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<TimeSeriesForecasting> = Model::new(ModelSpec {
     family: "time-series",
     class: "TimesFm2_5ModelForPrediction",
     checkpoint: Some("google/timesfm-2.5-200m-transformers"),
-    digest: "40b307f217926194",
+    digest: "1c40b20d9cf14dd5",
     inputs: &[
         input(
             "past_values",

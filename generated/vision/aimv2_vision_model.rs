@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Aimv2VisionModel",
     checkpoint: Some("apple/aimv2-large-patch14-224-lit"),
-    digest: "c128db8f9cf30357",
+    digest: "1ebc4859367f516a",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

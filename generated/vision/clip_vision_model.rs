@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "CLIPVisionModel",
     checkpoint: Some("openai/clip-vit-base-patch32"),
-    digest: "8f7013b6c9bebda0",
+    digest: "6870c343a0f7a558",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "CohereCompassVisionModel",
     checkpoint: Some("CohereLabs/North-Micro-Vision-Instruct"),
-    digest: "04a4f1120b3d79c2",
+    digest: "32ac67a58110394b",
     inputs: &[
         input(
             "hidden_states",

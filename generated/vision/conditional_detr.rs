@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the backbone's convolutions also see the pixels that the mask hides from attention).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "ConditionalDetrForObjectDetection",
     checkpoint: Some("microsoft/conditional-detr-resnet-50"),
-    digest: "5ab89a4400874a4f",
+    digest: "35574a68ebd72884",
     inputs: &[
         input(
             "pixel_values",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Cosmos3EdgeVisionModel",
     checkpoint: Some("nvidia/Cosmos3-Edge"),
-    digest: "97b2bab9274d4984",
+    digest: "4f06bb9ccca0e862",
     inputs: &[
         input(
             "pixel_values",

@@ -3,6 +3,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: half (its queries are ranked, and in bfloat16 neighbours in rank lie within rounding's reach: the rows of all outputs change places).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -11,7 +12,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "DFineForObjectDetection",
     checkpoint: Some("ustc-community/dfine-xlarge-coco"),
-    digest: "d2874d00a13f9e80",
+    digest: "b63c420eefe5ebe0",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: &[
         output(

@@ -3,6 +3,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: half (its sine position embeddings are float32 in every precision, and eager refuses to multiply them with bfloat16 weights).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -11,7 +12,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "DabDetrForObjectDetection",
     checkpoint: Some("IDEA-Research/dab-detr-resnet-50"),
-    digest: "660f817c2bd3df33",
+    digest: "db3245659c9fa598",
     inputs: &[
         input(
             "pixel_values",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the backbone's convolutions also see the pixels that the mask hides from attention).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "DeformableDetrForObjectDetection",
     checkpoint: Some("SenseTime/deformable-detr"),
-    digest: "70d5ac719e6f2cc7",
+    digest: "8c488941bf71ea17",
     inputs: &[
         input(
             "pixel_values",

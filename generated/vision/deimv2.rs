@@ -3,6 +3,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: half (its queries are ranked: the roundings of one bfloat16 kernel or another move the logits by 23 %).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -11,7 +12,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "Deimv2ForObjectDetection",
     checkpoint: Some("Intellindust/DEIMv2_HGNetv2_N_COCO"),
-    digest: "a5fdd588b3d32060",
+    digest: "f0cd2b49f93c8b17",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: &[
         output(

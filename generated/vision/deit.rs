@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "DeiTForImageClassificationWithTeacher",
     checkpoint: Some("facebook/deit-base-distilled-patch16-224"),
-    digest: "93284657b9dba5f6",
+    digest: "9622df9383839027",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: &[
         output(

@@ -3,6 +3,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: half (eager fails: DetaModel's sampling locations are float32, which grid_sample refuses beside bfloat16 values).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -11,7 +12,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "DetaForObjectDetection",
     checkpoint: Some("jozhang97/deta-swin-large"),
-    digest: "2ae94d7468c74536",
+    digest: "d10b2a930219f7da",
     inputs: &[
         input(
             "pixel_values",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the backbone's convolutions also see the pixels that the mask hides from attention).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "DetrForObjectDetection",
     checkpoint: Some("facebook/detr-resnet-50"),
-    digest: "10a7f5a5001842a5",
+    digest: "19a4c1466fd71ce1",
     inputs: &[
         input(
             "pixel_values",

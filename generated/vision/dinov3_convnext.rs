@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "DINOv3ConvNextModel",
     checkpoint: Some("facebook/dinov3-convnext-tiny-pretrain-lvd1689m"),
-    digest: "6fb0794caf6bf4e8",
+    digest: "90b4ba8ae84d89cb",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

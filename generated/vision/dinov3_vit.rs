@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "DINOv3ViTModel",
     checkpoint: Some("facebook/dinov3-vits16-pretrain-lvd1689m"),
-    digest: "722ad272c26f5313",
+    digest: "833485294f5adaa3",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

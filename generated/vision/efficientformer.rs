@@ -3,6 +3,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: half (eager fails: in eval mode the attention keeps its biases in a plain float32 tensor, which nothing converts).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -11,7 +12,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "EfficientFormerForImageClassification",
     checkpoint: Some("snap-research/efficientformer-l1-300"),
-    digest: "375ba92a87d40d50",
+    digest: "9aabcacc317e6a08",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

@@ -4,6 +4,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: half (bfloat16 rounds scores to the same number, and other points become each other's best match).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -12,7 +13,7 @@ static MODEL: Model<KeypointMatching> = Model::new(ModelSpec {
     family: "vision",
     class: "EfficientLoFTRForKeypointMatching",
     checkpoint: Some("zju-community/efficientloftr"),
-    digest: "53bce47f8ecc8cfd",
+    digest: "26dd1fdfe734d6ed",
     inputs: KeypointMatching::CONTRACT.inputs,
     outputs: &[
         output(

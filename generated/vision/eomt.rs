@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "EomtForUniversalSegmentation",
     checkpoint: Some("tue-mps/coco_panoptic_eomt_large_640"),
-    digest: "ab1eb1fb66346e61",
+    digest: "173980aea4fd271c",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

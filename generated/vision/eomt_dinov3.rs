@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "EomtDinov3ForUniversalSegmentation",
     checkpoint: Some("tue-mps/coco_panoptic_eomt_large_640_dinov3"),
-    digest: "4cd6d0fd80ddc787",
+    digest: "fa0e4b4ecc8352d3",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Exaone4_5_VisionModel",
     checkpoint: Some("LGAI-EXAONE/EXAONE-4.5-33B"),
-    digest: "e934ca49b0552596",
+    digest: "d4c1e0c31d67cdfd",
     inputs: &[
         input(
             "hidden_states",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Gemma4VisionModel",
     checkpoint: Some("google/gemma-4-e2b-it"),
-    digest: "0ea11f6330554c5e",
+    digest: "1d0a2974826a61d0",
     inputs: &[
         input(
             "pixel_values",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Glm4vMoeVisionModel",
     checkpoint: Some("zai-org/GLM-4.5V"),
-    digest: "f2ee8d17bd13dee5",
+    digest: "6699a319c65b9968",
     inputs: &[
         input(
             "hidden_states",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Glm4vVisionModel",
     checkpoint: Some("zai-org/GLM-4.1V-9B-Thinking"),
-    digest: "1ae66a704e95c61c",
+    digest: "3f71d02d2607cbf3",
     inputs: &[
         input(
             "hidden_states",

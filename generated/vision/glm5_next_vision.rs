@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Glm5NextVisionModel",
     checkpoint: Some("zai-org/GLM-5.3-Flash"),
-    digest: "86de9f663b235bcd",
+    digest: "8434e678228a36e6",
     inputs: &[
         input(
             "hidden_states",

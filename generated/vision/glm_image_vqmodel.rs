@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "GlmImageVQVAE",
     checkpoint: Some("zai-org/GLM-Image"),
-    digest: "ce2d6e23cb564a6e",
+    digest: "a772006e07d2a91d",
     inputs: &[
         input(
             "hidden_states",

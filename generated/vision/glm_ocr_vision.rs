@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "GlmOcrVisionModel",
     checkpoint: Some("zai-org/GLM-OCR"),
-    digest: "b473bf39ae93f5fe",
+    digest: "9c1eba7f9da4da58",
     inputs: &[
         input(
             "hidden_states",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "GraniteDoclingVisionModel",
     checkpoint: Some("ibm-granite/granite-for-docling-500m"),
-    digest: "cd5eee68af633a48",
+    digest: "9fd76ce54cf437df",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "HunYuanVLVisionTransformer",
     checkpoint: Some("tencent/HunyuanOCR"),
-    digest: "f611eda18965d012",
+    digest: "609af5379b959fd1",
     inputs: &[
         input(
             "pixel_values",

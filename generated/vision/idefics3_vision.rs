@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Idefics3VisionTransformer",
     checkpoint: Some("HuggingFaceM4/Idefics3-8B-Llama3"),
-    digest: "4d84ea01ac90bd90",
+    digest: "8f2e264d5353eca1",
     inputs: &[
         input(
             "pixel_values",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "ImageGPTForImageClassification",
     checkpoint: Some("openai/imagegpt-small"),
-    digest: "092d168a0c9d9d67",
+    digest: "267b7ce39defc190",
     inputs: &[
         input(
             "input_ids",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "InternVLVisionModel",
     checkpoint: Some("OpenGVLab/InternVL3-1B-hf"),
-    digest: "835dcd207913025c",
+    digest: "b4aaf7af67fd3ef7",
     inputs: &[
         input(
             "pixel_values",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Kimi_K25VisionModel",
     checkpoint: Some("moonshotai/Kimi-K2.6"),
-    digest: "566f9d3212cc6d5f",
+    digest: "670e6d429c7cf621",
     inputs: &[
         input(
             "pixel_values",

@@ -3,6 +3,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: half (pixels whose scores bfloat16 rounds to the same number change places in the order of key points, and so do their matches).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -11,7 +12,7 @@ static MODEL: Model<KeypointMatching> = Model::new(ModelSpec {
     family: "vision",
     class: "LightGlueForKeypointMatching",
     checkpoint: Some("ETH-CVG/lightglue_superpoint"),
-    digest: "430e224d6fb639f7",
+    digest: "09c9dbf583f4574b",
     inputs: KeypointMatching::CONTRACT.inputs,
     outputs: &[
         output(

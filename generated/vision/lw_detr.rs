@@ -3,6 +3,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: half (its queries are ranked, and in bfloat16 neighbours in rank lie within rounding's reach: the rows of all outputs change places).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -11,7 +12,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "LwDetrForObjectDetection",
     checkpoint: Some("AnnaZhang/lwdetr_small_60e_coco"),
-    digest: "dfc763ef670dca5f",
+    digest: "20586904b81f6413",
     inputs: &[
         input(
             "pixel_values",

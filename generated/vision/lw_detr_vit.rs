@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "LwDetrViTBackbone",
     checkpoint: Some("AnnaZhang/lwdetr_small_60e_coco"),
-    digest: "6d09704451cbc9d3",
+    digest: "6c9282c6f825882f",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

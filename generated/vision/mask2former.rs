@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "Mask2FormerForUniversalSegmentation",
     checkpoint: Some("facebook/mask2former-swin-small-coco-instance"),
-    digest: "6aec93bfd9232c36",
+    digest: "9573c39b51b5cba0",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -3,6 +3,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: half (MaskFormerSwinLayer.get_attn_mask is float32 in every precision, and eager refuses to multiply its attention with bfloat16).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -11,7 +12,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "MaskFormerSwinModel",
     checkpoint: Some("facebook/maskformer-swin-base-ade"),
-    digest: "0c6faf8e29b33cc3",
+    digest: "0b0d623e34eaf6e4",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: ImageFeatureExtraction::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 76, 64)],

@@ -3,6 +3,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: half (eager ends: NATTEN does not support data type BFloat16 yet).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -11,7 +12,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "NatForImageClassification",
     checkpoint: Some("shi-labs/nat-mini-in1k-224"),
-    digest: "89c66abc5fa6580f",
+    digest: "d5fb1e45045d97d9",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

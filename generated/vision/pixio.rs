@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "PixioModel",
     checkpoint: Some("facebook/pixio-huge"),
-    digest: "0d7c2475e9f98848",
+    digest: "2d429c2c741516d0",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

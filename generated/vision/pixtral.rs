@@ -3,6 +3,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -11,7 +12,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "PixtralVisionModel",
     checkpoint: Some("mistral-community/pixtral-12b"),
-    digest: "c6acbb3f5378b41c",
+    digest: "69c379f6e38e6a58",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

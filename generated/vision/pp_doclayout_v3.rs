@@ -3,6 +3,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: half (its queries are ranked: in bfloat16 they change places, and the order of what they found is another).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -11,7 +12,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "PPDocLayoutV3ForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-DocLayoutV3_safetensors"),
-    digest: "f7987ed8286115a2",
+    digest: "ce3dd1d7d0ba0b62",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: &[
         output(

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "PPLCNetForImageClassification",
     checkpoint: Some("PaddlePaddle/PP-LCNet_x1_0_doc_ori_safetensors"),
-    digest: "b838b7cea4755003",
+    digest: "e39fd5edb2f4133b",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: &[
         output(

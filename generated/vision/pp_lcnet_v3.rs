@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "PPLCNetV3Backbone",
     checkpoint: None,
-    digest: "2000a1128ad1def0",
+    digest: "6fd1832a1f62d45e",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

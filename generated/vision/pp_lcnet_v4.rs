@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "PPLCNetV4Backbone",
     checkpoint: None,
-    digest: "19422996fef202a0",
+    digest: "9b6c3b75b3b39d7d",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

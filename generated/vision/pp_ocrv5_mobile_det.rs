@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "PPOCRV5MobileDetForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-OCRv5_mobile_det_safetensors"),
-    digest: "dec7f00a7c526e91",
+    digest: "5a2bb8067dc37d1b",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "PPOCRV5ServerDetForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-OCRv5_server_det_safetensors"),
-    digest: "ceb8474c6e2ff5e6",
+    digest: "6ff0317b108a5149",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

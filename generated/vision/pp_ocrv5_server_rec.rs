@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (all characters are read at once, for CTC).
 //! Left out: generates (all characters are read at once, for CTC).
+//! Left out: decodes (generates is left out).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision",
     class: "PPOCRV5ServerRecForTextRecognition",
     checkpoint: Some("PaddlePaddle/PP-OCRv5_server_rec_safetensors"),
-    digest: "1e010e921d2d729d",
+    digest: "dbd99cc841abc787",
     inputs: &[
         input(
             "pixel_values",

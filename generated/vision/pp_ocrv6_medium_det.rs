@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "PPOCRV6MediumDetForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-OCRv6_medium_det_safetensors"),
-    digest: "b89d32fdef771626",
+    digest: "13592c00a89f8475",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

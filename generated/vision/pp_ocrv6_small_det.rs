@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "PPOCRV6SmallDetForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-OCRv6_small_det_safetensors"),
-    digest: "94ed9e541341fabb",
+    digest: "7ff2541ffe95c017",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (all characters are read at once, for CTC).
 //! Left out: generates (all characters are read at once, for CTC).
+//! Left out: decodes (generates is left out).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision",
     class: "PPOCRV6SmallRecForTextRecognition",
     checkpoint: Some("PaddlePaddle/PP-OCRv6_small_rec_safetensors"),
-    digest: "60df93eb85b56c8d",
+    digest: "10ad68dc63b5e4f5",
     inputs: &[
         input(
             "pixel_values",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (all characters are read at once, for CTC).
 //! Left out: generates (all characters are read at once, for CTC).
+//! Left out: decodes (generates is left out).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision",
     class: "PPOCRV6TinyRecForTextRecognition",
     checkpoint: Some("PaddlePaddle/PP-OCRv6_tiny_rec_safetensors"),
-    digest: "4af5ac026779ba7d",
+    digest: "d488ea75814b86db",
     inputs: &[
         input(
             "pixel_values",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<DepthEstimation> = Model::new(ModelSpec {
     family: "vision",
     class: "PromptDepthAnythingForDepthEstimation",
     checkpoint: Some("depth-anything/prompt-depth-anything-vits-hf"),
-    digest: "45ea2629f2215c7c",
+    digest: "5abf59424f29135d",
     inputs: &[
         input(
             "pixel_values",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Qwen3_5MoeVisionModel",
     checkpoint: Some("Qwen/Qwen3.5-35B-A3B"),
-    digest: "5419b4163ddcf30a",
+    digest: "a5a1ed9f45c5866c",
     inputs: &[
         input(
             "hidden_states",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Qwen3_5VisionModel",
     checkpoint: Some("Qwen/Qwen3.5-27B"),
-    digest: "53feffacbacb70b4",
+    digest: "fdbe79ea6d5f751b",
     inputs: &[
         input(
             "hidden_states",

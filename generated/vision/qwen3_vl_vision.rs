@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Qwen3VLVisionModel",
     checkpoint: Some("Qwen/Qwen3-VL-4B-Instruct"),
-    digest: "2b1597f45586b2e5",
+    digest: "08deb40fb13f6db3",
     inputs: &[
         input(
             "hidden_states",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Qwen4ExpVisionModel",
     checkpoint: Some("Qwen/Qwen4-Exp"),
-    digest: "8864cea21fb3ba0e",
+    digest: "cdd39b05d55a30b2",
     inputs: &[
         input(
             "hidden_states",

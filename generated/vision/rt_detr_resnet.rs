@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "RTDetrResNetBackbone",
     checkpoint: Some("PekingU/rtdetr_r50vd"),
-    digest: "49c66902c1387e46",
+    digest: "6c08f84b22a342c8",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

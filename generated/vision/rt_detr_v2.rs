@@ -3,6 +3,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: half (its queries are ranked, and in bfloat16 neighbours in rank lie within rounding's reach: the rows of all outputs change places).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -11,7 +12,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "RTDetrV2ForObjectDetection",
     checkpoint: Some("PekingU/rtdetr_v2_r18vd"),
-    digest: "47bfcf8308127ef9",
+    digest: "8c847adf2140bfc3",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: ObjectDetection::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 64, 96)],

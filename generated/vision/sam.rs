@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "SamModel",
     checkpoint: Some("facebook/sam-vit-base"),
-    digest: "ee77b97f7b1af351",
+    digest: "b206e26f9ad2135e",
     inputs: &[
         input(
             "pixel_values",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "Sam2Model",
     checkpoint: Some("facebook/sam2.1-hiera-tiny"),
-    digest: "e9065a5f97b6c277",
+    digest: "647da2a35f6f5f77",
     inputs: &[
         input(
             "pixel_values",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Sam2VisionModel",
     checkpoint: Some("facebook/sam2.1-hiera-tiny"),
-    digest: "b854163711055233",
+    digest: "d083d8fb15b7d1c8",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

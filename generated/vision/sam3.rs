@@ -2,6 +2,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: half (its queries are ranked: the roundings of one bfloat16 kernel or another move presence_logits by 13 %).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "Sam3Model",
     checkpoint: Some("facebook/sam3"),
-    digest: "99050eb1239516c1",
+    digest: "7c1c5e2c5adcf70b",
     inputs: &[
         input(
             "pixel_values",

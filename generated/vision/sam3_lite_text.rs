@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the first and the last layer of the text mix tokens by a convolution, which reads the padding beside the last real one).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "Sam3LiteTextModel",
     checkpoint: Some("yonigozlan/sam3-litetext-s0"),
-    digest: "13a0b459b7b41005",
+    digest: "acf4752069e13214",
     inputs: &[
         input(
             "pixel_values",

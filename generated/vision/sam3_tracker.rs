@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "Sam3TrackerModel",
     checkpoint: Some("facebook/sam3"),
-    digest: "5d82441b70ebfbac",
+    digest: "bfc317278a6c47a6",
     inputs: &[
         input(
             "pixel_values",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Sam3VisionModel",
     checkpoint: Some("facebook/sam3"),
-    digest: "2ab4dbceda9f22ae",
+    digest: "10284184a25ae44f",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "SamHQVisionModel",
     checkpoint: Some("syscv-community/sam-hq-vit-base"),
-    digest: "2e2498a3ffa1fd44",
+    digest: "e2424bd21c5077e9",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

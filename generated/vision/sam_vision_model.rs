@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "SamVisionModel",
     checkpoint: Some("facebook/sam-vit-base"),
-    digest: "e7dc75fca40bfc5f",
+    digest: "fbcc1a09efd4830e",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "SegGptForImageSegmentation",
     checkpoint: Some("BAAI/seggpt-vit-large"),
-    digest: "9587f6d2f328cec2",
+    digest: "c9cc1c7904e203a0",
     inputs: &[
         input(
             "pixel_values",

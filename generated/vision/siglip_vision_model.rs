@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "SiglipVisionModel",
     checkpoint: Some("google/siglip-base-patch16-224"),
-    digest: "3d8ff0b6e9513f28",
+    digest: "713d3b1b74404af3",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -3,6 +3,7 @@
 //! Left out: causal (no decoder with tokens of its own: each step reads what the one before it wrote).
 //! Left out: half (SLANetSLAHead.forward computes in float32, for which its weights are in bfloat16: eager itself refuses).
 //! Left out: generates (no decoder with tokens of its own: each step reads what the one before it wrote).
+//! Left out: decodes (generates is left out).
 
 use crate::prelude::*;
 
@@ -11,7 +12,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision",
     class: "SLANeXtForTableRecognition",
     checkpoint: Some("PaddlePaddle/SLANeXt_wired_safetensors"),
-    digest: "fcf583955cb5d852",
+    digest: "4ec90080b5154db2",
     inputs: &[
         input(
             "pixel_values",

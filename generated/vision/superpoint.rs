@@ -3,6 +3,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: half (pixels whose scores bfloat16 rounds to the same number change places in the order of key points, or drop out).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -11,7 +12,7 @@ static MODEL: Model<KeypointDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "SuperPointForKeypointDetection",
     checkpoint: Some("magic-leap-community/superpoint"),
-    digest: "8444e6ebfb912ee2",
+    digest: "5b38c6232790145e",
     inputs: KeypointDetection::CONTRACT.inputs,
     outputs: &[
         output(

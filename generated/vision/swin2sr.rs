@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageToImage> = Model::new(ModelSpec {
     family: "vision",
     class: "Swin2SRForImageSuperResolution",
     checkpoint: Some("caidas/swin2SR-classical-sr-x2-64"),
-    digest: "ae9fb71ba71d82e2",
+    digest: "a7d7b23eeea3a2b9",
     inputs: ImageToImage::CONTRACT.inputs,
     outputs: ImageToImage::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("image", 16, 24)],

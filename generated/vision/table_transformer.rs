@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the backbone's convolutions also see the pixels that the mask hides from attention).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "TableTransformerForObjectDetection",
     checkpoint: Some("microsoft/table-transformer-detection"),
-    digest: "2bcffd0f1de90dcc",
+    digest: "d62fab63f49cc449",
     inputs: &[
         input(
             "pixel_values",

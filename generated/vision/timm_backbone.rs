@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "TimmBackbone",
     checkpoint: Some("timm/resnet50.a1_in1k"),
-    digest: "446b97019e8c0b62",
+    digest: "fb2e2f9b7baf47c0",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

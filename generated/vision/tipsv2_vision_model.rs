@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "Tipsv2VisionModel",
     checkpoint: Some("google/tipsv2-b14"),
-    digest: "0d2008c7a738f495",
+    digest: "255c5cfa6bc90bca",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "UVDocModel",
     checkpoint: Some("PaddlePaddle/UVDoc_safetensors"),
-    digest: "c188c1e79f601e59",
+    digest: "83e11d247015d407",
     inputs: ImageFeatureExtraction::CONTRACT.inputs,
     outputs: &[
         output(

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "VideoLlama3VisionModel",
     checkpoint: Some("lkhl/VideoLLaMA3-2B-Image-HF"),
-    digest: "000f81c1aa2f8be5",
+    digest: "1232908106222fbb",
     inputs: &[
         input(
             "pixel_values",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<VideoClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "VideoMAEForVideoClassification",
     checkpoint: Some("MCG-NJU/videomae-base-finetuned-kinetics"),
-    digest: "950bd86648183a99",
+    digest: "777e8cf230a8daf4",
     inputs: VideoClassification::CONTRACT.inputs,
     outputs: VideoClassification::CONTRACT.outputs,
     axes: &[

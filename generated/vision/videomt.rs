@@ -3,6 +3,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -11,7 +12,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "VideomtForUniversalSegmentation",
     checkpoint: Some("tue-mps/videomt-dinov2-small-ytvis2019"),
-    digest: "5b85e4cd946da4b0",
+    digest: "f1398b1dde66b535",
     inputs: &[
         input(
             "pixel_values_videos",

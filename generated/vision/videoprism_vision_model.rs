@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<VideoClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "VideoPrismForVideoClassification",
     checkpoint: Some("google/videoprism-base-f16r288"),
-    digest: "d1b77107eee28770",
+    digest: "4ee344cb51919656",
     inputs: &[
         input(
             "pixel_values_videos",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "ViTMAEModel",
     checkpoint: Some("facebook/vit-mae-base"),
-    digest: "96c7abe9e5c59137",
+    digest: "882a3e977c300d4b",
     inputs: &[
         input(
             "pixel_values",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision",
     class: "VitMatteForImageMatting",
     checkpoint: Some("hustvl/vitmatte-small-composition-1k"),
-    digest: "305c65d096d54dcf",
+    digest: "a31a666f1746835f",
     inputs: ImageSegmentation::CONTRACT.inputs,
     outputs: &[
         output(

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<KeypointDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "VitPoseForPoseEstimation",
     checkpoint: Some("usyd-community/vitpose-base-simple"),
-    digest: "c2d6e0bd37f56cb2",
+    digest: "2133921183cbdf06",
     inputs: KeypointDetection::CONTRACT.inputs,
     outputs: KeypointDetection::CONTRACT.outputs,
     axes: &[

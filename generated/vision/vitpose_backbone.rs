@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageFeatureExtraction> = Model::new(ModelSpec {
     family: "vision",
     class: "VitPoseBackbone",
     checkpoint: Some("usyd-community/vitpose-base-simple"),
-    digest: "317d56a240e3ae30",
+    digest: "13bb7968848fd34c",
     inputs: &[
         input(
             "pixel_values",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<VideoClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "VJEPA2ForVideoClassification",
     checkpoint: Some("facebook/vjepa2-vitl-fpc16-256-ssv2"),
-    digest: "cb9b4cfd938b037c",
+    digest: "84e6310165fb48ff",
     inputs: &[
         input(
             "pixel_values_videos",

@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<DepthEstimation> = Model::new(ModelSpec {
     family: "vision",
     class: "ZoeDepthForDepthEstimation",
     checkpoint: Some("Intel/zoedepth-nyu-kitti"),
-    digest: "6e329b01413a19e2",
+    digest: "882a350670d7b9e2",
     inputs: DepthEstimation::CONTRACT.inputs,
     outputs: &[
         output(

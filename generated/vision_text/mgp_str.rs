@@ -2,6 +2,7 @@
 //! Left out: padding_invariant (the task has no attention mask).
 //! Left out: causal (no decoder: every place of the word is read from the image at once).
 //! Left out: generates (no decoder: every place of the word is read from the image at once).
+//! Left out: decodes (generates is left out).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ImageToText> = Model::new(ModelSpec {
     family: "vision-text",
     class: "MgpstrForSceneTextRecognition",
     checkpoint: Some("alibaba-damo/mgp-str-base"),
-    digest: "bf276ec1a809a834",
+    digest: "29782b069f2d451b",
     inputs: &[
         input(
             "pixel_values",

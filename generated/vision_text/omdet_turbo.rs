@@ -3,6 +3,7 @@
 //! Left out: responsive (classes_attention_mask is but a key of the cache in OmDetTurboForObjectDetection.get_cached_class_embeddings).
 //! Left out: half (bfloat16 ranks the proposals otherwise, so that queries change places: eager itself is off by 30 %).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -11,7 +12,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(ModelSpec {
     family: "vision-text",
     class: "OmDetTurboForObjectDetection",
     checkpoint: Some("omlab/omdet-turbo-swin-tiny-hf"),
-    digest: "f192dc4a66528b98",
+    digest: "e06bcffbb3ca8ab4",
     inputs: &[
         input(
             "pixel_values",

@@ -2,6 +2,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: half (Tipsv2TextModel.forward divides by a count plus a float, which is float32; Tipsv2Model.forward cannot multiply that by bfloat16).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "Tipsv2Model",
     checkpoint: Some("google/tipsv2-b14"),
-    digest: "e4ff69ffdbf5f347",
+    digest: "96cf3ca2696e9e86",
     inputs: ZeroShotImageClassification::CONTRACT.inputs,
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[

@@ -2,6 +2,7 @@
 //! Left out: batch_invariant (the batch is one row).
 //! Left out: causal (the task reads in both directions).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "vision-text",
     class: "TvpModel",
     checkpoint: Some("Intel/tvp-base"),
-    digest: "18efb8775252a89a",
+    digest: "9c4bbff15b7de9cd",
     inputs: &[
         input(
             "input_ids",

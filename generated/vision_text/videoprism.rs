@@ -2,6 +2,7 @@
 //! Left out: causal (the task reads in both directions).
 //! Left out: half (the roundings of one bfloat16 kernel or another move video_embeds by 17 %).
 //! Left out: generates (the task does not generate text).
+//! Left out: decodes (the task does not generate text).
 
 use crate::prelude::*;
 
@@ -10,7 +11,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "VideoPrismClipModel",
     checkpoint: Some("google/videoprism-lvt-base-f16r288"),
-    digest: "ea2c4ed5847ac2e5",
+    digest: "6b6850f683f3ddbc",
     inputs: &[
         input(
             "input_ids",

@@ -43,8 +43,13 @@ impl Format {
 
     /// Why a check makes no sense for programs of this format.
     pub fn unsuited(self, check: Check) -> Option<&'static str> {
-        let why = "libtorch's optimiser rewrites TorchScript; a pt2 graph is always run as it is written";
-        (self == Self::Pt2 && check == Check::Optimised).then_some(why)
+        match (self, check) {
+            (Self::Pt2, Check::Optimised) => {
+                Some("libtorch's optimiser rewrites TorchScript; a pt2 graph is always run as it is written")
+            }
+            (Self::Pt2, Check::Decodes) => Some("step programs are exported as TorchScript alone"),
+            _ => None,
+        }
     }
 }
 

@@ -4,8 +4,10 @@
 //! they were asked for). Out: an [`Artifact`] whose files are whole and whose key is the entry's own; anything else is a
 //! failure that names the command that renews it.
 
+mod decoding;
 mod format;
 
+pub use decoding::{CacheAxis, CacheTensor, Decoding, Refusal, StepProgram};
 pub use format::Format;
 
 use crate::engine::{Tensor, TensorError};
@@ -74,11 +76,11 @@ pub struct Manifest {
     pub digests: BTreeMap<String, BTreeMap<String, String>>,
     /// Parameters that move no output beyond the rule, by their name in the eager model.
     pub idle: Vec<String>,
-    /// Places in the program's code that name a device.
-    pub device_literals: usize,
     /// How long the export took.
     pub seconds: f64,
     pub generation: Option<GenerationSettings>,
+    /// The program that decodes with a cache; `None` where the `decodes` check is left out.
+    pub decoding: Option<Decoding>,
     /// The adapters that changed something about the trace of the float32 program, by name.
     pub adapters: Vec<Note>,
     /// What makes "eager" differ from the class's plain `forward`.
@@ -216,6 +218,11 @@ impl Artifact {
         self.folder.join(self.format.file(dtype))
     }
 
+    /// Where the program is that decodes with a cache.
+    pub fn step_program(&self) -> PathBuf {
+        step_program(&self.folder)
+    }
+
     /// Inputs of a case or situation, in the program's order.
     pub fn inputs(&self, case: &str) -> Result<Vec<Tensor>, Failure> {
         self.manifest.inputs.iter().map(|name| self.tensor(&format!("{case}/input/{name}"))).collect()
@@ -226,7 +233,7 @@ impl Artifact {
         // Where programs are asked for, they are those to ship.
         let made = if self.format == Format::TorchScript { &*self.manifest.attention } else { &[] };
         let others = made.iter().skip(1);
-        others.map(|attention| (attention.as_str(), self.folder.join(format!("program.{attention}.pt"))))
+        others.map(|attention| (attention.as_str(), self.folder.join(program_with(attention))))
     }
 
     /// An eager output of a case, computed in `dtype`.
@@ -261,6 +268,16 @@ impl Artifact {
 /// The manifest in `folder`; `None` when there is none.
 pub fn manifest(folder: &Path) -> Result<Option<Manifest>, Failure> {
     read(&folder.join("manifest.json"))
+}
+
+/// The file of a program with another attention than the one to ship.
+pub(crate) fn program_with(attention: &str) -> String {
+    format!("program.{attention}.pt")
+}
+
+/// Where the program is that decodes with a cache.
+pub(crate) fn step_program(folder: &Path) -> PathBuf {
+    folder.join(decoding::FILE)
 }
 
 /// The list of pt2 programs in `folder`; `None` when there is none.

@@ -25,7 +25,7 @@ fn folder(digest: &str) -> tempfile::TempDir {
         "key": export::key(digest, None), "model": "toy", "task": "t", "class": "Toy", "module": "toys",
         "model_type": null, "model_types": [], "checkpoint": null, "weights": "random", "seed": 0, "versions": {}, "dims": {},
         "inputs": [], "outputs": [], "attention": ["eager"], "layers": [], "cases": [], "situations": [], "parameters": {"count": 0, "tensors": {}},
-        "digests": {}, "idle": [], "adapters": [], "differences": [], "device_literals": 0, "seconds": 0.1, "generation": null,
+        "digests": {}, "idle": [], "adapters": [], "differences": [], "seconds": 0.1, "generation": null,
         "files": {"program.pt": format!("{:x}", Sha256::digest(program))},
     });
     std::fs::write(folder.path().join("manifest.json"), manifest.to_string()).unwrap();

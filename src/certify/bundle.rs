@@ -5,10 +5,8 @@
 
 use super::certificate::{Certificate, FILE};
 use super::found::Found;
-use crate::artifact::Format;
+use crate::artifact::{Manifest, program_with};
 use crate::failure::{At, Failure, Stage};
-use crate::spec::Entry;
-use crate::task::Dtype;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -50,14 +48,14 @@ impl Draft {
     ///
     /// # Errors
     /// Stage `export`: a file cannot be read or written.
-    pub fn new(place: &Path, artifact: &Path, entry: &Entry, found: &Found) -> Result<Self, Failure> {
+    pub fn new(place: &Path, artifact: &Path, programs: &[String], found: &Found) -> Result<Self, Failure> {
         let at = |error: io::Error| Failure::new(Stage::Export, format!("{}: {error}", place.display()));
         let parent = place.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(at)?;
         // Beside its place, so that it can be renamed.
         let folder = tempfile::Builder::new().prefix(".bundle-").tempdir_in(parent).map_err(at)?;
-        for program in programs(entry) {
-            fs::copy(artifact.join(&program), folder.path().join(&program)).map_err(at)?;
+        for program in programs {
+            fs::copy(artifact.join(program), folder.path().join(program)).map_err(at)?;
         }
         for name in descriptions(found) {
             let target = folder.path().join(name);
@@ -102,11 +100,15 @@ fn readable(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The programs to ship: those that `from_pretrained`'s attention is in.
-fn programs(entry: &Entry) -> Vec<String> {
-    let half = &entry.job().half;
-    let half = half.iter().filter_map(|name| Dtype::ALL.into_iter().find(|dtype| dtype.name() == *name));
-    std::iter::once(Dtype::Float32).chain(half).map(|dtype| Format::TorchScript.file(dtype)).collect()
+/// The programs to ship: all of an artifact but those that have another attention than `from_pretrained` chooses.
+pub fn programs(manifest: &Manifest) -> Vec<String> {
+    shipped(manifest.files.keys(), &manifest.attention)
+}
+
+/// Attentions begin with the one to ship.
+fn shipped<'a>(files: impl Iterator<Item = &'a String>, attentions: &[String]) -> Vec<String> {
+    let others: Vec<String> = attentions.iter().skip(1).map(|name| program_with(name)).collect();
+    files.filter(|file| file.starts_with("program.") && !others.contains(*file)).cloned().collect()
 }
 
 /// The files beside the weights.
@@ -142,4 +144,25 @@ fn digest(path: &Path) -> io::Result<String> {
     let mut hash = Sha256::new();
     io::copy(&mut File::open(path)?, &mut hash)?;
     Ok(format!("{:x}", hash.finalize()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_program_is_shipped_but_those_with_another_attention() {
+        let files = [
+            "cases.safetensors",
+            "program.bfloat16.pt",
+            "program.decode.pt",
+            "program.eager.pt",
+            "program.pt",
+        ];
+        let [sdpa, eager] = ["sdpa", "eager"].map(str::to_owned);
+        let files = files.map(str::to_owned);
+        let both = shipped(files.iter(), &[sdpa, eager.clone()]);
+        assert_eq!(both, ["program.bfloat16.pt", "program.decode.pt", "program.pt"]);
+        assert_eq!(shipped(files[4..].iter(), &[eager]), ["program.pt"]);
+    }
 }

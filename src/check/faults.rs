@@ -65,6 +65,11 @@ const PROGRAM: &[(&str, Check)] = &[
     ("zero-output", Check::Responsive),
     ("spare-parameter", Check::EveryParameter),
     ("nan-output", Check::OutputContract),
+    ("cache-key-stale", Check::Decodes),
+    ("cache-rows-swapped", Check::Decodes),
+    ("cache-window-off", Check::Decodes),
+    ("cache-position-shifted", Check::Decodes),
+    ("cache-mask-short", Check::Decodes),
 ];
 
 /// Faults of everything else.

@@ -2,7 +2,7 @@
 
 use super::context::{CheckContext, CheckResult};
 use crate::artifact::GenerationSettings;
-use crate::engine::{Tensor, Values};
+use crate::engine::{Tensor, Values, largest_at_end};
 use crate::failure::{At, Failure, Stage};
 use crate::task::{Dtype, Fill, Generation};
 
@@ -106,23 +106,6 @@ fn grow(context: &CheckContext, generation: &Generation, inputs: &mut [Tensor], 
             false => value,
         });
     }
-}
-
-/// For every row, the index of the largest value at the last position of `[batch, positions, vocabulary]`.
-fn largest_at_end(logits: &Tensor) -> Result<Vec<i64>, Failure> {
-    let &[rows, positions, vocabulary] = logits.shape() else {
-        let shape = format!("logits are {:?}, not [batch, positions, vocabulary]", logits.shape());
-        return Err(Failure::new(Stage::Compare, shape));
-    };
-    let values = logits.to_f64();
-    let largest = |row: usize| {
-        let start = (row * positions + positions - 1) * vocabulary;
-        let scores = &values[start..start + vocabulary];
-        // The first of equal values, as torch.argmax does on the CPU.
-        let best = (0..vocabulary).rev().max_by(|&a, &b| scores[a].total_cmp(&scores[b]));
-        best.unwrap_or(0) as i64
-    };
-    Ok((0..rows).map(largest).collect())
 }
 
 fn rows_of(tokens: &Tensor) -> Vec<Vec<i64>> {

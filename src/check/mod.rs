@@ -7,6 +7,7 @@
 pub mod batch_invariant;
 pub mod causal;
 pub mod context;
+pub mod decodes;
 pub mod deterministic;
 pub mod every_parameter;
 pub mod faults;
@@ -31,6 +32,7 @@ use crate::engine::Tensor;
 use crate::failure::{Failure, Stage};
 use crate::model::{Model, ModelSpec};
 use crate::numerics::Measure;
+use crate::numerics::rule::nan_max;
 use crate::report::{self, About, Record, journal};
 use crate::spec::Check;
 use crate::task::{Causal, Contract, Generates, Task};
@@ -54,6 +56,7 @@ pub fn body(check: Check) -> fn(&CheckContext) -> CheckResult {
         Check::Optimised => optimised::check,
         Check::Half => half::check,
         Check::Generates => generates::check,
+        Check::Decodes => decodes::check,
     }
 }
 
@@ -127,6 +130,11 @@ pub fn generates<T: Generates>(model: &Model<T>) -> Verdict {
     verdict(Check::Generates, &model.card, &T::CONTRACT)
 }
 
+/// Decoding with a cache gives Python's tokens, and at every step the logits of the row without one.
+pub fn decodes<T: Generates>(model: &Model<T>) -> Verdict {
+    verdict(Check::Decodes, &model.card, &T::CONTRACT)
+}
+
 /// Runs a check on the process's settings, records the outcome and prints a failure in full.
 #[inline(never)]
 fn verdict(check: Check, card: &ModelSpec<'static>, contract: &Contract) -> Verdict {
@@ -171,6 +179,17 @@ pub fn outcome(result: CheckResult) -> (Outcome, Vec<Measure>) {
     }
 }
 
+/// How many values differ, and by how much.
+fn difference(a: &Tensor, b: &Tensor) -> String {
+    if a.shape() != b.shape() {
+        return format!("shape {:?}, and then {:?}", a.shape(), b.shape());
+    }
+    let (a, b) = (a.to_f64(), b.to_f64());
+    let off = a.iter().zip(&b).filter(|(a, b)| a.to_bits() != b.to_bits()).map(|(a, b)| (a - b).abs());
+    let (count, most) = off.fold((0, 0.0), |(count, most), off| (count + 1, nan_max(most, off)));
+    format!("{count} of {} values differ, by {most:.1e} at most", a.len())
+}
+
 /// Bit equality of all outputs of two runs.
 fn same_bits(context: &CheckContext, first: &[Tensor], second: &[Tensor], what: &str) -> CheckResult {
     if first.len() != second.len() {
@@ -180,7 +199,7 @@ fn same_bits(context: &CheckContext, first: &[Tensor], second: &[Tensor], what: 
     for ((port, a), b) in context.card.outputs.iter().zip(first).zip(second) {
         if !a.same_bits(b) {
             let message = format!("{}: {what} gives other bits", port.name);
-            return Err(Failure::new(Stage::Compare, message));
+            return Err(Failure::new(Stage::Compare, message).with(difference(a, b)));
         }
     }
     Ok(Vec::new())

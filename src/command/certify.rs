@@ -118,7 +118,7 @@ fn finish(
     let manifest = artifact::manifest(&folder).map_err(|failure| failed(&failure))?;
     let manifest = manifest.with_context(|| format!("{} has no manifest", folder.display()))?;
     let mut certificate = Certificate::of(subject, found, ended, &manifest);
-    let draft = Draft::new(out, &folder, subject.entry(), found).map_err(|failure| failed(&failure))?;
+    let draft = Draft::new(out, &folder, &bundle::programs(&manifest), found).map_err(|failure| failed(&failure))?;
     let trying = spinner("compiling the example and comparing it with Python");
     let texts = example::make(draft.path(), subject, found, &certificate);
     trying.finish_and_clear();

@@ -63,12 +63,14 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 fn rows(matrix: &Matrix, preset: &str) -> String {
-    let mut rows = table(["model", "family"]);
+    let mut rows = table(["model", "family", "attention"]);
     let columns = matrix.columns.iter().map(ToString::to_string);
-    rows.set_header(["model".to_owned(), "family".to_owned()].into_iter().chain(columns)).load_preset(preset);
+    let first = ["model", "family", "attention"].map(str::to_owned);
+    rows.set_header(first.into_iter().chain(columns)).load_preset(preset);
     for row in &matrix.rows {
         let cells = row.cells.iter().map(ToString::to_string);
-        rows.add_row([row.model.clone(), row.family.clone()].into_iter().chain(cells));
+        let first = [&row.model, &row.family, &row.attention].map(Clone::clone);
+        rows.add_row(first.into_iter().chain(cells));
     }
     format!("{rows}\n\nA figure is the largest error as a share of what is allowed: beyond 1 a check fails.")
 }
@@ -78,6 +80,7 @@ fn csv(matrix: &Matrix) -> Result<String> {
     csv.write_record([
         "model",
         "family",
+        "attention",
         "device",
         "dtype",
         "engine",
@@ -93,6 +96,7 @@ fn csv(matrix: &Matrix) -> Result<String> {
             csv.write_record([
                 row.model.as_str(),
                 &row.family,
+                &row.attention,
                 &column.device,
                 &column.dtype,
                 &column.engine,

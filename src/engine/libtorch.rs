@@ -1,4 +1,4 @@
-//! What every engine on libtorch needs of it: its devices, settings of the process, and the way of tensors there and back.
+//! What every engine on libtorch needs of it: its devices, settings of a thread, and the way of tensors there and back.
 //!
 //! In: host tensors. Out: tch's tensors on a device, and host tensors again. tch's fallible calls are used throughout, so
 //! a C++ exception becomes a [`Failure`].
@@ -6,6 +6,7 @@
 use super::{Device, Found, Tensor, Values};
 use crate::failure::{At, Failure, Stage};
 use crate::task::Dtype;
+use std::cell::OnceCell;
 use std::sync::OnceLock;
 use tch::Kind;
 
@@ -47,12 +48,17 @@ pub fn finish(device: tch::Device, output: Option<&tch::Tensor>) -> Result<(), F
     Ok(())
 }
 
-/// Settings that hold for the whole process, made before the first call into libtorch.
+/// What a thread tells libtorch before it computes: how many threads to use.
+///
+/// OpenMP and MKL keep that number thread by thread, and libtorch hands it on to a new thread only when it first needs
+/// it itself: a product before that runs on all processors, in another order than those after it.
 pub fn prepare() {
-    static ONCE: OnceLock<()> = OnceLock::new();
-    ONCE.get_or_init(|| {
+    thread_local! {
+        static ONCE: OnceCell<()> = const { OnceCell::new() };
+    }
+    ONCE.with(|once| {
         // Whoever chose a device was told of a number that is none.
-        tch::set_num_threads(super::threads().unwrap_or(1));
+        once.get_or_init(|| tch::set_num_threads(super::threads().unwrap_or(1)));
     });
 }
 

@@ -2,9 +2,9 @@
 //!
 //! In: an artifact's program file and a device. Out: a [`Program`] that maps host tensors to host tensors.
 
-#[cfg(feature = "libtorch")]
-mod archive;
+mod decoder;
 mod device;
+mod device_tensor;
 #[cfg(feature = "libtorch")]
 mod libtorch;
 pub mod mock;
@@ -14,7 +14,9 @@ mod tensor;
 #[cfg(feature = "libtorch")]
 pub mod torchscript;
 
+pub use decoder::{Cache, Decoder, largest_at_end};
 pub use device::{Device, DeviceError, Found, Request};
+pub use device_tensor::DeviceTensor;
 #[cfg(feature = "libtorch")]
 pub use pt2::Pt2;
 pub use tensor::{Tensor, TensorError, Values};
@@ -46,6 +48,9 @@ pub trait Engine: Sync {
     fn load(&self, path: &Path, device: Device) -> Result<Box<dyn Program>, Failure>;
 }
 
+/// What a step returns: outputs on the host, and tensors that stay on the device.
+pub type Stepped = (Vec<Tensor>, Vec<DeviceTensor>);
+
 /// A loaded program.
 pub trait Program: Send + Sync {
     /// Runs the program once, as it is written. Inputs and outputs are on the host, in the artifact's order.
@@ -75,6 +80,29 @@ pub trait Program: Send + Sync {
             self.run(inputs).map(|_| started.elapsed())
         };
         (0..count).map(timed).collect()
+    }
+
+    /// Puts a tensor where the program runs.
+    ///
+    /// # Errors
+    /// Stage `move`: the device refuses it.
+    fn place(&self, tensor: &Tensor) -> Result<DeviceTensor, Failure> {
+        Ok(DeviceTensor::Host(tensor.clone()))
+    }
+
+    /// Runs the program once on inputs from the host and, after them, tensors that are on its device already. The first
+    /// `shown` outputs come to the host, all others stay where they are.
+    ///
+    /// # Errors
+    /// As [`Program::run`].
+    fn step(&self, inputs: &[Tensor], held: &[DeviceTensor], shown: usize) -> Result<Stepped, Failure> {
+        let mut all = inputs.to_vec();
+        for tensor in held {
+            all.push(tensor.try_into()?);
+        }
+        let mut outputs = self.run(&all)?;
+        let kept = outputs.split_off(shown.min(outputs.len()));
+        Ok((outputs, kept.into_iter().map(DeviceTensor::Host).collect()))
     }
 
     /// Names and shapes of all parameters.

@@ -4,7 +4,7 @@
 //! exception becomes a [`Failure`]; nothing here panics on a bad file.
 
 use super::libtorch::{bytes, finish, prepare, shape, to_device, to_host, to_tch};
-use super::{Device, Engine, Program, Tensor, archive};
+use super::{Device, DeviceTensor, Engine, Program, Stepped, Tensor};
 use crate::failure::{At, Failure, Stage};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -23,17 +23,9 @@ struct Module {
 
 impl Engine for TorchScript {
     fn load(&self, path: &Path, device: Device) -> Result<Box<dyn Program>, Failure> {
-        prepare();
-        let place = to_tch(device);
-        // Programs are exported on the CPU: there the file is right as it is.
-        let module = match device {
-            Device::Cpu => CModule::load(path).at(Stage::Load, path.display())?,
-            _ => {
-                let moved = archive::for_device(path, device)?;
-                CModule::load_data_on_device(&mut moved.as_slice(), place).at(Stage::Move, path.display())?
-            }
-        };
-        Ok(Box::new(Module { module, device: place }))
+        let device = to_tch(device);
+        let module = CModule::load_on_device(path, device).at(Stage::Load, path.display())?;
+        Ok(Box::new(Module { module, device }))
     }
 }
 
@@ -64,6 +56,26 @@ impl Program for Module {
             Ok(started.elapsed())
         };
         (0..count).map(timed).collect()
+    }
+
+    fn place(&self, tensor: &Tensor) -> Result<DeviceTensor, Failure> {
+        to_device(tensor, self.device).map(DeviceTensor::Torch)
+    }
+
+    fn step(&self, inputs: &[Tensor], held: &[DeviceTensor], shown: usize) -> Result<Stepped, Failure> {
+        optimise(false);
+        let _guard = tch::no_grad_guard();
+        let mut all = self.moved(inputs)?;
+        for tensor in held {
+            all.push(IValue::Tensor(match tensor {
+                DeviceTensor::Torch(tensor) => tensor.shallow_clone(),
+                DeviceTensor::Host(tensor) => to_device(tensor, self.device)?,
+            }));
+        }
+        let mut outputs = flatten(self.forward(&all)?)?;
+        let kept = outputs.split_off(shown.min(outputs.len()));
+        let outputs = outputs.iter().map(to_host).collect::<Result<_, _>>()?;
+        Ok((outputs, kept.into_iter().map(DeviceTensor::Torch).collect()))
     }
 
     fn parameters(&self) -> Result<Vec<(String, Vec<usize>)>, Failure> {
@@ -133,6 +145,7 @@ impl Module {
 ///
 /// By itself it does, at the first two runs, and that takes far longer than a small model's run.
 fn optimise(on: bool) {
+    prepare();
     tch::jit::set_graph_executor_optimize(on);
 }
 

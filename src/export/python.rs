@@ -35,9 +35,11 @@ impl Python {
     /// # Errors
     /// Stage `export`: a path that no `PYTHONPATH` can hold.
     pub fn command(&self, module: &str) -> Result<Command, Failure> {
-        // The overlay, where there is one, before the exporter.
-        let folders = self.overlay.as_deref().into_iter().chain([self.package.path()]);
-        let path = std::env::join_paths(folders).at(Stage::Export, "PYTHONPATH")?;
+        // The overlay, where there is one, before the exporter; then where the user's own interpreter looks.
+        let own = std::env::var_os("PYTHONPATH").unwrap_or_default();
+        let folders = self.overlay.clone().into_iter().chain([self.package.path().to_owned()]);
+        let path = std::env::join_paths(folders.chain(std::env::split_paths(&own)))
+            .at(Stage::Export, "PYTHONPATH")?;
         let mut command = Command::new(&self.interpreter);
         command.args(["-m", module]).env("PYTHONPATH", path);
         // Nothing is written beside the sources.

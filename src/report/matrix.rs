@@ -137,6 +137,8 @@ impl<'a> From<&'a Entry> for Subject<'a> {
 pub struct Row {
     pub model: String,
     pub family: String,
+    /// The attention of its program, by the newest record that says so; empty where none does.
+    pub attention: String,
     /// One per column, in their order.
     pub cells: Vec<Cell>,
 }
@@ -154,7 +156,13 @@ pub fn matrix<'a>(models: impl IntoIterator<Item = Subject<'a>>, records: &[Reco
     let latest = latest(records);
     let columns: BTreeSet<Column> = latest.values().map(|record| Column::of(record)).collect();
     let mut cells: BTreeMap<(&str, Column), Vec<&Record>> = BTreeMap::new();
+    let mut attention: BTreeMap<&str, (&str, &str)> = BTreeMap::new();
     for record in latest.into_values() {
+        if let Some(named) = &record.attention {
+            let said = (record.time.as_str(), named.as_str());
+            let newest = attention.entry(&record.model).or_default();
+            *newest = said.max(*newest);
+        }
         cells.entry((&record.model, Column::of(record))).or_default().push(record);
     }
     let mut columns = Vec::from_iter(columns);
@@ -163,6 +171,7 @@ pub fn matrix<'a>(models: impl IntoIterator<Item = Subject<'a>>, records: &[Reco
     let row = |model: Subject| Row {
         model: model.name.to_owned(),
         family: model.family.to_owned(),
+        attention: attention.get(model.name).map(|(_, named)| *named).unwrap_or_default().to_owned(),
         cells: columns
             .iter()
             .map(|column| {
@@ -228,6 +237,20 @@ mod tests {
         let half = Record { dtype: "bfloat16".to_owned(), ..record("bert", "half", Status::NotRun) };
         let records = [half, record("bert", "loads", Status::Passed), record("t5", "loads", Status::Passed)];
         assert_eq!(states(&records), ["partly run|not run", "passed|left out"]);
+    }
+
+    #[test]
+    fn the_newest_word_on_attention_counts() {
+        let at = |time: &str, check: &str, attention: Option<&str>| Record {
+            time: time.to_owned(),
+            attention: attention.map(str::to_owned),
+            ..record("bert", check, Status::Passed)
+        };
+        let records =
+            [at("2", "loads", Some("sdpa")), at("1", "causal", Some("eager")), at("3", "half", None)];
+        let bert = || Subject { name: "bert", family: "text", due: vec![Check::Loads] };
+        assert_eq!(matrix([bert()], &records).rows[0].attention, "sdpa");
+        assert_eq!(matrix([bert()], &records[2..]).rows[0].attention, "");
     }
 
     #[test]

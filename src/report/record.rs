@@ -67,6 +67,9 @@ pub struct Record {
     /// What was compared with eager Python, also where that failed.
     #[serde(default)]
     pub metrics: Vec<Measure>,
+    /// The attention of the program that ran, `sdpa` or `eager`; none of lines from before they said so.
+    #[serde(default)]
+    pub attention: Option<String>,
     /// What the artifact was exported with: Python, torch and the class's package.
     #[serde(default)]
     pub versions: BTreeMap<String, String>,
@@ -116,6 +119,7 @@ impl Record {
             details: failure.map(|failure| failure.details.clone()).unwrap_or_default(),
             seconds: took.as_secs_f64(),
             metrics: measures.to_vec(),
+            attention: manifest.and_then(|manifest| manifest.attention.first().cloned()),
             versions: manifest.map(|manifest| manifest.versions.clone()).unwrap_or_default(),
             host: Host::of(device),
             commit: machine::commit().map(str::to_owned),

@@ -5,6 +5,7 @@
 //! begins with the number of its format.
 
 use super::Record;
+use flate2::read::MultiGzDecoder;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -125,7 +126,7 @@ pub fn read_since(path: &Path, place: u64) -> io::Result<Vec<Record>> {
     lines_since(path, place).map(|lines| lines.read)
 }
 
-/// Everything in the file at `path`; nothing when there is no such file.
+/// Everything in the file at `path`, packed where its name ends in `.gz`; nothing when there is no such file.
 ///
 /// # Errors
 /// The file is there and cannot be read.
@@ -138,7 +139,10 @@ fn lines_since<T: DeserializeOwned>(path: &Path, place: u64) -> io::Result<Lines
     match fs::File::open(path) {
         Ok(mut file) => {
             file.seek(SeekFrom::Start(place))?;
-            file.read_to_end(&mut bytes)?;
+            match path.extension().is_some_and(|extension| extension == "gz") {
+                true => MultiGzDecoder::new(file).read_to_end(&mut bytes)?,
+                false => file.read_to_end(&mut bytes)?,
+            };
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
@@ -190,6 +194,20 @@ pub fn merged(records: impl IntoIterator<Item = Record>) -> Vec<Record> {
 mod tests {
     use super::*;
     use crate::verdict::Status;
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    #[test]
+    fn a_packed_file_is_read_as_the_file_in_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("results.jsonl.gz");
+        let mut packed = GzEncoder::new(fs::File::create(&path).unwrap(), Compression::fast());
+        writeln!(packed, "{}", line(&Record::sample("m", "loads")).unwrap()).unwrap();
+        packed.finish().unwrap();
+        assert_eq!(lines::<Record>(&path).unwrap().read.len(), 1);
+        fs::write(&path, "no gzip").unwrap();
+        assert!(lines::<Record>(&path).is_err());
+    }
 
     #[test]
     fn a_torn_last_line_loses_nothing_else() {

@@ -6,6 +6,9 @@ use super::entry::{Axis, Entry};
 use crate::task::{Dim, Dtype, Fill};
 use serde::Serialize;
 
+/// Why nothing is decoded.
+const NO_TEXT: &str = "the task does not generate text";
+
 /// A property that a generated module proves. What each one does is in `src/check/`, one file each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -24,11 +27,12 @@ pub enum Check {
     Optimised,
     Half,
     Generates,
+    Decodes,
 }
 
 impl Check {
     /// Every check, in the order in which they are generated and reported.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Loads,
         Self::OutputContract,
         Self::MatchesReference,
@@ -43,6 +47,7 @@ impl Check {
         Self::Optimised,
         Self::Half,
         Self::Generates,
+        Self::Decodes,
     ];
 
     /// The name of its function in generated modules, and its key under `omit` and `tolerance`.
@@ -62,6 +67,7 @@ impl Check {
             Self::Optimised => "optimised",
             Self::Half => "half",
             Self::Generates => "generates",
+            Self::Decodes => "decodes",
         }
     }
 
@@ -88,6 +94,9 @@ impl Check {
             }
             Self::Half => "the bfloat16 program equals eager in bfloat16",
             Self::Generates => "greedy decoding in Rust gives exactly the tokens of Python's generate",
+            Self::Decodes => {
+                "so it does with a cache that stays on the device, and every step's logits are those without one"
+            }
         }
     }
 
@@ -117,7 +126,9 @@ impl Check {
             Self::BatchInvariant => (!has_rows(entry)).then_some("no input has rows"),
             Self::PaddingInvariant => (!has_mask(entry)).then_some("the task has no attention mask"),
             Self::Causal => entry.task.causal.is_none().then_some("the task reads in both directions"),
-            Self::Generates => entry.task.generation.is_none().then_some("the task does not generate text"),
+            Self::Generates => entry.task.generation.is_none().then_some(NO_TEXT),
+            Self::Decodes if entry.omit.contains_key(&Self::Generates) => Some("generates is left out"),
+            Self::Decodes => entry.task.generation.map_or(Some(NO_TEXT), |generation| generation.uncached),
             _ => None,
         }
     }

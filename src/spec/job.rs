@@ -12,6 +12,8 @@ use std::collections::BTreeMap;
 
 /// Tokens that the exporter generates for the `generates` check.
 pub const NEW_TOKENS: usize = 16;
+/// The same for the `decodes` check: the first comes from the prompt, forty from a step each.
+const DECODED_TOKENS: usize = 41;
 /// Element types of the extra programs for the `half` check.
 const HALF: &[&str] = &["bfloat16"];
 
@@ -45,6 +47,8 @@ pub struct Job<'a> {
     /// Absent when the `generates` check does not apply.
     pub generation: Option<Generation>,
     pub new_tokens: usize,
+    /// Tokens that are generated for the `decodes` check; 0 when it does not apply.
+    pub decoded_tokens: usize,
     /// Empty when the `half` check does not apply.
     pub half: &'a [&'a str],
 }
@@ -75,6 +79,7 @@ impl Entry {
             causal: self.task.causal.filter(|_| applies(Check::Causal)),
             generation: self.generation().filter(|_| applies(Check::Generates)),
             new_tokens: NEW_TOKENS,
+            decoded_tokens: if applies(Check::Decodes) { DECODED_TOKENS } else { 0 },
             half: if applies(Check::Half) { HALF } else { &[] },
         }
     }

@@ -20,6 +20,7 @@ impl Task for Text2textGeneration {
             mask: None,
             positions: None,
             logits: "logits",
+            uncached: Some("the cache of a decoder that looks at an encoder's states is not exported yet"),
         }),
     };
 }

@@ -5,6 +5,20 @@ use super::contract::*;
 /// Causal language modelling (GPT-2, Llama and their kin).
 pub struct TextGeneration;
 
+/// How a text is continued.
+pub(super) const GENERATION: Generation = Generation {
+    grows: "input_ids",
+    mask: Some("attention_mask"),
+    positions: Some("position_ids"),
+    logits: "logits",
+    uncached: None,
+};
+
+/// The same of texts with pictures or sounds in them.
+pub(super) const SEES_OR_HEARS: Generation = GENERATION.without_cache(
+    "a prefill that sees or hears, and steps that do not, are not exported as two programs yet",
+);
+
 impl Task for TextGeneration {
     const CONTRACT: Contract = Contract {
         name: "text-generation",
@@ -15,12 +29,7 @@ impl Task for TextGeneration {
         ],
         outputs: &[float("logits", &[BATCH, SEQUENCE, VOCABULARY])],
         causal: Some("input_ids"),
-        generation: Some(Generation {
-            grows: "input_ids",
-            mask: Some("attention_mask"),
-            positions: Some("position_ids"),
-            logits: "logits",
-        }),
+        generation: Some(GENERATION),
     };
 }
 

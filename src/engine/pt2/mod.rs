@@ -40,7 +40,6 @@ impl Engine for Pt2 {
     }
 
     fn load(&self, path: &Path, device: Device) -> Result<Box<dyn Program>, Failure> {
-        prepare();
         let file = File::open(path).at(Stage::Load, path.display())?;
         let archive = Archive::read(BufReader::new(file)).at(Stage::Load, path.display())?;
         Ok(Box::new(Loaded::new(archive, device, &path.display().to_string())?))
@@ -180,11 +179,13 @@ fn kind(number: i64) -> Option<Kind> {
 
 impl Program for Loaded {
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
+        prepare();
         let _guard = tch::no_grad_guard();
         self.forward(&self.moved(inputs)?)?.iter().map(to_host).collect()
     }
 
     fn time(&self, inputs: &[Tensor], count: usize) -> Result<Vec<Duration>, Failure> {
+        prepare();
         let _guard = tch::no_grad_guard();
         let inputs = self.moved(inputs)?;
         let timed = |_| {

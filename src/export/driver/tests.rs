@@ -46,7 +46,7 @@ fn artifact(root: &Path, entry: &Entry, digest: &str) {
         "model_type": null, "model_types": [], "checkpoint": null, "weights": "random", "seed": 0,
         "versions": {}, "dims": {}, "inputs": [], "outputs": [], "layers": [], "cases": [],
         "situations": [], "parameters": {"count": 0, "tensors": {}}, "digests": {}, "idle": [], "adapters": [],
-        "differences": [], "device_literals": 0, "seconds": 0.1, "generation": null, "files": {},
+        "differences": [], "seconds": 0.1, "generation": null, "files": {},
     });
     std::fs::write(folder.join("manifest.json"), manifest.to_string()).unwrap();
 }

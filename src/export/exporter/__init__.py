@@ -19,7 +19,9 @@ The path of one job, file by file:
     choices     the same                   ->  with choices made the other way that rounding can turn
     contract    outputs                    ->  nothing, or the promise that they break
     program     model + traced case        ->  TorchScript
+    portable    a traced graph             ->  the same for any device
     generation  model                      ->  the tokens of greedy decoding
+    decoding    model, its own cache       ->  the program that decodes with a cache, and the row that it is held to
     faults      a fault's name             ->  a program that is wrong in that one way
     adapters    a model type               ->  patches without which its class cannot be traced
     weights     a program                  ->  digests; parameters that move no output

@@ -7,9 +7,7 @@ import glob
 import hashlib
 import json
 import os
-import re
 import shutil
-import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +18,6 @@ from safetensors.torch import save_file
 from .errors import stage
 from .job import Json
 from .program import DOT, Tensors
-
-LITERAL = re.compile(rb'torch\.device\("')
 
 
 @contextmanager
@@ -83,10 +79,3 @@ def save_manifest(manifest: Json, path: Path) -> None:
         file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(path.parent.iterdir())
     }
     path.write_text(json.dumps(manifest | {"files": files}, indent=1) + "\n")
-
-
-def device_literals(path: Path) -> int:
-    """How many devices are written into the code of a TorchScript archive."""
-    with zipfile.ZipFile(path) as archive:
-        code = [name for name in archive.namelist() if "/code/" in name and name.endswith(".py")]
-        return sum(len(LITERAL.findall(archive.read(name))) for name in code)

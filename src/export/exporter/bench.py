@@ -38,6 +38,8 @@ class Bench:
         self.device = torch.device(request["device"])
         self.before = _memory("VmRSS", reset=True)
         if self.device.type == "cuda":
+            # Before it has begun, its allocator knows no device.
+            torch.cuda.init()
             torch.cuda.reset_peak_memory_stats(self.device)
             self.gpu_before = torch.cuda.memory_allocated(self.device)
         started = time.perf_counter()

@@ -126,6 +126,8 @@ class Draft:
                 "rule": {"k": 0.0, "floor": 0.0},
                 "generation": None if "generates" in self.omit else self._generation(),
                 "new_tokens": data["new_tokens"],
+                # Whether a class decodes with a cache is seen by its check.
+                "decoded_tokens": 0,
                 "half": half,
                 "fault": None,
                 "key": "",

@@ -15,6 +15,7 @@ from torch import nn
 from . import (
     artifact,
     attention,
+    decoding,
     differences,
     faults,
     generation,
@@ -53,11 +54,16 @@ def export(job: Job) -> None:
         model.settle(eager, lambda: program.evaluate(eager, job, traced, []))
     changed = situations.situations(job, config, dims, traced)
     served = attention.served(job, eager, traced, faults.prepare)
-    tensors = reference.references(eager, served, job, dims, cases, changed)
-    facts = None
+    models = reference.Models(eager, served, job)
+    tensors = reference.references(models, dims, cases, changed)
+    facts = decoder = decoding_facts = None
     if job.generation:
-        generated, facts = generation.generate(eager, job, dims)
+        generated, facts, written = generation.generate(eager, job, dims)
         tensors |= {f"generate/{name}": value for name, value in generated.items()}
+        if job.decoded_tokens:
+            decoder, decoding_facts = decoding.decoder(served, job, written)
+    if decoder:
+        tensors |= decoder.tensors | reference.row_references(models, "decode", decoder.row)
 
     with artifact.folder(Path(job.directory)) as folder:
         whole = program.Program(served, job)
@@ -65,6 +71,9 @@ def export(job: Job) -> None:
         if served is not eager:
             plain = program.Program(eager, job)
             artifact.save_program(program.trace(plain, traced), folder / f"program.{model.EAGER}.pt")
+        if decoder:
+            step = program.trace(decoding.Step(decoder), decoder.example())
+            artifact.save_program(step, folder / program.DECODE)
         digests = {"float32": weights.digests(whole)}
         for name in job.half:
             halved = reference.converted(served, getattr(torch, name))
@@ -75,15 +84,15 @@ def export(job: Job) -> None:
             digests[name] = weights.digests(half)
         layers = program.find_layers(eager, job, traced)
         if job.fault:
-            for name, faulty in faults.plant(job, eager, served, layers, cases).items():
+            for name, faulty in faults.plant(job, eager, served, layers, cases, decoder).items():
                 artifact.save_program(faulty, folder / name)
         artifact.save_tensors(tensors, folder / "cases.safetensors")
         manifest = _manifest(job, whole, dims) | {
             "situations": [{"name": one.name, **one.facts} for one in changed],
             "attention": attention.names(job, served, eager),
             "layers": layers,
-            "device_literals": artifact.device_literals(folder / "program.pt"),
             "generation": facts,
+            "decoding": decoding_facts,
             "digests": digests,
             "adapters": whole.adapters,
             "differences": differences.applying(eager, job),

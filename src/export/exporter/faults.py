@@ -13,11 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from . import cache_faults
 from .adapters.common import masking_utils, replaced
+from .decoding import Decoder, Step
 from .errors import ExportError, nearest
 from .job import Job
 from .model import EAGER
-from .program import HEALTHY, Hooks, Program, Tensors, evaluate, first_tensor, trace
+from .program import DECODE, HEALTHY, Hooks, Program, Tensors, evaluate, first_tensor, trace
 from .reference import cast, converted
 
 # Names of parameters and buffers that hold one row per position.
@@ -53,14 +55,21 @@ def prepare(job: Job, model: nn.Module) -> None:
 
 
 def plant(
-    job: Job, eager: nn.Module, served: nn.Module, layers: list[str], cases: dict[str, Tensors]
+    job: Job,
+    eager: nn.Module,
+    served: nn.Module,
+    layers: list[str],
+    cases: dict[str, Tensors],
+    decoder: Decoder | None,
 ) -> dict[str, torch.jit.ScriptModule]:
     """The faulty programs by file name."""
     name, _, argument = (job.fault or "").partition(":")
     if name == SPARE:
         return {}
+    if name in cache_faults.FAULTS:
+        return {DECODE: _faulty_step(name, decoder)}
     if name not in FAULTS:
-        raise ExportError(f"no fault {name!r}{nearest(name, FAULTS)}")
+        raise ExportError(f"no fault {name!r}{nearest(name, (*FAULTS, *cache_faults.FAULTS))}")
     if name.startswith("eager-"):
         if eager is served:
             raise not_applicable(f"{job.class_name} has no other attention")
@@ -91,6 +100,20 @@ def _faulty(name: str, site: Site) -> torch.jit.ScriptModule:
     script = trace(Program(site.model, site.job, FAULTS[name](site)), site.traced)
     if not any(_shows(script, inputs, healthy[case]) for case, inputs in site.cases.items()):
         raise not_applicable(f"{site.job.fault} changes no output of {site.job.class_name}")
+    return script
+
+
+def _faulty_step(name: str, decoder: Decoder | None) -> torch.jit.ScriptModule:
+    """The faulty step program, once it is certain that one step shows the fault."""
+    hooks = decoder and cache_faults.FAULTS[name](decoder)
+    if decoder is None or hooks is None:
+        raise not_applicable("the step program has nothing of that kind")
+    example = decoder.example()
+    with torch.no_grad():
+        healthy = decoder.read(decoder.model, example)
+    script = trace(Step(decoder, hooks), example)
+    if not _shows(script, example, healthy):
+        raise not_applicable(f"{name} changes no output of {decoder.job.class_name}")
     return script
 
 

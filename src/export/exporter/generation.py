@@ -1,9 +1,10 @@
 """Greedy decoding by the library, with the model's own cache where it has one that works.
 
-In: a model and prompts. Out: the new tokens, and the ids that a loop over the program needs to repeat them.
+In: a model and prompts. Out: the new tokens, the ids that a loop over the program needs to repeat them, and the cache.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -20,7 +21,7 @@ from .model import Config, token_id
 from .program import Tensors, evaluate
 
 # The library's loop as a function; the protocol of its `self` is one that the class itself does not meet.
-LIBRARY: Callable[..., Tensor] = cast("Any", GenerationMixin).generate
+LIBRARY: Callable[..., Any] = cast("Any", GenerationMixin).generate
 ROWS = 2
 # A token that first appears this late can be made the end of the text without making the test short.
 LATE = 11
@@ -40,8 +41,17 @@ CACHED_ROTATIONS = (
 )
 
 
-def generate(model: nn.Module, job: Job, dims: dict[str, int]) -> tuple[Tensors, Json]:
-    """The tensors of the case `generate`, and what the manifest says about it."""
+@dataclass(frozen=True)
+class Written:
+    """What the library wrote after the prompts, and the cache that it was left with, if there is one."""
+
+    prompts: Tensors
+    tokens: Tensor
+    cache: Any
+
+
+def generate(model: nn.Module, job: Job, dims: dict[str, int]) -> tuple[Tensors, Json, Written]:
+    """The tensors of the case `generate`, what the manifest says about it, and all that was written in one go."""
     names, config = job.generation, config_of(model)
     if names is None:
         raise ExportError(f"generate: task {job.task} generates nothing")
@@ -58,17 +68,22 @@ def generate(model: nn.Module, job: Job, dims: dict[str, int]) -> tuple[Tensors,
         "new_tokens": job.new_tokens,
     }
     with stage("generate"):
-        tokens = _greedy(model, job, names, prompts, facts)
+        written = _greedy(model, job, names, prompts, facts, max(job.new_tokens, job.decoded_tokens))
+        tokens = written.tokens[:, : job.new_tokens]
         facts["eos"] = late_token(tokens)
         if facts["eos"] is not None:
-            tokens = _greedy(model, job, names, prompts, facts)
+            tokens = _greedy(model, job, names, prompts, facts, job.new_tokens).tokens
     held = {token_id(config, name) for name in job.placeholders}
     if held & set(tokens.flatten().tolist()):
         raise ExportError("generate: a new token is a placeholder; give the entry another seed")
-    return {
-        **{f"input/{name}": value for name, value in prompts.items()},
-        "tokens": tokens,
-    }, facts
+    return (
+        {
+            **{f"input/{name}": value for name, value in prompts.items()},
+            "tokens": tokens,
+        },
+        facts,
+        written,
+    )
 
 
 def _case(job: Job) -> Case:
@@ -88,16 +103,19 @@ def _start(config: Config) -> int:
     raise ExportError(f"generate: {type(config).__name__} has no decoder_start_token_id")
 
 
-def _greedy(model: nn.Module, job: Job, names: Generation, prompts: Tensors, facts: Json) -> Tensor:
-    """New tokens of the library's own greedy loop, past any `generate` that the class overrides."""
+def _greedy(
+    model: nn.Module, job: Job, names: Generation, prompts: Tensors, facts: Json, most: int
+) -> Written:
+    """As many new tokens of the library's own greedy loop, past any `generate` that the class overrides."""
     if not isinstance(model, GenerationMixin):
-        return _without_library(model, job, names, prompts, facts)
+        return Written(prompts, _without_library(model, job, names, prompts, facts, most), None)
     model_type = config_of(model).model_type
     config = GenerationConfig(
         do_sample=False,
         num_beams=1,
-        max_new_tokens=job.new_tokens,
+        max_new_tokens=most,
         use_cache=uncached(model) is None,
+        return_dict_in_generate=model_type not in LOOPS,
         eos_token_id=facts["eos"],
         pad_token_id=facts["pad"],
         decoder_start_token_id=facts["start"],
@@ -107,9 +125,12 @@ def _greedy(model: nn.Module, job: Job, names: Generation, prompts: Tensors, fac
     loop = LOOPS.get(model_type, LIBRARY)
     with torch.no_grad():
         given = completed(model, given)
-        tokens = loop(model, **given, generation_config=config)
+        made = loop(model, **given, generation_config=config)
     prompt = prompts.get(names.grows)
-    return tokens[:, 1 if prompt is None else prompt.shape[1] :]
+    tokens = made if isinstance(made, Tensor) else made.sequences
+    # Older releases call the cache `past_key_values`.
+    cache = getattr(made, "cache", getattr(made, "past_key_values", None))
+    return Written(prompts, tokens[:, 1 if prompt is None else prompt.shape[1] :], cache)
 
 
 def uncached(model: nn.Module) -> str | None:
@@ -119,14 +140,16 @@ def uncached(model: nn.Module) -> str | None:
     return UNCACHED.get(config_of(model).model_type)
 
 
-def _without_library(model: nn.Module, job: Job, names: Generation, prompts: Tensors, facts: Json) -> Tensor:
+def _without_library(
+    model: nn.Module, job: Job, names: Generation, prompts: Tensors, facts: Json, most: int
+) -> Tensor:
     """New tokens of classes that transformers 4 no longer lets generate: each step reads the whole row again."""
     inputs = dict(prompts)
     if names.grows not in inputs:
         inputs[names.grows] = torch.full((ROWS, 1), facts["start"])
     grown: list[Tensor] = []
     ended = torch.zeros(ROWS, dtype=torch.bool)
-    while len(grown) < facts["new_tokens"] and not ended.all():
+    while len(grown) < most and not ended.all():
         outputs, _ = evaluate(model, job, inputs, [])
         best = outputs[names.logits][:, -1].argmax(dim=-1)
         grown.append(torch.where(ended, facts["pad"], best))
@@ -141,18 +164,18 @@ def _without_library(model: nn.Module, job: Job, names: Generation, prompts: Ten
     return torch.stack(grown, dim=1)
 
 
-def _own(model: Any, **given: Any) -> Tensor:
+def _own(model: Any, **given: Any) -> Any:
     """The class's `generate`, which is the library's loop over its inner language model."""
     return model.generate(**given)
 
 
-def _rag(model: Any, generation_config: GenerationConfig, **given: Any) -> Tensor:
+def _rag(model: Any, generation_config: GenerationConfig, **given: Any) -> Any:
     """RAG's own loop, which starts from documents; it does not translate `max_new_tokens`, and counts the start."""
     generation_config.max_length = generation_config.max_new_tokens + 1
     return model.generate(generation_config=generation_config, **given)
 
 
-def _blip(model: Any, pixel_values: Tensor, **given: Any) -> Tensor:
+def _blip(model: Any, pixel_values: Tensor, **given: Any) -> Any:
     """BLIP's `generate` without its first act, which is to change the prompt's first and last token.
 
     Places are counted from the start of the row, as the class's forward counts them.
@@ -168,7 +191,7 @@ def _blip(model: Any, pixel_values: Tensor, **given: Any) -> Tensor:
 
 
 # Model types whose classes are not made for the library's loop: what inside them is.
-LOOPS: dict[str, Callable[..., Tensor]] = {
+LOOPS: dict[str, Callable[..., Any]] = {
     "blip": _blip,
     "blip-2": _own,
     "instructblip": _own,

@@ -80,7 +80,8 @@ class Job:
 
     `rows` (axis → its slices for one row of the batch), `pads` and `causal` (the input whose tokens see no later one)
     say which situations the model's checks make; they are empty where a check is left out. `code` has the digest of the
-    exporter's code by model type (`outline`); with `key` it makes the key of the artifact.
+    exporter's code by model type (`outline`); with `key` it makes the key of the artifact. So many `decoded_tokens` are
+    generated with a cache; none where the check `decodes` is left out.
     """
 
     model: str
@@ -104,6 +105,7 @@ class Job:
     causal: str | None
     generation: Generation | None
     new_tokens: int
+    decoded_tokens: int
     half: tuple[str, ...]
     rule: Rule
     fault: str | None

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,12 @@ UNDECLARED = frozenset(
 
 
 def find_class(source: Source, name: str) -> type[nn.Module]:
-    """The class of that name in a source."""
+    """The class of that name in a source.
+
+    Raises:
+        ExportError: the source has no such class, or is not there in the version that the spec pins.
+    """
+    _check_version(source)
     with stage(f"importing {source.package} {source.version}"):
         module = import_module(source.module or source.package)
     found = getattr(module, name, None)
@@ -71,6 +77,18 @@ def find_class(source: Source, name: str) -> type[nn.Module]:
         hint = nearest(name, dir(module))
         raise ExportError(f"{module.__name__} {source.version} has no class {name!r}{hint}")
     return found
+
+
+def _check_version(source: Source) -> None:
+    try:
+        found = metadata.version(source.package)
+    except metadata.PackageNotFoundError:
+        found = "no version"
+    if found != source.version:
+        raise ExportError(
+            f"this Python has {found} of {source.package}, spec/versions.yaml pins {source.version}; "
+            "run: just setup, or name an interpreter that has it in HF_CONFORMANCE_PYTHON"
+        )
 
 
 def build(job: Job) -> nn.Module:

@@ -17,6 +17,7 @@ from .adapters import adapted
 from .calls import completed, forward_of, parameters_of, viewed
 from .errors import ExportError, stage
 from .job import Job
+from .portable import make_portable
 
 Tensors = dict[str, Tensor]
 
@@ -31,6 +32,8 @@ class Hooks:
 
 
 HEALTHY = Hooks()
+# The file of the program that decodes with a cache.
+DECODE = "program.decode.pt"
 # Between a keyword of forward and the place inside it: `states__full__0` is `states={"full": (tensor, …)}`.
 NESTED = "__"
 
@@ -81,12 +84,12 @@ def run(model: nn.Module, job: Job, inputs: Tensors, layers: list[str]) -> tuple
     """Calls the model; the task's outputs and, in order of execution, those of the named layers."""
     with _recorded(model, layers) as seen:
         result = called(model, inputs)
-    return viewed(model, inputs, _promised(job, result)), seen
+    return viewed(model, inputs, promised(job, result)), seen
 
 
-def called(model: nn.Module, inputs: Tensors) -> Any:
-    """What the class returns."""
-    return forward_of(model)(**nested(completed(model, inputs)), **_switches(model))
+def called(model: nn.Module, inputs: Tensors, **others: Any) -> Any:
+    """What the class returns; `others` is what it is given beside tensors."""
+    return forward_of(model)(**nested(completed(model, inputs)), **_switches(model) | others)
 
 
 def nested(inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -120,38 +123,9 @@ def trace(program: Program, inputs: Tensors, without: str | None = None) -> torc
     with stage("torch.jit.trace"), torch.no_grad(), adapted(program.model, without) as holds:
         traced = torch.jit.trace(program, tuple(inputs.values()), check_trace=False, strict=False)
     script = cast("torch.jit.ScriptModule", traced)
-    _write_numbers(script.graph)
+    make_portable(script.graph)
     program.adapters = [hold.described() for hold in holds if hold.active]
     return script
-
-
-# Operators that take a tensor or a number on their right.
-ARITHMETIC = frozenset(
-    f"aten::{name}{in_place}"
-    for name in ("add", "sub", "rsub", "mul", "div", "pow", "remainder", "fmod", "floor_divide")
-    for in_place in ("", "_")
-) | {f"aten::{name}" for name in ("eq", "ne", "lt", "le", "gt", "ge")}
-
-
-def _write_numbers(graph: Any) -> None:
-    """Writes constants on the right of an operator as the numbers that they are in Python.
-
-    The tracer makes tensors of them and knows which were numbers; a saved program does not, and there a whole tensor
-    times a float becomes float64. libtorch's optimiser would mend that, for those who let it.
-    """
-    for constant in graph.findAllNodes("prim::Constant", recurse=True):
-        value = constant.output()
-        # A tensor by its type that is a number by its value: only tensors that were numbers are.
-        if not isinstance(value.type(), torch._C.TensorType):
-            continue
-        held = value.toIValue()
-        if not isinstance(held, int | float):
-            continue
-        for use in value.uses():
-            if use.offset > 0 and use.user.kind() in ARITHMETIC:
-                number = graph.insertConstant(held)
-                number.node().moveBefore(use.user)
-                use.user.replaceInput(use.offset, number)
 
 
 def check_inputs(model: nn.Module, job: Job) -> None:
@@ -220,7 +194,7 @@ def _switches(model: nn.Module) -> dict[str, bool]:
     return {name: value for name, value in {"use_cache": False, "return_dict": True}.items() if name in takes}
 
 
-def _promised(job: Job, result: Any) -> Tensors:
+def promised(job: Job, result: Any) -> Tensors:
     """The task's outputs; what an output holds has its name and its key, `logits_0`, `text_output_pooler_output`."""
     if isinstance(result, Tensor) and len(job.outputs) == 1:
         # A bare tensor has no name of its own: it is what the entry calls its only output.

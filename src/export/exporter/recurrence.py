@@ -47,12 +47,14 @@ def weighted_average(decay: Tensor, first: Tensor, key: Tensor, value: Tensor) -
 
 
 @torch.jit.script
-def corrected_memory(query: Tensor, key: Tensor, value: Tensor, decay: Tensor, rate: Tensor) -> Tensor:
+def corrected_memory(
+    memory: Tensor, query: Tensor, key: Tensor, value: Tensor, decay: Tensor, rate: Tensor
+) -> tuple[Tensor, Tensor]:
     """The delta rule: a memory of values by key, which fades, and of which every step corrects its own key.
 
-    All are [batch, length, heads, channels]; decay has one channel or those of the key, rate one.
+    All but the memory are [batch, length, heads, channels]; decay has one channel or those of the key, rate one.
+    What is read at every step, and the memory after the last.
     """
-    memory = torch.zeros_like(key[:, 0, :, :, None] * value[:, 0, :, None])
     read: list[Tensor] = []
     for step in range(key.size(1)):
         address = key[:, step, :, :, None]
@@ -61,7 +63,7 @@ def corrected_memory(query: Tensor, key: Tensor, value: Tensor, decay: Tensor, r
         change = (value[:, step] - known) * rate[:, step]
         memory = memory + address * change[:, :, None]
         read.append((memory * query[:, step, :, :, None]).sum(dim=-2))
-    return torch.stack(read, dim=1)
+    return torch.stack(read, dim=1), memory
 
 
 @torch.jit.script
@@ -103,10 +105,11 @@ def delta_rule(
     value: Tensor,
     g: Tensor,
     beta: Tensor,
+    initial_state: Tensor | None = None,
     use_qk_l2norm_in_kernel: bool = False,
     **_: Any,
-) -> tuple[Tensor, None]:
-    """`torch_chunk_gated_delta_rule` (one decay a head) and `chunk_kimi_delta_attention`, without a cache.
+) -> tuple[Tensor, Tensor]:
+    """`torch_chunk_gated_delta_rule` (one decay a head) and `chunk_kimi_delta_attention`, and the state they end in.
 
     Chunks are for speed; upstream's recurrent forms decode by the rule itself. A head of the key can serve several
     heads of the value; older releases repeat it before the call.
@@ -122,7 +125,10 @@ def delta_rule(
         )
     query = query * query.shape[-1] ** -0.5
     decay = g.exp() if g.dim() == key.dim() else g.exp()[..., None]
-    return corrected_memory(query, key, value, decay, beta[..., None]).to(dtype), None
+    empty = torch.zeros_like(key[:, 0, :, :, None] * value[:, 0, :, None])
+    memory = empty if initial_state is None else initial_state.float()
+    read, memory = corrected_memory(memory, query, key, value, decay, beta[..., None])
+    return read.to(dtype), memory
 
 
 def mlstm(

@@ -32,19 +32,13 @@ SAME = 1e-9
 
 
 def references(
-    eager: nn.Module,
-    served: nn.Module,
-    job: Job,
-    dims: dict[str, int],
-    cases: dict[str, Tensors],
-    situations: list[Situation],
+    models: "Models", dims: dict[str, int], cases: dict[str, Tensors], situations: list[Situation]
 ) -> Tensors:
     """Inputs and eager outputs of all cases, inputs of all situations, and the rounding error in each of them.
 
     The error is that of the model as it is served, beside eager's own where that is another.
     """
-    models = _Models(eager, served, converted(eager, torch.float64), job)
-    tensors: Tensors = {}
+    job, tensors = models.job, Tensors()
     ran: dict[str, _Held] = {}
     for name, inputs in cases.items():
         tensors |= _prefixed(f"{name}/input", inputs)
@@ -58,6 +52,13 @@ def references(
         error = models.run(situation.inputs, like).error
         tensors |= _prefixed(f"{situation.name}/error/float32", error)
     return tensors
+
+
+def row_references(models: "Models", name: str, inputs: Tensors) -> Tensors:
+    """Inputs, exact outputs and eager's own error of a row beyond the job's cases."""
+    held = models.run(inputs)
+    tensors = _prefixed(f"{name}/input", inputs) | _prefixed(f"{name}/float64", held.exact)
+    return tensors | _prefixed(f"{name}/error/float32", held.error)
 
 
 def limits(job: Job, tensors: Tensors) -> dict[str, float]:
@@ -113,14 +114,12 @@ class _Held:
         return _Held(part(self.outputs), part(self.exact), own, _Others(drawn, forced))
 
 
-@dataclass(frozen=True)
-class _Models:
+class Models:
     """A model with eager attention, the same as it is served, and the first in fp64."""
 
-    eager: nn.Module
-    served: nn.Module
-    double: nn.Module
-    job: Job
+    def __init__(self, eager: nn.Module, served: nn.Module, job: Job) -> None:
+        self.eager, self.served, self.job = eager, served, job
+        self.double = converted(eager, torch.float64)
 
     def run(self, inputs: Tensors, like: _Held | None = None) -> _Held:
         """Runs the models and, as on other processors, the one that is served, until its error is known.

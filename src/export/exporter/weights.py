@@ -33,8 +33,8 @@ def idle(model: nn.Module, job: Job, inputs: Tensors, limits: dict[str, float]) 
     """Parameters whose disturbance moves no output by more than its limit, the allowed rmse, at these inputs.
 
     One backward pass finds nearly all that do: with outputs weighted at random and in units of their limit, the
-    length of a parameter's gradient times a disturbance is the change to expect. The others are disturbed together;
-    where that moves an output, one half and then the other, until those that move it stand alone.
+    length of a parameter's gradient times a disturbance is the change to expect. The others are disturbed one by one,
+    but those that the pass did not reach at all are first disturbed together: most have no part in the outputs.
     """
     gradients = _gradients(fresh(model), job, inputs, limits)
     with torch.no_grad():
@@ -53,12 +53,14 @@ def idle(model: nn.Module, job: Job, inputs: Tensors, limits: dict[str, float]) 
                 for step in STEPS
             )
 
-        return _still(list(doubtful), move)
+        unreached = _still([name for name in doubtful if name not in gradients], move)
+        # Each by itself: one of them may hide another, as a bias does what comes before a ReLU.
+        return [name for name in doubtful if name in unreached or (name in gradients and not move([name]))]
 
 
 def _still(names: list[str], move: Callable[[list[str]], bool]) -> list[str]:
-    """Those that do not `move` an output; where none does, one trial for all of them says so."""
-    if not move(names):
+    """Those that do not `move` an output: all where they do not together, else those of each half."""
+    if not names or not move(names):
         return names
     middle = len(names) // 2
     return _still(names[:middle], move) + _still(names[middle:], move) if middle else []

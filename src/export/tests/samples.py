@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor, nn
 from transformers import BertConfig
 
@@ -61,7 +62,7 @@ def job(**changes: Any) -> Job:
             "family": "encoder-only",
             "task": "fill-mask",
             "class": "BertForMaskedLM",
-            "source": {"package": "transformers", "version": "5.17.0", "overlay": {}},
+            "source": {"package": "transformers", "version": transformers.__version__, "overlay": {}},
             "checkpoint": None,
             "weights": "random",
             "config": {},
@@ -82,6 +83,7 @@ def job(**changes: Any) -> Job:
             "causal": None,
             "rule": {"k": 2.0, "floor": 1e-6},
             "new_tokens": 16,
+            "decoded_tokens": 0,
             "half": [],
             "fault": None,
             "key": "",

@@ -192,10 +192,10 @@ BAD: dict[str, tuple[Callable[[Path], object], str, str]] = {
 }
 
 
-def sentence(folder: Path, pooling: Json, *more: str) -> None:
+def sentence(folder: Path, pooling: Json, *more: str, path: str = "") -> None:
     """Makes a sentence-transformers folder of one."""
     kinds = ["Transformer", "Pooling", *more]
-    paths = ["", "1_Pooling", *(f"{place}_{kind}" for place, kind in enumerate(more, 2))]
+    paths = [path, "1_Pooling", *(f"{place}_{kind}" for place, kind in enumerate(more, 2))]
     modules = [
         {"idx": place, "path": path, "type": f"sentence_transformers.models.{kind}"}
         for place, (kind, path) in enumerate(zip(kinds, paths, strict=True))
@@ -298,6 +298,20 @@ def test_a_folder_of_sentence_transformers_has_its_pooling(folder: Path) -> None
     found = ask(folder)["found"]
     assert found["embedding"] == {"pooling": "mean", "normalised": True, "max_length": 12}
     assert "1_Pooling/config.json" in found["files"]
+
+
+def test_the_transformer_of_a_sentence_folder_may_be_in_a_folder_of_its_own(
+    folder: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "sentence"
+    root.mkdir()
+    folder.rename(root / "0_Transformer")
+    sentence(root, {"pooling_mode_cls_token": True}, path="0_Transformer")
+    found = ask(root)["found"]
+    assert found["folder"] == str(root / "0_Transformer") and found["root"] == str(root)
+    assert {"modules.json", "0_Transformer/model.safetensors", "0_Transformer/config.json"} <= found[
+        "files"
+    ].keys()
 
 
 def test_poolings_read_real_positions_alone() -> None:

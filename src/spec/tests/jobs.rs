@@ -33,7 +33,7 @@ fn the_exporters_json() {
         ],
         "generation":
             {"grows": "input_ids", "mask": "attention_mask", "positions": null, "logits": "logits"},
-        "rows": {"batch": 1}, "pads": true, "causal": "input_ids", "new_tokens": 16, "half": ["bfloat16"],
+        "rows": {"batch": 1}, "pads": true, "causal": "input_ids", "new_tokens": 16, "decoded_tokens": 41, "half": ["bfloat16"],
     });
     assert_eq!(serde_json::to_value(entry.job()).unwrap(), expected);
 }

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import recurrence
-from .patches import Adapter, Upstream, module_of, replaced
+from .patches import Adapter, Upstream, module_of, replaced, rewritten
 
 
 def _bloom_gelu(model: Upstream) -> AbstractContextManager[None]:
@@ -96,6 +96,16 @@ def _experts_at_once(model: Upstream) -> AbstractContextManager[None]:
         return (results * shares[..., None]).sum(1).to(rows.dtype)
 
     return replaced(module.LongcatFlashExperts, "forward", forward)
+
+
+def _every_expert(model: Upstream) -> AbstractContextManager[None]:
+    """DBRX loops over the experts that some token chose, and a trace bakes how many those were.
+
+    All have their turn; one that nobody chose is given no rows.
+    """
+    experts = module_of(model).DbrxExperts
+    chosen = {r"torch\.greater\(.*?\.nonzero\(\)": "torch.arange(self.num_experts)[:, None]"}
+    return replaced(experts, "forward", rewritten(experts.forward, chosen))
 
 
 def _lightning_attention(model: Upstream) -> AbstractContextManager[None]:
@@ -216,6 +226,7 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "axk2": [_scatter_numbers],
     "bloom": [_bloom_gelu],
     "cpmant": [_prompt_mask],
+    "dbrx": [_every_expert],
     "deepseek_v32": [_scatter_numbers],
     "dots3_note_text": [_scatter_numbers],
     "falcon_mamba": [_selective_scan],

@@ -3,6 +3,8 @@
 //! The toy is a causal language model written in a few lines of Rust. It looks back at unmasked tokens, by their
 //! ids and their distance; its references are the same sums in float64, rounded where eager would round.
 
+mod step;
+
 use super::{CheckContext, body};
 use crate::artifact::{Artifact, Change, GenerationSettings, Manifest, Parameters, Situation};
 use crate::engine::{Device, Engine, Program, Tensor};
@@ -56,6 +58,8 @@ enum Fault {
     OtherParameters,
     OneOutputMissing,
     NarrowOutput,
+    StaleCache,
+    ShortCache,
     Fails,
 }
 
@@ -174,6 +178,9 @@ impl Engine for ToyEngine {
 
     fn load(&self, path: &Path, _: Device) -> Result<Box<dyn Program>, Failure> {
         let mut toy = Toy::new(self.0);
+        if path.ends_with("program.decode.pt") {
+            return Ok(Box::new(step::Step(toy)));
+        }
         if path.ends_with("program.bfloat16.pt") {
             toy.dtype = Dtype::Bfloat16;
         } else {
@@ -270,6 +277,9 @@ fn artifact() -> Artifact {
     }
     let generated = Tensor::int(Dtype::Int64, &[2, 3], greedy(&healthy, 3)).unwrap();
     tensors.insert("generate/tokens".to_owned(), generated);
+    let (written, row) = step::row(&healthy);
+    tensors.extend(stored("decode", row));
+    tensors.insert("decode/tokens".to_owned(), written);
     let manifest = Manifest {
         key: String::new(),
         model: "toy".to_owned(),
@@ -299,9 +309,9 @@ fn artifact() -> Artifact {
             })
             .into(),
         idle: Vec::new(),
-        device_literals: 0,
         seconds: 0.0,
         generation: Some(GenerationSettings { eos: None, pad: 0, start: None, new_tokens: 3 }),
+        decoding: Some(step::decoding()),
         adapters: Vec::new(),
         differences: Vec::new(),
         files: BTreeMap::new(),
@@ -406,6 +416,8 @@ fn every_fault_turns_its_check_red_and_reads_well() {
         (Fault::OtherParameters, Check::Loads),
         (Fault::OtherBits, Check::Loads),
         (Fault::MaskIgnored, Check::Generates),
+        (Fault::StaleCache, Check::Decodes),
+        (Fault::ShortCache, Check::Decodes),
         (Fault::OneOutputMissing, Check::MatchesReference),
         (Fault::Fails, Check::MatchesReference),
     ];
@@ -437,7 +449,7 @@ fn checks_other_than_those_that_see_a_fault_stay_green() {
     assert_eq!(red(Fault::SavedWrong), ["reloads"]);
     assert_eq!(red(Fault::HalfWrong), ["half"]);
     assert_eq!(red(Fault::OtherParameters), ["loads"]);
-    assert_eq!(red(Fault::OtherBits), ["loads", "half"]);
+    assert_eq!(red(Fault::OtherBits), ["loads", "half", "decodes"]);
     assert_eq!(red(Fault::Double), ["output_contract"]);
 }
 
