@@ -15,7 +15,9 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 /// Endings of files that hold weights: programs have their own copy.
-const WEIGHTS: [&str; 2] = [".safetensors", ".bin"];
+const WEIGHTS: [&str; 3] = [".safetensors", ".bin", ".gguf"];
+/// Where cargo puts what it makes of a bundle's example: no part of the bundle.
+const BUILT: &str = "example/target";
 
 /// Where a bundle goes that nobody gave a place.
 pub fn place(name: &str) -> PathBuf {
@@ -131,6 +133,7 @@ fn collect(folder: &Path, below: &str, found: &mut BTreeMap<String, String>) -> 
         let item = item?;
         let name = format!("{below}{}", item.file_name().to_string_lossy());
         match item.file_type()?.is_dir() {
+            true if name == BUILT => {}
             true => collect(&item.path(), &format!("{name}/"), found)?,
             false => {
                 found.insert(name, digest(&item.path())?);

@@ -153,6 +153,16 @@ mod tests {
         assert_eq!(missing, ["1_Pooling/config.json is missing"]);
         let strange = problems(|out| fs::write(out.join("added_tokens.json"), "{}").unwrap());
         assert_eq!(strange, ["added_tokens.json is no part of the bundle"]);
+        let built = problems(|out| {
+            fs::create_dir_all(out.join("example/target/debug")).unwrap();
+            fs::write(out.join("example/target/debug/example"), "machine code").unwrap();
+            fs::write(out.join("example/build.rs"), "fn main() {}").unwrap();
+        });
+        assert_eq!(
+            built,
+            ["example/build.rs is no part of the bundle"],
+            "what cargo makes of it is no problem"
+        );
         let failed = |certificate: &mut Certificate| {
             let half =
                 Checked { check: "half".to_owned(), status: Status::Failed, ..certificate.checks[0].clone() };

@@ -19,6 +19,8 @@ pub struct Rules {
     pub pad_token: String,
     pub pads_left: bool,
     pub cuts_left: bool,
+    /// What the tokenizer gives a model, by the names of its inputs.
+    pub names: Vec<String>,
     /// Which file wins, where files say different things.
     pub notes: Vec<String>,
     /// Names of labels, in order.
@@ -66,6 +68,7 @@ enum Said {
 pub fn ask(spec: &Spec, found: &Found) -> Result<Result<Answers, String>, Failure> {
     let corpus = corpus();
     let request = json!({
+        "root": found.root,
         "folder": found.folder,
         "class": found.class_name,
         "task": found.task,
@@ -77,7 +80,9 @@ pub fn ask(spec: &Spec, found: &Found) -> Result<Result<Answers, String>, Failur
         "new_tokens": NEW_TOKENS,
     });
     let mut said = String::new();
-    Python::ready(&spec.versions, "transformers")?.converse("exporter.answers", &request, |line| {
+    let extras = found.embedding.as_ref().map(|_| "sentence-transformers");
+    let python = Python::ready(&spec.versions, "transformers")?.with_extras(&spec.versions, extras)?;
+    python.converse("exporter.answers", &request, |line| {
         said.push_str(line);
         Ok(())
     })?;

@@ -51,8 +51,8 @@ tokenizers = { version = "=0.23.2", default-features = false, features = ["onig"
 [workspace]
 "#;
 
-/// What a row holds beside its tokens, and how it is made of a text.
-fn source(name: &str) -> Option<TokenStream> {
+/// What a row holds beside its tokens, and how it is made of a text; `given` is what Python's tokenizer gives.
+fn source(name: &str, given: &[String]) -> Option<TokenStream> {
     let read = |getter: &str| {
         let getter = format_ident!("{getter}");
         quote!(encoding.#getter().iter().map(|value| i64::from(*value)).collect())
@@ -60,7 +60,9 @@ fn source(name: &str) -> Option<TokenStream> {
     match name {
         "input_ids" => Some(read("get_ids")),
         "attention_mask" => Some(read("get_attention_mask")),
-        "token_type_ids" => Some(read("get_type_ids")),
+        "token_type_ids" if given.iter().any(|given| given == name) => Some(read("get_type_ids")),
+        // Then Python's model has none either, which is zeros.
+        "token_type_ids" => Some(quote!(vec![0; encoding.len()])),
         "position_ids" => Some(quote!(positions(encoding.get_attention_mask()))),
         _ => None,
     }
@@ -68,7 +70,7 @@ fn source(name: &str) -> Option<TokenStream> {
 
 /// The first input that no text is made into; then there is no example.
 pub fn foreign(inputs: &[Input]) -> Option<&str> {
-    inputs.iter().map(|input| input.name.0).find(|name| source(name).is_none())
+    inputs.iter().map(|input| input.name.0).find(|name| source(name, &[]).is_none())
 }
 
 /// `src/main.rs`.
@@ -101,7 +103,7 @@ fn header(plan: &Plan) -> TokenStream {
 /// Rows of tokens, typed by the program's inputs.
 fn rows(plan: &Plan) -> TokenStream {
     let names: Vec<_> = plan.inputs.iter().map(|input| format_ident!("{}", input.name.0)).collect();
-    let sources = plan.inputs.iter().filter_map(|input| source(&input.name));
+    let sources = plan.inputs.iter().filter_map(|input| source(&input.name, &plan.rules.names));
     let positions = plan.inputs.iter().any(|input| input.name == "position_ids").then(|| {
         quote! {
             /// Places of tokens, counted from the first real one.
@@ -368,6 +370,14 @@ mod tests {
         settings.set_prepend_module_to_snapshot(false);
         settings.set_omit_expression(true);
         settings.bind(|| insta::assert_snapshot!("example", example(Kind::Embedding)));
+    }
+
+    #[test]
+    fn an_example_runs_on_the_libtorch_that_proved_the_program() {
+        let manifest = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
+        let own = manifest.lines().find_map(|line| line.strip_prefix("tch = { version = ")).unwrap();
+        let version = own.split(',').next().unwrap();
+        assert!(MANIFEST.contains(&format!("tch = {version}\n")), "{version}");
     }
 
     #[test]

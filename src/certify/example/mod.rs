@@ -22,6 +22,8 @@ use std::process::Command;
 
 /// Where examples are built: dependencies are compiled once for all bundles.
 const TARGET: &str = "target/certified";
+/// The versions of this project's dependencies, to begin with.
+const LOCK: &str = "Cargo.lock";
 /// An answer is made by libtorch and by eager Python, each of which may be off by what is allowed.
 const BOTH: f64 = 2.0;
 
@@ -90,6 +92,8 @@ fn write(folder: &Path, plan: &Plan) -> std::io::Result<()> {
 /// Compiles the example; the program.
 fn build(folder: &Path) -> Result<PathBuf, Failure> {
     let target = std::path::absolute(TARGET).at(Stage::Export, TARGET)?;
+    // The versions that this project is tested with; and torch-sys is compiled once, not with each new release of some crate.
+    fs::copy(LOCK, folder.join(LOCK)).at(Stage::Export, LOCK)?;
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut command = Command::new(cargo);
     command.args(["build", "--quiet", "--manifest-path"]).arg(folder.join("Cargo.toml"));
@@ -142,7 +146,8 @@ fn same(texts: &[Vec<String>], expected: &Rows, found: &Rows) -> Result<(), Fail
                 let told: String = format!("{text:?}").chars().take(80).collect();
                 let message = format!("{name} of text {place} differ from Python's: {told}");
                 let line = |rows: &[Vec<i64>]| {
-                    format!("{:?}", rows.get(place)).chars().take(200).collect::<String>()
+                    let row = rows.get(place).map_or("no row".to_owned(), |row| format!("{row:?}"));
+                    row.chars().take(200).collect::<String>()
                 };
                 return Err(Failure::new(Stage::Compare, message)
                     .with(format!("got      {}", line(own)))
@@ -234,7 +239,7 @@ mod tests {
         assert_eq!(failure.message, r#"input_ids of text 1 differ from Python's: ["two", "\u{7}"]"#);
         assert_eq!(failure.details, ["got      [3, 5]", "expected [3, 4]"]);
         assert!(same(&texts, &python, &rows(&[&[1, 2]])).is_err(), "a row is missing");
-        let more = python.iter().map(|(_, rows)| ("of_no_program".to_owned(), rows.clone())).collect();
+        let more = python.values().map(|rows| ("of_no_program".to_owned(), rows.clone())).collect();
         assert!(same(&texts, &more, &python).is_ok(), "what the program does not take is not compared");
     }
 

@@ -1,9 +1,9 @@
 """What Python makes of texts: `python -m exporter.answers`.
 
-In: `{"folder", "class", "task", "embedding", "positions", "corpus", "pairs", "samples", "new_tokens"}` on stdin. Out:
-one JSON object: how the folder's tokenizer pads and cuts (`rules`), its ids, masks and types of the corpus and of
-pairs, and what the model answers to the samples, by the recipe that the hub publishes for the task. Or `{"none": why}`,
-where the folder has no tokenizer that Rust could read.
+In: `{"root", "folder", "class", "task", "embedding", "positions", "corpus", "pairs", "samples", "new_tokens"}` on
+stdin. Out: one JSON object: how the folder's tokenizer pads and cuts (`rules`), its ids, masks and types of the corpus
+and of pairs, and what the model answers to the samples: by sentence-transformers for its folders, by transformers for
+others. Or `{"none": why}`, where the folder has no tokenizer that Rust could read.
 """
 
 import json
@@ -16,12 +16,13 @@ import torch
 import transformers
 
 from .job import Json
-from .sentence import pooled
 from .stored import described
 
 TOKENIZER = "tokenizer.json"
 # A tokenizer that sets no limit says a number that no row has.
 ENDLESS = 1_000_000
+# Where nothing sets a limit.
+UNSAID = 512
 
 
 def main() -> None:
@@ -36,23 +37,35 @@ def answer(request: Json) -> Json:
     folder = Path(request["folder"])
     if not (folder / TOKENIZER).is_file():
         return {"none": f"the folder has no {TOKENIZER}, which is what Rust reads"}
-    tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder)
+    model, tokenizer = (_sentences if request["embedding"] else _head)(request)
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
-    rules = _rules(tokenizer, folder, request)
+    rules = rules_of(tokenizer, folder, request)
+    find = ANSWERS["embedding" if request["embedding"] else request["task"]]
     left, right = zip(*request["pairs"], strict=True)
-    answers: list[Json] = []
-    find = ANSWERS.get("embedding" if request["embedding"] else request["task"])
-    if find:
-        model = getattr(transformers, request["class"]).from_pretrained(folder, dtype=torch.float32).eval()
-        with torch.no_grad():
-            answers = [find(model, tokenizer, text, request) for text in request["samples"]]
+    with torch.no_grad():
+        answers = [find(model, tokenizer, text, rules | request) for text in request["samples"]]
     return {
-        "rules": rules | _meanings(folder),
+        "rules": rules,
         "corpus": encoded(tokenizer, rules, request["corpus"]),
         "pairs": encoded(tokenizer, rules, list(left), list(right)),
         "answers": answers,
     }
+
+
+def _head(request: Json) -> tuple[Any, Any]:
+    """The model by its class, and its tokenizer, by transformers."""
+    folder = request["folder"]
+    model = getattr(transformers, request["class"]).from_pretrained(folder, dtype=torch.float32)
+    return model.eval(), transformers.AutoTokenizer.from_pretrained(folder)
+
+
+def _sentences(request: Json) -> tuple[Any, Any]:
+    """The whole of a sentence-transformers folder, by that library."""
+    from sentence_transformers import SentenceTransformer  # only now: it is there for such folders alone
+
+    model: Any = SentenceTransformer(request["root"], device="cpu", model_kwargs={"dtype": torch.float32})
+    return model, model.tokenizer
 
 
 def encoded(tokenizer: Any, rules: Json, *texts: list[str]) -> Json:
@@ -61,16 +74,18 @@ def encoded(tokenizer: Any, rules: Json, *texts: list[str]) -> Json:
     return {name: batch[name] for name in tokenizer.model_input_names if name in batch}
 
 
-def _rules(tokenizer: Any, folder: Path, request: Json) -> Json:
+def rules_of(tokenizer: Any, folder: Path, request: Json) -> Json:
     """How Python pads and cuts, and which file it has that from, where files say different things."""
-    said = {
-        "sentence_bert_config.json": (request["embedding"] or {}).get("max_length"),
-        "tokenizer_config.json": tokenizer.model_max_length,
-        "the model's positions": request["positions"],
-    }
-    limits = {where: limit for where, limit in said.items() if limit and limit < ENDLESS}
-    where = next(iter(limits), None)
-    limit = min(limits.values()) if limits else 512
+    limit, note = limit_of(
+        {
+            "sentence_bert_config.json": (request["embedding"] or {}).get("max_length"),
+            "tokenizer_config.json": (described(folder, "tokenizer_config.json") or {}).get(
+                "model_max_length"
+            ),
+            "the model's positions": request["positions"],
+        },
+        request["positions"],
+    )
     return {
         "max_length": limit,
         "pad_id": tokenizer.pad_token_id or 0,
@@ -78,8 +93,9 @@ def _rules(tokenizer: Any, folder: Path, request: Json) -> Json:
         "pad_token": tokenizer.pad_token or "",
         "pads_left": tokenizer.padding_side == "left",
         "cuts_left": tokenizer.truncation_side == "left",
-        "notes": [*_differences(limits, where, limit), *_saved(folder)],
-    }
+        "names": list(tokenizer.model_input_names),
+        "notes": [*note, *_saved(folder)],
+    } | _meanings(folder)
 
 
 def _meanings(folder: Path) -> Json:
@@ -97,11 +113,25 @@ def _meanings(folder: Path) -> Json:
     }
 
 
-def _differences(limits: dict[str, int], where: str | None, limit: int) -> list[str]:
-    if len(set(limits.values())) < 2:
-        return []
-    told = ", ".join(f"{limit} by {name}" for name, limit in limits.items())
-    return [f"texts are cut to {limit} tokens: {told}; the smallest counts, {where} goes before the others"]
+def limit_of(said: dict[str, Any], positions: int | None) -> tuple[int, list[str]]:
+    """How many tokens a text is cut to, by what says it, in the order in which Python asks; and what is worth a note.
+
+    Python cuts to the first number, whatever the model can take: a longer text than that fails in it.
+    """
+    limits = {where: int(limit) for where, limit in said.items() if limit and limit < ENDLESS}
+    if not limits:
+        return UNSAID, [f"nothing says how long a text may be: it is cut to {UNSAID} tokens"]
+    where, limit = next(iter(limits.items()))
+    others = [f"{other} says {number}" for other, number in limits.items() if number != limit]
+    if positions and limit > positions:
+        return positions, [
+            f"{where} says {limit}, which the model fails at: texts are cut to its {positions} positions"
+        ]
+    if others:
+        return limit, [
+            f"texts are cut to {limit} tokens, as {where} says, which goes before: {', '.join(others)}"
+        ]
+    return limit, []
 
 
 def _saved(folder: Path) -> list[str]:
@@ -117,20 +147,13 @@ def _saved(folder: Path) -> list[str]:
 
 
 def _embedding(model: Any, tokenizer: Any, text: str, request: Json) -> Json:
-    """The recipe of sentence-transformers' model cards."""
-    inputs = _inputs(tokenizer, text, request)
-    hidden = model(**inputs).last_hidden_state
-    vector = pooled(hidden, inputs["attention_mask"], request["embedding"]["pooling"])
-    if request["embedding"]["normalised"]:
-        vector = torch.nn.functional.normalize(vector, p=2, dim=1)
-    return {"sentence_embedding": vector[0].tolist()}
+    return {"sentence_embedding": model.encode([text], show_progress_bar=False)[0].tolist()}
 
 
 def _label(model: Any, tokenizer: Any, text: str, request: Json) -> Json:
     """The pipeline's scores: how likely each label is, where they exclude each other; else each by itself."""
     logits = model(**_inputs(tokenizer, text, request)).logits[0]
-    alone = _meanings(Path(request["folder"]))["scored_alone"]
-    scores = logits.sigmoid() if alone else logits.softmax(-1)
+    scores = logits.sigmoid() if request["scored_alone"] else logits.softmax(-1)
     return {"label": model.config.id2label[int(scores.argmax())], "scores": scores.tolist()}
 
 
@@ -149,8 +172,9 @@ def _text(model: Any, tokenizer: Any, text: str, request: Json) -> Json:
 
 
 def _inputs(tokenizer: Any, text: str, request: Json) -> Any:
-    limit = _rules(tokenizer, Path(request["folder"]), request)["max_length"]
-    return tokenizer([text], padding=True, truncation=True, max_length=limit, return_tensors="pt")
+    return tokenizer(
+        [text], padding=True, truncation=True, max_length=request["max_length"], return_tensors="pt"
+    )
 
 
 # Task → what a model answers to a text; `embedding` for folders of sentence-transformers.

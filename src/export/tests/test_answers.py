@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import BertConfig, BertForSequenceClassification, BertModel, PreTrainedTokenizerFast
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
 
 from exporter import answers
 from exporter.job import Json
@@ -23,7 +23,11 @@ def folder(tmp_path: Path) -> Path:
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     tokenizer.enable_truncation(3)
     PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]", model_max_length=8
+        tokenizer_object=tokenizer,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        model_max_length=8,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
     ).save_pretrained(tmp_path)
     return tmp_path
 
@@ -35,12 +39,13 @@ def config(**changes: Any) -> BertConfig:
 
 def ask(folder: Path, **request: Any) -> Json:
     asked: Json = {
+        "root": str(folder),
         "folder": str(folder),
-        "class": "BertModel",
-        "task": "feature-extraction",
-        "embedding": {"pooling": "mean", "normalised": True, "max_length": 5},
+        "class": "BertForSequenceClassification",
+        "task": "text-classification",
+        "embedding": None,
         "positions": 16,
-        "corpus": ["one", "one two three one two three"],
+        "corpus": ["one", "one two three one two three one two three"],
         "pairs": [["one", "two"]],
         "samples": ["one two"],
         "new_tokens": 4,
@@ -48,31 +53,54 @@ def ask(folder: Path, **request: Any) -> Json:
     return answers.answer(asked | request)
 
 
-def test_an_embedding_is_made_by_the_published_recipe_and_files_that_differ_are_told(folder: Path) -> None:
-    torch.manual_seed(0)
-    model = BertModel(config()).eval()
-    model.save_pretrained(folder)
+def test_texts_are_cut_and_padded_as_python_does_whatever_tokenizer_json_keeps(folder: Path) -> None:
+    BertForSequenceClassification(config()).save_pretrained(folder)
     said = ask(folder)
-    assert said["corpus"]["input_ids"] == [[2, 4, 3, 0, 0], [2, 4, 5, 6, 3]]
-    assert said["corpus"]["attention_mask"] == [[1, 1, 1, 0, 0], [1, 1, 1, 1, 1]]
-    assert said["rules"]["max_length"] == 5
-    told = "\n".join(said["rules"]["notes"])
-    assert "5 by sentence_bert_config.json, 8 by tokenizer_config.json, 16 by the model's positions" in told
-    assert "tokenizer.json keeps truncation of its own" in told
-    with torch.no_grad():
-        hidden = model(torch.tensor([[2, 4, 5, 3]])).last_hidden_state
-    expected = torch.nn.functional.normalize(hidden.mean(1))[0]
-    assert torch.allclose(torch.tensor(said["answers"][0]["sentence_embedding"]), expected, atol=1e-6)
+    assert said["corpus"]["input_ids"] == [[2, 4, 3, 0, 0, 0, 0, 0], [2, 4, 5, 6, 4, 5, 6, 3]]
+    assert said["corpus"]["attention_mask"] == [[1, 1, 1, 0, 0, 0, 0, 0], [1] * 8]
+    assert said["pairs"]["token_type_ids"] == [[0, 0, 0, 1, 1]]
+    assert said["rules"]["notes"] == [
+        "texts are cut to 8 tokens, as tokenizer_config.json says, which goes before: the model's positions says 16",
+        "tokenizer.json keeps truncation of its own: Python sets them anew in each call, so does the example",
+    ]
+
+
+LIMITS: dict[str, tuple[list[Any], tuple[int, str]]] = {
+    "the folder's own goes first": (
+        [256, 512, 512],
+        (
+            256,
+            "256 tokens, as sentence_bert_config.json says, which goes before: tokenizer_config.json says 512",
+        ),
+    ),
+    "though another be smaller": ([256, 128, 512], (256, "tokenizer_config.json says 128")),
+    "all say the same": ([512, 512, 512], (512, "")),
+    "one says nothing": ([None, 128, 512], (128, "the model's positions says 512")),
+    "a number that means nothing": ([None, 10**30, 512], (512, "")),
+    "more than the model has": (
+        [512, 512, 128],
+        (128, "sentence_bert_config.json says 512, which the model fails at"),
+    ),
+    "nothing": ([None, None, None], (512, "nothing says how long a text may be")),
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_the_first_limit_that_python_asks_for_wins(name: str) -> None:
+    limits, (expected, told) = LIMITS[name]
+    names = ["sentence_bert_config.json", "tokenizer_config.json", "the model's positions"]
+    limit, notes = answers.limit_of(dict(zip(names, limits, strict=True)), limits[2])
+    assert limit == expected
+    assert told in "".join(notes) if told else not notes
 
 
 def test_labels_that_do_not_exclude_each_other_are_scored_each_by_itself(folder: Path) -> None:
     labels = {"id2label": {0: "good", 1: "bad"}, "label2id": {"good": 0, "bad": 1}}
-    asked: Json = {"class": "BertForSequenceClassification", "task": "text-classification", "embedding": None}
     sums = {}
     for kind in ("single_label_classification", "multi_label_classification"):
         torch.manual_seed(0)
         BertForSequenceClassification(config(problem_type=kind, **labels)).save_pretrained(folder)
-        said = ask(folder, **asked)
+        said = ask(folder)
         assert said["rules"]["labels"] == ["good", "bad"]
         assert said["answers"][0]["label"] in labels["label2id"]
         sums[kind] = sum(said["answers"][0]["scores"])
