@@ -161,12 +161,9 @@ impl Certificate {
     }
 }
 
-/// A folder's path says something of a machine, and nothing of the weights.
 fn source(found: &Found) -> Source {
-    let folder = || found.root.file_name().map(|name| name.to_string_lossy().into_owned());
-    let local = found.revision.is_none().then(folder).flatten();
     Source {
-        name: local.unwrap_or_else(|| found.checkpoint.clone()),
+        name: found.local_name().unwrap_or_else(|| found.checkpoint.clone()),
         revision: found.revision.clone(),
         unexpected: found.unexpected.clone(),
         files: found.files.clone(),

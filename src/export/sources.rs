@@ -86,6 +86,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "suggest.py",
     "trials.py",
     "unneeded.py",
+    "unpacked.py",
     "validate.py",
 );
 
