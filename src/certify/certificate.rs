@@ -42,6 +42,8 @@ pub struct Certificate {
     /// Sizes and checks that were not due, each with its reason.
     pub left_out: BTreeMap<String, String>,
     pub checks: Vec<Checked>,
+    /// What texts become, and what is answered to some of them, compared with Python.
+    pub texts: Option<Texts>,
     /// What it was proved on.
     pub device: String,
     pub processor: String,
@@ -88,6 +90,30 @@ pub struct Checked {
     pub figures: Vec<Figure>,
 }
 
+/// What was compared of texts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Texts {
+    /// Texts are cut to so many tokens.
+    pub max_length: usize,
+    /// Which file wins, where files say different things.
+    pub notes: Vec<String>,
+    /// How many texts, and how many pairs of texts, become exactly Python's tokens.
+    pub compared: usize,
+    pub pairs: usize,
+    pub answers: Vec<Answered>,
+}
+
+/// A text that the example answered as Python does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answered {
+    pub text: String,
+    /// As far as a line holds it.
+    pub answer: String,
+    /// The rmse between the example's numbers and Python's, and the most that is allowed.
+    pub error: f64,
+    pub limit: f64,
+}
+
 /// How one output agreed with eager Python.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figure {
@@ -123,6 +149,7 @@ impl Certificate {
             sizes: manifest.cases.clone(),
             left_out: left_out(subject, ended),
             checks: ended.records.iter().map(Checked::from).collect(),
+            texts: None,
             device: ended.run.device.to_string(),
             processor: last.map(|record| record.host.processor.clone()).unwrap_or_default(),
             versions: manifest.versions.clone().into_iter().chain(own).collect(),
@@ -134,12 +161,9 @@ impl Certificate {
     }
 }
 
-/// A folder's path says something of a machine, and nothing of the weights.
 fn source(found: &Found) -> Source {
-    let folder = || found.root.file_name().map(|name| name.to_string_lossy().into_owned());
-    let local = found.revision.is_none().then(folder).flatten();
     Source {
-        name: local.unwrap_or_else(|| found.checkpoint.clone()),
+        name: found.local_name().unwrap_or_else(|| found.checkpoint.clone()),
         revision: found.revision.clone(),
         unexpected: found.unexpected.clone(),
         files: found.files.clone(),

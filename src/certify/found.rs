@@ -15,12 +15,14 @@ const SOURCE: &str = "transformers";
 /// A checkpoint to look at.
 #[derive(Clone, Debug)]
 pub struct Request<'a> {
-    /// A hub id or a folder.
+    /// A hub id, a folder, or a GGUF file.
     pub checkpoint: &'a str,
     /// A hub id's branch, tag or commit.
     pub revision: Option<&'a str>,
     /// What it is for, where its config leaves that open.
     pub task: Option<&'a str>,
+    /// Where a GGUF file is unpacked: a folder that is there as long as the checkpoint is looked at.
+    pub scratch: &'a Path,
 }
 
 /// A checkpoint whose weights fit the class that its config names.
@@ -59,6 +61,15 @@ pub struct Found {
     pub files: BTreeMap<String, String>,
 }
 
+impl Found {
+    /// The name of the folder or file, where it is on this machine: its path says nothing of the weights.
+    pub fn local_name(&self) -> Option<String> {
+        let path = if is_packed(&self.checkpoint) { Path::new(&self.checkpoint) } else { &self.root };
+        let name = path.file_name().filter(|_| self.revision.is_none());
+        name.map(|name| name.to_string_lossy().into_owned())
+    }
+}
+
 /// What Python says.
 #[derive(Deserialize)]
 #[serde(untagged)]
@@ -80,11 +91,14 @@ pub fn examine(spec: &Spec, request: &Request) -> Result<Found, Failure> {
         "revision": request.revision,
         "task": request.task,
         "source": spec.versions.sources.get(source),
+        "scratch": request.scratch,
         "dims": dims.collect::<Map<_, _>>(),
         "entries": entries.map(told).collect::<Vec<_>>(),
     });
     let mut said = String::new();
-    Python::ready(&spec.versions, source)?.converse("exporter.checkpoint", &asked, |line| {
+    let extras = is_packed(request.checkpoint).then_some("gguf");
+    let python = Python::ready(&spec.versions, source)?.with_extras(&spec.versions, extras)?;
+    python.converse("exporter.checkpoint", &asked, |line| {
         said.push_str(line);
         Ok(())
     })?;
@@ -110,6 +124,11 @@ fn source_of<'a>(spec: &'a Spec, classes: &[String]) -> &'a str {
     let has = |entry: &&Entry| classes.first().is_some_and(|class| *class == entry.class);
     let sources: Vec<&str> = spec.entries.iter().filter(has).map(|entry| &*entry.source).collect();
     if sources.contains(&SOURCE) { SOURCE } else { sources.first().copied().unwrap_or(SOURCE) }
+}
+
+/// Whether a checkpoint is one file with everything in it.
+fn is_packed(checkpoint: &str) -> bool {
+    Path::new(checkpoint).extension().is_some_and(|extension| extension.eq_ignore_ascii_case("gguf"))
 }
 
 fn told(entry: &Entry) -> Value {

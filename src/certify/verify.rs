@@ -86,6 +86,7 @@ fn other_torch(certificate: &Certificate, here: Option<&str>) -> Option<Problem>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::certify::bundle::Draft;
     use crate::certify::certificate::Checked;
     use crate::certify::found::{Found, sample};
     use std::fs;
@@ -106,13 +107,14 @@ mod tests {
             "format": FORMAT, "name": "mine", "date": "", "class": "BertModel", "model_type": "bert",
             "task": "feature-extraction", "embedding": null, "parameters": 7, "positions": 512,
             "checkpoint": {"name": "model", "revision": null, "unexpected": [], "files": {}},
-            "inputs": [], "outputs": [], "sizes": [], "left_out": {}, "device": "cpu", "processor": "",
+            "inputs": [], "outputs": [], "sizes": [], "left_out": {}, "texts": null, "device": "cpu", "processor": "",
             "checks": [{"check": "loads", "status": "passed", "seconds": 0.1, "figures": []}],
             "versions": {"torch": "2.11.0+cu130"}, "adapters": [], "differences": [], "reasons": [], "files": {},
         }))
         .unwrap();
         let out = folder.join("certified/mine");
-        super::bundle::write(&out, &artifact, &programs, &found, &mut certificate).unwrap();
+        let draft = Draft::new(&out, &artifact, &programs, &found).unwrap();
+        draft.finish(&out, &mut certificate).unwrap();
         out
     }
 
@@ -151,6 +153,16 @@ mod tests {
         assert_eq!(missing, ["1_Pooling/config.json is missing"]);
         let strange = problems(|out| fs::write(out.join("added_tokens.json"), "{}").unwrap());
         assert_eq!(strange, ["added_tokens.json is no part of the bundle"]);
+        let built = problems(|out| {
+            fs::create_dir_all(out.join("example/target/debug")).unwrap();
+            fs::write(out.join("example/target/debug/example"), "machine code").unwrap();
+            fs::write(out.join("example/build.rs"), "fn main() {}").unwrap();
+        });
+        assert_eq!(
+            built,
+            ["example/build.rs is no part of the bundle"],
+            "what cargo makes of it is no problem"
+        );
         let failed = |certificate: &mut Certificate| {
             let half =
                 Checked { check: "half".to_owned(), status: Status::Failed, ..certificate.checks[0].clone() };

@@ -7,9 +7,11 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use comfy_table::CellAlignment;
 use hf_conformance::artifact;
+use hf_conformance::certify::bundle::Draft;
+use hf_conformance::certify::certificate::{Answered, Texts};
 use hf_conformance::certify::found::Request;
 use hf_conformance::certify::prove::{Setting, artifact_of};
-use hf_conformance::certify::{Certificate, Found, Subject, bundle, examine, prove, subject};
+use hf_conformance::certify::{Certificate, Found, Subject, bundle, examine, example, prove, subject};
 use hf_conformance::engine;
 use hf_conformance::failure::Failure;
 use hf_conformance::report::Record;
@@ -21,7 +23,7 @@ use std::process::{Command, ExitCode};
 
 #[derive(Args)]
 pub struct Arguments {
-    /// A folder that `save_pretrained` wrote, or a hub id
+    /// A folder that `save_pretrained` wrote, a hub id, or a GGUF file
     #[arg(required_unless_present = "serve")]
     checkpoint: Option<String>,
     /// What it is for, where its config names several classes or none
@@ -62,8 +64,13 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     let spec = super::spec()?;
     let looking = spinner("looking at the checkpoint");
-    let request =
-        Request { checkpoint, revision: arguments.revision.as_deref(), task: arguments.task.as_deref() };
+    let scratch = scratch()?;
+    let request = Request {
+        checkpoint,
+        revision: arguments.revision.as_deref(),
+        task: arguments.task.as_deref(),
+        scratch: &scratch.path().join("unpacked"),
+    };
     let found = examine(&spec, &request);
     looking.finish_and_clear();
     let found = found.map_err(|failure| refused(checkpoint, &failure))?;
@@ -72,7 +79,6 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     bundle::may_replace(&out).map_err(|failure| failed(&failure))?;
     let subject = subject(&files()?, &found, &name).map_err(|failure| refused(checkpoint, &failure))?;
     show(facts(&subject, &found, &explained))?;
-    let scratch = tempfile::tempdir()?;
     let told = scratch.path().join("told.json");
     serde_json::to_writer(std::fs::File::create(&told)?, &Told { name, found: found.clone() })?;
     let checking = bar("checking", subject.entry().due().count());
@@ -97,6 +103,14 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     finish(arguments, &subject, &found, &ended, &broken, &out)
 }
 
+/// A folder for what goes when the command ends: beside artifacts, where there is room for weights.
+fn scratch() -> Result<tempfile::TempDir> {
+    let root = artifact::root();
+    std::fs::create_dir_all(&root)?;
+    // Absolute: Python is told of it.
+    Ok(tempfile::Builder::new().prefix(".certify-").tempdir_in(std::path::absolute(root)?)?)
+}
+
 /// Says what came of the checks, and writes the bundle where all passed.
 fn finish(
     arguments: &Arguments,
@@ -116,12 +130,40 @@ fn finish(
     let manifest = artifact::manifest(&folder).map_err(|failure| failed(&failure))?;
     let manifest = manifest.with_context(|| format!("{} has no manifest", folder.display()))?;
     let mut certificate = Certificate::of(subject, found, ended, &manifest);
-    bundle::write(out, &folder, &bundle::programs(&manifest), found, &mut certificate)
-        .map_err(|failure| failed(&failure))?;
+    let draft =
+        Draft::new(out, &folder, &bundle::programs(&manifest), found).map_err(|failure| failed(&failure))?;
+    let trying = spinner("compiling the example and comparing it with Python");
+    let texts = example::make(draft.path(), subject, found, &certificate);
+    trying.finish_and_clear();
+    match texts.map_err(|failure| failed(&failure))? {
+        Ok(texts) => {
+            show(told(&texts))?;
+            certificate.texts = Some(texts);
+        }
+        Err(why) => {
+            println!("\nno example: {why}");
+            certificate.left_out.insert("example".to_owned(), why);
+        }
+    }
+    draft.finish(out, &mut certificate).map_err(|failure| failed(&failure))?;
     let verify = Typed::just("verify").word(&out.to_string_lossy());
     println!("\n{} of {} checks passed: {}", ended.tally.passed, ended.run.due.len(), out.display());
     println!("later, or on another machine: {verify}");
     Ok(ExitCode::SUCCESS)
+}
+
+/// What texts became.
+fn told(texts: &Texts) -> String {
+    let Texts { max_length, notes, compared, pairs, answers } = texts;
+    let counted = format!(
+        "{compared} texts and {pairs} pairs become Python's tokens, cut to {max_length}; the example answers as Python:"
+    );
+    let answers = answers.iter().map(|Answered { text, answer, error, limit }| {
+        format!("  {text:?}\n    {answer} (off by {error:.1e}, allowed {limit:.1e})")
+    });
+    let notes = notes.iter().map(|note| format!("  note: {note}"));
+    let lines: Vec<String> = std::iter::once(counted).chain(answers).chain(notes).collect();
+    format!("\n{}", lines.join("\n"))
 }
 
 /// Runs checks for the process that started this one.

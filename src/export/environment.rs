@@ -1,7 +1,8 @@
 //! The Python environment that exports models and holds libtorch.
 //!
 //! In: the pins of `spec/versions.yaml`. Out: `.venv` with exactly those packages, `.venv/torch` (a link to
-//! the torch package, where the build looks for libtorch), and an overlay folder per further source.
+//! the torch package, where the build looks for libtorch), and an overlay folder per further source. What only some checkpoints ask for goes to
+//! `target/extras`, when one does.
 //!
 //! `HF_CONFORMANCE_PYTHON` names an interpreter to use as it is; `HF_CONFORMANCE_TORCH_INDEX` an index that
 //! has other builds of torch (CPU only, another CUDA).
@@ -22,6 +23,9 @@ use std::time::Duration;
 const OLDEST: (u32, u32) = (3, 10);
 /// Written last: an environment without it, or with other pins in it, is made again.
 const STAMP: &str = "pins.txt";
+
+/// Where the packages are that only some checkpoints ask for.
+const EXTRAS: &str = "target/extras";
 
 /// A ready interpreter.
 #[derive(Debug)]
@@ -58,6 +62,8 @@ pub enum EnvironmentError {
     Gone { package: String, path: PathBuf },
     #[error("{} holds no package of its own name; it holds: {holds}", path.display())]
     Wheel { path: PathBuf, holds: String },
+    #[error("versions.yaml has no extras '{0}'")]
+    NoExtras(String),
 }
 
 impl Environment {
@@ -119,11 +125,7 @@ impl Environment {
         } else if overlay.is_empty() {
             return Ok(None);
         } else if !stamped(&folder, overlay) {
-            if folder.exists() {
-                // Other versions of the same packages: what only those have would stay.
-                std::fs::remove_dir_all(&folder)
-                    .map_err(|error| EnvironmentError::Io { path: folder.clone(), error })?;
-            }
+            emptied(&folder)?;
             let tools = self.folder.join("build").join(source);
             let mut pip = self.pip(&folder, overlay);
             if !build.is_empty() {
@@ -134,6 +136,23 @@ impl Environment {
             write(&folder.join(STAMP), &stamp(overlay))?;
         }
         std::path::absolute(&folder).map(Some).map_err(|error| EnvironmentError::Io { path: folder, error })
+    }
+
+    /// The folder of packages that stand behind the environment's own: what only some checkpoints ask for, installed when
+    /// one does.
+    ///
+    /// # Errors
+    /// No such extras, or pip cannot install them.
+    pub fn extras(&self, name: &str, versions: &Versions) -> Result<PathBuf, EnvironmentError> {
+        let packages =
+            versions.extras.get(name).ok_or_else(|| EnvironmentError::NoExtras(name.to_owned()))?;
+        let folder = Path::new(EXTRAS).join(name);
+        if !stamped(&folder, packages) {
+            emptied(&folder)?;
+            finish(&format!("installing what {name} takes"), &mut self.pip(&folder, packages))?;
+            write(&folder.join(STAMP), &stamp(packages))?;
+        }
+        std::path::absolute(&folder).map_err(|error| EnvironmentError::Io { path: folder, error })
     }
 
     /// What pip would install for a version of a package, or for its newest, so that torch stays as it is: the package
@@ -258,6 +277,15 @@ fn stamp(packages: &BTreeMap<String, String>) -> String {
 
 fn stamped(folder: &Path, packages: &BTreeMap<String, String>) -> bool {
     std::fs::read_to_string(folder.join(STAMP)).is_ok_and(|text| text == stamp(packages))
+}
+
+/// Takes a folder away: what only other versions of the same packages have would stay.
+fn emptied(folder: &Path) -> Result<(), EnvironmentError> {
+    match folder.exists() {
+        true => std::fs::remove_dir_all(folder)
+            .map_err(|error| EnvironmentError::Io { path: folder.to_owned(), error }),
+        false => Ok(()),
+    }
 }
 
 fn write(path: &Path, text: &str) -> Result<(), EnvironmentError> {

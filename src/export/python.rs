@@ -14,6 +14,7 @@ use std::process::{Command, Stdio};
 pub struct Python {
     interpreter: PathBuf,
     overlay: Option<PathBuf>,
+    extras: Option<PathBuf>,
     package: tempfile::TempDir,
 }
 
@@ -27,7 +28,18 @@ impl Python {
         let overlay = environment.overlay(source, versions).at(Stage::Export, source)?;
         let package = tempfile::tempdir().at(Stage::Export, "a temporary folder")?;
         sources::unpack(package.path()).at(Stage::Export, "unpacking the exporter")?;
-        Ok(Self { interpreter: environment.python().to_owned(), overlay, package })
+        Ok(Self { interpreter: environment.python().to_owned(), overlay, extras: None, package })
+    }
+
+    /// The same with the packages that `versions.yaml` lists under that name of its extras, where there is a name.
+    ///
+    /// # Errors
+    /// Stage `export`: they cannot be installed.
+    pub fn with_extras(self, versions: &Versions, name: Option<&str>) -> Result<Self, Failure> {
+        let Some(name) = name else { return Ok(self) };
+        let environment = Environment::ready(versions).at(Stage::Export, "the Python environment")?;
+        let extras = environment.extras(name, versions).at(Stage::Export, name)?;
+        Ok(Self { extras: Some(extras), ..self })
     }
 
     /// `python -m module`, to be started while this lives.
@@ -35,9 +47,10 @@ impl Python {
     /// # Errors
     /// Stage `export`: a path that no `PYTHONPATH` can hold.
     pub fn command(&self, module: &str) -> Result<Command, Failure> {
-        // The overlay, where there is one, before the exporter; then where the user's own interpreter looks.
+        // The overlay, where there is one, before the exporter; then extras, and where the user's own interpreter looks.
         let own = std::env::var_os("PYTHONPATH").unwrap_or_default();
         let folders = self.overlay.clone().into_iter().chain([self.package.path().to_owned()]);
+        let folders = folders.chain(self.extras.clone());
         let path = std::env::join_paths(folders.chain(std::env::split_paths(&own)))
             .at(Stage::Export, "PYTHONPATH")?;
         let mut command = Command::new(&self.interpreter);

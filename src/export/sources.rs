@@ -65,6 +65,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "weights.py",
     // What makes pt2 programs beside an artifact, uses artifacts, or draws up entries: nothing that makes an artifact
     // imports it.
+    "answers.py",
     "bench.py",
     "certify.py",
     "checkpoint.py",
@@ -88,6 +89,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "suggest.py",
     "trials.py",
     "unneeded.py",
+    "unpacked.py",
     "validate.py",
 );
 

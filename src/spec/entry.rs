@@ -33,6 +33,8 @@ pub struct Versions {
     pub python: BTreeMap<String, String>,
     /// Where classes come from, by the name that entries give as `source`.
     pub sources: BTreeMap<String, Source>,
+    /// Packages that some checkpoints ask for, by what asks for them.
+    pub extras: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 /// A package that defines model classes.

@@ -11,12 +11,23 @@ use std::path::PathBuf;
 
 /// Reads `versions.yaml`.
 pub(super) fn versions(root: &Node, problems: &mut Problems) -> Option<Versions> {
-    let record = root.record("versions.yaml", &["python", "sources"], problems)?;
+    let record = root.record("versions.yaml", &["python", "sources", "extras"], problems)?;
     let python = record.need("python", problems).and_then(|node| pins("python", node, problems));
     let sources = record.need("sources", problems).and_then(|node| node.map("sources", problems));
     let (python, fields) = (python?, sources?);
     let sources = fields.iter().filter_map(|field| source(field, &python, problems)).collect();
-    Some(Versions { python, sources })
+    let extras = record.optional("extras", |node| extras(node, problems))?.unwrap_or_default();
+    Some(Versions { python, sources, extras })
+}
+
+/// `gguf: {gguf: 0.19.0, accelerate: 1.14.0}`.
+fn extras(node: &Node, problems: &mut Problems) -> Option<BTreeMap<String, BTreeMap<String, String>>> {
+    let fields = node.map("extras", problems)?;
+    let extra = |field: &Field| {
+        let pins = pins(&format!("extras.{}", field.key), &field.node, problems)?;
+        Some((field.key.clone(), pins))
+    };
+    fields.iter().map(extra).collect()
 }
 
 /// `transformers: {package: transformers, version: 5.17.0, overlay: {…}}`.

@@ -1,7 +1,7 @@
 """What a checkpoint is: `python -m exporter.checkpoint`.
 
-In: `{"checkpoint", "revision", "task", "source", "dims", "entries": [{"name", "class", "task"}]}` on stdin. Out: one
-JSON object: `{"found": …}`, all that an entry for it needs, or `{"refused": …, "advice": …}`. The weights are loaded
+In: `{"checkpoint", "revision", "task", "source", "scratch", "dims", "entries": [{"name", "class", "task"}]}` on stdin. Out:
+one JSON object: `{"found": …}`, all that an entry for it needs, or `{"refused": …, "advice": …}`. The weights are loaded
 once, by the class that the config names and no other: what that class lacks or has too many is told.
 """
 
@@ -17,7 +17,7 @@ import torch
 import transformers
 from torch import nn
 
-from . import find, kin, package, stored
+from . import find, kin, package, stored, unpacked
 from .errors import nearest, reason
 from .job import Json, Source
 from .model import Config, _attribute
@@ -88,7 +88,8 @@ def examine(request: Json) -> Found:
     source = Source(**request["source"])
     if source.package != transformers.__name__:
         package.adopt(source)
-    root, revision = stored.folder_of(request["checkpoint"], request["revision"])
+    packed = unpacked.is_packed(request["checkpoint"])
+    root, revision = _root(request, packed)
     folder, embedding = embedding_of(root)
     config = stored.config_of(folder)
     model_type = _model_type(config)
@@ -99,7 +100,10 @@ def examine(request: Json) -> Found:
     near, nearness = _near(class_name, task, request["entries"])
     files = stored.weight_files(folder)
     model, unexpected = _loaded(folder, class_name)
-    digests = stored.digests(iter([*files, *stored.descriptions(root)]), root)
+    digests = stored.digests(iter([*([] if packed else files), *stored.descriptions(root)]), root)
+    if packed:
+        file = Path(request["checkpoint"])
+        digests |= stored.digests(iter([file]), file.parent)
     return Found(
         checkpoint=request["checkpoint"],
         root=str(root.resolve()),
@@ -119,6 +123,13 @@ def examine(request: Json) -> Found:
         reasons=[*reasons, why, nearness],
         files=digests,
     )
+
+
+def _root(request: Json, packed: bool) -> tuple[Path, str | None]:
+    """The folder that has the checkpoint's files, unpacked where it is one file; and the commit that they are of."""
+    if packed and request["revision"] is None:
+        return unpacked.unpack(Path(request["checkpoint"]), Path(request["scratch"])), None
+    return stored.folder_of(request["checkpoint"], request["revision"])
 
 
 def _model_type(config: Json) -> str:

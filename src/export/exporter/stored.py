@@ -48,9 +48,8 @@ def folder_of(checkpoint: str, revision: str | None) -> tuple[Path, str | None]:
         return path, None
     if path.is_file():
         raise Unusable(
-            f"{checkpoint} is a file, not a folder with a {CONFIG}",
-            "name the folder that `save_pretrained` wrote; a GGUF file becomes one by "
-            "AutoModelForCausalLM.from_pretrained(FOLDER, gguf_file=FILE).save_pretrained(DIR)",
+            f"{checkpoint} is a file, neither a folder with a {CONFIG} nor GGUF",
+            "name the folder that `save_pretrained` wrote, or a GGUF file",
         )
     if checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") > 1:
         raise Unusable(f"there is no folder {checkpoint}", "look at the spelling of the path")

@@ -232,7 +232,11 @@ def test_what_is_neither_a_folder_nor_a_repository_is_told_without_asking_a_hub(
     assert ask(tmp_path / "nowhere")["refused"].startswith("there is no folder")
     file = tmp_path / "model.gguf"
     file.write_bytes(b"GGUF")
-    assert "gguf_file=FILE" in ask(file)["advice"]
+    assert ask(file, scratch=str(tmp_path / "plain"))["refused"].startswith(
+        "transformers does not read model.gguf"
+    )
+    file.write_bytes(b"GGML")
+    assert ask(file)["refused"].endswith("is a file, neither a folder with a config.json nor GGUF")
     assert ask(tmp_path, revision="main")["advice"] == "leave --revision out"
 
 

@@ -1,0 +1,113 @@
+"""What Python makes of texts."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+
+from exporter import answers
+from exporter.job import Json
+
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "one", "two", "three"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A tokenizer of a few words, which keeps a truncation of its own."""
+    tokenizer = Tokenizer(models.WordLevel({word: place for place, word in enumerate(WORDS)}, "[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer.enable_truncation(3)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="[UNK]",
+        pad_token="[PAD]",
+        model_max_length=8,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    ).save_pretrained(tmp_path)
+    return tmp_path
+
+
+def config(**changes: Any) -> BertConfig:
+    sizes: Json = {"vocab_size": 8, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    return BertConfig(**sizes | {"intermediate_size": 8, "max_position_embeddings": 16} | changes)
+
+
+def ask(folder: Path, **request: Any) -> Json:
+    asked: Json = {
+        "root": str(folder),
+        "folder": str(folder),
+        "class": "BertForSequenceClassification",
+        "task": "text-classification",
+        "embedding": None,
+        "positions": 16,
+        "corpus": ["one", "one two three one two three one two three"],
+        "pairs": [["one", "two"]],
+        "samples": ["one two"],
+        "new_tokens": 4,
+    }
+    return answers.answer(asked | request)
+
+
+def test_texts_are_cut_and_padded_as_python_does_whatever_tokenizer_json_keeps(folder: Path) -> None:
+    BertForSequenceClassification(config()).save_pretrained(folder)
+    said = ask(folder)
+    assert said["corpus"]["input_ids"] == [[2, 4, 3, 0, 0, 0, 0, 0], [2, 4, 5, 6, 4, 5, 6, 3]]
+    assert said["corpus"]["attention_mask"] == [[1, 1, 1, 0, 0, 0, 0, 0], [1] * 8]
+    assert said["pairs"]["token_type_ids"] == [[0, 0, 0, 1, 1]]
+    assert said["rules"]["notes"] == [
+        "texts are cut to 8 tokens, as tokenizer_config.json says, which goes before: the model's positions says 16",
+        "tokenizer.json keeps truncation of its own: Python sets them anew in each call, so does the example",
+    ]
+
+
+LIMITS: dict[str, tuple[list[Any], tuple[int, str]]] = {
+    "the folder's own goes first": (
+        [256, 512, 512],
+        (
+            256,
+            "256 tokens, as sentence_bert_config.json says, which goes before: tokenizer_config.json says 512",
+        ),
+    ),
+    "though another be smaller": ([256, 128, 512], (256, "tokenizer_config.json says 128")),
+    "all say the same": ([512, 512, 512], (512, "")),
+    "one says nothing": ([None, 128, 512], (128, "the model's positions says 512")),
+    "a number that means nothing": ([None, 10**30, 512], (512, "")),
+    "more than the model has": (
+        [512, 512, 128],
+        (128, "sentence_bert_config.json says 512, which the model fails at"),
+    ),
+    "nothing": ([None, None, None], (512, "nothing says how long a text may be")),
+}
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_the_first_limit_that_python_asks_for_wins(name: str) -> None:
+    limits, (expected, told) = LIMITS[name]
+    names = ["sentence_bert_config.json", "tokenizer_config.json", "the model's positions"]
+    limit, notes = answers.limit_of(dict(zip(names, limits, strict=True)), limits[2])
+    assert limit == expected
+    assert told in "".join(notes) if told else not notes
+
+
+def test_labels_that_do_not_exclude_each_other_are_scored_each_by_itself(folder: Path) -> None:
+    labels = {"id2label": {0: "good", 1: "bad"}, "label2id": {"good": 0, "bad": 1}}
+    sums = {}
+    for kind in ("single_label_classification", "multi_label_classification"):
+        torch.manual_seed(0)
+        BertForSequenceClassification(config(problem_type=kind, **labels)).save_pretrained(folder)
+        said = ask(folder)
+        assert said["rules"]["labels"] == ["good", "bad"]
+        assert said["answers"][0]["label"] in labels["label2id"]
+        sums[kind] = sum(said["answers"][0]["scores"])
+    assert sums["single_label_classification"] == pytest.approx(1)
+    assert sums["multi_label_classification"] != pytest.approx(1)
+
+
+def test_a_folder_without_a_tokenizer_that_rust_reads_is_told(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps(config().to_dict()))
+    assert ask(tmp_path) == {"none": "the folder has no tokenizer.json, which is what Rust reads"}
