@@ -6,6 +6,7 @@ and of pairs, and what the model answers to the samples: by sentence-transformer
 others. Or `{"none": why}`, where the folder has no tokenizer that Rust could read.
 """
 
+import importlib
 import json
 import os
 import sys
@@ -62,9 +63,10 @@ def _head(request: Json) -> tuple[Any, Any]:
 
 def _sentences(request: Json) -> tuple[Any, Any]:
     """The whole of a sentence-transformers folder, by that library."""
-    from sentence_transformers import SentenceTransformer  # only now: it is there for such folders alone
-
-    model: Any = SentenceTransformer(request["root"], device="cpu", model_kwargs={"dtype": torch.float32})
+    # Only now: it is there for such folders alone.
+    library: Any = importlib.import_module("sentence_transformers")
+    whole = {"device": "cpu", "model_kwargs": {"dtype": torch.float32}}
+    model = library.SentenceTransformer(request["root"], **whole)
     return model, model.tokenizer
 
 

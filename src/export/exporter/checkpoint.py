@@ -1,8 +1,8 @@
 """What a checkpoint is: `python -m exporter.checkpoint`.
 
-In: `{"checkpoint", "revision", "task", "source", "scratch", "dims", "entries": [{"name", "class", "task"}]}` on stdin. Out:
-one JSON object: `{"found": …}`, all that an entry for it needs, or `{"refused": …, "advice": …}`. The weights are loaded
-once, by the class that the config names and no other: what that class lacks or has too many is told.
+In: `{"checkpoint", "revision", "task", "source", "scratch", "dims", "entries": [{"name", "class", "task"}]}` on stdin.
+Out: one JSON object: `{"found": …}`, all that an entry for it needs, or `{"refused": …, "advice": …}`. The weights are
+loaded once, by the class that the config names and no other: what that class lacks or has too many is told.
 """
 
 import inspect

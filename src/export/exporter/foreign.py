@@ -46,8 +46,8 @@ def import_module(path: str) -> Any:
 def find_below(module: Any, name: str) -> Any:
     """A class of a package that its `__init__` does not name: that of the module whose text defines it."""
     for found in pkgutil.iter_modules(getattr(module, "__path__", []), f"{module.__name__}."):
-        origin = getattr(importlib.util.find_spec(found.name), "origin", None)
-        if str(origin).endswith(".py") and f"\nclass {name}(" in Path(origin).read_text():
+        origin = str(getattr(importlib.util.find_spec(found.name), "origin", None))
+        if origin.endswith(".py") and f"\nclass {name}(" in Path(origin).read_text():
             return getattr(importlib.import_module(found.name), name, None)
     return None
 

@@ -33,8 +33,14 @@ def folder(tmp_path: Path) -> Path:
 
 
 def config(**changes: Any) -> BertConfig:
-    sizes: Json = {"vocab_size": 8, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
-    return BertConfig(**sizes | {"intermediate_size": 8, "max_position_embeddings": 16} | changes)
+    sizes: dict[str, Any] = {
+        "vocab_size": 8,
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    sizes |= {"intermediate_size": 8, "max_position_embeddings": 16} | changes
+    return BertConfig(**sizes)
 
 
 def ask(folder: Path, **request: Any) -> Json:

@@ -1,5 +1,7 @@
 """Sizes of Acme's models."""
 
+from typing import Any
+
 from transformers import PretrainedConfig
 
 
@@ -16,7 +18,7 @@ class AcmeConfig(PretrainedConfig):
         num_hidden_layers: int = 24,
         num_attention_heads: int = 16,
         norm_eps: float = 1e-5,
-        **kwargs: object,
+        **kwargs: Any,
     ) -> None:
         self.vocab_size = vocab_size
         self.hidden_size = hidden_size

@@ -107,7 +107,7 @@ class AcmeTagger(AcmePreTrainedModel):
 
     def __init__(self, config: AcmeTaggerConfig) -> None:
         super().__init__(config)
-        self.labels = nn.Linear(config.hidden_size, config.num_labels)
+        self.labels = nn.Linear(config.hidden_size, config.num_labels or 2)
         self.post_init()
 
     def forward(
