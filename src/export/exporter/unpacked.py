@@ -29,8 +29,9 @@ def is_packed(checkpoint: str) -> bool:
 def unpack(file: Path, folder: Path) -> Path:
     """Writes the folder; transformers' loader of such files is the reference for what is in them."""
     try:
+        plain = transformers.GgufConfig(dequantize=True)
         model: Any = transformers.AutoModelForCausalLM.from_pretrained(
-            file.parent, gguf_file=file.name, dtype=torch.float32
+            file.parent, gguf_file=file.name, quantization_config=plain, dtype=torch.float32
         )
         tokenizer: Any = transformers.AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     except Exception as error:
@@ -38,6 +39,9 @@ def unpack(file: Path, folder: Path) -> Path:
             f"transformers does not read {file.name}: {reason(error)}",
             "certify the checkpoint that it was made from",
         ) from error
+    # What was read is plain; transformers remembers that the file was not, and would not save it.
+    model.hf_quantizer = None
+    vars(model.config).pop("quantization_config", None)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
