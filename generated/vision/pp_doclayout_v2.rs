@@ -12,7 +12,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "PPDocLayoutV2ForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-DocLayoutV2_safetensors"),
-    digest: "b9da31bee1927200",
+    digest: "5dd57f17079d0ac5",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: &[
         output(

@@ -12,7 +12,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "PPDocLayoutV3ForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-DocLayoutV3_safetensors"),
-    digest: "ce3dd1d7d0ba0b62",
+    digest: "59b26582ef6a0e07",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: &[
         output(
