@@ -146,7 +146,8 @@ def _without_library(
     model: nn.Module, job: Job, names: Generation, prompts: Tensors, facts: Json, most: int
 ) -> Written:
     """New tokens of classes that transformers 4 no longer lets generate: each step reads the whole row again."""
-    prompts = {names.grows: torch.full((ROWS, 1), facts["start"]), **prompts}
+    if names.grows not in prompts:
+        prompts = {names.grows: torch.full((ROWS, 1), facts["start"]), **prompts}
     inputs = dict(prompts)
     grown: list[Tensor] = []
     ended = torch.zeros(ROWS, dtype=torch.bool)
