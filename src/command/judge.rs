@@ -6,8 +6,8 @@ use super::{export, failed, of_allowed, select::select, show, spec, table};
 use anyhow::{Result, bail};
 use clap::Args;
 use hf_conformance::artifact::{self, Artifact, Format};
-use hf_conformance::check::{self, CheckResult};
-use hf_conformance::engine;
+use hf_conformance::check::{self, CheckContext, CheckResult};
+use hf_conformance::engine::{self, Engine};
 use hf_conformance::model::{ModelSpec, RuntimeSpec};
 use hf_conformance::report::typed::Typed;
 use hf_conformance::runner::judge::{self, Foreign};
@@ -71,11 +71,20 @@ fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path) -> Resu
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     let runtime = RuntimeSpec::new(entry, &spec.versions);
     let card = runtime.card();
-    let opened = Artifact::open(folder, &card, Format::default()).map_err(|failure| failed(&failure))?;
+    let mut opened = Artifact::open(folder, &card, Format::default()).map_err(|failure| failed(&failure))?;
+    // There is one program, whatever its attention: none of the artifact's own is run.
+    opened.manifest.attention.truncate(1);
     let foreign = Foreign::open(&arguments.file, arguments.inputs.as_deref(), &opened, &card, device)
         .map_err(|failure| failed(&failure))?;
-    let session = foreign.session(folder, &card, device).map_err(|failure| failed(&failure))?;
-    let context = session.context(&card, entry.task);
+    let program = foreign.load(&foreign.file, device).map_err(|failure| failed(&failure))?;
+    let context = CheckContext {
+        card: &card,
+        contract: entry.task,
+        artifact: &opened,
+        program: program.as_ref(),
+        engine: &foreign,
+        device,
+    };
     println!("{}", arguments.file.display());
     for (what, value) in facts(&foreign, &card, &opened, explained) {
         println!("  {what:<12} {value}");
@@ -114,7 +123,7 @@ fn facts(
         .collect();
     let manifest = &references.manifest;
     let mut facts = vec![
-        ("engine", engine::Engine::name(foreign).to_owned()),
+        ("engine", foreign.name().to_owned()),
         ("device", device),
         ("held to", format!("{} ({}), weights {}", card.name, manifest.class, weights_of(manifest))),
         ("inputs", format!("{}, {}", taken.join(", "), ports.by.words())),

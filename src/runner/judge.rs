@@ -4,7 +4,6 @@
 //! each check found. The checks see an ordinary engine ([`Foreign`]) and do not know.
 
 use crate::artifact::{Artifact, Format};
-use crate::check::Session;
 use crate::engine::{self, Device, Engine, Program, Tensor};
 use crate::failure::{Failure, Stage};
 use crate::model::ModelSpec;
@@ -99,17 +98,6 @@ impl Foreign {
         let ports = Ports { outputs, returned: returned.len(), ..ports };
         Ok(Self { file: file.to_owned(), engine, ports })
     }
-
-    /// The program, ready to be checked against the artifact in `folder`, none of whose own programs is run.
-    ///
-    /// # Errors
-    /// As [`Session::open`].
-    pub fn session(&self, folder: &Path, card: &ModelSpec, device: Device) -> Result<Session<'_>, Failure> {
-        let mut session = Session::open(folder, card, self, device)?;
-        // There is one program, whatever its attention.
-        session.artifact.manifest.attention.truncate(1);
-        Ok(session)
-    }
 }
 
 /// The engine that reads a file, by the end of its name: `.pt2` is a graph of `torch.export`, everything else TorchScript.
@@ -123,8 +111,7 @@ pub fn format_of(file: &Path) -> Format {
 /// The checks that are due on somebody's program for an entry.
 pub fn due(entry: &Entry, file: &Path) -> impl Iterator<Item = Check> {
     let format = format_of(file);
-    let suits = move |check: &Check| *check != Check::Optimised || format == Format::TorchScript;
-    entry.due().filter(|check| JUDGED.contains(check)).filter(suits)
+    entry.due().filter(move |check| JUDGED.contains(check) && format.unsuited(*check).is_none())
 }
 
 impl Engine for Foreign {
