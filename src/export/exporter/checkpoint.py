@@ -7,7 +7,6 @@ loaded once, by the class that the config names and no other: what that class la
 
 import inspect
 import json
-import os
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ import transformers
 from torch import nn
 
 from . import find, kin, package, stored, unpacked
+from .__main__ import own_stdout
 from .errors import nearest, reason
 from .job import Json, Source
 from .model import Config, _attribute
@@ -70,8 +70,7 @@ class Found:
 
 def main() -> None:
     """Answers the one request."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+    answers = own_stdout()
     print(json.dumps(answer(json.load(sys.stdin))), file=answers, flush=True)
 
 
