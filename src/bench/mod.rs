@@ -69,33 +69,7 @@ pub fn measure(
         engine: place.engine,
         device: place.device,
     };
-    let (mut batches, mut left_out, mut compile) = (Vec::new(), Vec::new(), place.compile);
-    for (rows, picks) in selections(&context) {
-        let chosen = picked(&inputs, &picks);
-        let mut ways = vec![Way::Libtorch, Way::Eager];
-        match compile.then(|| python.time(&picks, 1, true)) {
-            Some(Ok(_)) => ways.push(Way::Compiled),
-            Some(Err(failure)) => {
-                // It concerns that column only, and would be the same at other sizes.
-                left_out.push(format!("torch.compile: {failure}"));
-                compile = false;
-            }
-            None => {}
-        }
-        let times = turns::in_turns(&ways, |way, count| match way {
-            Way::Libtorch => Ok(milliseconds(&program.time(&chosen, count)?).collect()),
-            Way::Eager => python.time(&picks, count, false),
-            Way::Compiled => python.time(&picks, count, true),
-        });
-        match times.as_deref() {
-            Ok([rust, python, rest @ ..]) => {
-                batches.push(Batch { rows, rust: *rust, python: *python, compiled: rest.first().copied() });
-            }
-            Ok(_) => {}
-            Err(failure) if picks.is_empty() => return Err(failure.clone()),
-            Err(failure) => left_out.push(format!("{rows} rows: {failure}")),
-        }
-    }
+    let (batches, left_out) = batches(&context, &inputs, place.compile, python)?;
     rust.peak_mib = memory.risen();
     let peak = python.peak()?;
     // A compiler's own memory says nothing about the model's.
@@ -121,6 +95,46 @@ pub fn measure(
         batches,
         left_out,
     })
+}
+
+/// Measures every batch size in turns; and what could not be measured, with the reason.
+///
+/// # Errors
+/// The traced inputs as they are do not run.
+fn batches(
+    context: &CheckContext,
+    inputs: &[Tensor],
+    mut compile: bool,
+    python: &mut EagerProcess,
+) -> Result<(Vec<Batch>, Vec<String>), Failure> {
+    let (mut batches, mut left_out) = (Vec::new(), Vec::new());
+    for (rows, picks) in selections(context) {
+        let mut ways = vec![Way::Libtorch, Way::Eager];
+        match compile.then(|| python.time(&picks, 1, true)) {
+            Some(Ok(_)) => ways.push(Way::Compiled),
+            Some(Err(failure)) => {
+                // It concerns that column only, and would be the same at other sizes.
+                left_out.push(format!("torch.compile: {failure}"));
+                compile = false;
+            }
+            None => {}
+        }
+        let chosen = picked(inputs, &picks);
+        let times = turns::in_turns(&ways, |way, count| match way {
+            Way::Libtorch => Ok(milliseconds(&context.program.time(&chosen, count)?).collect()),
+            Way::Eager => python.time(&picks, count, false),
+            Way::Compiled => python.time(&picks, count, true),
+        });
+        match times.as_deref() {
+            Ok([rust, python, rest @ ..]) => {
+                batches.push(Batch { rows, rust: *rust, python: *python, compiled: rest.first().copied() });
+            }
+            Ok(_) => {}
+            Err(failure) if picks.is_empty() => return Err(failure.clone()),
+            Err(failure) => left_out.push(format!("{rows} rows: {failure}")),
+        }
+    }
+    Ok((batches, left_out))
 }
 
 /// Batch sizes with what to pick of the traced inputs; where the batch is fixed, the traced inputs as they are.
