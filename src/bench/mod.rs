@@ -50,8 +50,8 @@ pub fn measure(
     place: &BenchTarget,
     python: &mut EagerProcess,
 ) -> Result<Speed, Failure> {
-    let (card, entry) = (subject.card(), subject.entry());
-    let artifact = Artifact::open(folder, &card, place.engine.format())?;
+    let (model, entry) = (subject.model(), subject.entry());
+    let artifact = Artifact::open(folder, &model, place.engine.format())?;
     let inputs = artifact.inputs("traced")?;
     let memory = memory::Mark::set();
     let started = Instant::now();
@@ -62,7 +62,7 @@ pub fn measure(
     let mut rust = Side { load_ms, first_ms, ..Side::default() };
     let mut other = python.load(entry, folder, place.device)?;
     let context = CheckContext {
-        card: &card,
+        model: &model,
         contract: entry.task,
         artifact: &artifact,
         program: program.as_ref(),
@@ -79,10 +79,10 @@ pub fn measure(
     Ok(Speed {
         run: run().to_owned(),
         time: jiff::Timestamp::now().to_string(),
-        model: card.name.to_owned(),
-        family: card.family.to_owned(),
+        model: model.name.to_owned(),
+        family: model.family.to_owned(),
         task: entry.task.name.to_owned(),
-        entry: card.digest.to_owned(),
+        entry: model.digest.to_owned(),
         device: place.device.to_string(),
         engine: place.engine.name().to_owned(),
         dtype: Dtype::Float32.name().to_owned(),
@@ -139,10 +139,10 @@ fn batches(
 
 /// Batch sizes with what to pick of the traced inputs; where the batch is fixed, the traced inputs as they are.
 fn selections(context: &CheckContext) -> Vec<(usize, Vec<Pick>)> {
-    let batch = context.card.axes.iter().find(|(name, _)| *name == *"batch").map(|(_, axis)| *axis);
+    let batch = context.model.axes.iter().find(|(name, _)| *name == *"batch").map(|(_, axis)| *axis);
     match batch {
         Some(Axis::Dynamic { traced, .. }) => {
-            ROWS.into_iter().map(|rows| (rows, picks(context.card, &context.rows(), traced, rows))).collect()
+            ROWS.into_iter().map(|rows| (rows, picks(context.model, &context.rows(), traced, rows))).collect()
         }
         Some(Axis::Fixed { size, .. }) => vec![(size, Vec::new())],
         _ => vec![(1, Vec::new())],
@@ -150,12 +150,12 @@ fn selections(context: &CheckContext) -> Vec<(usize, Vec<Pick>)> {
 }
 
 /// What makes `rows` rows of the traced ones, repeated in their order.
-fn picks(card: &ModelSpec, followers: &BTreeMap<&str, usize>, traced: usize, rows: usize) -> Vec<Pick> {
+fn picks(model: &ModelSpec, followers: &BTreeMap<&str, usize>, traced: usize, rows: usize) -> Vec<Pick> {
     let slices = |count: usize| -> Vec<usize> {
         (0..rows).flat_map(|row| (row % traced * count)..(row % traced + 1) * count).collect()
     };
     let mut picks = Vec::new();
-    for (position, input) in card.inputs.iter().enumerate() {
+    for (position, input) in model.inputs.iter().enumerate() {
         for (axis, &count) in followers {
             picks.extend(dims_of(input.shape, axis).into_iter().map(|dim| (position, dim, slices(count))));
         }
@@ -200,7 +200,7 @@ mod tests {
 
     #[test]
     fn rows_are_repeated_along_every_axis_that_follows_the_batch() {
-        let card = ModelSpec {
+        let model = ModelSpec {
             name: "m",
             family: "f",
             class: "C",
@@ -212,7 +212,7 @@ mod tests {
             tolerance: &[],
             idle: &[],
         };
-        let found = picks(&card, &BTreeMap::from([("batch", 1), ("images", 2)]), 2, 3);
+        let found = picks(&model, &BTreeMap::from([("batch", 1), ("images", 2)]), 2, 3);
         assert_eq!(found, [(0, 0, vec![0, 1, 0]), (1, 0, vec![0, 1, 2, 3, 0, 1])]);
     }
 }

@@ -70,15 +70,15 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path) -> Result<ExitCode> {
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     let runtime = RuntimeSpec::new(entry, &spec.versions);
-    let card = runtime.card();
-    let mut opened = Artifact::open(folder, &card, Format::default()).map_err(|failure| failed(&failure))?;
+    let model = runtime.model();
+    let mut opened = Artifact::open(folder, &model, Format::default()).map_err(|failure| failed(&failure))?;
     // There is one program, whatever its attention: none of the artifact's own is run.
     opened.manifest.attention.truncate(1);
-    let foreign = Foreign::open(&arguments.file, arguments.inputs.as_deref(), &opened, &card, device)
+    let foreign = Foreign::open(&arguments.file, arguments.inputs.as_deref(), &opened, &model, device)
         .map_err(|failure| failed(&failure))?;
     let program = foreign.load(&foreign.file, device).map_err(|failure| failed(&failure))?;
     let context = CheckContext {
-        card: &card,
+        model: &model,
         contract: entry.task,
         artifact: &opened,
         program: program.as_ref(),
@@ -86,7 +86,7 @@ fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path) -> Resu
         device,
     };
     println!("{}", arguments.file.display());
-    for (what, value) in facts(&foreign, &card, &opened, explained) {
+    for (what, value) in facts(&foreign, &model, &opened, explained) {
         println!("  {what:<12} {value}");
     }
     let judge = |check: Check| {
@@ -109,15 +109,15 @@ fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path) -> Resu
 /// What the program is taken for.
 fn facts(
     foreign: &Foreign,
-    card: &ModelSpec,
+    model: &ModelSpec,
     references: &Artifact,
     device: String,
 ) -> Vec<(&'static str, String)> {
     let ports = &foreign.ports;
-    let taken: Vec<&str> = ports.inputs.iter().map(|place| &*card.inputs[*place].name).collect();
-    let all = card.inputs.iter().map(|input| &*input.name);
+    let taken: Vec<&str> = ports.inputs.iter().map(|place| &*model.inputs[*place].name).collect();
+    let all = model.inputs.iter().map(|input| &*input.name);
     let untaken: Vec<&str> = all.filter(|name| !taken.contains(name)).collect();
-    let outputs = card.outputs.iter().zip(&ports.outputs);
+    let outputs = model.outputs.iter().zip(&ports.outputs);
     let outputs: Vec<String> = outputs
         .map(|(port, place)| format!("{} is output {place} of {}", port.name, ports.returned))
         .collect();
@@ -125,7 +125,7 @@ fn facts(
     let mut facts = vec![
         ("engine", foreign.name().to_owned()),
         ("device", device),
-        ("held to", format!("{} ({}), weights {}", card.name, manifest.class, weights_of(manifest))),
+        ("held to", format!("{} ({}), weights {}", model.name, manifest.class, weights_of(manifest))),
         ("inputs", format!("{}, {}", taken.join(", "), ports.by.words())),
     ];
     if !untaken.is_empty() {

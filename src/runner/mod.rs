@@ -201,9 +201,9 @@ impl<'a> TestRun<'a> {
         took: Duration,
     ) -> io::Result<()> {
         let subject = RuntimeSpec::new(entry, &self.spec.versions);
-        let (card, device) = (subject.card(), Some(self.device));
+        let (model, device) = (subject.model(), Some(self.device));
         let engine = Some(self.engine.name());
-        let about = About { card: &card, contract: entry.task, check, engine, device, manifest };
+        let about = About { model: &model, contract: entry.task, check, engine, device, manifest };
         report::append_to(&self.store, &Record::new(&about, outcome, &[], took))
     }
 }
