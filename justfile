@@ -133,6 +133,10 @@ shard K N *FILTER="all": setup
 merge N +FILES:
     @cargo run --quiet {{ built }} -- merge {{ N }} {{ FILES }}
 
+# What 100 000 cells (model × device × engine × precision) would cost on 1, 10 and 100 machines: --cells N, --machines 4,40.
+forecast *OPTIONS:
+    @cargo run --quiet {{ built }} -- forecast {{ OPTIONS }}
+
 # End runs in the middle, start them twice and starve them, and say whether all is well after it; --short: each a few times.
 stress *OPTIONS: setup
     @cargo run --quiet --features libtorch -- stress {{ OPTIONS }}

@@ -53,6 +53,8 @@ enum Command {
     Results(command::results::Arguments),
     /// Puts the results of the machines that shared a run together, and names what is lost
     Merge(command::merge::Arguments),
+    /// Says what a run of any size would cost on several machines, by what the last ones did cost here
+    Forecast(command::forecast::Arguments),
     /// Prints which model runs where, or what changed since another result set
     Matrix(command::matrix::Arguments),
     /// Writes everything that is known into one HTML file
@@ -97,6 +99,7 @@ fn main() -> ExitCode {
         Command::Coverage(arguments) => command::coverage::run(&arguments),
         Command::Results(arguments) => command::results::run(&arguments),
         Command::Merge(arguments) => command::merge::run(&arguments),
+        Command::Forecast(arguments) => command::forecast::run(&arguments),
         Command::Matrix(arguments) => command::matrix::run(&arguments),
         Command::Report(arguments) => command::report::run(&arguments),
         Command::Bench(arguments) => command::bench::run(&arguments),

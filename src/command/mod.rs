@@ -10,6 +10,7 @@ pub mod coverage;
 pub mod doctor;
 pub mod export;
 pub mod faults;
+pub mod forecast;
 pub mod judge;
 pub mod limits;
 pub mod list;
