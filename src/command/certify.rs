@@ -2,10 +2,9 @@
 
 use super::limits::Limits;
 use super::progress::{bar, spinner};
-use super::{export::Bar, failed, run::print_failure, show, table};
+use super::{checks, export::Bar, failed, run::print_failure, show};
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use comfy_table::CellAlignment;
 use hf_conformance::artifact;
 use hf_conformance::certify::bundle::Draft;
 use hf_conformance::certify::certificate::{Answered, Texts};
@@ -14,7 +13,6 @@ use hf_conformance::certify::prove::{Setting, artifact_of};
 use hf_conformance::certify::{Certificate, Found, Subject, bundle, examine, example, prove, subject};
 use hf_conformance::engine;
 use hf_conformance::failure::Failure;
-use hf_conformance::report::Record;
 use hf_conformance::report::typed::Typed;
 use hf_conformance::runner::{BrokeOff, Ended, worker};
 use hf_conformance::spec;
@@ -120,7 +118,11 @@ fn finish(
     broken: &[BrokeOff],
     out: &Path,
 ) -> Result<ExitCode> {
-    show(checks(ended))?;
+    let judged = ended
+        .records
+        .iter()
+        .map(|record| (record.check.as_str(), record.status, record.seconds, record.metrics.as_slice()));
+    show(format!("\n{}", checks(judged)))?;
     if !ended.is_good(true) {
         print_failures(ended, broken);
         println!("\nno bundle was written; again: {}", typed(arguments));
@@ -242,25 +244,6 @@ fn facts(subject: &Subject, found: &Found, device: &str) -> String {
 /// `4×16`: rows and tokens, or whatever the axes are.
 fn sized(case: &spec::Case) -> String {
     Vec::from_iter(case.sizes.values().map(ToString::to_string)).join("×")
-}
-
-/// A line for every check that was due: what it came to, and how near it is to the limit.
-fn checks(ended: &Ended) -> String {
-    let mut rows = table(["check", "", "seconds", "compared", "largest share of the allowed error"]);
-    if let Some(words) = rows.column_mut(1) {
-        words.set_cell_alignment(CellAlignment::Left);
-    }
-    for Record { check, status, seconds, metrics, .. } in &ended.records {
-        let share = metrics.iter().map(|metric| metric.agreement.share()).reduce(f64::max);
-        rows.add_row([
-            check.clone(),
-            status.to_string(),
-            format!("{seconds:.1}"),
-            metrics.len().to_string(),
-            share.map_or_else(String::new, |share| format!("{:.0} %", 100.0 * share)),
-        ]);
-    }
-    format!("\n{rows}")
 }
 
 fn print_failures(ended: &Ended, broken: &[BrokeOff]) {

@@ -2,7 +2,7 @@
 
 use super::limits::Limits;
 use super::run::{Published, in_child, print_failure, weights_of};
-use super::{export, failed, of_allowed, select::select, show, spec, table};
+use super::{checks, export, failed, select::select, show, spec};
 use anyhow::{Result, bail};
 use clap::Args;
 use hf_conformance::artifact::{self, Artifact, Format};
@@ -12,6 +12,7 @@ use hf_conformance::model::{ModelSpec, RuntimeSpec};
 use hf_conformance::report::typed::Typed;
 use hf_conformance::runner::judge::{self, Foreign};
 use hf_conformance::spec::{Check, Entry, Spec};
+use hf_conformance::verdict::Status;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -94,7 +95,11 @@ fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path) -> Resu
         (check, check::body(check)(&context), started.elapsed())
     };
     let judged: Vec<Judged> = judge::due(entry, &arguments.file).map(judge).collect();
-    show(format!("\n{}", checks(&judged)))?;
+    let lines = judged.iter().map(|(check, result, took)| match result {
+        Ok(measures) => (check.name(), Status::Passed, took.as_secs_f64(), measures.as_slice()),
+        Err(failure) => (check.name(), Status::Failed, took.as_secs_f64(), failure.measures.as_slice()),
+    });
+    show(format!("\n{}", checks(lines)))?;
     for (check, result, _) in &judged {
         if let Err(failure) = result {
             println!("\nFAILED {}", check.name());
@@ -136,26 +141,6 @@ fn facts(
     }
     facts.push(("outputs", format!("{}, by type and shape", outputs.join(", "))));
     facts
-}
-
-/// A line per check.
-fn checks(judged: &[Judged]) -> String {
-    let mut rows = table(["check", "", "seconds", "compared", "largest share of the allowed error"]);
-    for (check, result, took) in judged {
-        let measures = match result {
-            Ok(measures) => measures,
-            Err(failure) => &failure.measures,
-        };
-        let share = measures.iter().map(|measure| measure.agreement.share()).reduce(f64::max);
-        rows.add_row([
-            check.name().to_owned(),
-            if result.is_ok() { "passed" } else { "FAILED" }.to_owned(),
-            format!("{:.1}", took.as_secs_f64()),
-            measures.len().to_string(),
-            share.map(of_allowed).unwrap_or_default(),
-        ]);
-    }
-    rows.to_string()
 }
 
 /// The command that was typed.
