@@ -117,8 +117,8 @@ doctor:
 bench-generator:
     cargo bench --bench generate
 
-# Plant faults in one model of each family (or those FILTER means) and show which check catches them.
-faults *FILTER="bert gpt2 t5 vit clip whisper llava graphormer decision-transformer patchtst": setup
+# Plant faults in a model of each family, and one whose cache has a window (or those FILTER means), and show which check catches them.
+faults *FILTER="bert gpt2 mistral t5 vit clip whisper llava graphormer esmfold decision-transformer patchtst": setup
     @cargo run --quiet --features libtorch -- faults {{ FILTER }}
 
 # Hold each generated module against spec and task, without a model, and run the generator's own tests; no Python.

@@ -169,6 +169,18 @@ mod tests {
     }
 
     #[test]
+    fn faults_are_planted_in_a_model_of_every_family() {
+        let (_, rest) = RECIPES.split_once("\nfaults *FILTER=\"").unwrap();
+        let (models, _) = rest.split_once('"').unwrap();
+        let models: BTreeSet<&str> = models.split(' ').collect();
+        let spec = super::command::spec().unwrap();
+        let planted = spec.entries.iter().filter(|entry| models.contains(entry.name.as_str()));
+        let planted: BTreeSet<&str> = planted.map(|entry| entry.family.as_str()).collect();
+        let all: BTreeSet<&str> = spec.entries.iter().map(|entry| entry.family.as_str()).collect();
+        assert_eq!(all.difference(&planted).collect::<Vec<_>>(), Vec::<&&str>::new());
+    }
+
+    #[test]
     fn every_documented_recipe_is_there() {
         let documented = documented();
         assert!(documented.contains("run") && documented.contains("matrix"), "{documented:?}");
