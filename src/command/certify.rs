@@ -2,7 +2,7 @@
 
 use super::limits::Limits;
 use super::progress::{bar, spinner};
-use super::{checks, export::Bar, failed, run::print_failure, show};
+use super::{certify_roster, checks, export::Bar, failed, run::print_failure, show};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use hf_conformance::artifact;
@@ -22,7 +22,7 @@ use std::process::{Command, ExitCode};
 #[derive(Args)]
 pub struct Arguments {
     /// A folder that `save_pretrained` wrote, a hub id, or a GGUF file
-    #[arg(required_unless_present = "serve")]
+    #[arg(required_unless_present_any = ["serve", "priority"])]
     checkpoint: Option<String>,
     /// What it is for, where its config names several classes or none
     #[arg(long)]
@@ -32,12 +32,19 @@ pub struct Arguments {
     revision: Option<String>,
     /// auto, cpu, cuda, cuda:N or mps
     #[arg(long, env = "HF_CONFORMANCE_DEVICE", default_value = super::AUTO)]
-    device: String,
-    /// Where the bundle goes; certified/NAME when left out
+    pub device: String,
+    /// Where the bundle goes, certified/NAME when left out; with --priority the folder of all of them
     #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    pub out: Option<PathBuf>,
+    /// GiB that the files of a hub id may take on the disk
+    #[arg(long, value_name = "GIB")]
+    pub budget: Option<u64>,
+    /// In place of a checkpoint: those of the roster that matter so much (critical, high, medium, low), fetched, proved and
+    /// deleted one after the other
+    #[arg(long, value_delimiter = ',', value_name = "PRIORITIES", conflicts_with_all = ["checkpoint", "task", "revision"])]
+    pub priority: Vec<String>,
     #[command(flatten)]
-    limits: Limits,
+    pub limits: Limits,
     /// Serves checks of the checkpoint that this file tells of: what this program does in a child
     #[arg(long, hide = true, value_name = "FILE")]
     serve: Option<PathBuf>,
@@ -55,6 +62,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(told) = &arguments.serve {
         return serve(told);
     }
+    if !arguments.priority.is_empty() {
+        return certify_roster::run(arguments);
+    }
     let checkpoint = arguments.checkpoint.as_deref().unwrap_or_default();
     if engine::real().is_none() {
         bail!("this build has no libtorch; use: {}", typed(arguments));
@@ -66,6 +76,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let request = Request {
         checkpoint,
         revision: arguments.revision.as_deref(),
+        budget: arguments.budget,
         task: arguments.task.as_deref(),
         scratch: &scratch.path().join("unpacked"),
     };
@@ -193,7 +204,8 @@ fn typed(arguments: &Arguments) -> Typed {
         .option("--task", arguments.task.as_deref())
         .option("--revision", arguments.revision.as_deref())
         .option("--device", super::asked(&arguments.device))
-        .option("--out", out.as_deref());
+        .option("--out", out.as_deref())
+        .option("--budget", arguments.budget.map(|gib| gib.to_string()).as_deref());
     arguments.limits.repeat(typed)
 }
 

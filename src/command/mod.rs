@@ -5,6 +5,7 @@ pub mod add;
 pub mod batch;
 pub mod bench;
 pub mod certify;
+mod certify_roster;
 pub mod check;
 pub mod coverage;
 pub mod doctor;

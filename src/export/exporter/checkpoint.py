@@ -128,7 +128,7 @@ def _root(request: Json, packed: bool) -> tuple[Path, str | None]:
     """The folder that has the checkpoint's files, unpacked where it is one file; and the commit that they are of."""
     if packed and request["revision"] is None:
         return unpacked.unpack(Path(request["checkpoint"]), Path(request["scratch"])), None
-    return hub.folder_of(request["checkpoint"], request["revision"])
+    return hub.folder_of(request["checkpoint"], request["revision"], request["budget"])
 
 
 def _model_type(config: Json) -> str:

@@ -5,13 +5,15 @@ is what the hub says it is. Or an `Unusable` that says what went wrong and what 
 """
 
 import hashlib
+import shutil
 import time
 from collections.abc import Callable, Iterable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import TypeVar
 
 import httpx
-from huggingface_hub import HfApi, snapshot_download
+from huggingface_hub import HfApi, constants, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -29,14 +31,20 @@ TRIES = 4
 # Seconds before the second try where the hub names none, twice as many before each later one; and the most that it
 # may name.
 PAUSE, PAUSE_MOST = 1.0, 60.0
+GIB = 1 << 30
+# The same model for other engines.
+UNWANTED = "onnx/"
 # What it answers while another try may help.
 BUSY = {408, 429, 500, 502, 503, 504}
 
 Answer = TypeVar("Answer")
 
 
-def folder_of(checkpoint: str, revision: str | None) -> tuple[Path, str | None]:
-    """The folder that has the checkpoint's files, and the commit that they are of where they come from a hub."""
+def folder_of(checkpoint: str, revision: str | None, budget: int | None = None) -> tuple[Path, str | None]:
+    """The folder that has the checkpoint's files, and the commit that they are of where they come from a hub.
+
+    Those may take so many GiB as there is budget for.
+    """
     path = Path(checkpoint)
     if path.is_dir():
         if revision:
@@ -49,21 +57,25 @@ def folder_of(checkpoint: str, revision: str | None) -> tuple[Path, str | None]:
         )
     if checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") > 1:
         raise Unusable(f"there is no folder {checkpoint}", "look at the spelling of the path")
-    return _downloaded(checkpoint, revision)
+    return _downloaded(checkpoint, revision, budget)
 
 
-def _downloaded(repository: str, revision: str | None) -> tuple[Path, str | None]:
+def _downloaded(repository: str, revision: str | None, budget: int | None) -> tuple[Path, str | None]:
     """The folder with the repository's descriptions, and weights of one kind, and the commit that they are of."""
     try:
         found = _patiently(lambda: HfApi().model_info(repository, revision=revision, files_metadata=True))
         files = found.siblings or []
         is_safe = any(file.rfilename.endswith(".safetensors") and "/" not in file.rfilename for file in files)
         wanted = [*DESCRIBED, "*.safetensors" if is_safe else "pytorch_model*.bin"]
-        folder = _patiently(
-            lambda: snapshot_download(
-                repository, revision=found.sha, allow_patterns=wanted, ignore_patterns=["onnx/*"]
-            )
-        )
+        files = [
+            file
+            for file in files
+            if any(fnmatch(file.rfilename, pattern) for pattern in wanted)
+            and not file.rfilename.startswith(UNWANTED)
+        ]
+        _fits(repository, sum(file.size or 0 for file in files), budget)
+        names = [file.rfilename for file in files]
+        folder = _patiently(lambda: snapshot_download(repository, revision=found.sha, allow_patterns=names))
     except GatedRepoError as error:
         raise Unusable(
             f"{repository} is gated: its owner has to let you in",
@@ -87,6 +99,22 @@ def _downloaded(repository: str, revision: str | None) -> tuple[Path, str | None
         ) from error
     _as_promised(Path(folder), files, repository)
     return Path(folder), found.sha
+
+
+def _fits(repository: str, size: int, budget: int | None) -> None:
+    """Whether so many bytes may be fetched, and have a place."""
+    cache = Path(constants.HF_HUB_CACHE)
+    # The cache is made when it is first used.
+    there = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
+    free = shutil.disk_usage(there).free
+    takes = f"{repository} takes {size / GIB:.1f} GiB"
+    if budget is not None and size > budget * GIB:
+        raise Unusable(f"{takes}, and {budget} GiB is the budget", "give it more: --budget GIB")
+    if size > free:
+        raise Unusable(
+            f"{takes}, and {free / GIB:.1f} GiB are free",
+            f"make room in {there}, or name another folder in HF_HUB_CACHE",
+        )
 
 
 def _patiently(ask: Callable[[], Answer]) -> Answer:

@@ -1,8 +1,10 @@
 """Checkpoints from a hub that refuses, stalls, breaks off and sends something else."""
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import huggingface_hub
@@ -129,6 +131,19 @@ def test_a_refusal_is_told_and_not_tried_again(
         with pytest.raises(Unusable) as told:
             hub.folder_of(REPOSITORY, None)
     assert (told.value.why, paused) == (why, [])
+
+
+def test_what_is_larger_than_the_budget_or_the_disk_is_not_fetched(
+    folder: Path, point: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(folder) as server:
+        point(server.url)
+        with pytest.raises(Unusable, match=r"org/model takes 0\.0 GiB, and 0 GiB is the budget"):
+            hub.folder_of(REPOSITORY, None, 0)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=9))
+        with pytest.raises(Unusable, match=r"org/model takes 0\.0 GiB, and 0\.0 GiB are free"):
+            hub.folder_of(REPOSITORY, None)
+        assert not any("resolve" in path for path, _ in server.asked)
 
 
 def test_a_busy_hub_is_asked_again_when_it_says(
