@@ -10,6 +10,7 @@ pub mod bundle;
 pub mod certificate;
 pub mod example;
 pub mod found;
+mod page;
 pub mod prove;
 pub mod queue;
 pub mod subject;
