@@ -14,6 +14,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "__init__.py",
     "__main__.py",
     "adapters/__init__.py",
+    "adapters/buckets.py",
     "adapters/common.py",
     "adapters/decoder_only.py",
     "adapters/encoder_decoder.py",

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from . import attention, choices, contract
+from .adapters.buckets import buckets_by_table
 from .adapters.common import forget
 from .errors import ExportError
 from .job import Job
@@ -198,7 +199,7 @@ class _Run:
 
         def under(mode: choices.Mode) -> Tensors:
             forget(self.model)
-            with mode:
+            with mode, buckets_by_table(self.model):
                 outputs, _ = evaluate(self.model, self.job, self.inputs, [])
             forget(self.model)
             return self.squares(outputs)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .. import recurrence
+from .buckets import buckets_by_table
 from .patches import Adapter, Upstream, module_of, replaced, took_hold
 
 try:
@@ -224,6 +225,7 @@ COMMON: list[Adapter] = [
     _splits_by_sizes,
     _rope_by_length,
     _delta_rule,
+    buckets_by_table,
 ]
 if hasattr(masking_utils, "_vmap_for_bhqkv"):
     COMMON.append(_masks_by_broadcasting)
