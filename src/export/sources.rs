@@ -76,6 +76,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "kin.py",
     "layers.py",
     "limits.py",
+    "once.py",
     "outline.py",
     "overrides.py",
     "package.py",
