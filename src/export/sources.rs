@@ -91,6 +91,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "trials.py",
     "unneeded.py",
     "unpacked.py",
+    "upstream.py",
     "validate.py",
 );
 
