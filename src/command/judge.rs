@@ -2,7 +2,7 @@
 
 use super::limits::Limits;
 use super::run::{Published, in_child, print_failure, weights_of};
-use super::{export, failed, of_allowed, select::select, show, spec, table};
+use super::{checks, export, failed, select::select, show, spec};
 use anyhow::{Result, bail};
 use clap::Args;
 use hf_conformance::artifact::{self, Artifact, Format};
@@ -12,6 +12,7 @@ use hf_conformance::model::{ModelSpec, RuntimeSpec};
 use hf_conformance::report::typed::Typed;
 use hf_conformance::runner::judge::{self, Foreign};
 use hf_conformance::spec::{Check, Entry, Spec};
+use hf_conformance::verdict::Status;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -54,10 +55,17 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if !arguments.file.is_file() {
         bail!("{} is no file", arguments.file.display());
     }
+    let takes = match &arguments.inputs {
+        Some(names) => names.clone(),
+        None => judge::takes(&arguments.file).map_err(|failure| failed(&failure))?,
+    };
+    // An artifact that is there already has the positions that its entry says.
+    let counting = judge::counting(entry, &takes).filter(|_| arguments.published.weights.is_some());
+    let entry = counting.as_ref().unwrap_or(entry);
     let order = arguments.published.order(entry)?;
     let folder = order.folder(&artifact::root());
     if arguments.here {
-        return one(arguments, &spec, entry, &folder);
+        return one(arguments, &spec, entry, &folder, counting.is_some());
     }
     let exported = export::carry_out(&spec, vec![order], Format::default(), false, &|_| typed.clone())?;
     match exported.iter().any(|one| one.outcome.is_err()) {
@@ -66,19 +74,19 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
 }
 
-/// Judges the program and prints what each check found.
-fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path) -> Result<ExitCode> {
+/// Judges the program, which may be `counting` positions itself, and prints what each check found.
+fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path, counting: bool) -> Result<ExitCode> {
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     let runtime = RuntimeSpec::new(entry, &spec.versions);
-    let card = runtime.card();
-    let mut opened = Artifact::open(folder, &card, Format::default()).map_err(|failure| failed(&failure))?;
+    let model = runtime.model();
+    let mut opened = Artifact::open(folder, &model, Format::default()).map_err(|failure| failed(&failure))?;
     // There is one program, whatever its attention: none of the artifact's own is run.
     opened.manifest.attention.truncate(1);
-    let foreign = Foreign::open(&arguments.file, arguments.inputs.as_deref(), &opened, &card, device)
+    let foreign = Foreign::open(&arguments.file, arguments.inputs.as_deref(), &opened, &model, device)
         .map_err(|failure| failed(&failure))?;
     let program = foreign.load(&foreign.file, device).map_err(|failure| failed(&failure))?;
     let context = CheckContext {
-        card: &card,
+        model: &model,
         contract: entry.task,
         artifact: &opened,
         program: program.as_ref(),
@@ -86,7 +94,10 @@ fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path) -> Resu
         device,
     };
     println!("{}", arguments.file.display());
-    for (what, value) in facts(&foreign, &card, &opened, explained) {
+    let counted = ("positions", "counted by the program, and by eager Python; padding comes last".to_owned());
+    for (what, value) in
+        facts(&foreign, &model, &opened, explained).into_iter().chain(counting.then_some(counted))
+    {
         println!("  {what:<12} {value}");
     }
     let judge = |check: Check| {
@@ -94,7 +105,11 @@ fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path) -> Resu
         (check, check::body(check)(&context), started.elapsed())
     };
     let judged: Vec<Judged> = judge::due(entry, &arguments.file).map(judge).collect();
-    show(format!("\n{}", checks(&judged)))?;
+    let lines = judged.iter().map(|(check, result, took)| match result {
+        Ok(measures) => (check.name(), Status::Passed, took.as_secs_f64(), measures.as_slice()),
+        Err(failure) => (check.name(), Status::Failed, took.as_secs_f64(), failure.measures.as_slice()),
+    });
+    show(format!("\n{}", checks(lines)))?;
     for (check, result, _) in &judged {
         if let Err(failure) = result {
             println!("\nFAILED {}", check.name());
@@ -109,15 +124,15 @@ fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path) -> Resu
 /// What the program is taken for.
 fn facts(
     foreign: &Foreign,
-    card: &ModelSpec,
+    model: &ModelSpec,
     references: &Artifact,
     device: String,
 ) -> Vec<(&'static str, String)> {
     let ports = &foreign.ports;
-    let taken: Vec<&str> = ports.inputs.iter().map(|place| &*card.inputs[*place].name).collect();
-    let all = card.inputs.iter().map(|input| &*input.name);
+    let taken: Vec<&str> = ports.inputs.iter().map(|place| &*model.inputs[*place].name).collect();
+    let all = model.inputs.iter().map(|input| &*input.name);
     let untaken: Vec<&str> = all.filter(|name| !taken.contains(name)).collect();
-    let outputs = card.outputs.iter().zip(&ports.outputs);
+    let outputs = model.outputs.iter().zip(&ports.outputs);
     let outputs: Vec<String> = outputs
         .map(|(port, place)| format!("{} is output {place} of {}", port.name, ports.returned))
         .collect();
@@ -125,7 +140,7 @@ fn facts(
     let mut facts = vec![
         ("engine", foreign.name().to_owned()),
         ("device", device),
-        ("held to", format!("{} ({}), weights {}", card.name, manifest.class, weights_of(manifest))),
+        ("held to", format!("{} ({}), weights {}", model.name, manifest.class, weights_of(manifest))),
         ("inputs", format!("{}, {}", taken.join(", "), ports.by.words())),
     ];
     if !untaken.is_empty() {
@@ -136,26 +151,6 @@ fn facts(
     }
     facts.push(("outputs", format!("{}, by type and shape", outputs.join(", "))));
     facts
-}
-
-/// A line per check.
-fn checks(judged: &[Judged]) -> String {
-    let mut rows = table(["check", "", "seconds", "compared", "largest share of the allowed error"]);
-    for (check, result, took) in judged {
-        let measures = match result {
-            Ok(measures) => measures,
-            Err(failure) => &failure.measures,
-        };
-        let share = measures.iter().map(|measure| measure.agreement.share()).reduce(f64::max);
-        rows.add_row([
-            check.name().to_owned(),
-            if result.is_ok() { "passed" } else { "FAILED" }.to_owned(),
-            format!("{:.1}", took.as_secs_f64()),
-            measures.len().to_string(),
-            share.map(of_allowed).unwrap_or_default(),
-        ]);
-    }
-    rows.to_string()
 }
 
 /// The command that was typed.

@@ -7,7 +7,8 @@ use crate::artifact::{Artifact, Format};
 use crate::engine::{self, Device, Engine, Program, Tensor};
 use crate::failure::{Failure, Stage};
 use crate::model::ModelSpec;
-use crate::spec::{Check, Entry};
+use crate::spec::{Check, Entry, Padding};
+use crate::task::{Fill, Input};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -78,19 +79,19 @@ impl Foreign {
         file: &Path,
         named: Option<&[String]>,
         artifact: &Artifact,
-        card: &ModelSpec,
+        model: &ModelSpec,
         device: Device,
     ) -> Result<Self, Failure> {
         let none = || Failure::new(Stage::Load, "this build has no libtorch");
         let engine = engine::of(format_of(file)).ok_or_else(none)?;
         let program = engine.load(file, device)?;
-        let (inputs, by) = inputs(card, named, &program.takes())?;
+        let (inputs, by) = inputs(model, named, &program.takes())?;
         let ports = Ports { inputs, by, outputs: Vec::new(), returned: 0 };
         let returned = program.run(&ports.given(&artifact.inputs("traced")?)).map_err(|failure| {
-            let given: Vec<&str> = ports.inputs.iter().map(|place| &*card.inputs[*place].name).collect();
+            let given: Vec<&str> = ports.inputs.iter().map(|place| &*model.inputs[*place].name).collect();
             failure.with(format!("given {}, {}; {NAMING}", given.join(", "), by.words()))
         })?;
-        let expected = card.outputs.iter().map(|port| {
+        let expected = model.outputs.iter().map(|port| {
             let eager = artifact.reference("traced", Check::MatchesReference.dtype(), &port.name)?;
             Ok((port.name.as_ref(), eager))
         });
@@ -112,6 +113,33 @@ pub fn format_of(file: &Path) -> Format {
 pub fn due(entry: &Entry, file: &Path) -> impl Iterator<Item = Check> {
     let format = format_of(file);
     entry.due().filter(move |check| JUDGED.contains(check) && format.unsuited(*check).is_none())
+}
+
+/// What a program calls its inputs; nothing where its file does not say.
+///
+/// # Errors
+/// Stage `load`: no such program.
+pub fn takes(file: &Path) -> Result<Vec<String>, Failure> {
+    match (format_of(file), engine::of(Format::Pt2)) {
+        (Format::Pt2, Some(engine)) => Ok(engine.load(file, Device::Cpu)?.takes()),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// The entry for a program that takes no positions, where that is so: eager Python counts them itself, as the program
+/// does, from the first token on, and so rightly only where padding comes last.
+pub fn counting(entry: &Entry, takes: &[String]) -> Option<Entry> {
+    let is_taken = |input: &Input| takes.iter().any(|name| *input.name == **name);
+    let is_counted = |input: &Input| input.fill == Fill::Positions && !is_taken(input);
+    if !entry.inputs.iter().any(is_taken) || !entry.inputs.iter().any(is_counted) {
+        return None;
+    }
+    let mut entry = entry.clone();
+    entry.inputs.retain(|input| !is_counted(input));
+    if entry.padding == Padding::Left {
+        entry.padding = Padding::Right;
+    }
+    Some(entry)
 }
 
 impl Engine for Foreign {
@@ -182,20 +210,24 @@ impl Program for Matched {
 
 /// The places of the entry's inputs in a program's order: as somebody named them, else by the program's own names, else,
 /// where none of these is one of the entry's, in the entry's order.
-fn inputs(card: &ModelSpec, named: Option<&[String]>, takes: &[String]) -> Result<(Vec<usize>, By), Failure> {
-    let place = |name: &String| card.inputs.iter().position(|input| *input.name == **name);
+fn inputs(
+    model: &ModelSpec,
+    named: Option<&[String]>,
+    takes: &[String],
+) -> Result<(Vec<usize>, By), Failure> {
+    let place = |name: &String| model.inputs.iter().position(|input| *input.name == **name);
     let (names, by) = match named {
         Some(names) => (names, By::Word),
         None if takes.iter().any(|name| place(name).is_some()) => (takes, By::Name),
-        None if takes.len() <= card.inputs.len() => {
-            let count = if takes.is_empty() { card.inputs.len() } else { takes.len() };
+        None if takes.len() <= model.inputs.len() => {
+            let count = if takes.is_empty() { model.inputs.len() } else { takes.len() };
             return Ok(((0..count).collect(), By::Order));
         }
         None => (takes, By::Name),
     };
     let unknown = |name: &String| {
-        let known: Vec<&str> = card.inputs.iter().map(|input| &*input.name).collect();
-        let failure = Failure::new(Stage::Load, format!("{} has no input '{name}'", card.name));
+        let known: Vec<&str> = model.inputs.iter().map(|input| &*input.name).collect();
+        let failure = Failure::new(Stage::Load, format!("{} has no input '{name}'", model.name));
         failure.with(format!("it has: {}; {NAMING}", known.join(", ")))
     };
     let places =
@@ -234,7 +266,7 @@ mod tests {
     use crate::task::{Dtype, Task, TextGeneration};
 
     /// Takes input_ids, attention_mask and position_ids.
-    const CARD: ModelSpec = ModelSpec {
+    const SPEC: ModelSpec = ModelSpec {
         name: "toy",
         family: "toys",
         class: "Toy",
@@ -254,9 +286,9 @@ mod tests {
     #[test]
     fn inputs_are_matched_by_word_then_by_name_then_by_order() {
         let matched = |named: Option<&[&str]>, takes: &[&str]| {
-            inputs(&CARD, named.map(owned).as_deref(), &owned(takes)).unwrap()
+            inputs(&SPEC, named.map(owned).as_deref(), &owned(takes)).unwrap()
         };
-        assert_eq!(CARD.inputs.len(), 3);
+        assert_eq!(SPEC.inputs.len(), 3);
         assert_eq!(matched(None, &["attention_mask", "input_ids"]), (vec![1, 0], By::Name));
         assert_eq!(matched(None, &["tensors_0", "tensors_1"]), (vec![0, 1], By::Order));
         assert_eq!(matched(None, &[]), (vec![0, 1, 2], By::Order));
@@ -265,9 +297,22 @@ mod tests {
     }
 
     #[test]
+    fn a_program_that_takes_no_positions_is_held_to_what_eager_counts_itself() {
+        let mut entry = crate::report::samples::spec().entries.remove(0);
+        entry.inputs = TextGeneration::CONTRACT.inputs.to_vec();
+        entry.padding = Padding::Left;
+        let own = counting(&entry, &owned(&["input_ids", "attention_mask"])).unwrap();
+        let names: Vec<&str> = own.inputs.iter().map(|input| &*input.name).collect();
+        assert_eq!((names, own.padding), (vec!["input_ids", "attention_mask"], Padding::Right));
+        for takes in [&["input_ids", "position_ids"][..], &["a", "b"], &[]] {
+            assert!(counting(&entry, &owned(takes)).is_none(), "{takes:?}");
+        }
+    }
+
+    #[test]
     fn an_input_that_the_entry_does_not_have_is_named_with_those_it_has() {
         let refused = |named: Option<&[&str]>, takes: &[&str]| {
-            let failure = inputs(&CARD, named.map(owned).as_deref(), &owned(takes)).unwrap_err();
+            let failure = inputs(&SPEC, named.map(owned).as_deref(), &owned(takes)).unwrap_err();
             let known = "it has: input_ids, attention_mask, position_ids; name those";
             assert!(failure.details[0].starts_with(known), "{:?}", failure.details);
             failure.message
