@@ -153,6 +153,10 @@ portability *FILTER: setup
 adapters *FILTER: setup
     @cargo run --quiet {{ built }} -- adapters {{ FILTER }}
 
+# List what transformers itself computes otherwise with a cache than without one, each with a short program that shows it, run here.
+upstream *FILTER: setup
+    @cargo run --quiet --features libtorch -- upstream {{ FILTER }}
+
 # Run MODEL's program on its stored cases in Python, to tell an engine's fault from an artifact's.
 replay MODEL: setup
     @cargo run --quiet --features libtorch -- replay {{ MODEL }}

@@ -71,6 +71,8 @@ enum Command {
     Radar(command::radar::Arguments),
     /// Traces models without each of their adapters and lists those no longer needed
     Adapters(command::adapters::Arguments),
+    /// Lists what transformers computes otherwise with a cache than without one, each with a program that shows it
+    Upstream(command::upstream::Arguments),
     /// Ends runs in the middle, starts them twice and starves them, and says whether all is well after it
     #[cfg(unix)]
     Stress(command::stress::Arguments),
@@ -109,6 +111,7 @@ fn main() -> ExitCode {
         Command::Radar(arguments) => command::radar::run(&arguments),
         Command::Adapters(arguments) => command::adapters::run(&arguments),
         Command::Replay(arguments) => command::replay::run(&arguments),
+        Command::Upstream(arguments) => command::upstream::run(&arguments),
         #[cfg(unix)]
         Command::Stress(arguments) => command::stress::run(&arguments),
         Command::Judge(arguments) => command::judge::run(&arguments),

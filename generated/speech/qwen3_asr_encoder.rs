@@ -11,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "Qwen3ASREncoder",
     checkpoint: Some("Qwen/Qwen3-ASR-1.7B-hf"),
-    digest: "3e75069646196c05",
+    digest: "bec613fb73927354",
     inputs: &[
         input(
             "input_features",

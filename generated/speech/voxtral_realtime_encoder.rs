@@ -11,7 +11,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "speech",
     class: "VoxtralRealtimeEncoder",
     checkpoint: Some("mistralai/Voxtral-Mini-4B-Realtime-2602"),
-    digest: "965d1500c3abd40f",
+    digest: "0ec206721589636c",
     inputs: &[
         input(
             "input_features",

@@ -72,6 +72,8 @@ const PROGRAM: &[(&str, Check)] = &[
     ("cache-mask-short", Check::Decodes),
     ("cross-key-stale", Check::Decodes),
     ("cross-rows-swapped", Check::Decodes),
+    ("seen-stale", Check::Decodes),
+    ("seen-delta-off", Check::Decodes),
 ];
 
 /// Faults of everything else.

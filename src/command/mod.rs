@@ -34,6 +34,7 @@ pub mod stored;
 pub mod stress;
 pub mod test;
 pub mod testing;
+pub mod upstream;
 pub mod validate;
 pub mod verify;
 pub mod worker;

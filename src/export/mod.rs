@@ -12,6 +12,7 @@ pub mod local;
 mod python;
 mod replay;
 mod sources;
+pub mod upstream;
 
 pub use driver::{
     Certified, Embedding, ExportPlan, Exported, FaultOf, Freshness, Order, Progress, Weights, export, state,

@@ -78,6 +78,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "kin.py",
     "layers.py",
     "limits.py",
+    "once.py",
     "outline.py",
     "overrides.py",
     "package.py",
@@ -92,6 +93,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "trials.py",
     "unneeded.py",
     "unpacked.py",
+    "upstream.py",
     "validate.py",
 );
 

@@ -128,7 +128,7 @@ impl Check {
             Self::Causal => entry.task.causal.is_none().then_some("the task reads in both directions"),
             Self::Generates => entry.task.generation.is_none().then_some(NO_TEXT),
             Self::Decodes if entry.omit.contains_key(&Self::Generates) => Some("generates is left out"),
-            Self::Decodes => entry.task.generation.map_or(Some(NO_TEXT), |generation| generation.uncached),
+            Self::Decodes => entry.task.generation.is_none().then_some(NO_TEXT),
             _ => None,
         }
     }

@@ -2,7 +2,6 @@
 
 use super::TextGeneration;
 use super::contract::*;
-use super::text_generation::SEES_OR_HEARS;
 
 /// Models of several kinds of input and output (Chameleon, Janus and their kin).
 pub struct AnyToAny;
@@ -16,7 +15,6 @@ impl Task for AnyToAny {
             positions("position_ids", &[BATCH, SEQUENCE]),
             features("pixel_values", &[BATCH, CHANNELS, IMAGE, IMAGE]),
         ],
-        generation: Some(SEES_OR_HEARS),
         ..TextGeneration::CONTRACT
     };
 }

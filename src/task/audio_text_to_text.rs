@@ -2,7 +2,6 @@
 
 use super::TextGeneration;
 use super::contract::*;
-use super::text_generation::SEES_OR_HEARS;
 
 /// Frequency bands of the log-mel spectrogram.
 const MELS: Dim = named("mels");
@@ -21,7 +20,6 @@ impl Task for AudioTextToText {
             positions("position_ids", &[BATCH, SEQUENCE]),
             features("input_features", &[BATCH, MELS, FRAMES]),
         ],
-        generation: Some(SEES_OR_HEARS),
         ..TextGeneration::CONTRACT
     };
 }

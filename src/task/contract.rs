@@ -206,17 +206,6 @@ pub struct Generation {
     pub positions: Option<&'static str>,
     /// The output whose last position is searched for the largest value.
     pub logits: &'static str,
-    /// Why the task's programs are not decoded with a cache yet; `None` where the check `decodes` is due.
-    #[serde(skip)]
-    pub uncached: Option<&'static str>,
-}
-
-impl Generation {
-    /// The same without a cache, for a reason.
-    #[must_use]
-    pub const fn without_cache(self, why: &'static str) -> Self {
-        Self { uncached: Some(why), ..self }
-    }
 }
 
 impl Fill {

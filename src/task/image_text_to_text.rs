@@ -2,7 +2,6 @@
 
 use super::TextGeneration;
 use super::contract::*;
-use super::text_generation::SEES_OR_HEARS;
 
 /// Pictures in one call, all rows together, in the order of their placeholders.
 const IMAGES: Dim = named("images");
@@ -19,7 +18,6 @@ impl Task for ImageTextToText {
             positions("position_ids", &[BATCH, SEQUENCE]),
             features("pixel_values", &[IMAGES, CHANNELS, IMAGE, IMAGE]),
         ],
-        generation: Some(SEES_OR_HEARS),
         ..TextGeneration::CONTRACT
     };
 }

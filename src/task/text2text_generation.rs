@@ -20,7 +20,6 @@ impl Task for Text2textGeneration {
             mask: None,
             positions: None,
             logits: "logits",
-            uncached: None,
         }),
     };
 }

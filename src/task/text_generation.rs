@@ -6,18 +6,12 @@ use super::contract::*;
 pub struct TextGeneration;
 
 /// How a text is continued.
-pub(super) const GENERATION: Generation = Generation {
+const GENERATION: Generation = Generation {
     grows: "input_ids",
     mask: Some("attention_mask"),
     positions: Some("position_ids"),
     logits: "logits",
-    uncached: None,
 };
-
-/// The same of texts with pictures or sounds in them.
-pub(super) const SEES_OR_HEARS: Generation = GENERATION.without_cache(
-    "a prefill that sees or hears, and steps that do not, are not exported as two programs yet",
-);
 
 impl Task for TextGeneration {
     const CONTRACT: Contract = Contract {

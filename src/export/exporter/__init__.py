@@ -23,6 +23,7 @@ The path of one job, file by file:
     portable    a traced graph             ->  the same for any device
     generation  model                      ->  the tokens of greedy decoding
     cache       what generate leaves     ->  its tensors by name, and an empty one to put them into
+    once        what no step is given      ->  what is held of it, and what a step makes of that
     decoding    model, its own cache       ->  the programs that decode with a cache, and the row that they are held to
     faults      a fault's name             ->  a program that is wrong in that one way
     adapters    a model type               ->  patches without which its class cannot be traced

@@ -3,8 +3,8 @@
 In: the cache that `generate` was left with. Out: the tensors in it, by name, with shapes that say what decides each
 size; and an empty cache of the same kind, into which such tensors can be put.
 
-A decoder that looks at an encoder has two caches in one: `cache/…` grows with the tokens read, `cross/…` holds the
-encoder's keys and values, and stays as it is.
+`cache/…` grows with the tokens read. A decoder that looks at an encoder has a second cache beside it, one that looks at
+pictures has layers for it: `cross/…` holds the keys and values of what is seen there, and stays as it is.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,15 +19,16 @@ from transformers import DynamicCache, cache_utils
 from .errors import ExportError
 from .job import Json
 
-# What layers of a cache hold for every token, `[rows, heads, tokens, width]`: the attribute, and its name here.
-GROWING = (("keys", "key"), ("values", "value"))
+# What layers of a cache hold for every token: the attribute, its name here, and which dimension counts tokens.
 TOKENS = 2
+GROWING = (("keys", "key", TOKENS), ("values", "value", TOKENS), ("indexer_keys", "indexer_key", 1))
 # What they hold of all tokens together, once or several times, `[rows, …]`.
 STATES = (("conv_states", "convolution_state"), ("recurrent_states", "recurrent_state"))
 # The layers that hold no more than that, or nothing.
 FLAT = frozenset(
     {
         "DummyLayer",
+        "DynamicIndexedLayer",
         "DynamicLayer",
         "DynamicSlidingWindowLayer",
         "LinearAttentionLayer",
@@ -98,12 +99,18 @@ class Slot(Held):
         if self.state is not None:
             self._put_state(layer, self.state, held)
             return
-        layer.is_initialized = True
+        layer.is_initialized = layer.is_indexer_initialized = True
         setattr(layer, self.attribute, held)
         if self.window is not None:
             # Computed anew for every layer: each counts on in its own.
             layer.cumulative_length = read()
+            layer.get_seq_length = partial(_seen, layer)
             layer.get_mask_sizes = partial(_mask_sizes, layer)
+
+    @property
+    def given(self) -> bool:
+        """Whether its size is that of something seen, and no step changes it."""
+        return ENCODED in self.shape
 
     @property
     def window(self) -> int | None:
@@ -152,6 +159,11 @@ def fresh(config: Any, left: Any) -> Any:
     return cache_utils.EncoderDecoderCache(own, cross)
 
 
+def _seen(layer: Any) -> Any:
+    """How many tokens a layer with a window has seen; a copy: a trace's number changes where upstream adds to it."""
+    return layer.cumulative_length + 0
+
+
 def _mask_sizes(layer: Any, query_length: Any) -> tuple[Any, Any]:
     """How many keys a layer with a window shows to a query, and how many tokens lie before them.
 
@@ -161,7 +173,7 @@ def _mask_sizes(layer: Any, query_length: Any) -> tuple[Any, Any]:
     return held + query_length, layer.cumulative_length - held
 
 
-def slots(left: Any, empty: Any, rows: int, read: int) -> list[Slot]:
+def slots(config: Any, left: Any, empty: Any, rows: int, read: int) -> list[Slot]:
     """The tensors of the cache that the library was left with, which an empty one must have room for.
 
     Raises:
@@ -169,6 +181,8 @@ def slots(left: Any, empty: Any, rows: int, read: int) -> list[Slot]:
         ExportError: what is left is not what it promises, or a window was never full.
     """
     found: list[Slot] = []
+    # Layers of mllama that look at pictures, and at no token.
+    looking = getattr(config.get_text_config(decoder=True), "cross_attention_layers", None) or ()
     for part, cache in parts(left).items():
         kinds, expected = (
             [type(layer).__name__ for layer in one.layers] for one in (cache, parts(empty)[part])
@@ -180,7 +194,8 @@ def slots(left: Any, empty: Any, rows: int, read: int) -> list[Slot]:
         if unknown:
             raise Refusal("layer", f"{', '.join(unknown)}: what such layers hold is not read as tensors yet")
         for number, layer in enumerate(cache.layers):
-            found.extend(_slots_of(layer, part, number, read))
+            looks = part == CROSS or number in looking
+            found.extend(_slots_of(layer, part, number, read, CROSS if looks else OWN))
     for slot in found:
         _holds(slot, left, rows, read)
     return found
@@ -188,26 +203,26 @@ def slots(left: Any, empty: Any, rows: int, read: int) -> list[Slot]:
 
 def _holds(slot: Slot, left: Any, rows: int, read: int) -> None:
     shape, expected = list(slot.of(left).shape), slot.sizes(rows, read)
-    if slot.part == OWN and shape != expected:
+    if not slot.given and shape != expected:
         raise ExportError(f"decode: generate leaves {slot.name} as {shape}, not {expected}")
 
 
-def _slots_of(layer: Any, part: str, number: int, read: int) -> Iterator[Slot]:
+def _slots_of(layer: Any, part: str, number: int, read: int, kind: str) -> Iterator[Slot]:
     """The tensors that a layer holds."""
-    tokens: str | Json = "past" if part == OWN else ENCODED
+    tokens: str | Json = "past" if kind == OWN else ENCODED
     if isinstance(layer, cache_utils.DynamicSlidingWindowLayer):
         tokens = {"window": layer.sliding_window - 1}
         if layer.sliding_window > read:
             why = f"a window of {layer.sliding_window} is not left within {read} tokens: make it smaller"
             raise ExportError(f"decode: {why}")
-    for attribute, name in GROWING:
+    for attribute, name, dim in GROWING:
         held = getattr(layer, attribute, None)
         if held is not None:
-            shape = ("batch", *held.shape[1:TOKENS], tokens, *held.shape[TOKENS + 1 :])
-            yield Slot(f"{part}/{number}/{name}", held.dtype, shape, part, number, attribute, None)
+            shape = ("batch", *held.shape[1:dim], tokens, *held.shape[dim + 1 :])
+            yield Slot(f"{kind}/{number}/{name}", held.dtype, shape, part, number, attribute, None)
     for attribute, name in STATES:
         for state, held in getattr(layer, attribute, {}).items():
             if held is not None:
                 shape = ("batch", *held.shape[1:])
-                named = f"{part}/{number}/{name}/{state}"
+                named = f"{kind}/{number}/{name}/{state}"
                 yield Slot(named, held.dtype, shape, part, number, attribute, state)

@@ -10,9 +10,12 @@ from torch import Tensor
 
 from .cache import Held
 from .decoding import Decoder
+from .once import DELTAS, GIVEN
 from .program import DECODE, PREFILL, Hooks, Tensors
 
 Fault = Callable[[Decoder], Hooks | None]
+# The kinds of inputs that are pictures or sounds.
+FEATURES = ("normal", "uniform")
 
 
 def _stale_key(decoder: Decoder) -> Hooks:
@@ -33,6 +36,20 @@ def _cross_key_stale(decoder: Decoder) -> Hooks | None:
 def _cross_rows_swapped(decoder: Decoder) -> Hooks | None:
     """The first layer looks at what the encoder saw in another row."""
     return _swapped(decoder.cross[0]) if decoder.cross else None
+
+
+def _seen_stale(decoder: Decoder) -> Hooks | None:
+    """Every row sees, or hears, what the row before it should."""
+    features = [entry.name for entry in decoder.once.inputs if entry.kind in FEATURES]
+    if not features:
+        return None
+    return Hooks(inputs=lambda inputs: inputs | {name: inputs[name].roll(1, 0) for name in features})
+
+
+def _delta_off(decoder: Decoder) -> Hooks | None:
+    """Positions after a picture are one too far."""
+    deltas = next((held for held in decoder.held if held.name == f"{GIVEN}/{DELTAS}"), None)
+    return deltas and _kept(deltas, lambda value: value + 1)
 
 
 def _window_off(decoder: Decoder) -> Hooks | None:
@@ -97,4 +114,6 @@ FAULTS: dict[str, tuple[str, Fault]] = {
     "cache-mask-short": (DECODE, _mask_short),
     "cross-key-stale": (PREFILL, _cross_key_stale),
     "cross-rows-swapped": (PREFILL, _cross_rows_swapped),
+    "seen-stale": (PREFILL, _seen_stale),
+    "seen-delta-off": (PREFILL, _delta_off),
 }

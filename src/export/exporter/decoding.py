@@ -5,17 +5,16 @@ those that a cache holds, takes that cache's tensors by name and returns them gr
 why the class has no such program.
 
 Where the model takes nothing but tokens, one program does all: with a cache that holds nothing it is the prefill, then
-it reads a token a step, or a chunk. Where it takes more (what an encoder reads, say), that is given once, to a second
-program, the prefill: it reads the first tokens beside it, and returns what steps need of it, to be held.
+it reads a token a step, or a chunk. Where it takes more (what an encoder reads, pictures, sounds), that is given once,
+to a second program, the prefill: it reads the first tokens beside it, and returns what steps need of it (`once.py`).
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from . import cache, program
 from .cache import Held, Refusal, Slot
@@ -24,13 +23,11 @@ from .errors import ExportError, stage
 from .foreign import config_of
 from .generation import Written, uncached
 from .job import Input, Job, Json
-from .model import token_id
+from .once import Once
 from .program import Program, Tensors
 
 # Tokens that the trace finds in the cache, and reads: sizes that no config has, so that none is taken for another.
 PAST, CHUNK = 17, 3
-# What the names of an encoder's outputs begin with, and those of inputs that are held.
-ENCODER, GIVEN = "encoder", "given"
 
 
 class Decoder:
@@ -47,26 +44,20 @@ class Decoder:
         if names is None:
             raise ExportError(f"decode: task {job.task} generates nothing")
         self.model, self.job, self.written, self.names = model, job, written, names
-        # The class of what the encoder returns, once it did.
-        self._returned: Callable[..., Any] = dict
         self.keyword = _keyword(model, job)
-        slots = cache.slots(written.cache, self._fresh(), len(written.tokens), self.length)
-        self.slots = [slot for slot in slots if slot.part == cache.OWN]
-        self.cross = [slot for slot in slots if slot.part == cache.CROSS]
+        slots = cache.slots(config_of(model), written.cache, self._fresh(), len(written.tokens), self.length)
+        self.slots = [slot for slot in slots if not slot.given]
+        self.cross = [slot for slot in slots if slot.given]
+        self.once = Once(model, job, names, encodes=cache.CROSS in cache.parts(written.cache))
         if names.mask is None and not self._counts and any(slot.window for slot in self.slots):
             raise Refusal("inputs", "all its layers have a window, and tokens are counted by no mask")
-        self.held = list(self._held_by(self.prefilled)) if self.once else []
+        self.held = self._held_by(self.prefilled) if self.once.inputs else []
 
     @cached_property
     def own(self) -> list[Input]:
         """The inputs that a step takes: tokens, and their mask and positions where the model has such inputs."""
         names = (self.names.grows, self.names.mask, self.names.positions)
         return [entry for entry in self.job.inputs if entry.name in names]
-
-    @cached_property
-    def once(self) -> list[Input]:
-        """The inputs that are given once, before the first step."""
-        return [entry for entry in self.job.inputs if entry not in self.own]
 
     @property
     def prompt(self) -> int:
@@ -78,14 +69,10 @@ class Decoder:
         """Tokens that the library read: prompts, and all that it wrote but the last."""
         return self.prompt + self.written.tokens.shape[1] - 1
 
-    @property
+    @cached_property
     def least(self) -> int:
-        """How many tokens the prefill must read: the last placeholder must be among them."""
-        places = {token_id(config_of(self.model), name) for name in self.job.placeholders}
-        tokens = self.written.prompts[self.names.grows]
-        return max(
-            (at + 1 for row in tokens.tolist() for at, token in enumerate(row) if token in places), default=1
-        )
+        """How many tokens the prefill must read."""
+        return self.once.least(self.written.prompts)
 
     @cached_property
     def row(self) -> Tensors:
@@ -98,10 +85,7 @@ class Decoder:
             following[self.names.positions] = (
                 prompts[self.names.positions][:, -1:] + 1 + torch.arange(new.shape[1])
             )
-        for entry in self.once:
-            if self._follows(entry):
-                last = prompts[entry.name][:, -1:]
-                following[entry.name] = last.expand(-1, new.shape[1], *last.shape[2:])
+        following |= self.once.later(prompts, new.shape[1])
         return {
             entry.name: torch.cat([prompts[entry.name], following[entry.name]], 1)
             if entry.name in following
@@ -122,7 +106,7 @@ class Decoder:
             "mask": self.names.mask,
             "positions": self.names.positions,
             "prompt": self.prompt,
-            "prefill": self.least if self.once else None,
+            "prefill": self.least if self.once.inputs else None,
             "cache": [slot.facts for slot in self.slots],
             "held": [held.facts for held in self.held],
         }
@@ -136,7 +120,7 @@ class Decoder:
 
     def opening(self, last: int) -> Tensors:
         """The prefill's inputs for the tokens of the row up to there."""
-        grows = [entry.name for entry in self.job.inputs if entry in self.own or self._follows(entry)]
+        grows = [entry.name for entry in self.job.inputs if entry in self.own or self.once.follows(entry)]
         return {name: value[:, :last] if name in grows else value for name, value in self.row.items()}
 
     @cached_property
@@ -147,7 +131,7 @@ class Decoder:
 
     def example(self) -> Tensors:
         """Inputs of a chunk, and the cache that it comes after."""
-        if self.once:
+        if self.once.inputs:
             read = self.prefilled
         else:
             empty = {slot.name: slot.empty(len(self.written.tokens)) for slot in self.slots}
@@ -163,38 +147,37 @@ class Decoder:
     def programs(self) -> Iterator[tuple[str, Program, Tensors]]:
         """The programs, by their files, and inputs to trace each with."""
         yield program.DECODE, Step(self), self.example()
-        if self.once:
+        if self.once.inputs:
             yield program.PREFILL, Prefill(self), self.opening(max(self.least, CHUNK))
 
     def begin(self, inputs: Tensors) -> Tensors:
         """Reads the first tokens beside all that is given once: outputs, the cache, and what else steps need."""
         held = self._fresh()
-        with self._encoded() as encoded:
-            outputs = self._called(inputs, held)
+        with self.once.watched() as encoded:
+            result = self._called(inputs, held)
         tensors = {slot.name: slot.of(held) for slot in (*self.slots, *self.cross)}
-        masks = {f"{GIVEN}/{entry.name}": inputs[entry.name] for entry in self._masks}
-        return outputs | tensors | {f"{ENCODER}/{name}": value for name, value in encoded.items()} | masks
+        return self._outputs(inputs, result) | tensors | self.once.kept(inputs, result, encoded)
 
     def read(self, inputs: Tensors) -> Tensors:
         """Reads tokens: the task's outputs for them, then the cache that holds them too."""
         held = self._fresh()
         for slot in (*self.slots, *self.cross):
             slot.put(held, inputs[slot.name], lambda: self._read(inputs))
-        given = {entry.name: inputs[entry.name] for entry in self.own}
-        others: dict[str, Any] = {}
-        if self.cross:
+        own = {entry.name: inputs[entry.name] for entry in self.own}
+        if self.once.encodes:
             held.is_updated = dict.fromkeys(held.is_updated, True)
-            given |= {entry.name: inputs[f"{GIVEN}/{entry.name}"] for entry in self._masks}
-            others["encoder_outputs"] = self._encoder_outputs(inputs)
-        outputs = self._called(given, held, **others)
-        return outputs | {slot.name: slot.of(held) for slot in self.slots}
+        result = self._called(own, held, **self.once.step(inputs, own, held))
+        return self._outputs(own, result) | {slot.name: slot.of(held) for slot in self.slots}
 
     def _fresh(self) -> Any:
         return cache.fresh(config_of(self.model), self.written.cache)
 
-    def _called(self, inputs: Tensors, held: Any, **others: Any) -> Tensors:
-        """The task's outputs of the model with a cache, which it changes."""
-        result = program.called(self.model, inputs, **{self.keyword: held, "use_cache": True}, **others)
+    def _called(self, inputs: Tensors, held: Any, **others: Any) -> Any:
+        """What the model returns with a cache, which it changes."""
+        return program.called(self.model, inputs, **{self.keyword: held, "use_cache": True}, **others)
+
+    def _outputs(self, inputs: Tensors, result: Any) -> Tensors:
+        """The task's outputs of what the model returned."""
         return viewed(self.model, inputs, program.promised(self.job, result))
 
     def _read(self, inputs: Tensors) -> Any:
@@ -213,59 +196,10 @@ class Decoder:
     def _past(self) -> int:
         return max(PAST, self.least)
 
-    def _follows(self, entry: Input) -> bool:
-        """Whether an input that is given once says something of every token."""
-        tokens = next(tokens for tokens in self.job.inputs if tokens.name == self.names.grows)
-        return entry not in self.own and entry.shape[1:2] == tokens.shape[1:2]
-
-    @property
-    def _masks(self) -> list[Input]:
-        """The masks of what an encoder reads: the decoder looks through them at every step."""
-        return [entry for entry in self.once if self.cross and entry.kind == "mask"]
-
-    @contextmanager
-    def _encoded(self) -> Iterator[Tensors]:
-        """The tensors that the encoder returns while the block runs; as by the library, it is told of no cache."""
-        encoded: Tensors = {}
-        if not self.cross:
-            yield encoded
-            return
-
-        def keep(_module: nn.Module, _inputs: Any, returned: Any) -> None:
-            self._returned = type(returned)
-            encoded.update({name: value for name, value in returned.items() if isinstance(value, Tensor)})
-
-        def told(_module: nn.Module, inputs: Any, named: dict[str, Any]) -> Any:
-            return inputs, named | {name: False for name in named if name == "use_cache"}
-
-        encoder = cast("Any", self.model).get_encoder()
-        hooks = encoder.register_forward_pre_hook(told, with_kwargs=True), encoder.register_forward_hook(keep)
-        try:
-            yield encoded
-        finally:
-            for hook in hooks:
-                hook.remove()
-
-    def _encoder_outputs(self, inputs: Tensors) -> Any:
-        start = f"{ENCODER}/"
-        held = {name.removeprefix(start): value for name, value in inputs.items() if name.startswith(start)}
-        return self._returned(**held)
-
-    def _held_by(self, prefilled: Tensors) -> Iterator[Held]:
+    def _held_by(self, prefilled: Tensors) -> list[Held]:
         """What steps need of what is given once, in the order in which the prefill returns it."""
-        yield from self.cross
         encoded = prefilled[self.cross[0].name].shape[cache.TOKENS] if self.cross else None
-        for name, value in prefilled.items():
-            if name.startswith(f"{ENCODER}/"):
-                places = [
-                    cache.ENCODED if size == encoded else f"{name}.{dim}"
-                    for dim, size in enumerate(value.shape[1:-1], 1)
-                ]
-                last = cache.ENCODED if value.shape[-1] == encoded and not places else value.shape[-1]
-                yield Held(name, value.dtype, ("batch", *places, last))
-        for entry in self._masks:
-            name = f"{GIVEN}/{entry.name}"
-            yield Held(name, prefilled[name].dtype, entry.shape)
+        return [*self.cross, *self.once.facts(prefilled, encoded)]
 
 
 class Step(Program):

@@ -18,6 +18,7 @@ from exporter.cache_faults import FAULTS
 from exporter.decoding import Decoder, decoder
 from exporter.generation import Written, generate
 from exporter.job import Job, Json
+from exporter.once import Once
 from exporter.program import DECODE, PREFILL, Tensors, evaluate, trace
 
 WINDOW = 8
@@ -121,6 +122,42 @@ def test_a_fault_of_what_is_held_changes_what_the_prefill_returns(name: str, fil
     healthy = made.begin(made.opening(4))
     changed = [key for key, value in hooks.outputs(healthy).items() if not torch.equal(value, healthy[key])]
     assert changed == ["cross/0/key"]
+
+
+def _said(kind: str) -> Once:
+    """A model that is told something of every token."""
+    said: Json = {
+        "name": "said",
+        "dtype": "int64",
+        "shape": ["batch", "sequence", 2],
+        "fill": {"kind": kind},
+    }
+    asked = _job(inputs=[TOKENS, MASK, said])
+    assert asked.generation is not None
+    return Once(MistralForCausalLM(CONFIG), asked, asked.generation, encodes=False)
+
+
+PROMPTS = {
+    "input_ids": torch.tensor([[9, 9, 9, 9]]),
+    "said": torch.tensor([[[1, 2], [3, 4], [0, 5], [0, 5]]]),
+}
+
+
+def test_a_prefill_reads_until_nothing_new_is_said_of_tokens() -> None:
+    assert _said("integers").least(PROMPTS) == 3
+    assert _said("kinds").least(PROMPTS) == 1
+
+
+def test_of_a_word_that_was_written_is_said_what_was_said_last_and_that_it_is_nothing_seen() -> None:
+    assert _said("integers").later(PROMPTS, 2)["said"].tolist() == [[[0, 5], [0, 5]]]
+    assert _said("kinds").later(PROMPTS, 2)["said"].tolist() == [[[0, 0], [0, 0]]]
+
+
+def test_a_step_is_told_of_its_tokens_what_was_said_last() -> None:
+    once = _said("integers")
+    kept = once.kept(PROMPTS, None, {})
+    assert kept["given/said"].tolist() == [[[0, 5]]]
+    assert once.step(kept, {"input_ids": torch.zeros(1, 3)}, None)["said"].tolist() == [[[0, 5]] * 3]
 
 
 def test_a_cache_of_another_class_is_a_reason() -> None:

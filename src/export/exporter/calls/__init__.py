@@ -33,9 +33,9 @@ def parameters_of(model: Upstream) -> Mapping[str, inspect.Parameter]:
 
 
 def completed(model: Upstream, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The inputs, and those that follow from them."""
+    """The inputs, and those that follow from them; a step is given no sounds, from which any would follow."""
     derive = DERIVED.get(type(model).__name__)
-    return inputs if derive is None else inputs | derive(inputs)
+    return inputs if derive is None or sounds.HEARD not in inputs else inputs | derive(inputs)
 
 
 def viewed(model: Upstream, inputs: dict[str, Tensor], outputs: dict[str, Tensor]) -> dict[str, Tensor]:

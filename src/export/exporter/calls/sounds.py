@@ -9,10 +9,13 @@ from torch import Tensor
 from ..adapters.patches import Upstream, replaced
 from .kinds import Call, Derive
 
+# The input that all of `DERIVED` follow from.
+HEARD = "input_features"
+
 
 def _whole_sounds(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     """A mask of spectrograms `[batch, mels, frames]` says how many placeholders a sound takes; here it is full."""
-    sounds = inputs["input_features"]
+    sounds = inputs[HEARD]
     mask = torch.ones(sounds.shape[0], sounds.shape[2], dtype=torch.int64, device=sounds.device)
     return {"input_features_mask": mask}
 
@@ -24,7 +27,7 @@ def _whole_sounds_of_omni(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def _whole_frames(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
     """A mask of spectrograms `[batch, frames, mels]` says how many placeholders a sound takes; here it is full."""
-    sounds = inputs["input_features"]
+    sounds = inputs[HEARD]
     mask = torch.ones(sounds.shape[:2], dtype=torch.int64, device=sounds.device)
     return {"input_features_mask": mask}
 

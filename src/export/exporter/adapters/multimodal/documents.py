@@ -133,11 +133,32 @@ def _pages_in_one(model: Upstream) -> AbstractContextManager[None]:
     return replaced(inner, "get_image_features", features)
 
 
+@contextmanager
+def _every_expert(model: Upstream) -> Iterator[None]:
+    """Step 3.7 loops over the experts that some token has chosen, and a trace bakes which those were.
+
+    Running all of them on all tokens, each token weighted by its share in the expert (mostly 0), gives the same sum.
+    """
+
+    def forward(self: Any, states: Tensor, chosen: Tensor, weights: Tensor) -> Tensor:
+        shares = weights.new_zeros(states.shape[0], self.num_experts).scatter(1, chosen, weights)
+        total = torch.zeros_like(states)
+        for expert in range(self.num_experts):
+            gated = self._apply_gate(nn.functional.linear(states, self.gate_up_proj[expert]))
+            own = nn.functional.linear(gated, self.down_proj[expert])
+            total = total + own * shares[:, expert, None].to(own.dtype)
+        return total
+
+    kind = next(type(part) for part in model.modules() if type(part).__name__ == "Step3p7Experts")
+    with replaced(kind, "forward", forward):
+        yield
+
+
 ADAPTERS: dict[str, list[Adapter]] = {
     "deepseek_ocr2": [_pages_in_one],
     "ernie4_5_vl_moe": [_ernie_pictures],
     "hunyuan_vl": [_hunyuan_tower, features_unsplit, _hunyuan_positions],
     "hunyuan_vl_vision": [_hunyuan_tower],
     "paddleocr_vl": [_paddle_pictures],
-    "step3p7": [images_as_one],
+    "step3p7": [images_as_one, _every_expert],
 }

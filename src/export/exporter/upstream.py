@@ -1,0 +1,169 @@
+"""What transformers computes otherwise with a cache than without one: `python -m exporter.upstream`.
+
+In: the request of `__main__`. Out: its events; the `result` of a job that is done is a short program that shows it, in
+transformers' own words and nobody else's, and what it printed when it was run here.
+"""
+
+import contextlib
+import io
+import json
+import sys
+from dataclasses import dataclass
+
+import torch
+
+from .__main__ import own_stdout
+from .calls import parameters_of
+from .errors import ExportError, reason
+from .inputs import padding_id
+from .job import Input, Job, Json
+from .model import find_class
+from .prepared import prepared
+
+# Rows, and tokens of each: past windows, and past the lengths that rotary embeddings were made for.
+ROWS, LENGTH = 2, 53
+# A difference, as a share of the largest logit, that no rounding makes.
+CLEAR = 1e-3
+# What classes call the cache that they take and return.
+KEYWORDS = ("cache", "past_key_values", "state")
+# What stands for an input that is given beside tokens.
+FILLED = {
+    "normal": "torch.randn({shape})",
+    "uniform": "torch.rand({shape})",
+    "mask": "torch.ones({shape}).long()",
+    "integers": "torch.randint({low}, {high}, {shape}).to(torch.{dtype})",
+    # Behind what may be padding.
+    "kinds": "(torch.arange({length}) // {count} == 1).long().expand({shape})",
+}
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a row is read in two parts: how many tokens come first, and how many of those are padding."""
+
+    told: str
+    first: int
+    padded: int = 0
+
+
+WAYS = (
+    Way("a token after a cache", LENGTH - 1),
+    Way("several tokens after a cache", 12),
+    Way("a token after a cache, rows padded on the left", LENGTH - 1, 4),
+)
+
+
+def finding(data: Json) -> Json:
+    """The first way in which a job's class differs from itself: its name, the program, and what that printed.
+
+    Raises:
+        ExportError: no short program shows a difference.
+    """
+    job = Job.from_json(data)
+    seen = []
+    for way in WAYS:
+        text = program(job, way)
+        printed, shows = run(text)
+        if shows:
+            return {"way": way.told, "program": text, "printed": printed}
+        seen.append(f"{way.told}: {printed}")
+    raise ExportError(f"no short program shows it ({'; '.join(seen)})")
+
+
+def run(text: str) -> tuple[str, bool]:
+    """What a program prints, or what ends it, and whether that shows a fault.
+
+    One that ends where a row is read by parts shows nothing: classes may want to be told more there.
+    """
+    before, last, after = text.partition("later = ")
+    scope: Json = {}
+    printed = io.StringIO()
+    try:
+        exec(before, scope)  # its own text, as a person would run it
+    except Exception as error:  # noqa: BLE001  upstream may raise anything
+        return reason(error), "whole" in scope
+    try:
+        with contextlib.redirect_stdout(printed):
+            exec(last + after, scope)
+    except Exception as error:  # noqa: BLE001  the same
+        return reason(error), False
+    return printed.getvalue().strip(), float(printed.getvalue()) > CLEAR
+
+
+def program(job: Job, way: Way) -> str:
+    """A program that reads a row as a whole and in two parts, and prints how far apart the logits are."""
+    if job.generation is None:
+        raise ExportError("the entry generates nothing")
+    ready = prepared(job)
+    names = job.generation
+    keyword = next((name for name in KEYWORDS if name in parameters_of(ready.eager)), None)
+    if keyword is None:
+        raise ExportError(f"{job.class_name}.forward takes no cache")
+    found = find_class(job.source, job.class_name)
+    config = found.config_class.__name__  # pyright: ignore[reportAttributeAccessIssue]
+    scale = ROWS / job.traced.sizes["batch"]
+    tokens = next(entry for entry in job.inputs if entry.name == names.grows)
+    leading = {entry.shape[0] for entry in job.inputs}
+    sizes = {name: int(size * scale) if name in leading else size for name, size in job.traced.sizes.items()}
+    sizes = {**ready.dims, **sizes, str(tokens.shape[1]): LENGTH}
+    growing = (names.grows, names.mask, names.positions)
+    beside = {
+        entry.name: _filled(entry, sizes, sum(job.placeholders.values()))
+        for entry in job.inputs
+        if entry.name not in growing and not (entry.kind == "mask" and names.mask is None)
+    }
+    masked = way.padded > 0 and names.mask is not None
+    part = f"{names.grows}=tokens[:, {{part}}]" + (f", {names.mask}=mask[:, :{{last}}]" if masked else "")
+    whole, first, later = (
+        part.format(part=part_of, last=last)
+        for part_of, last in ((":", ""), (f":{way.first}", way.first), (f"{way.first}:", ""))
+    )
+    following = {entry.name for entry in job.inputs if entry.shape[1:2] == tokens.shape[1:2]}
+    given = "".join(f", {name}={name}" for name in beside)
+    begun = "".join(
+        f", {name}={name}" + (f"[:, :{way.first}]" if name in following else "") for name in beside
+    )
+    # An encoder's input is asked for in every call.
+    again = given if getattr(ready.config, "is_encoder_decoder", False) else ""
+    lines = [
+        "import torch",
+        f"from transformers import {job.class_name}, {config}",
+        "torch.manual_seed(0)",
+        f"model = {job.class_name}({config}(**{job.config!r})).eval().requires_grad_(False)",
+        "[weight.normal_(std=0.2) for weight in model.parameters() if weight.ndim > 1]",
+        f"tokens = torch.randint(16, {ready.dims.get('vocabulary', 100)}, ({ROWS}, {LENGTH}))",
+    ]
+    if masked:
+        lines.append(f"tokens[:, :{way.padded}], mask = {padding_id(ready.config)}, torch.ones_like(tokens)")
+        lines.append(f"mask[:, :{way.padded}] = 0")
+    lines += [f"{name} = {value}" for name, value in beside.items()]
+    lines += [
+        f'whole = model({whole}{given}, use_cache=False)["logits"][:, {way.first - LENGTH}:]',
+        f"first = model({first}{begun}, use_cache=True)",
+        f'later = model({later}{again}, {keyword}=first["{keyword}"], use_cache=True)["logits"]',
+        "print(((later - whole).abs().max() / whole.abs().max()).item())",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _filled(entry: Input, sizes: dict[str, int], count: int) -> str:
+    """What stands for an input; `count` is how many places of a row are seen or heard."""
+    shape = [sizes[axis] if isinstance(axis, str) else axis for axis in entry.shape]
+    if entry.kind in ("tokens", "text"):
+        return f"torch.randint(16, 100, {shape})"
+    if entry.kind not in FILLED:
+        raise ExportError(f"nothing short stands for {entry.name!r}")
+    return FILLED[entry.kind].format(**entry.fill, shape=shape, dtype=entry.dtype, length=LENGTH, count=count)
+
+
+def main() -> None:
+    """Looks for a short program for every job."""
+    events = own_stdout()
+    from .runner import run as carry_out  # only now, as in `__main__`
+
+    torch.set_num_threads(1)
+    carry_out(json.load(sys.stdin), events, finding)
+
+
+if __name__ == "__main__":
+    main()
