@@ -13,6 +13,7 @@ pub mod faults;
 pub mod judge;
 pub mod limits;
 pub mod list;
+pub mod lock;
 pub mod matrix;
 pub mod merge;
 pub mod portability;
