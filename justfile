@@ -140,6 +140,15 @@ merge N +FILES:
 stress *OPTIONS: setup
     @cargo run --quiet --features libtorch -- stress {{ OPTIONS }}
 
+# Have libFuzzer write batches, results, specs, archives and graphs for SECONDS in all, and put them to their readers.
+fuzz SECONDS="600": setup
+    @RUSTC_WORKSPACE_WRAPPER="$PWD/src/fuzz/rustc" cargo build --quiet --features fuzz --bin fuzz
+    @for reader in batch results spec archive graph; do \
+        mkdir -p "target/fuzz/found/$reader"; \
+        HF_CONFORMANCE_FUZZ=$reader target/debug/fuzz -max_total_time=$(({{ SECONDS }} / 5)) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+            -artifact_prefix="target/fuzz/$reader-" "target/fuzz/found/$reader" "src/fuzz/corpus/$reader" || exit 1; \
+    done
+
 # Export the models (or those FILTER means) whose entry, pins or exporter changed.
 export *FILTER: setup
     @cargo run --quiet --features libtorch -- export {{ FILTER }}
