@@ -15,8 +15,8 @@ use std::time::Duration;
 /// What pip and uv say where nothing answers.
 const NO_NETWORK: [&str; 5] =
     ["NewConnectionError", "Failed to establish", "name resolution", "ConnectTimeout", "Failed to fetch"];
-/// What is said where a disk is full.
-const NO_SPACE: &str = "No space left on device";
+/// What is said where a disk is full, or what its user may have of it.
+const NO_SPACE: [&str; 3] = ["No space left on device", "File too large", "Disk quota exceeded"];
 
 /// `pip install` of what a lock lists, each file held to its digest, and nothing that these depend on: the lock has all.
 pub(super) fn locked(python: &Path, lock: &Path, text: &str) -> Result<Installation, EnvironmentError> {
@@ -107,7 +107,7 @@ fn failed(what: &str, command: String, status: &str, said: &[u8]) -> Environment
     if NO_NETWORK.iter().any(|words| all.contains(words)) {
         return EnvironmentError::NoNetwork { what: what.to_owned() };
     }
-    if all.contains(NO_SPACE) {
+    if NO_SPACE.iter().any(|words| all.contains(words)) {
         return EnvironmentError::NoSpace { what: what.to_owned() };
     }
     let lines: Vec<&str> = all.lines().collect();
