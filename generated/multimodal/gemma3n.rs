@@ -8,7 +8,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Gemma3nForConditionalGeneration",
     checkpoint: Some("google/gemma-3n-E4B"),
-    digest: "510a79dcec924a9c",
+    digest: "39d43a1f7b66ab32",
     inputs: &[
         input(
             "input_ids",

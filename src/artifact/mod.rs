@@ -184,12 +184,12 @@ impl Artifact {
     ///
     /// # Errors
     /// Stage `export` when there is none or it is stale, stage `load` when a file is damaged.
-    pub fn open(folder: &Path, card: &ModelSpec, format: Format) -> Result<Self, Failure> {
-        let renew = format!("renew it: just export {}", card.name);
+    pub fn open(folder: &Path, model: &ModelSpec, format: Format) -> Result<Self, Failure> {
+        let renew = format!("renew it: just export {}", model.name);
         let manifest = manifest(folder)
             .map_err(|failure| failure.with(renew.clone()))?
             .ok_or_else(|| no_artifact(folder).with(renew.clone()))?;
-        if manifest.key != export::key(card.digest, manifest.model_type.as_deref()) {
+        if manifest.key != export::key(model.digest, manifest.model_type.as_deref()) {
             let stale =
                 format!("{} is stale: the entry, a pin or the exporter changed since", folder.display());
             return Err(Failure::new(Stage::Export, stale).with(renew));

@@ -1,7 +1,7 @@
 use super::*;
 use serde_json::json;
 
-const CARD: ModelSpec = ModelSpec {
+const SPEC: ModelSpec = ModelSpec {
     name: "toy",
     family: "toys",
     class: "Toy",
@@ -43,19 +43,19 @@ fn sealed(folder: &Path, name: &str, text: &str) {
 }
 
 fn failure(folder: &Path, renew: &str) -> (Stage, String) {
-    let failure = Artifact::open(folder, &CARD, Format::TorchScript).unwrap_err();
+    let failure = Artifact::open(folder, &SPEC, Format::TorchScript).unwrap_err();
     assert_eq!(failure.details, [format!("renew it: {renew}")]);
     (failure.stage, failure.message.replace(&folder.display().to_string(), "artifacts/toy"))
 }
 
 #[test]
 fn a_whole_artifact_of_this_entry_opens() {
-    assert!(Artifact::open(folder(CARD.digest).path(), &CARD, Format::TorchScript).is_ok());
+    assert!(Artifact::open(folder(SPEC.digest).path(), &SPEC, Format::TorchScript).is_ok());
 }
 
 #[test]
 fn a_truncated_program_fails_at_load() {
-    let folder = folder(CARD.digest);
+    let folder = folder(SPEC.digest);
     std::fs::write(folder.path().join("program.pt"), "a pro").unwrap();
     let text = "artifacts/toy/program.pt is damaged: its sha256 is another (5 bytes)";
     assert_eq!(failure(folder.path(), "just export toy --force"), (Stage::Load, text.to_owned()));
@@ -97,7 +97,7 @@ fn the_origin_is_read_wherever_it_stands() {
 
 #[test]
 fn a_broken_manifest_fails_at_load() {
-    let folder = folder(CARD.digest);
+    let folder = folder(SPEC.digest);
     sealed(folder.path(), "manifest.json", "{");
     assert_eq!(failure(folder.path(), "just export toy").0, Stage::Load);
 }
@@ -116,8 +116,8 @@ fn damaged(whole: &[u8]) -> Vec<Vec<u8>> {
 
 #[test]
 fn whatever_is_done_to_a_file_of_an_artifact_is_found_before_anything_is_loaded() {
-    let whole = with_pt2(CARD.digest);
-    let open = || Artifact::open(whole.path(), &CARD, Format::Pt2);
+    let whole = with_pt2(SPEC.digest);
+    let open = || Artifact::open(whole.path(), &SPEC, Format::Pt2);
     assert!(open().is_ok());
     let files = ["program.pt", "program.pt2", "cases.safetensors", "manifest.json", "pt2.json"];
     let seals = ["manifest.json.sha256", "pt2.json.sha256"];
@@ -144,7 +144,7 @@ fn whatever_is_done_to_a_file_of_an_artifact_is_found_before_anything_is_loaded(
 #[cfg(unix)]
 #[test]
 fn a_link_is_not_followed_and_a_pipe_is_not_waited_for() {
-    let whole = folder(CARD.digest);
+    let whole = folder(SPEC.digest);
     let path = whole.path().join("program.pt");
     std::fs::rename(&path, whole.path().join("elsewhere")).unwrap();
     std::os::unix::fs::symlink(whole.path().join("elsewhere"), &path).unwrap();
@@ -157,7 +157,7 @@ fn a_link_is_not_followed_and_a_pipe_is_not_waited_for() {
 
 #[test]
 fn a_manifest_names_no_file_outside() {
-    let whole = folder(CARD.digest);
+    let whole = folder(SPEC.digest);
     let text = std::fs::read_to_string(whole.path().join("manifest.json")).unwrap();
     for outside in ["../program.pt", "/etc/hostname", "a/program.pt", ".."] {
         sealed(whole.path(), "manifest.json", &text.replace("program.pt", outside));
@@ -168,7 +168,7 @@ fn a_manifest_names_no_file_outside() {
 
 /// The same with one pt2 program, made from the entry with that digest.
 fn with_pt2(digest: &str) -> tempfile::TempDir {
-    let folder = folder(CARD.digest);
+    let folder = folder(SPEC.digest);
     std::fs::write(folder.path().join("program.pt2"), "a graph").unwrap();
     let files = BTreeMap::from([("program.pt2".to_owned(), format!("{:x}", Sha256::digest("a graph")))]);
     let manifest = Pt2Manifest { key: export::pt2_key(&export::key(digest, None)), seconds: 1.0, files };
@@ -179,11 +179,11 @@ fn with_pt2(digest: &str) -> tempfile::TempDir {
 
 #[test]
 fn pt2_programs_are_held_to_their_own_key_and_digests() {
-    let open = |folder: &Path| Artifact::open(folder, &CARD, Format::Pt2);
-    let good = with_pt2(CARD.digest);
+    let open = |folder: &Path| Artifact::open(folder, &SPEC, Format::Pt2);
+    let good = with_pt2(SPEC.digest);
     let file = open(good.path()).unwrap().program(Dtype::Float32);
     assert_eq!(file, good.path().join("program.pt2"));
-    for folder in [folder(CARD.digest), with_pt2("fedcba9876543210")] {
+    for folder in [folder(SPEC.digest), with_pt2("fedcba9876543210")] {
         let failure = open(folder.path()).unwrap_err();
         assert_eq!(failure.stage, Stage::Export);
         assert_eq!(failure.details, ["renew it: just export toy --engine pt2"]);
@@ -193,5 +193,5 @@ fn pt2_programs_are_held_to_their_own_key_and_digests() {
     assert_eq!(failure.stage, Stage::Load);
     assert_eq!(failure.details, ["renew it: just export toy --engine pt2 --force"]);
     // Whoever runs TorchScript need not care.
-    assert!(Artifact::open(good.path(), &CARD, Format::TorchScript).is_ok());
+    assert!(Artifact::open(good.path(), &SPEC, Format::TorchScript).is_ok());
 }

@@ -252,11 +252,11 @@ fn checks(
     device: Device,
 ) -> BTreeMap<Check, Failure> {
     let subject = RuntimeSpec::new(entry, &spec.versions);
-    let card = subject.card();
-    match Session::open(folder, &card, engine, device) {
+    let model = subject.model();
+    match Session::open(folder, &model, engine, device) {
         Err(failure) => BTreeMap::from([(Check::Loads, failure)]),
         Ok(session) => {
-            let context = session.context(&card, entry.task);
+            let context = session.context(&model, entry.task);
             let failure = |check: Check| Some((check, check::body(check)(&context).err()?));
             applicable(entry).filter_map(failure).collect()
         }

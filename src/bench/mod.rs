@@ -50,8 +50,8 @@ pub fn measure(
     place: &BenchTarget,
     python: &mut EagerProcess,
 ) -> Result<Speed, Failure> {
-    let (card, entry) = (subject.card(), subject.entry());
-    let artifact = Artifact::open(folder, &card, place.engine.format())?;
+    let (model, entry) = (subject.model(), subject.entry());
+    let artifact = Artifact::open(folder, &model, place.engine.format())?;
     let inputs = artifact.inputs("traced")?;
     let memory = memory::Mark::set();
     let started = Instant::now();
@@ -62,40 +62,14 @@ pub fn measure(
     let mut rust = Side { load_ms, first_ms, ..Side::default() };
     let mut other = python.load(entry, folder, place.device)?;
     let context = CheckContext {
-        card: &card,
+        model: &model,
         contract: entry.task,
         artifact: &artifact,
         program: program.as_ref(),
         engine: place.engine,
         device: place.device,
     };
-    let (mut batches, mut left_out, mut compile) = (Vec::new(), Vec::new(), place.compile);
-    for (rows, picks) in selections(&context) {
-        let chosen = picked(&inputs, &picks);
-        let mut ways = vec![Way::Libtorch, Way::Eager];
-        match compile.then(|| python.time(&picks, 1, true)) {
-            Some(Ok(_)) => ways.push(Way::Compiled),
-            Some(Err(failure)) => {
-                // It concerns that column only, and would be the same at other sizes.
-                left_out.push(format!("torch.compile: {failure}"));
-                compile = false;
-            }
-            None => {}
-        }
-        let times = turns::in_turns(&ways, |way, count| match way {
-            Way::Libtorch => Ok(milliseconds(&program.time(&chosen, count)?).collect()),
-            Way::Eager => python.time(&picks, count, false),
-            Way::Compiled => python.time(&picks, count, true),
-        });
-        match times.as_deref() {
-            Ok([rust, python, rest @ ..]) => {
-                batches.push(Batch { rows, rust: *rust, python: *python, compiled: rest.first().copied() });
-            }
-            Ok(_) => {}
-            Err(failure) if picks.is_empty() => return Err(failure.clone()),
-            Err(failure) => left_out.push(format!("{rows} rows: {failure}")),
-        }
-    }
+    let (batches, left_out) = batches(&context, &inputs, place.compile, python)?;
     rust.peak_mib = memory.risen();
     let peak = python.peak()?;
     // A compiler's own memory says nothing about the model's.
@@ -105,10 +79,10 @@ pub fn measure(
     Ok(Speed {
         run: run().to_owned(),
         time: jiff::Timestamp::now().to_string(),
-        model: card.name.to_owned(),
-        family: card.family.to_owned(),
+        model: model.name.to_owned(),
+        family: model.family.to_owned(),
         task: entry.task.name.to_owned(),
-        entry: card.digest.to_owned(),
+        entry: model.digest.to_owned(),
         device: place.device.to_string(),
         engine: place.engine.name().to_owned(),
         dtype: Dtype::Float32.name().to_owned(),
@@ -123,12 +97,52 @@ pub fn measure(
     })
 }
 
+/// Measures every batch size in turns; and what could not be measured, with the reason.
+///
+/// # Errors
+/// The traced inputs as they are do not run.
+fn batches(
+    context: &CheckContext,
+    inputs: &[Tensor],
+    mut compile: bool,
+    python: &mut EagerProcess,
+) -> Result<(Vec<Batch>, Vec<String>), Failure> {
+    let (mut batches, mut left_out) = (Vec::new(), Vec::new());
+    for (rows, picks) in selections(context) {
+        let mut ways = vec![Way::Libtorch, Way::Eager];
+        match compile.then(|| python.time(&picks, 1, true)) {
+            Some(Ok(_)) => ways.push(Way::Compiled),
+            Some(Err(failure)) => {
+                // It concerns that column only, and would be the same at other sizes.
+                left_out.push(format!("torch.compile: {failure}"));
+                compile = false;
+            }
+            None => {}
+        }
+        let chosen = picked(inputs, &picks);
+        let times = turns::in_turns(&ways, |way, count| match way {
+            Way::Libtorch => Ok(milliseconds(&context.program.time(&chosen, count)?).collect()),
+            Way::Eager => python.time(&picks, count, false),
+            Way::Compiled => python.time(&picks, count, true),
+        });
+        match times.as_deref() {
+            Ok([rust, python, rest @ ..]) => {
+                batches.push(Batch { rows, rust: *rust, python: *python, compiled: rest.first().copied() });
+            }
+            Ok(_) => {}
+            Err(failure) if picks.is_empty() => return Err(failure.clone()),
+            Err(failure) => left_out.push(format!("{rows} rows: {failure}")),
+        }
+    }
+    Ok((batches, left_out))
+}
+
 /// Batch sizes with what to pick of the traced inputs; where the batch is fixed, the traced inputs as they are.
 fn selections(context: &CheckContext) -> Vec<(usize, Vec<Pick>)> {
-    let batch = context.card.axes.iter().find(|(name, _)| *name == *"batch").map(|(_, axis)| *axis);
+    let batch = context.model.axes.iter().find(|(name, _)| *name == *"batch").map(|(_, axis)| *axis);
     match batch {
         Some(Axis::Dynamic { traced, .. }) => {
-            ROWS.into_iter().map(|rows| (rows, picks(context.card, &context.rows(), traced, rows))).collect()
+            ROWS.into_iter().map(|rows| (rows, picks(context.model, &context.rows(), traced, rows))).collect()
         }
         Some(Axis::Fixed { size, .. }) => vec![(size, Vec::new())],
         _ => vec![(1, Vec::new())],
@@ -136,12 +150,12 @@ fn selections(context: &CheckContext) -> Vec<(usize, Vec<Pick>)> {
 }
 
 /// What makes `rows` rows of the traced ones, repeated in their order.
-fn picks(card: &ModelSpec, followers: &BTreeMap<&str, usize>, traced: usize, rows: usize) -> Vec<Pick> {
+fn picks(model: &ModelSpec, followers: &BTreeMap<&str, usize>, traced: usize, rows: usize) -> Vec<Pick> {
     let slices = |count: usize| -> Vec<usize> {
         (0..rows).flat_map(|row| (row % traced * count)..(row % traced + 1) * count).collect()
     };
     let mut picks = Vec::new();
-    for (position, input) in card.inputs.iter().enumerate() {
+    for (position, input) in model.inputs.iter().enumerate() {
         for (axis, &count) in followers {
             picks.extend(dims_of(input.shape, axis).into_iter().map(|dim| (position, dim, slices(count))));
         }
@@ -186,7 +200,7 @@ mod tests {
 
     #[test]
     fn rows_are_repeated_along_every_axis_that_follows_the_batch() {
-        let card = ModelSpec {
+        let model = ModelSpec {
             name: "m",
             family: "f",
             class: "C",
@@ -198,7 +212,7 @@ mod tests {
             tolerance: &[],
             idle: &[],
         };
-        let found = picks(&card, &BTreeMap::from([("batch", 1), ("images", 2)]), 2, 3);
+        let found = picks(&model, &BTreeMap::from([("batch", 1), ("images", 2)]), 2, 3);
         assert_eq!(found, [(0, 0, vec![0, 1, 0]), (1, 0, vec![0, 1, 2, 3, 0, 1])]);
     }
 }

@@ -5,6 +5,7 @@
 
 use super::certificate::{Certificate, FILE};
 use super::found::Found;
+use super::page;
 use crate::artifact::{Manifest, program_with};
 use crate::failure::{At, Failure, Stage};
 use sha2::{Digest, Sha256};
@@ -19,9 +20,12 @@ const WEIGHTS: [&str; 3] = [".safetensors", ".bin", ".gguf"];
 /// Where cargo puts what it makes of a bundle's example: no part of the bundle.
 const BUILT: &str = "example/target";
 
-/// Where a bundle goes that nobody gave a place.
+/// Where bundles go that nobody gave a place.
+pub const CERTIFIED: &str = "certified";
+
+/// Where a bundle of this name goes that nobody gave a place.
 pub fn place(name: &str) -> PathBuf {
-    Path::new("certified").join(name)
+    Path::new(CERTIFIED).join(name)
 }
 
 /// Whether a bundle may be written to a folder: there is none, it is empty, or it holds an older bundle.
@@ -72,13 +76,14 @@ impl Draft {
         self.folder.path()
     }
 
-    /// Writes the certificate, which gets the digests of the files, and puts the bundle into its place, in that of an
+    /// Writes the certificate, for people and for programs, which gets the digests of the files, and puts the bundle into its place, in that of an
     /// older one.
     ///
     /// # Errors
     /// Stage `export`: a file cannot be read or written.
     pub fn finish(self, place: &Path, certificate: &mut Certificate) -> Result<(), Failure> {
         let at = |error: io::Error| Failure::new(Stage::Export, format!("{}: {error}", place.display()));
+        fs::write(self.path().join(page::FILE), page::html(certificate)).map_err(at)?;
         certificate.files = digests(self.path()).map_err(at)?;
         let text = serde_json::to_string_pretty(certificate).at(Stage::Export, "the certificate")?;
         fs::write(self.path().join(FILE), text + "\n").map_err(at)?;

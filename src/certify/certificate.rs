@@ -224,3 +224,17 @@ impl From<&Measure> for Figure {
         }
     }
 }
+
+/// A certificate of one check.
+#[cfg(test)]
+pub(crate) fn sample() -> Certificate {
+    let certificate = serde_json::json!({
+        "format": FORMAT, "name": "mine", "date": "", "class": "BertModel", "model_type": "bert",
+        "task": "feature-extraction", "embedding": null, "parameters": 7, "positions": 512,
+        "checkpoint": {"name": "model", "revision": null, "unexpected": [], "files": {}},
+        "inputs": [], "outputs": [], "sizes": [], "left_out": {}, "texts": null, "device": "cpu", "processor": "",
+        "checks": [{"check": "loads", "status": "passed", "seconds": 0.1, "figures": []}],
+        "versions": {"torch": "2.11.0+cu130"}, "adapters": [], "differences": [], "reasons": [], "files": {},
+    });
+    serde_json::from_value(certificate).unwrap_or_else(|error| panic!("{error}"))
+}

@@ -19,6 +19,8 @@ pub struct Request<'a> {
     pub checkpoint: &'a str,
     /// A hub id's branch, tag or commit.
     pub revision: Option<&'a str>,
+    /// GiB that a hub id's files may take.
+    pub budget: Option<u64>,
     /// What it is for, where its config leaves that open.
     pub task: Option<&'a str>,
     /// Where a GGUF file is unpacked: a folder that is there as long as the checkpoint is looked at.
@@ -89,6 +91,7 @@ pub fn examine(spec: &Spec, request: &Request) -> Result<Found, Failure> {
     let asked = json!({
         "checkpoint": request.checkpoint,
         "revision": request.revision,
+        "budget": request.budget,
         "task": request.task,
         "source": spec.versions.sources.get(source),
         "scratch": request.scratch,

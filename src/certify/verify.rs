@@ -87,7 +87,7 @@ fn other_torch(certificate: &Certificate, here: Option<&str>) -> Option<Problem>
 mod tests {
     use super::*;
     use crate::certify::bundle::Draft;
-    use crate::certify::certificate::Checked;
+    use crate::certify::certificate::{self, Checked};
     use crate::certify::found::{Found, sample};
     use std::fs;
     use std::path::PathBuf;
@@ -103,15 +103,7 @@ mod tests {
         names.iter().for_each(|name| fs::write(checkpoint.join(name), "{}").unwrap());
         let files = names.map(|name| (name.to_owned(), String::new())).into();
         let found = Found { root: checkpoint, files, ..sample() };
-        let mut certificate: Certificate = serde_json::from_value(serde_json::json!({
-            "format": FORMAT, "name": "mine", "date": "", "class": "BertModel", "model_type": "bert",
-            "task": "feature-extraction", "embedding": null, "parameters": 7, "positions": 512,
-            "checkpoint": {"name": "model", "revision": null, "unexpected": [], "files": {}},
-            "inputs": [], "outputs": [], "sizes": [], "left_out": {}, "texts": null, "device": "cpu", "processor": "",
-            "checks": [{"check": "loads", "status": "passed", "seconds": 0.1, "figures": []}],
-            "versions": {"torch": "2.11.0+cu130"}, "adapters": [], "differences": [], "reasons": [], "files": {},
-        }))
-        .unwrap();
+        let mut certificate = certificate::sample();
         let out = folder.join("certified/mine");
         let draft = Draft::new(&out, &artifact, &programs, &found).unwrap();
         draft.finish(&out, &mut certificate).unwrap();
@@ -138,7 +130,13 @@ mod tests {
     fn a_bundle_is_whole_and_holds_no_weights_twice() {
         let folder = tempfile::tempdir().unwrap();
         let out = bundle(folder.path());
-        let files = ["1_Pooling/config.json", "program.bfloat16.pt", "program.pt", "tokenizer.json"];
+        let files = [
+            "1_Pooling/config.json",
+            "certificate.html",
+            "program.bfloat16.pt",
+            "program.pt",
+            "tokenizer.json",
+        ];
         let (certificate, problems) = verify(&out, Some("2.11.0+cpu")).unwrap();
         assert_eq!(certificate.files.keys().collect::<Vec<_>>(), files);
         assert_eq!(problems, []);

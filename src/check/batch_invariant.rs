@@ -17,7 +17,7 @@ pub fn check(context: &CheckContext) -> CheckResult {
             part: &|port, reference| rows_of(&reference, port.shape, &rows, &[row]),
             ..Expectation::whole(Check::BatchInvariant, "traced")
         };
-        measures.extend(context.hold(&expectation, context.card.outputs.iter().zip(&returned))?);
+        measures.extend(context.hold(&expectation, context.model.outputs.iter().zip(&returned))?);
     }
     Ok(measures)
 }

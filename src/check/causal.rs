@@ -42,7 +42,7 @@ fn change(context: &CheckContext, situation: &str, input: &str) -> CheckResult {
         keep: &earlier,
         ..Expectation::whole(Check::Causal, "traced")
     };
-    let following = || context.card.outputs.iter().enumerate().filter(|(_, output)| along(output).is_some());
+    let following = || context.model.outputs.iter().enumerate().filter(|(_, output)| along(output).is_some());
     let measures = context.hold(&expectation, following().map(|(place, output)| (output, &after[place])))?;
     if measures.is_empty() {
         return Err(Failure::new(Stage::Compare, format!("no output follows the positions of {input}")));

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 /// A model ready to be checked.
 #[derive(Clone, Copy)]
 pub struct CheckContext<'a> {
-    pub card: &'a ModelSpec<'a>,
+    pub model: &'a ModelSpec<'a>,
     pub contract: &'a Contract,
     pub artifact: &'a Artifact,
     pub program: &'a dyn Program,
@@ -70,7 +70,7 @@ impl<'a> CheckContext<'a> {
 
     /// What a program returned, if it is one tensor for each output.
     pub fn complete(&self, outputs: Vec<Tensor>) -> Result<Vec<Tensor>, Failure> {
-        let expected = self.card.outputs.len();
+        let expected = self.model.outputs.len();
         match outputs.len() == expected {
             true => Ok(outputs),
             false => Err(Failure::new(
@@ -100,18 +100,18 @@ impl<'a> CheckContext<'a> {
 
     /// Position and port of the input of that name.
     pub fn input(&self, name: &str) -> Option<(usize, &'a Input)> {
-        self.card.inputs.iter().enumerate().find(|(_, input)| input.name == name)
+        self.model.inputs.iter().enumerate().find(|(_, input)| input.name == name)
     }
 
     /// Position of the mask that belongs to a token input: the one of its own shape.
     pub fn mask_of(&self, tokens: &Input) -> Option<usize> {
         let fits = |input: &Input| input.fill == Fill::Mask && input.shape == tokens.shape;
-        self.card.inputs.iter().position(fits)
+        self.model.inputs.iter().position(fits)
     }
 
     /// How many slices each axis has for one row of the batch.
     pub fn rows(&self) -> BTreeMap<&'a str, usize> {
-        followers(self.card.axes.iter().map(|(name, size)| (name.as_ref(), size)), "batch")
+        followers(self.model.axes.iter().map(|(name, size)| (name.as_ref(), size)), "batch")
     }
 
     /// Holds whole cases against their references, under every attention that there is a program of.
@@ -150,7 +150,7 @@ impl<'a> CheckContext<'a> {
     ) -> CheckResult {
         let told = attention.map_or(case.to_owned(), |attention| format!("{case}, {attention} attention"));
         let expectation = Expectation { told, ..Expectation::whole(check, case) };
-        let judged = self.hold(&expectation, self.card.outputs.iter().zip(returned));
+        let judged = self.hold(&expectation, self.model.outputs.iter().zip(returned));
         let cases = &self.artifact.manifest.cases;
         let grown = cases.iter().find(|stored| stored.name == case).and_then(|stored| stored.sizes.get(case));
         judged.map_err(|failure| match grown {
@@ -223,12 +223,12 @@ impl<'a> CheckContext<'a> {
             let tolerance = self.tolerance(expectation.check, expectation.precision, port);
             Ok(rule::judge(&reference.exact, &reference, tolerance, |_| true).limit)
         };
-        self.card.outputs.iter().map(limit).collect()
+        self.model.outputs.iter().map(limit).collect()
     }
 
     /// Everybody's tolerance in that precision, with the factor of the entry's own where it has one.
     pub fn tolerance(&self, check: Check, precision: Dtype, port: &Output) -> Tolerance {
-        let own = self.card.tolerance.iter().find(|waiver| {
+        let own = self.model.tolerance.iter().find(|waiver| {
             waiver.check == check && waiver.output.as_ref().is_none_or(|output| *output == port.name)
         });
         let usual = Tolerance::of(precision);

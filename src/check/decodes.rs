@@ -61,7 +61,7 @@ impl<'a> Row<'a> {
         let place = |name: &str| context.artifact.manifest.inputs.iter().position(|input| input == name);
         let generation = context.contract.generation;
         let found = generation.and_then(|generation| {
-            context.card.outputs.iter().enumerate().find(|(_, port)| port.name == generation.logits)
+            context.model.outputs.iter().enumerate().find(|(_, port)| port.name == generation.logits)
         });
         let (logits, port) = found
             .ok_or_else(|| Failure::new(Stage::Load, "the entry lacks the output that decoding needs"))?;
@@ -130,14 +130,14 @@ impl<'a> Row<'a> {
 
     /// The inputs of some rows.
     fn inputs_of(&self, rows: &[usize]) -> Vec<Tensor> {
-        let (ports, counts) = (self.context.card.inputs, self.context.rows());
+        let (ports, counts) = (self.context.model.inputs, self.context.rows());
         let own = |(port, input): (&Input, &Tensor)| rows_of(input, port.shape, &counts, rows);
         ports.iter().zip(&self.inputs).map(own).collect()
     }
 
     /// The same for the first tokens: whatever goes along with tokens is cut as they are.
     fn first(&self, inputs: &[Tensor], count: usize) -> Vec<Tensor> {
-        let ports = self.context.card.inputs;
+        let ports = self.context.model.inputs;
         let (tokens, places) = (ports[self.tokens].shape.get(1), (0..count).collect::<Vec<_>>());
         let cut = |(port, input): (&Input, &Tensor)| match port.shape.get(1) == tokens {
             true => input.select(1, &places),

@@ -13,7 +13,7 @@ use wildmatch::WildMatch;
 /// Holds the idle parameters of the manifest against the entry's reasons; a reason must name some parameter.
 pub fn check(context: &CheckContext) -> CheckResult {
     let idle = &context.artifact.manifest.idle;
-    let unexcused = unexcused(idle, context.card.idle);
+    let unexcused = unexcused(idle, context.model.idle);
     if !unexcused.is_empty() {
         return Err(unmoved(&unexcused, context.artifact.manifest.parameters.tensors.len()));
     }
@@ -24,7 +24,7 @@ pub fn check(context: &CheckContext) -> CheckResult {
         let pattern = WildMatch::new(&excuse.parameters);
         excuse.own && !names.iter().any(|name| pattern.matches(name))
     };
-    match context.card.idle.iter().find(names_nothing) {
+    match context.model.idle.iter().find(names_nothing) {
         None => Ok(Vec::new()),
         Some(excuse) => {
             let message = format!("`idle` excuses {}, and no parameter has such a name", excuse.parameters);

@@ -111,12 +111,12 @@ impl FaultyModel {
     /// Any stage: what cannot even be loaded is caught by that.
     pub fn new(
         folder: &Path,
-        card: &ModelSpec,
+        model: &ModelSpec,
         fault: &Fault,
         engine: &'static dyn Engine,
         device: Device,
     ) -> Result<Self, Failure> {
-        let mut session = Session::open(folder, card, engine, device)?;
+        let mut session = Session::open(folder, model, engine, device)?;
         match fault.plant {
             Plant::Program => {}
             Plant::Weight(delta) => change_weight(&session, |_| delta)?,
@@ -140,8 +140,8 @@ impl FaultyModel {
     }
 
     /// The faulty model, ready to be checked.
-    pub fn context<'a>(&'a self, card: &'a ModelSpec<'a>, contract: &'a Contract) -> CheckContext<'a> {
-        self.0.context(card, contract)
+    pub fn context<'a>(&'a self, model: &'a ModelSpec<'a>, contract: &'a Contract) -> CheckContext<'a> {
+        self.0.context(model, contract)
     }
 }
 

@@ -41,7 +41,7 @@ fn decode(
     stops: &GenerationSettings,
 ) -> Result<Vec<Vec<i64>>, Failure> {
     let mut inputs = prompt(context, generation, stops)?;
-    let logits = context.card.outputs.iter().position(|output| output.name == generation.logits);
+    let logits = context.model.outputs.iter().position(|output| output.name == generation.logits);
     let (Some((grows, _)), Some(logits)) = (context.input(generation.grows), logits) else {
         return Err(Failure::new(Stage::Load, "the entry lacks the input or output that generation needs"));
     };
@@ -85,7 +85,7 @@ fn prompt(
 /// steps along the tokens, such as what they are or which images they see, repeats its last step.
 fn grow(context: &CheckContext, generation: &Generation, inputs: &mut [Tensor], next: &[i64]) {
     let tokens = context.input(generation.grows).and_then(|(_, port)| port.shape.get(1));
-    for (port, input) in context.card.inputs.iter().zip(inputs) {
+    for (port, input) in context.model.inputs.iter().zip(inputs) {
         let name = Some(port.name.as_ref());
         let last = input.shape().get(1).copied().unwrap_or(0);
         let append: Box<dyn Fn(usize, i64) -> i64> = match port.fill {

@@ -17,7 +17,7 @@ pub fn check(context: &CheckContext) -> CheckResult {
     loads::weights(program.as_ref(), &context.artifact.manifest, precision)?;
     let inputs: Vec<Tensor> = context.inputs("traced")?.iter().map(|input| input.cast(precision)).collect();
     let outputs = context.complete(program.run(&inputs)?)?;
-    for output in context.card.outputs {
+    for output in context.model.outputs {
         usable(context, output, precision)?;
     }
     let expectation = Expectation {
@@ -26,7 +26,7 @@ pub fn check(context: &CheckContext) -> CheckResult {
         truth: precision,
         ..Expectation::whole(Check::Half, "traced")
     };
-    context.hold(&expectation, context.card.outputs.iter().zip(&outputs))
+    context.hold(&expectation, context.model.outputs.iter().zip(&outputs))
 }
 
 /// Whether eager's half precision outputs are nearer to float64 than zeros are.

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 /// Digests of the files were compared when the artifact was opened.
 pub fn check(context: &CheckContext) -> CheckResult {
     let manifest = &context.artifact.manifest;
-    same("class", context.card.class, &manifest.class)?;
+    same("class", context.model.class, &manifest.class)?;
     same("task", context.contract.name, &manifest.task)?;
     let loaded: BTreeMap<String, Vec<usize>> = context.program.parameters()?.into_iter().collect();
     let exported = &manifest.parameters.tensors;

@@ -62,89 +62,89 @@ pub fn body(check: Check) -> fn(&CheckContext) -> CheckResult {
 
 /// The digests, class and parameters of the artifact are the manifest's.
 pub fn loads<T: Task>(model: &Model<T>) -> Verdict {
-    verdict(Check::Loads, &model.card, &T::CONTRACT)
+    verdict(Check::Loads, &model.spec, &T::CONTRACT)
 }
 
 /// Types, shapes and ranges of outputs are the task's.
 pub fn output_contract<T: Task>(model: &Model<T>) -> Verdict {
-    verdict(Check::OutputContract, &model.card, &T::CONTRACT)
+    verdict(Check::OutputContract, &model.spec, &T::CONTRACT)
 }
 
 /// Outputs at the traced shape are eager Python's.
 pub fn matches_reference<T: Task>(model: &Model<T>) -> Verdict {
-    verdict(Check::MatchesReference, &model.card, &T::CONTRACT)
+    verdict(Check::MatchesReference, &model.spec, &T::CONTRACT)
 }
 
 /// Outputs at a second size of every dynamic axis are eager Python's.
 pub fn generalises<T: Task>(model: &Model<T>) -> Verdict {
-    verdict(Check::Generalises, &model.card, &T::CONTRACT)
+    verdict(Check::Generalises, &model.spec, &T::CONTRACT)
 }
 
 /// Two runs give the same bits.
 pub fn deterministic<T: Task>(model: &Model<T>) -> Verdict {
-    verdict(Check::Deterministic, &model.card, &T::CONTRACT)
+    verdict(Check::Deterministic, &model.spec, &T::CONTRACT)
 }
 
 /// A row alone gives what it gives in a batch.
 pub fn batch_invariant<T: Task>(model: &Model<T>) -> Verdict {
-    verdict(Check::BatchInvariant, &model.card, &T::CONTRACT)
+    verdict(Check::BatchInvariant, &model.spec, &T::CONTRACT)
 }
 
 /// More padding changes nothing at real positions.
 pub fn padding_invariant<T: Task>(model: &Model<T>) -> Verdict {
-    verdict(Check::PaddingInvariant, &model.card, &T::CONTRACT)
+    verdict(Check::PaddingInvariant, &model.spec, &T::CONTRACT)
 }
 
 /// A token changes nothing before it.
 pub fn causal<T: Causal>(model: &Model<T>) -> Verdict {
-    verdict(Check::Causal, &model.card, &T::CONTRACT)
+    verdict(Check::Causal, &model.spec, &T::CONTRACT)
 }
 
 /// Every input changes some output, no output is constant.
 pub fn responsive<T: Task>(model: &Model<T>) -> Verdict {
-    verdict(Check::Responsive, &model.card, &T::CONTRACT)
+    verdict(Check::Responsive, &model.spec, &T::CONTRACT)
 }
 
 /// Every parameter changes some output, or the entry says why not.
 pub fn every_parameter<T: Task>(model: &Model<T>) -> Verdict {
-    verdict(Check::EveryParameter, &model.card, &T::CONTRACT)
+    verdict(Check::EveryParameter, &model.spec, &T::CONTRACT)
 }
 
 /// Saved and loaded again, the program gives the same bits.
 pub fn reloads<T: Task>(model: &Model<T>) -> Verdict {
-    verdict(Check::Reloads, &model.card, &T::CONTRACT)
+    verdict(Check::Reloads, &model.spec, &T::CONTRACT)
 }
 
 /// What libtorch makes of the program in its first runs gives what eager Python does.
 pub fn optimised<T: Task>(model: &Model<T>) -> Verdict {
-    verdict(Check::Optimised, &model.card, &T::CONTRACT)
+    verdict(Check::Optimised, &model.spec, &T::CONTRACT)
 }
 
 /// The half-precision program gives what eager gives in that precision.
 pub fn half<T: Task>(model: &Model<T>) -> Verdict {
-    verdict(Check::Half, &model.card, &T::CONTRACT)
+    verdict(Check::Half, &model.spec, &T::CONTRACT)
 }
 
 /// Greedy decoding gives Python's tokens.
 pub fn generates<T: Generates>(model: &Model<T>) -> Verdict {
-    verdict(Check::Generates, &model.card, &T::CONTRACT)
+    verdict(Check::Generates, &model.spec, &T::CONTRACT)
 }
 
 /// Decoding with a cache gives Python's tokens, and at every step the logits of the row without one.
 pub fn decodes<T: Generates>(model: &Model<T>) -> Verdict {
-    verdict(Check::Decodes, &model.card, &T::CONTRACT)
+    verdict(Check::Decodes, &model.spec, &T::CONTRACT)
 }
 
 /// Runs a check on the process's settings, records the outcome and prints a failure in full.
 #[inline(never)]
-fn verdict(check: Check, card: &ModelSpec<'static>, contract: &Contract) -> Verdict {
-    let _begun = journal::begin(card.name, check.name());
+fn verdict(check: Check, model: &ModelSpec<'static>, contract: &Contract) -> Verdict {
+    let _begun = journal::begin(model.name, check.name());
     let started = Instant::now();
     let settings = Settings::of_process();
     let session =
-        settings.as_ref().map(|settings| settings.as_ref().map(|settings| Session::cached(card, settings)));
+        settings.as_ref().map(|settings| settings.as_ref().map(|settings| Session::cached(model, settings)));
     let (outcome, measures) = match &session {
-        Ok(Some(Ok(session))) => outcome(body(check)(&session.context(card, contract))),
+        Ok(Some(Ok(session))) => outcome(body(check)(&session.context(model, contract))),
         Ok(None) => {
             let none = Failure::new(Stage::Load, "this build has no libtorch");
             (Outcome::NotRun(none), Vec::new())
@@ -157,7 +157,7 @@ fn verdict(check: Check, card: &ModelSpec<'static>, contract: &Contract) -> Verd
     let opened = session.as_ref().ok().and_then(Option::as_ref).and_then(|session| session.as_ref().ok());
     let manifest = opened.map(|session| &session.artifact.manifest);
     let engine = settings.as_ref().ok().and_then(Option::as_ref).map(|settings| settings.engine.name());
-    let about = About { card, contract, check, engine, device, manifest };
+    let about = About { model, contract, check, engine, device, manifest };
     let record = Record::new(&about, &outcome, &measures, started.elapsed());
     if outcome.failure().is_some() {
         eprintln!("{}", record.failure_text());
@@ -196,7 +196,7 @@ fn same_bits(context: &CheckContext, first: &[Tensor], second: &[Tensor], what: 
         let counts = format!("{what} returns {} outputs, not {}", second.len(), first.len());
         return Err(Failure::new(Stage::Compare, counts));
     }
-    for ((port, a), b) in context.card.outputs.iter().zip(first).zip(second) {
+    for ((port, a), b) in context.model.outputs.iter().zip(first).zip(second) {
         if !a.same_bits(b) {
             let message = format!("{}: {what} gives other bits", port.name);
             return Err(Failure::new(Stage::Compare, message).with(difference(a, b)));

@@ -26,7 +26,7 @@ pub fn check(context: &CheckContext) -> CheckResult {
         let runs = if case == "traced" { WARM_UP } else { 1 };
         let returned = context.complete(program.served(&context.inputs(case)?, runs)?)?;
         let expectation = Expectation::whole(Check::Optimised, case);
-        measures.extend(context.hold(&expectation, context.card.outputs.iter().zip(&returned))?);
+        measures.extend(context.hold(&expectation, context.model.outputs.iter().zip(&returned))?);
     }
     Ok(measures)
 }

@@ -14,8 +14,8 @@ pub fn check(context: &CheckContext) -> CheckResult {
     for case in &context.artifact.manifest.cases {
         let outputs = context.run(&context.inputs(&case.name)?)?;
         let mut sizes = context.artifact.sizes(case);
-        let kept = shapes(context.card.outputs, &outputs, &mut sizes)
-            .and_then(|()| ranges(context.card.outputs, &outputs, &sizes));
+        let kept = shapes(context.model.outputs, &outputs, &mut sizes)
+            .and_then(|()| ranges(context.model.outputs, &outputs, &sizes));
         kept.map_err(|broken| {
             let task = context.contract.name;
             Failure::new(Stage::Compare, format!("case {}: task {task} promises {broken}", case.name))

@@ -19,7 +19,7 @@ pub fn check(context: &CheckContext) -> CheckResult {
             view: &|output, padded| unpadded(output, padded, axis, *before, *after),
             ..Expectation::whole(Check::PaddingInvariant, "traced")
         };
-        measures.extend(context.hold(&expectation, context.card.outputs.iter().zip(&returned))?);
+        measures.extend(context.hold(&expectation, context.model.outputs.iter().zip(&returned))?);
     }
     Ok(measures)
 }

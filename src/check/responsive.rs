@@ -16,11 +16,11 @@ const CLEARLY: f64 = 100.0;
 pub fn check(context: &CheckContext) -> CheckResult {
     let inputs = context.inputs("traced")?;
     let before = context.run(&inputs)?;
-    for (port, output) in context.card.outputs.iter().zip(&before) {
+    for (port, output) in context.model.outputs.iter().zip(&before) {
         alive(context, port, output)?;
     }
     let limits = context.limits()?;
-    for (position, port) in context.card.inputs.iter().enumerate() {
+    for (position, port) in context.model.inputs.iter().enumerate() {
         // No other values fit the other inputs.
         if matches!(port.fill, Fill::Values { .. } | Fill::Grid { .. }) {
             continue;
@@ -65,7 +65,7 @@ fn alive(context: &CheckContext, port: &Output, output: &Tensor) -> Result<(), F
     if values.iter().all(|&value| value == 0.0) {
         return Err(Failure::new(Stage::Compare, format!("{} is zero everywhere", port.name)));
     }
-    for (axis, _) in context.card.axes {
+    for (axis, _) in context.model.axes {
         for dim in dims_of(port.shape, axis) {
             let slices = output.shape()[dim];
             let first = output.select(dim, &[0]);

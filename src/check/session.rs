@@ -63,35 +63,35 @@ impl<'e> Session<'e> {
     /// Stages `export`, `load` and `move`.
     pub fn open(
         folder: &Path,
-        card: &ModelSpec,
+        model: &ModelSpec,
         engine: &'e dyn Engine,
         device: Device,
     ) -> Result<Self, Failure> {
-        let artifact = Artifact::open(folder, card, engine.format())?;
+        let artifact = Artifact::open(folder, model, engine.format())?;
         let program = engine.load(&artifact.program(Dtype::Float32), device)?;
         Ok(Self { artifact, program, engine, device })
     }
 
     /// The model, ready to be checked.
-    pub fn context<'a>(&'a self, card: &'a ModelSpec<'a>, contract: &'a Contract) -> CheckContext<'a> {
+    pub fn context<'a>(&'a self, model: &'a ModelSpec<'a>, contract: &'a Contract) -> CheckContext<'a> {
         let program = self.program.as_ref();
         let Self { artifact, engine, device, .. } = self;
-        CheckContext { card, contract, artifact, program, engine: *engine, device: *device }
+        CheckContext { model, contract, artifact, program, engine: *engine, device: *device }
     }
 }
 
 impl Session<'static> {
-    /// The loaded model of `card`; loads it if no check of this process has it open.
-    pub fn cached(card: &ModelSpec<'static>, settings: &'static Settings) -> Result<Arc<Self>, Failure> {
+    /// What `model` is when it is loaded; loads it if no check of this process has it open.
+    pub fn cached(model: &ModelSpec<'static>, settings: &'static Settings) -> Result<Arc<Self>, Failure> {
         type Slot = Arc<OnceLock<Result<Arc<Session<'static>>, Failure>>>;
         static OPEN: Mutex<Vec<(&str, Slot)>> = Mutex::new(Vec::new());
         let slot = {
             let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
-            let slot = match open.iter().position(|(name, _)| *name == card.name) {
+            let slot = match open.iter().position(|(name, _)| *name == model.name) {
                 Some(place) => open.remove(place).1,
                 None => Slot::default(),
             };
-            open.push((card.name, slot.clone()));
+            open.push((model.name, slot.clone()));
             if open.len() > KEPT {
                 open.remove(0);
             }
@@ -99,7 +99,7 @@ impl Session<'static> {
         };
         // Outside the lock: loading one model does not hold up the tests of another.
         let opened = slot.get_or_init(|| {
-            Self::open(&settings.artifacts.join(card.name), card, settings.engine, settings.device)
+            Self::open(&settings.artifacts.join(model.name), model, settings.engine, settings.device)
                 .map(Arc::new)
         });
         opened.clone()

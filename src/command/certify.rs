@@ -2,10 +2,9 @@
 
 use super::limits::Limits;
 use super::progress::{bar, spinner};
-use super::{export::Bar, failed, run::print_failure, show, table};
+use super::{certify_roster, checks, export::Bar, failed, run::print_failure, show};
 use anyhow::{Context, Result, bail};
 use clap::Args;
-use comfy_table::CellAlignment;
 use hf_conformance::artifact;
 use hf_conformance::certify::bundle::Draft;
 use hf_conformance::certify::certificate::{Answered, Texts};
@@ -14,7 +13,6 @@ use hf_conformance::certify::prove::{Setting, artifact_of};
 use hf_conformance::certify::{Certificate, Found, Subject, bundle, examine, example, prove, subject};
 use hf_conformance::engine;
 use hf_conformance::failure::Failure;
-use hf_conformance::report::Record;
 use hf_conformance::report::typed::Typed;
 use hf_conformance::runner::{BrokeOff, Ended, worker};
 use hf_conformance::spec;
@@ -24,7 +22,7 @@ use std::process::{Command, ExitCode};
 #[derive(Args)]
 pub struct Arguments {
     /// A folder that `save_pretrained` wrote, a hub id, or a GGUF file
-    #[arg(required_unless_present = "serve")]
+    #[arg(required_unless_present_any = ["serve", "priority"])]
     checkpoint: Option<String>,
     /// What it is for, where its config names several classes or none
     #[arg(long)]
@@ -34,12 +32,19 @@ pub struct Arguments {
     revision: Option<String>,
     /// auto, cpu, cuda, cuda:N or mps
     #[arg(long, env = "HF_CONFORMANCE_DEVICE", default_value = super::AUTO)]
-    device: String,
-    /// Where the bundle goes; certified/NAME when left out
+    pub device: String,
+    /// Where the bundle goes, certified/NAME when left out; with --priority the folder of all of them
     #[arg(long, value_name = "DIR")]
-    out: Option<PathBuf>,
+    pub out: Option<PathBuf>,
+    /// GiB that the files of a hub id may take on the disk
+    #[arg(long, value_name = "GIB")]
+    pub budget: Option<u64>,
+    /// In place of a checkpoint: those of the roster that matter so much (critical, high, medium, low), fetched, proved and
+    /// deleted one after the other
+    #[arg(long, value_delimiter = ',', value_name = "PRIORITIES", conflicts_with_all = ["checkpoint", "task", "revision"])]
+    pub priority: Vec<String>,
     #[command(flatten)]
-    limits: Limits,
+    pub limits: Limits,
     /// Serves checks of the checkpoint that this file tells of: what this program does in a child
     #[arg(long, hide = true, value_name = "FILE")]
     serve: Option<PathBuf>,
@@ -57,6 +62,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if let Some(told) = &arguments.serve {
         return serve(told);
     }
+    if !arguments.priority.is_empty() {
+        return certify_roster::run(arguments);
+    }
     let checkpoint = arguments.checkpoint.as_deref().unwrap_or_default();
     if engine::real().is_none() {
         bail!("this build has no libtorch; use: {}", typed(arguments));
@@ -68,6 +76,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let request = Request {
         checkpoint,
         revision: arguments.revision.as_deref(),
+        budget: arguments.budget,
         task: arguments.task.as_deref(),
         scratch: &scratch.path().join("unpacked"),
     };
@@ -120,7 +129,11 @@ fn finish(
     broken: &[BrokeOff],
     out: &Path,
 ) -> Result<ExitCode> {
-    show(checks(ended))?;
+    let judged = ended
+        .records
+        .iter()
+        .map(|record| (record.check.as_str(), record.status, record.seconds, record.metrics.as_slice()));
+    show(format!("\n{}", checks(judged)))?;
     if !ended.is_good(true) {
         print_failures(ended, broken);
         println!("\nno bundle was written; again: {}", typed(arguments));
@@ -191,7 +204,8 @@ fn typed(arguments: &Arguments) -> Typed {
         .option("--task", arguments.task.as_deref())
         .option("--revision", arguments.revision.as_deref())
         .option("--device", super::asked(&arguments.device))
-        .option("--out", out.as_deref());
+        .option("--out", out.as_deref())
+        .option("--budget", arguments.budget.map(|gib| gib.to_string()).as_deref());
     arguments.limits.repeat(typed)
 }
 
@@ -242,25 +256,6 @@ fn facts(subject: &Subject, found: &Found, device: &str) -> String {
 /// `4×16`: rows and tokens, or whatever the axes are.
 fn sized(case: &spec::Case) -> String {
     Vec::from_iter(case.sizes.values().map(ToString::to_string)).join("×")
-}
-
-/// A line for every check that was due: what it came to, and how near it is to the limit.
-fn checks(ended: &Ended) -> String {
-    let mut rows = table(["check", "", "seconds", "compared", "largest share of the allowed error"]);
-    if let Some(words) = rows.column_mut(1) {
-        words.set_cell_alignment(CellAlignment::Left);
-    }
-    for Record { check, status, seconds, metrics, .. } in &ended.records {
-        let share = metrics.iter().map(|metric| metric.agreement.share()).reduce(f64::max);
-        rows.add_row([
-            check.clone(),
-            status.to_string(),
-            format!("{seconds:.1}"),
-            metrics.len().to_string(),
-            share.map_or_else(String::new, |share| format!("{:.0} %", 100.0 * share)),
-        ]);
-    }
-    format!("\n{rows}")
 }
 
 fn print_failures(ended: &Ended, broken: &[BrokeOff]) {

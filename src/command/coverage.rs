@@ -5,8 +5,12 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use hf_conformance::artifact;
+use hf_conformance::certify::bundle::CERTIFIED;
+use hf_conformance::certify::queue::bundled;
 use hf_conformance::export::inventory;
-use hf_conformance::report::coverage::{Counts, Coverage, Distinct, NO_ENTRY, OnBackend, Tier, coverage};
+use hf_conformance::report::coverage::{
+    Certified, Counts, Coverage, Distinct, NO_ENTRY, OnBackend, Tier, coverage,
+};
 use hf_conformance::roster::{self, TIERS};
 use std::path::Path;
 use std::process::ExitCode;
@@ -45,7 +49,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let spec = spec()?;
     let rows = roster::read(Path::new("."))?;
     let types = inventory(&spec.versions, "transformers").ok().map(|all| Vec::from_iter(all.model_types));
-    let coverage = coverage(&rows, &spec, &stored::read(&[])?, &artifact::root(), types.as_deref());
+    let bundled = bundled(Path::new(CERTIFIED));
+    let coverage = coverage(&rows, &spec, &stored::read(&[])?, &artifact::root(), &bundled, types.as_deref());
     if arguments.json {
         show(serde_json::to_string_pretty(&coverage)?)?;
     } else if arguments.readme {
@@ -72,6 +77,7 @@ fn text(coverage: &Coverage, by_priority: bool) -> String {
         }
     }
     parts.push(format!("\n{}", distinct(coverage)));
+    parts.push(format!("\n{}", certified(coverage)));
     parts.push(format!("\nwaivers: {}", coverage.waivers.len()));
     for waiver in &coverage.waivers {
         let output = waiver.output.as_deref().unwrap_or("all outputs");
@@ -112,6 +118,15 @@ fn distinct(coverage: &Coverage) -> String {
     let on = |on: &OnBackend| Some(format!("matched on {}: {}", on.device.as_deref()?, count(&on.matched)));
     let lines = std::iter::once(format!("in the spec: {}", count(&coverage.spec)));
     Vec::from_iter(lines.chain(coverage.backends.iter().filter_map(on))).join("\n")
+}
+
+/// How many checkpoints of each priority have a bundle here, and of what they are.
+fn certified(coverage: &Coverage) -> String {
+    let line = |one: &Certified| {
+        let names = if one.names.is_empty() { String::new() } else { format!(": {}", one.names.join(", ")) };
+        format!("certified checkpoints, {}: {} of {}{names}", one.priority, one.names.len(), one.of)
+    };
+    Vec::from_iter(coverage.certified.iter().map(line)).join("\n")
 }
 
 /// The tiers of the roster, in their order.

@@ -113,14 +113,14 @@ fn caught(
     device: Device,
 ) -> BTreeSet<Check> {
     let subject = RuntimeSpec::new(entry, &spec.versions);
-    let card = subject.card();
+    let model = subject.model();
     let planted = (fault.plant == Plant::Program).then(|| fault.name.clone());
     let folder = Order { fault: planted, ..Order::plain(entry) }.folder(&artifact::root());
     let applicable = Check::ALL.into_iter().filter(|check| check.omitted(entry).is_none());
-    match FaultyModel::new(&folder, &card, fault, engine, device) {
+    match FaultyModel::new(&folder, &model, fault, engine, device) {
         Err(_) => BTreeSet::from([Check::Loads]),
         Ok(faulty) => {
-            let context = faulty.context(&card, entry.task);
+            let context = faulty.context(&model, entry.task);
             applicable.filter(|check| check::body(*check)(&context).is_err()).collect()
         }
     }
@@ -234,8 +234,8 @@ fn smallest_change(
     device: Device,
 ) -> Result<(String, Option<f64>), Failure> {
     let subject = RuntimeSpec::new(entry, &spec.versions);
-    let card = subject.card();
-    let session = Session::open(&Order::plain(entry).folder(&artifact::root()), &card, engine, device)?;
+    let model = subject.model();
+    let session = Session::open(&Order::plain(entry).folder(&artifact::root()), &model, engine, device)?;
     let weight = Weight::of(&session.artifact, session.program.as_ref())?;
     let mut smallest = None;
     for exponent in 0..8 {
@@ -245,8 +245,8 @@ fn smallest_change(
             target: Check::MatchesReference,
             plant: Plant::Weight(relative * weight.value),
         };
-        let faulty = FaultyModel::new(&session.artifact.folder, &card, &fault, engine, device)?;
-        if check::body(Check::MatchesReference)(&faulty.context(&card, entry.task)).is_ok() {
+        let faulty = FaultyModel::new(&session.artifact.folder, &model, &fault, engine, device)?;
+        if check::body(Check::MatchesReference)(&faulty.context(&model, entry.task)).is_ok() {
             break;
         }
         smallest = Some(relative);

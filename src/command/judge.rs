@@ -2,7 +2,7 @@
 
 use super::limits::Limits;
 use super::run::{Published, in_child, print_failure, weights_of};
-use super::{export, failed, of_allowed, select::select, show, spec, table};
+use super::{checks, export, failed, select::select, show, spec};
 use anyhow::{Result, bail};
 use clap::Args;
 use hf_conformance::artifact::{self, Artifact, Format};
@@ -12,6 +12,7 @@ use hf_conformance::model::{ModelSpec, RuntimeSpec};
 use hf_conformance::report::typed::Typed;
 use hf_conformance::runner::judge::{self, Foreign};
 use hf_conformance::spec::{Check, Entry, Spec};
+use hf_conformance::verdict::Status;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -70,15 +71,15 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path) -> Result<ExitCode> {
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     let runtime = RuntimeSpec::new(entry, &spec.versions);
-    let card = runtime.card();
-    let mut opened = Artifact::open(folder, &card, Format::default()).map_err(|failure| failed(&failure))?;
+    let model = runtime.model();
+    let mut opened = Artifact::open(folder, &model, Format::default()).map_err(|failure| failed(&failure))?;
     // There is one program, whatever its attention: none of the artifact's own is run.
     opened.manifest.attention.truncate(1);
-    let foreign = Foreign::open(&arguments.file, arguments.inputs.as_deref(), &opened, &card, device)
+    let foreign = Foreign::open(&arguments.file, arguments.inputs.as_deref(), &opened, &model, device)
         .map_err(|failure| failed(&failure))?;
     let program = foreign.load(&foreign.file, device).map_err(|failure| failed(&failure))?;
     let context = CheckContext {
-        card: &card,
+        model: &model,
         contract: entry.task,
         artifact: &opened,
         program: program.as_ref(),
@@ -86,7 +87,7 @@ fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path) -> Resu
         device,
     };
     println!("{}", arguments.file.display());
-    for (what, value) in facts(&foreign, &card, &opened, explained) {
+    for (what, value) in facts(&foreign, &model, &opened, explained) {
         println!("  {what:<12} {value}");
     }
     let judge = |check: Check| {
@@ -94,7 +95,11 @@ fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path) -> Resu
         (check, check::body(check)(&context), started.elapsed())
     };
     let judged: Vec<Judged> = judge::due(entry, &arguments.file).map(judge).collect();
-    show(format!("\n{}", checks(&judged)))?;
+    let lines = judged.iter().map(|(check, result, took)| match result {
+        Ok(measures) => (check.name(), Status::Passed, took.as_secs_f64(), measures.as_slice()),
+        Err(failure) => (check.name(), Status::Failed, took.as_secs_f64(), failure.measures.as_slice()),
+    });
+    show(format!("\n{}", checks(lines)))?;
     for (check, result, _) in &judged {
         if let Err(failure) = result {
             println!("\nFAILED {}", check.name());
@@ -109,15 +114,15 @@ fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path) -> Resu
 /// What the program is taken for.
 fn facts(
     foreign: &Foreign,
-    card: &ModelSpec,
+    model: &ModelSpec,
     references: &Artifact,
     device: String,
 ) -> Vec<(&'static str, String)> {
     let ports = &foreign.ports;
-    let taken: Vec<&str> = ports.inputs.iter().map(|place| &*card.inputs[*place].name).collect();
-    let all = card.inputs.iter().map(|input| &*input.name);
+    let taken: Vec<&str> = ports.inputs.iter().map(|place| &*model.inputs[*place].name).collect();
+    let all = model.inputs.iter().map(|input| &*input.name);
     let untaken: Vec<&str> = all.filter(|name| !taken.contains(name)).collect();
-    let outputs = card.outputs.iter().zip(&ports.outputs);
+    let outputs = model.outputs.iter().zip(&ports.outputs);
     let outputs: Vec<String> = outputs
         .map(|(port, place)| format!("{} is output {place} of {}", port.name, ports.returned))
         .collect();
@@ -125,7 +130,7 @@ fn facts(
     let mut facts = vec![
         ("engine", foreign.name().to_owned()),
         ("device", device),
-        ("held to", format!("{} ({}), weights {}", card.name, manifest.class, weights_of(manifest))),
+        ("held to", format!("{} ({}), weights {}", model.name, manifest.class, weights_of(manifest))),
         ("inputs", format!("{}, {}", taken.join(", "), ports.by.words())),
     ];
     if !untaken.is_empty() {
@@ -136,26 +141,6 @@ fn facts(
     }
     facts.push(("outputs", format!("{}, by type and shape", outputs.join(", "))));
     facts
-}
-
-/// A line per check.
-fn checks(judged: &[Judged]) -> String {
-    let mut rows = table(["check", "", "seconds", "compared", "largest share of the allowed error"]);
-    for (check, result, took) in judged {
-        let measures = match result {
-            Ok(measures) => measures,
-            Err(failure) => &failure.measures,
-        };
-        let share = measures.iter().map(|measure| measure.agreement.share()).reduce(f64::max);
-        rows.add_row([
-            check.name().to_owned(),
-            if result.is_ok() { "passed" } else { "FAILED" }.to_owned(),
-            format!("{:.1}", took.as_secs_f64()),
-            measures.len().to_string(),
-            share.map(of_allowed).unwrap_or_default(),
-        ]);
-    }
-    rows.to_string()
 }
 
 /// The command that was typed.

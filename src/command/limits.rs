@@ -20,6 +20,12 @@ impl Limits {
         Asked { seconds: self.timeout, gib: self.memory }
     }
 
+    /// The same as arguments of a command.
+    pub fn words(&self) -> Vec<String> {
+        let option = |name: &str, value: Option<u64>| value.map(|value| format!("{name}={value}"));
+        option("--timeout", self.timeout).into_iter().chain(option("--memory", self.memory)).collect()
+    }
+
     /// The command, with the same limits.
     pub fn repeat(&self, typed: Typed) -> Typed {
         let text = |number: u64| number.to_string();

@@ -5,11 +5,13 @@ pub mod add;
 pub mod batch;
 pub mod bench;
 pub mod certify;
+mod certify_roster;
 pub mod check;
 pub mod coverage;
 pub mod doctor;
 pub mod export;
 pub mod faults;
+pub mod forecast;
 pub mod judge;
 pub mod limits;
 pub mod list;
@@ -41,8 +43,10 @@ use anyhow::{Result, bail};
 use comfy_table::{CellAlignment, Table, presets};
 use hf_conformance::codegen;
 use hf_conformance::failure::Failure;
+use hf_conformance::numerics::Measure;
 use hf_conformance::report::cost::{self, Step};
 use hf_conformance::spec::{self, Spec};
+use hf_conformance::verdict::Status;
 use std::io::Write;
 use std::path::Path;
 use std::time::Instant;
@@ -83,6 +87,25 @@ pub fn table<const N: usize>(header: [&str; N]) -> Table {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
+}
+
+/// A line for every check: what it came to, seconds, what it compared, and how near that is to the limit.
+pub fn checks<'a>(judged: impl IntoIterator<Item = (&'a str, Status, f64, &'a [Measure])>) -> String {
+    let mut rows = table(["check", "", "seconds", "compared", "largest share of the allowed error"]);
+    if let Some(words) = rows.column_mut(1) {
+        words.set_cell_alignment(CellAlignment::Left);
+    }
+    for (check, status, seconds, measures) in judged {
+        let share = measures.iter().map(|measure| measure.agreement.share()).reduce(f64::max);
+        rows.add_row([
+            check.to_owned(),
+            status.to_string(),
+            format!("{seconds:.1}"),
+            measures.len().to_string(),
+            share.map(of_allowed).unwrap_or_default(),
+        ]);
+    }
+    rows.to_string()
 }
 
 /// A share of what is allowed: `8 %`, and far beyond it `3.4e5 ×`.

@@ -26,17 +26,17 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     };
     let python = InPython::ready(&spec.versions, &entry.source).map_err(|failure| failed(&failure))?;
     let subject = RuntimeSpec::new(entry, &spec.versions);
-    let card = subject.card();
+    let model = subject.model();
     let folder = artifact::root().join(entry.name.as_str());
-    let session = Session::open(&folder, &card, &python, Device::Cpu).map_err(|failure| failed(&failure))?;
-    let context = session.context(&card, entry.task);
+    let session = Session::open(&folder, &model, &python, Device::Cpu).map_err(|failure| failed(&failure))?;
+    let context = session.context(&model, entry.task);
     let mut status = ExitCode::SUCCESS;
     for case in &session.artifact.manifest.cases {
         let check = if case.name == "traced" { Check::MatchesReference } else { Check::Generalises };
         let returned = context.inputs(&case.name).and_then(|inputs| context.run(&inputs));
         let returned = returned.map_err(|failure| failed(&failure))?;
         let agreement = context.judge_case(check, &case.name, &returned, None);
-        println!("\n{} in Python, case {}", card.name, case.name);
+        println!("\n{} in Python, case {}", model.name, case.name);
         print_agreement(&context, check, &returned, &agreement)?;
         if let Err(failure) = &agreement {
             print_failure(failure);

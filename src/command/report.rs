@@ -4,6 +4,8 @@ use super::{spec, stored};
 use anyhow::{Context, Result};
 use clap::Args;
 use hf_conformance::artifact;
+use hf_conformance::certify::bundle::CERTIFIED;
+use hf_conformance::certify::queue::bundled;
 use hf_conformance::report::coverage::coverage;
 use hf_conformance::report::latest::current;
 use hf_conformance::report::page::{self, Report};
@@ -27,7 +29,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let rows = roster::read(Path::new("."))?;
     let history = stored::read(&arguments.files)?;
     let records = current(history.clone(), &spec);
-    let coverage = coverage(&rows, &spec, &records, &artifact::root(), None);
+    let coverage = coverage(&rows, &spec, &records, &artifact::root(), &bundled(Path::new(CERTIFIED)), None);
     let speeds = speed::latest(stored::beside(&arguments.files, speed::path)?);
     let costs = stored::beside(&arguments.files, cost::path)?;
     let page = page::html(&Report {

@@ -134,11 +134,11 @@ fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path) -> Resu
     let Some(engine) = engine::of(arguments.engine) else { bail!("this build has no libtorch") };
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     let subject = RuntimeSpec::new(entry, &spec.versions);
-    let card = subject.card();
+    let model = subject.model();
     let started = Instant::now();
-    let session = Session::open(folder, &card, engine, device).map_err(|failure| failed(&failure))?;
+    let session = Session::open(folder, &model, engine, device).map_err(|failure| failed(&failure))?;
     let load = started.elapsed();
-    let context = session.context(&card, entry.task);
+    let context = session.context(&model, entry.task);
     let (returned, times) = timed(&context).map_err(|failure| failed(&failure))?;
     print_facts(&context, &explained, load, &times);
     let agreement = context.judge_case(Check::MatchesReference, "traced", &returned, None);
@@ -147,8 +147,8 @@ fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path) -> Resu
     print_failure(&failure);
     // The tests run random weights: they tell more of those alone.
     let more = match &arguments.published.weights {
-        Some(_) => arguments.typed(card.name),
-        None => Typed::test([card.name], None, Some(&device.to_string())).engine(arguments.engine),
+        Some(_) => arguments.typed(model.name),
+        None => Typed::test([model.name], None, Some(&device.to_string())).engine(arguments.engine),
     };
     println!("\nfind out more: {more}");
     Ok(ExitCode::FAILURE)
@@ -194,7 +194,7 @@ fn print_facts(context: &CheckContext, device: &str, load: Duration, times: &[Du
         ("first forward", milliseconds(times[0])),
         ("median forward", format!("{} (of {FORWARDS})", milliseconds(steady[FORWARDS / 2]))),
     ];
-    println!("{}", context.card.name);
+    println!("{}", context.model.name);
     for (name, value) in facts {
         println!("  {name:<15} {value}");
     }
@@ -212,7 +212,7 @@ pub fn print_agreement(
         Err(failure) => &failure.measures,
     };
     let mut rows = table(["output", "shape", "max abs", "relative L2", "cosine", "error", "allowed", ""]);
-    for (port, x) in context.card.outputs.iter().zip(returned) {
+    for (port, x) in context.model.outputs.iter().zip(returned) {
         let Some(measure) = measures.iter().find(|measure| *port.name == *measure.output) else { continue };
         let agreement = &measure.agreement;
         let holds = agreement.ruling(context.tolerance(check, Dtype::Float32, port));

@@ -72,6 +72,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "documented.py",
     "draft.py",
     "find.py",
+    "hub.py",
     "inventory.py",
     "kin.py",
     "layers.py",

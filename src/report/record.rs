@@ -83,7 +83,7 @@ pub struct Record {
 /// What an outcome is about.
 #[derive(Clone, Copy)]
 pub struct About<'a> {
-    pub card: &'a ModelSpec<'a>,
+    pub model: &'a ModelSpec<'a>,
     pub contract: &'a Contract,
     pub check: Check,
     /// The engine's name; none for the mock engine.
@@ -97,18 +97,18 @@ pub struct About<'a> {
 impl Record {
     /// The line for one outcome, found by measures that took so long.
     pub fn new(about: &About, outcome: &Outcome, measures: &[Measure], took: Duration) -> Self {
-        let About { card, contract, check, engine, device, manifest } = *about;
+        let About { model, contract, check, engine, device, manifest } = *about;
         let failure = outcome.failure();
         Self {
             run: run().to_owned(),
             time: jiff::Timestamp::now().to_string(),
-            model: card.name.to_owned(),
-            family: card.family.to_owned(),
+            model: model.name.to_owned(),
+            family: model.family.to_owned(),
             task: contract.name.to_owned(),
-            class: card.class.to_owned(),
+            class: model.class.to_owned(),
             architecture: manifest.and_then(|manifest| manifest.model_type.clone()),
             check: check.name().to_owned(),
-            entry: card.digest.to_owned(),
+            entry: model.digest.to_owned(),
             device: device.map(|device| device.to_string()),
             engine: engine.unwrap_or(MOCK).to_owned(),
             dtype: check.dtype().name().to_owned(),

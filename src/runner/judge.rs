@@ -78,19 +78,19 @@ impl Foreign {
         file: &Path,
         named: Option<&[String]>,
         artifact: &Artifact,
-        card: &ModelSpec,
+        model: &ModelSpec,
         device: Device,
     ) -> Result<Self, Failure> {
         let none = || Failure::new(Stage::Load, "this build has no libtorch");
         let engine = engine::of(format_of(file)).ok_or_else(none)?;
         let program = engine.load(file, device)?;
-        let (inputs, by) = inputs(card, named, &program.takes())?;
+        let (inputs, by) = inputs(model, named, &program.takes())?;
         let ports = Ports { inputs, by, outputs: Vec::new(), returned: 0 };
         let returned = program.run(&ports.given(&artifact.inputs("traced")?)).map_err(|failure| {
-            let given: Vec<&str> = ports.inputs.iter().map(|place| &*card.inputs[*place].name).collect();
+            let given: Vec<&str> = ports.inputs.iter().map(|place| &*model.inputs[*place].name).collect();
             failure.with(format!("given {}, {}; {NAMING}", given.join(", "), by.words()))
         })?;
-        let expected = card.outputs.iter().map(|port| {
+        let expected = model.outputs.iter().map(|port| {
             let eager = artifact.reference("traced", Check::MatchesReference.dtype(), &port.name)?;
             Ok((port.name.as_ref(), eager))
         });
@@ -182,20 +182,24 @@ impl Program for Matched {
 
 /// The places of the entry's inputs in a program's order: as somebody named them, else by the program's own names, else,
 /// where none of these is one of the entry's, in the entry's order.
-fn inputs(card: &ModelSpec, named: Option<&[String]>, takes: &[String]) -> Result<(Vec<usize>, By), Failure> {
-    let place = |name: &String| card.inputs.iter().position(|input| *input.name == **name);
+fn inputs(
+    model: &ModelSpec,
+    named: Option<&[String]>,
+    takes: &[String],
+) -> Result<(Vec<usize>, By), Failure> {
+    let place = |name: &String| model.inputs.iter().position(|input| *input.name == **name);
     let (names, by) = match named {
         Some(names) => (names, By::Word),
         None if takes.iter().any(|name| place(name).is_some()) => (takes, By::Name),
-        None if takes.len() <= card.inputs.len() => {
-            let count = if takes.is_empty() { card.inputs.len() } else { takes.len() };
+        None if takes.len() <= model.inputs.len() => {
+            let count = if takes.is_empty() { model.inputs.len() } else { takes.len() };
             return Ok(((0..count).collect(), By::Order));
         }
         None => (takes, By::Name),
     };
     let unknown = |name: &String| {
-        let known: Vec<&str> = card.inputs.iter().map(|input| &*input.name).collect();
-        let failure = Failure::new(Stage::Load, format!("{} has no input '{name}'", card.name));
+        let known: Vec<&str> = model.inputs.iter().map(|input| &*input.name).collect();
+        let failure = Failure::new(Stage::Load, format!("{} has no input '{name}'", model.name));
         failure.with(format!("it has: {}; {NAMING}", known.join(", ")))
     };
     let places =
@@ -234,7 +238,7 @@ mod tests {
     use crate::task::{Dtype, Task, TextGeneration};
 
     /// Takes input_ids, attention_mask and position_ids.
-    const CARD: ModelSpec = ModelSpec {
+    const SPEC: ModelSpec = ModelSpec {
         name: "toy",
         family: "toys",
         class: "Toy",
@@ -254,9 +258,9 @@ mod tests {
     #[test]
     fn inputs_are_matched_by_word_then_by_name_then_by_order() {
         let matched = |named: Option<&[&str]>, takes: &[&str]| {
-            inputs(&CARD, named.map(owned).as_deref(), &owned(takes)).unwrap()
+            inputs(&SPEC, named.map(owned).as_deref(), &owned(takes)).unwrap()
         };
-        assert_eq!(CARD.inputs.len(), 3);
+        assert_eq!(SPEC.inputs.len(), 3);
         assert_eq!(matched(None, &["attention_mask", "input_ids"]), (vec![1, 0], By::Name));
         assert_eq!(matched(None, &["tensors_0", "tensors_1"]), (vec![0, 1], By::Order));
         assert_eq!(matched(None, &[]), (vec![0, 1, 2], By::Order));
@@ -267,7 +271,7 @@ mod tests {
     #[test]
     fn an_input_that_the_entry_does_not_have_is_named_with_those_it_has() {
         let refused = |named: Option<&[&str]>, takes: &[&str]| {
-            let failure = inputs(&CARD, named.map(owned).as_deref(), &owned(takes)).unwrap_err();
+            let failure = inputs(&SPEC, named.map(owned).as_deref(), &owned(takes)).unwrap_err();
             let known = "it has: input_ids, attention_mask, position_ids; name those";
             assert!(failure.details[0].starts_with(known), "{:?}", failure.details);
             failure.message

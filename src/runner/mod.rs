@@ -5,6 +5,7 @@
 //! straight from the spec ([`worker`]). Both end here, by the lines in the results store, so that a check which never ran
 //! cannot be counted as passed.
 
+pub mod forecast;
 mod isolation;
 pub mod judge;
 mod limits;
@@ -201,9 +202,9 @@ impl<'a> TestRun<'a> {
         took: Duration,
     ) -> io::Result<()> {
         let subject = RuntimeSpec::new(entry, &self.spec.versions);
-        let (card, device) = (subject.card(), Some(self.device));
+        let (model, device) = (subject.model(), Some(self.device));
         let engine = Some(self.engine.name());
-        let about = About { card: &card, contract: entry.task, check, engine, device, manifest };
+        let about = About { model: &model, contract: entry.task, check, engine, device, manifest };
         report::append_to(&self.store, &Record::new(&about, outcome, &[], took))
     }
 }

@@ -131,17 +131,17 @@ impl Shared<'_> {
     fn check(&self, entry: &Entry, check: Check, session: &mut Option<Opened>) -> io::Result<()> {
         let started = Instant::now();
         let subject = RuntimeSpec::new(entry, &self.spec.versions);
-        let card = subject.card();
-        let open = || Session::open(&self.artifacts.join(card.name), &card, self.engine, self.device);
+        let model = subject.model();
+        let open = || Session::open(&self.artifacts.join(model.name), &model, self.engine, self.device);
         let session = session.get_or_insert_with(open);
         let found = match session {
-            Ok(session) => check::body(check)(&session.context(&card, entry.task)),
+            Ok(session) => check::body(check)(&session.context(&model, entry.task)),
             Err(failure) => Err(failure.clone()),
         };
         let (outcome, measures) = check::outcome(found);
         let manifest = session.as_ref().ok().map(|session| &session.artifact.manifest);
         let (engine, device) = (Some(self.engine.name()), Some(self.device));
-        let about = About { card: &card, contract: entry.task, check, engine, device, manifest };
+        let about = About { model: &model, contract: entry.task, check, engine, device, manifest };
         report::append_to(&self.store, &Record::new(&about, &outcome, &measures, started.elapsed()))
     }
 }

@@ -248,12 +248,12 @@ pub trait Task: Sync + 'static {
 ///
 /// ```no_run
 /// use hf_conformance::prelude::*;
-/// # const CARD: ModelSpec = ModelSpec {
+/// # const SPEC: ModelSpec = ModelSpec {
 /// #     name: "gpt2", family: "decoder-only", class: "GPT2LMHeadModel", checkpoint: None, digest: "",
 /// #     inputs: &[], outputs: &[], axes: &[], tolerance: &[], idle: &[],
 /// # };
 ///
-/// static MODEL: Model<TextGeneration> = Model::new(CARD);
+/// static MODEL: Model<TextGeneration> = Model::new(SPEC);
 /// let _ = check::causal(&MODEL);
 /// ```
 ///
@@ -261,12 +261,12 @@ pub trait Task: Sync + 'static {
 ///
 /// ```compile_fail
 /// use hf_conformance::prelude::*;
-/// # const CARD: ModelSpec = ModelSpec {
+/// # const SPEC: ModelSpec = ModelSpec {
 /// #     name: "bert", family: "encoder-only", class: "BertForMaskedLM", checkpoint: None, digest: "",
 /// #     inputs: &[], outputs: &[], axes: &[], tolerance: &[], idle: &[],
 /// # };
 ///
-/// static MODEL: Model<FillMask> = Model::new(CARD);
+/// static MODEL: Model<FillMask> = Model::new(SPEC);
 /// let _ = check::causal(&MODEL);
 /// ```
 pub trait Causal: Task {}
@@ -275,12 +275,12 @@ pub trait Causal: Task {}
 ///
 /// ```no_run
 /// use hf_conformance::prelude::*;
-/// # const CARD: ModelSpec = ModelSpec {
+/// # const SPEC: ModelSpec = ModelSpec {
 /// #     name: "t5", family: "encoder-decoder", class: "T5ForConditionalGeneration", checkpoint: None, digest: "",
 /// #     inputs: &[], outputs: &[], axes: &[], tolerance: &[], idle: &[],
 /// # };
 ///
-/// static MODEL: Model<Translation> = Model::new(CARD);
+/// static MODEL: Model<Translation> = Model::new(SPEC);
 /// let _ = check::generates(&MODEL);
 /// ```
 ///
@@ -288,12 +288,12 @@ pub trait Causal: Task {}
 ///
 /// ```compile_fail
 /// use hf_conformance::prelude::*;
-/// # const CARD: ModelSpec = ModelSpec {
+/// # const SPEC: ModelSpec = ModelSpec {
 /// #     name: "vit", family: "vision", class: "ViTForImageClassification", checkpoint: None, digest: "",
 /// #     inputs: &[], outputs: &[], axes: &[], tolerance: &[], idle: &[],
 /// # };
 ///
-/// static MODEL: Model<ImageClassification> = Model::new(CARD);
+/// static MODEL: Model<ImageClassification> = Model::new(SPEC);
 /// let _ = check::generates(&MODEL);
 /// ```
 pub trait Generates: Task {}

@@ -21,7 +21,7 @@ use std::time::Duration;
 use toy::{Toy, ToyEngine, ToyFault};
 
 const AXES: &[(Text, Axis)] = &[dynamic("batch", 2, 3), dynamic("sequence", 6, 9)];
-const CARD: ModelSpec = ModelSpec {
+const SPEC: ModelSpec = ModelSpec {
     name: "toy",
     family: "toys",
     class: "ToyForCausalLM",
@@ -44,7 +44,7 @@ fn outcome_of(artifact: &Artifact, fault: ToyFault, check: Check) -> Result<(), 
     let (program, engine) = (Toy::new(fault), ToyEngine(fault));
     let contract = TextGeneration::CONTRACT;
     let context = CheckContext {
-        card: &CARD,
+        model: &SPEC,
         contract: &contract,
         artifact,
         program: &program,
@@ -59,10 +59,10 @@ fn idle_outcome(idle: &[&str], excuses: &[Idle]) -> Result<(), String> {
     let (mut artifact, program, engine) =
         (artifact(), Toy::new(ToyFault::Nothing), ToyEngine(ToyFault::Nothing));
     artifact.manifest.idle = idle.iter().map(|name| (*name).to_owned()).collect();
-    let card = ModelSpec { idle: excuses, ..CARD };
+    let model = ModelSpec { idle: excuses, ..SPEC };
     let contract = TextGeneration::CONTRACT;
     let context = CheckContext {
-        card: &card,
+        model: &model,
         contract: &contract,
         artifact: &artifact,
         program: &program,
@@ -127,7 +127,7 @@ fn every_fault_turns_its_check_red_and_reads_well() {
         let outcome = Outcome::Failed(failure);
         let contract = TextGeneration::CONTRACT;
         let about = About {
-            card: &CARD,
+            model: &SPEC,
             contract: &contract,
             check,
             engine: None,

@@ -18,33 +18,33 @@ const IMAGE_SIZES: &[&str] = &["image_size", "vision_config.image_size"];
 
 /// Whether everything is there that the module's checks will look for; prints what is not.
 pub fn wired<T: Task>(model: &Model<T>) -> Verdict {
-    let card = &model.card;
-    match of_spec(card, &T::CONTRACT) {
+    let model = &model.spec;
+    match of_spec(model, &T::CONTRACT) {
         Ok(()) => Verdict(Outcome::Mock),
         Err(message) => {
-            eprintln!("FAILED MOCK {}: {message}", card.name);
+            eprintln!("FAILED MOCK {}: {message}", model.name);
             Verdict(Outcome::Failed(Failure::new(Stage::Spec, message)))
         }
     }
 }
 
 /// The same with the entry of that name in the spec of the working directory's project, which is read once.
-fn of_spec(card: &ModelSpec, contract: &Contract) -> Result<(), String> {
+fn of_spec(model: &ModelSpec, contract: &Contract) -> Result<(), String> {
     static SPEC: OnceLock<Result<Spec, String>> = OnceLock::new();
     let spec = SPEC.get_or_init(|| {
         spec::load(Path::new(".")).map_err(|problems| format!("the spec has {} problem(s)", problems.len()))
     });
     let spec = spec.as_ref().map_err(String::clone)?;
-    let entry = spec.entries.iter().find(|entry| entry.name.as_str() == card.name);
+    let entry = spec.entries.iter().find(|entry| entry.name.as_str() == model.name);
     let entry = entry.ok_or("the spec has no entry of that name; run: cargo build")?;
     let subject = RuntimeSpec::new(entry, &spec.versions);
-    Wiring { card, contract, subject: &subject }.holds()
+    Wiring { model, contract, subject: &subject }.holds()
 }
 
 /// A module and the entry that it was made from.
 #[derive(Clone, Copy)]
 struct Wiring<'a> {
-    card: &'a ModelSpec<'a>,
+    model: &'a ModelSpec<'a>,
     contract: &'a Contract,
     subject: &'a RuntimeSpec<'a>,
 }
@@ -52,7 +52,7 @@ struct Wiring<'a> {
 impl<'a> Wiring<'a> {
     fn holds(self) -> Result<(), String> {
         self.module()?;
-        let cases = spec::cases(self.card.axes.iter().map(|(name, axis)| (name.as_ref(), axis)));
+        let cases = spec::cases(self.model.axes.iter().map(|(name, axis)| (name.as_ref(), axis)));
         self.cases(&cases)?;
         cases.iter().try_for_each(|case| self.sizes(case))?;
         self.rows(&cases[0])?;
@@ -73,7 +73,7 @@ impl<'a> Wiring<'a> {
 
     /// The module holds what the spec says.
     fn module(self) -> Result<(), String> {
-        let (module, spec) = (self.card, self.subject.card());
+        let (module, spec) = (self.model, self.subject.model());
         let same = [
             ("task", self.contract == self.subject.entry().task),
             ("family", module.family == spec.family),
@@ -94,7 +94,7 @@ impl<'a> Wiring<'a> {
 
     /// The traced case comes first, then every dynamic axis once; what is given per another axis follows it.
     fn cases(self, cases: &[Case]) -> Result<(), String> {
-        let axes = self.card.axes;
+        let axes = self.model.axes;
         let dynamic = axes.iter().filter(|(_, axis)| matches!(axis, Axis::Dynamic { .. }));
         let due = Vec::from_iter(std::iter::once("traced").chain(dynamic.map(|(name, _)| name.as_ref())));
         let names = Vec::from_iter(cases.iter().map(|case| case.name.as_str()));
@@ -119,7 +119,7 @@ impl<'a> Wiring<'a> {
     /// What the config and an axis of the call both give is one size. A dynamic image may be larger than the one that
     /// the config has positions for; a fixed one may not.
     fn sizes(self, case: &Case) -> Result<(), String> {
-        for (symbol, axis) in self.card.axes {
+        for (symbol, axis) in self.model.axes {
             let paths = match axis {
                 Axis::Fixed { .. } if *symbol == "image" => Some(IMAGE_SIZES),
                 _ => CONFIG_DIMS.iter().find(|(name, _)| symbol == name).map(|(_, paths)| *paths),
@@ -152,8 +152,8 @@ impl<'a> Wiring<'a> {
     /// What the task says of an output by its inputs' symbols can be said of the entry's inputs too.
     fn promises(self) -> Result<(), String> {
         let has = |inputs: &[Input], dim: &Dim| inputs.iter().any(|input| input.shape.contains(dim));
-        for output in self.card.outputs.iter().filter(|output| self.contract.outputs.contains(output)) {
-            let lost = |dim: &&Dim| has(self.contract.inputs, dim) && !has(self.card.inputs, dim);
+        for output in self.model.outputs.iter().filter(|output| self.contract.outputs.contains(output)) {
+            let lost = |dim: &&Dim| has(self.contract.inputs, dim) && !has(self.model.inputs, dim);
             if let Some(dim) = output.shape.iter().find(lost) {
                 let shape = symbols(output.shape);
                 return Err(format!("{} is {shape} by the task, but no input has {dim}", output.name));
@@ -164,7 +164,7 @@ impl<'a> Wiring<'a> {
 
     /// Where the entry pads there is a mask, and every mask is one of something.
     fn padding(self) -> Result<(), String> {
-        let masks = || self.card.inputs.iter().filter(|input| input.fill == Fill::Mask);
+        let masks = || self.model.inputs.iter().filter(|input| input.fill == Fill::Mask);
         if self.subject.entry().padding != Padding::None && masks().next().is_none() {
             return Err("the entry pads, but no input is a mask".to_owned());
         }
@@ -174,7 +174,7 @@ impl<'a> Wiring<'a> {
     /// The mask lies over another input, and has the shape of the tokens that it has in the task.
     fn mask(self, mask: &Input) -> Result<(), String> {
         let covers = |input: &Input| mask.shape.iter().all(|dim| input.shape.contains(dim));
-        if !self.card.inputs.iter().any(|input| input.name != mask.name && covers(input)) {
+        if !self.model.inputs.iter().any(|input| input.name != mask.name && covers(input)) {
             return Err(format!("{} {} lies over no other input", mask.name, symbols(mask.shape)));
         }
         let is_text = |input: &&Input| input.fill == Fill::Tokens;
@@ -195,7 +195,7 @@ impl<'a> Wiring<'a> {
     fn causal(self, tokens: &str) -> Result<(), String> {
         let port = self.tokens(tokens, Check::Causal)?;
         let follows = |output: &Output| port.shape.iter().all(|dim| output.shape.contains(dim));
-        match self.card.outputs.iter().any(follows) {
+        match self.model.outputs.iter().any(follows) {
             true => Ok(()),
             false => Err(format!("causal: no output follows {tokens} {}", symbols(port.shape))),
         }
@@ -216,7 +216,7 @@ impl<'a> Wiring<'a> {
                 ));
             }
         }
-        let logits = self.card.outputs.iter().find(|output| output.name == generation.logits);
+        let logits = self.model.outputs.iter().find(|output| output.name == generation.logits);
         let logits = logits.ok_or_else(|| format!("generates: there is no output {}", generation.logits))?;
         match logits.shape {
             [rows, positions, _] if [*rows, *positions] == *tokens.shape && logits.dtype.is_float() => Ok(()),
@@ -243,7 +243,7 @@ impl<'a> Wiring<'a> {
     }
 
     fn input(self, name: &str) -> Option<&'a Input> {
-        self.card.inputs.iter().find(|input| input.name == name)
+        self.model.inputs.iter().find(|input| input.name == name)
     }
 }
 

@@ -33,9 +33,9 @@ fn said(
     let entry = entries.iter_mut().find(|entry| entry.name.as_str() == name).unwrap();
     change_entry(entry);
     let subject = RuntimeSpec::new(entry, &versions);
-    let mut card = subject.card();
-    change_module(&mut card);
-    Wiring { card: &card, contract: entry.task, subject: &subject }.holds()
+    let mut model = subject.model();
+    change_module(&mut model);
+    Wiring { model: &model, contract: entry.task, subject: &subject }.holds()
 }
 
 /// The same of a GPT-2 whose entry, and with it the module, was changed.
@@ -56,18 +56,18 @@ const RANK: &[Output] = &[output("logits", Dtype::Float32, ROWS, Range::Finite)]
 fn a_module_that_is_not_the_specs_is_told_by_what_differs() {
     let said = |change: fn(&mut ModelSpec)| said("gpt2", |_| {}, change).unwrap_err();
     let differs = |key: &str| format!("the module and the spec differ in {key}; run: cargo build");
-    assert_eq!(said(|card| card.outputs = RANK), differs("outputs"));
-    assert_eq!(said(|card| card.inputs = &card.inputs[..1]), differs("inputs"));
-    assert_eq!(said(|card| card.axes = &card.axes[1..]), differs("axes"));
-    assert_eq!(said(|card| card.class = "GPT2Model"), differs("class"));
-    assert_eq!(said(|card| card.digest = ""), differs("digest"));
+    assert_eq!(said(|model| model.outputs = RANK), differs("outputs"));
+    assert_eq!(said(|model| model.inputs = &model.inputs[..1]), differs("inputs"));
+    assert_eq!(said(|model| model.axes = &model.axes[1..]), differs("axes"));
+    assert_eq!(said(|model| model.class = "GPT2Model"), differs("class"));
+    assert_eq!(said(|model| model.digest = ""), differs("digest"));
 }
 
 #[test]
 fn a_module_of_another_task_is_told() {
     let Spec { entries, versions, .. } = spec();
     let subject = RuntimeSpec::new(&entries[0], &versions);
-    let wiring = Wiring { card: &subject.card(), contract: &FillMask::CONTRACT, subject: &subject };
+    let wiring = Wiring { model: &subject.model(), contract: &FillMask::CONTRACT, subject: &subject };
     assert_eq!(wiring.holds().unwrap_err(), "the module and the spec differ in task; run: cargo build");
 }
 
@@ -75,8 +75,8 @@ fn a_module_of_another_task_is_told() {
 fn a_module_without_an_entry_is_told() {
     let Spec { entries, versions, .. } = spec();
     let subject = RuntimeSpec::new(&entries[0], &versions);
-    let card = ModelSpec { name: "no-such-model", ..subject.card() };
-    let said = of_spec(&card, &TextGeneration::CONTRACT).unwrap_err();
+    let model = ModelSpec { name: "no-such-model", ..subject.model() };
+    let said = of_spec(&model, &TextGeneration::CONTRACT).unwrap_err();
     assert_eq!(said, "the spec has no entry of that name; run: cargo build");
 }
 
@@ -85,11 +85,11 @@ fn cases_that_are_not_the_axes_are_told() {
     let Spec { entries, versions, .. } = spec();
     let entry = entries.iter().find(|entry| entry.name.as_str() == "vlm").unwrap();
     let subject = RuntimeSpec::new(entry, &versions);
-    let card = subject.card();
+    let model = subject.model();
     let said = |change: fn(&mut Vec<Case>)| {
         let mut cases = entry.cases();
         change(&mut cases);
-        Wiring { card: &card, contract: entry.task, subject: &subject }.cases(&cases).unwrap_err()
+        Wiring { model: &model, contract: entry.task, subject: &subject }.cases(&cases).unwrap_err()
     };
     assert_eq!(
         said(|cases| cases.swap(0, 1)),
@@ -103,7 +103,7 @@ fn cases_that_are_not_the_axes_are_told() {
     let resized = |name: &str, size: usize| {
         let mut cases = entry.cases();
         cases[1].sizes.insert(name.to_owned(), size);
-        Wiring { card: &card, contract: entry.task, subject: &subject }.cases(&cases).unwrap_err()
+        Wiring { model: &model, contract: entry.task, subject: &subject }.cases(&cases).unwrap_err()
     };
     assert_eq!(resized("images", 4), "case batch: images is 4, not 6");
     assert_eq!(resized("batch", 2), "case batch: batch is 2, not 3");

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Time one model may take to be traced.
+/// Seconds of a processor's time that one model may take to be traced; a machine that does much else takes longer.
 pub(super) const TIMEOUT_SECONDS: u32 = 120;
 /// The same to be exported as graphs.
 const GRAPH_TIMEOUT_SECONDS: u32 = 600;
@@ -57,7 +57,7 @@ pub struct Certified {
     pub cases: Vec<Case>,
     /// What becomes of hidden states, where that is a part of the program.
     pub embedding: Option<Embedding>,
-    /// Time that it may take: real weights may be of any size.
+    /// Seconds of a processor's time that it may take: real weights may be of any size.
     pub timeout_seconds: u32,
 }
 

@@ -8,7 +8,6 @@ others. Or `{"none": why}`, where the folder has no tokenizer that Rust could re
 
 import importlib
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 import transformers
 
+from .__main__ import own_stdout
 from .job import Json
 from .stored import described
 
@@ -28,8 +28,7 @@ UNSAID = 512
 
 def main() -> None:
     """Answers the one request."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+    answers = own_stdout()
     print(json.dumps(answer(json.load(sys.stdin))), file=answers, flush=True)
 
 

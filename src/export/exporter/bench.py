@@ -6,7 +6,6 @@ with these.
 """
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from . import model
+from .__main__ import own_stdout
 from .errors import reason
 from .job import Job, Json
 from .program import Program
@@ -115,9 +115,7 @@ def _memory(field: str, reset: bool = False) -> float | None:
 
 def main() -> None:
     """Answers until its input ends."""
-    replies = os.fdopen(os.dup(1), "w")
-    # Models print; what they print must not mix with replies.
-    os.dup2(2, 1)
+    replies = own_stdout()
     torch.set_num_threads(1)
     torch.backends.cudnn.allow_tf32 = False
     bench = Bench()

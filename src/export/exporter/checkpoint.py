@@ -7,7 +7,6 @@ loaded once, by the class that the config names and no other: what that class la
 
 import inspect
 import json
-import os
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +16,8 @@ import torch
 import transformers
 from torch import nn
 
-from . import find, kin, package, stored, unpacked
+from . import find, hub, kin, package, stored, unpacked
+from .__main__ import own_stdout
 from .errors import nearest, reason
 from .job import Json, Source
 from .model import Config, _attribute
@@ -70,8 +70,7 @@ class Found:
 
 def main() -> None:
     """Answers the one request."""
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+    answers = own_stdout()
     print(json.dumps(answer(json.load(sys.stdin))), file=answers, flush=True)
 
 
@@ -129,7 +128,7 @@ def _root(request: Json, packed: bool) -> tuple[Path, str | None]:
     """The folder that has the checkpoint's files, unpacked where it is one file; and the commit that they are of."""
     if packed and request["revision"] is None:
         return unpacked.unpack(Path(request["checkpoint"]), Path(request["scratch"])), None
-    return stored.folder_of(request["checkpoint"], request["revision"])
+    return hub.folder_of(request["checkpoint"], request["revision"], request["budget"])
 
 
 def _model_type(config: Json) -> str:

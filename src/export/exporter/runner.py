@@ -29,6 +29,9 @@ from .export import export, versions
 from .job import Job, Json
 
 FORK = multiprocessing.get_context("fork")
+# A job may take its limit of a processor's time, however busy the machine is. One that waits for ever uses none: so
+# many limits of ordinary time end it, too.
+PATIENCE = 8
 
 
 @dataclass
@@ -85,8 +88,7 @@ def _start(data: Json, limit: float, log: Path, work: Work) -> Child:
 
 def _work(data: Json, limit: float, outcome: Connection, log: Path, work: Work) -> None:
     """Runs in the child, which prints to its log and sends a result, or the reason of a failure."""
-    # The parent keeps the time; should it be gone by then, this ends the child.
-    signal.setitimer(signal.ITIMER_REAL, 2 * limit)
+    limit_time(limit)
     with log.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -104,19 +106,16 @@ def _work(data: Json, limit: float, outcome: Connection, log: Path, work: Work) 
 
 def _finished(child: Child, limit: float, events: TextIO) -> bool:
     """Reports a job that ended or ran out of time; False while it is still running."""
-    seconds = time.monotonic() - child.started
-    late = child.process.is_alive() and seconds > limit
-    if late:
-        child.process.kill()
-    elif child.process.is_alive():
+    if child.process.is_alive():
         return False
     child.process.join()
+    seconds = time.monotonic() - child.started
     about = {key: child.data[key] for key in ("model", "fault", "without") if key in child.data}
     if child.process.exitcode == 0:
         result = _said(child)
         _emit(events, event="done", **about, seconds=round(seconds, 3), result=result)
         return True
-    why = f"timed out after {limit:g} s" if late else _why(child)
+    why = _said(child) or ending(child.process.exitcode, limit)
     detail = child.log.read_text(errors="replace")
     _emit(events, event="failed", **about, reason=why, detail=detail)
     if child.process.pid is not None:
@@ -132,11 +131,18 @@ def _said(child: Child) -> Any:
         return None
 
 
-def _why(child: Child) -> str:
-    said = _said(child)
-    if said is not None:
-        return said
-    code = child.process.exitcode
-    if code is not None and code < 0:
-        return f"killed by signal {-code} ({signal.Signals(-code).name})"
-    return f"exited with status {code}"
+def limit_time(limit: float) -> None:
+    """Ends this process, by a signal, when it has used up so many seconds of a processor's time, or does not end."""
+    signal.setitimer(signal.ITIMER_PROF, limit)
+    signal.setitimer(signal.ITIMER_REAL, PATIENCE * limit)
+
+
+def ending(status: int | None, limit: float) -> str:
+    """How a process with such a limit ended, in words, by multiprocessing's status of it."""
+    if status == -signal.SIGPROF:
+        return f"timed out after {limit:g} s of a processor's time"
+    if status == -signal.SIGALRM:
+        return f"timed out after {PATIENCE * limit:g} s"
+    if status is not None and status < 0:
+        return f"killed by signal {-status} ({signal.Signals(-status).name})"
+    return f"exited with status {status}"

@@ -1,6 +1,6 @@
 """The files of a checkpoint, looked at before anything is loaded from them.
 
-In: a hub id or a folder. Out: a folder whose weights are whole, or an `Unusable` that says what is wrong with it and
+In: a folder. Out: its files, whose weights are whole, or an `Unusable` that says what is wrong with it and
 what to do about that.
 """
 
@@ -10,16 +10,6 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from huggingface_hub import HfApi, snapshot_download
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-
-from .errors import reason
 from .job import Json
 
 CONFIG = "config.json"
@@ -37,57 +27,6 @@ class Unusable(Exception):
     def __init__(self, why: str, advice: str) -> None:
         super().__init__(why, advice)
         self.why, self.advice = why, advice
-
-
-def folder_of(checkpoint: str, revision: str | None) -> tuple[Path, str | None]:
-    """The folder that has the checkpoint's files, and the commit that they are of where they come from a hub."""
-    path = Path(checkpoint)
-    if path.is_dir():
-        if revision:
-            raise Unusable(f"{checkpoint} is a folder and has no revision", "leave --revision out")
-        return path, None
-    if path.is_file():
-        raise Unusable(
-            f"{checkpoint} is a file, neither a folder with a {CONFIG} nor GGUF",
-            "name the folder that `save_pretrained` wrote, or a GGUF file",
-        )
-    if checkpoint.startswith((".", "/", "~")) or checkpoint.count("/") > 1:
-        raise Unusable(f"there is no folder {checkpoint}", "look at the spelling of the path")
-    return _downloaded(checkpoint, revision)
-
-
-def _downloaded(repository: str, revision: str | None) -> tuple[Path, str | None]:
-    """The hub's files, in the cache that transformers has too: descriptions, and weights of one kind."""
-    try:
-        found = HfApi().model_info(repository, revision=revision)
-        names = [file.rfilename for file in found.siblings or []]
-        is_safe = any(name.endswith(".safetensors") and "/" not in name for name in names)
-        weights = "*.safetensors" if is_safe else "pytorch_model*.bin"
-        folder = snapshot_download(
-            repository, revision=found.sha, allow_patterns=[*DESCRIBED, weights], ignore_patterns=["onnx/*"]
-        )
-    except GatedRepoError as error:
-        raise Unusable(
-            f"{repository} is gated: its owner has to let you in",
-            f"ask for access on its page, then put a token into HF_TOKEN or run: hf auth login ({reason(error)})",
-        ) from error
-    except RevisionNotFoundError as error:
-        raise Unusable(f"{repository} has no revision {revision!r}", "look for it on its page") from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise Unusable(
-            f"there is neither a folder nor a hub repository {repository}",
-            "look at the spelling; a private repository needs a token in HF_TOKEN",
-        ) from error
-    except HfHubHTTPError as error:
-        raise Unusable(
-            f"the hub refused {repository}: {reason(error)}", "try again later; what has come is kept"
-        ) from error
-    except OSError as error:
-        raise Unusable(
-            f"the hub cannot be reached for {repository}: {reason(error)}",
-            "look at the network and at HF_ENDPOINT, or name a folder",
-        ) from error
-    return Path(folder), found.sha
 
 
 def config_of(folder: Path) -> Json:
@@ -200,10 +139,11 @@ def _whole(file: Path) -> None:
 
 def digests(files: Iterator[Path], root: Path) -> dict[str, str]:
     """The sha256 of files, by their path below the root."""
-    return {file.relative_to(root).as_posix(): _sha256(file) for file in sorted(files)}
+    return {file.relative_to(root).as_posix(): sha256(file) for file in sorted(files)}
 
 
-def _sha256(file: Path) -> str:
+def sha256(file: Path) -> str:
+    """The digest of a file of any size."""
     with file.open("rb") as opened:
         digest = hashlib.sha256()
         while block := opened.read(1 << 20):

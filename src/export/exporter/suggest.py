@@ -7,7 +7,6 @@ name.
 """
 
 import json
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ import torch
 import transformers
 
 from . import model, package
+from .__main__ import own_stdout
 from .draft import Draft
 from .errors import ExportError, reason
 from .find import Found, find
@@ -25,7 +25,7 @@ from .job import Json, Source
 from .kin import entries_like
 from .overrides import fewest, paths
 from .ports import take_inputs
-from .runner import FORK
+from .runner import FORK, ending, limit_time
 from .trials import measure, put_to
 
 # The family whose file an entry goes to.
@@ -69,8 +69,7 @@ class Refused(Exception):
 
 def main() -> None:
     """Answers every request, in order."""
-    events = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+    events = own_stdout()
     data = json.load(sys.stdin)
     for request in data["requests"]:
         answer = {"name": request["name"]} | _isolated(request, data)
@@ -82,20 +81,16 @@ def _isolated(request: Json, data: Json) -> Json:
     process = FORK.Process(target=_answer, args=(request, data, sender), daemon=True)
     process.start()
     sender.close()
-    limit = data["timeout_seconds"]
     try:
-        answer = receiver.recv() if receiver.poll(limit) else None
+        answer = receiver.recv()
     except EOFError:
-        process.join()
-        answer = _failed("build", f"the process ended with {process.exitcode}")
-    if answer is None:
-        process.kill()
-        answer = _failed("build", f"timed out after {limit:g} s")
+        answer = None
     process.join()
-    return answer
+    return answer or _failed("build", ending(process.exitcode, data["timeout_seconds"]))
 
 
 def _answer(request: Json, data: Json, sender: Any) -> None:
+    limit_time(data["timeout_seconds"])
     torch.set_num_threads(1)
     try:
         sender.send({"draft": suggest(request, data).to_json()})

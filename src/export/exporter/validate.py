@@ -5,13 +5,13 @@ fault, `{"model", "key", "message"}`; `key` is the path of the value at fault: `
 """
 
 import json
-import os
 import sys
 from collections.abc import Container, Iterator
 
 import transformers
 
 from . import foreign, package
+from .__main__ import own_stdout
 from .errors import ExportError, nearest
 from .find import MAPPINGS, classes, tasks
 from .job import Json, Source
@@ -21,8 +21,7 @@ from .overrides import UNFIT
 
 def main() -> None:
     """Judges every entry."""
-    events = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
+    events = own_stdout()
     request = json.load(sys.stdin)
     source = Source(**request["source"])
     for entry in request["entries"]:

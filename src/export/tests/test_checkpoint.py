@@ -49,7 +49,14 @@ def folder(saved: Path, tmp_path: Path) -> Path:
 
 
 def ask(path: Path | str, **request: Any) -> Json:
-    usual = {"revision": None, "task": None, "source": SOURCE, "dims": DIMS, "entries": ENTRIES}
+    usual = {
+        "revision": None,
+        "budget": None,
+        "task": None,
+        "source": SOURCE,
+        "dims": DIMS,
+        "entries": ENTRIES,
+    }
     return checkpoint.answer({"checkpoint": str(path)} | usual | request)
 
 

@@ -16,7 +16,7 @@ use super::latest::{Backend, Latest, backends, current, latest};
 use crate::artifact;
 use crate::export::{self, Freshness};
 use crate::failure::Stage;
-use crate::roster::{Row, plain};
+use crate::roster::{PRIORITIES, Row, plain};
 use crate::spec::{Check, Entry, Missing, Spec};
 use crate::verdict::Status;
 use serde::Serialize;
@@ -115,6 +115,16 @@ pub struct OnBackend {
     pub matched: Distinct,
 }
 
+/// Checkpoints of one priority that have a bundle here.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Certified {
+    pub priority: &'static str,
+    /// The roster's names of what they are checkpoints of.
+    pub names: Vec<String>,
+    /// How many rows name a checkpoint.
+    pub of: usize,
+}
+
 /// The whole table.
 #[derive(Clone, Debug, Serialize)]
 pub struct Coverage {
@@ -125,6 +135,8 @@ pub struct Coverage {
     /// Entries of the spec that the roster does not name.
     pub beyond_roster: Vec<String>,
     pub waivers: Vec<WaiverLine>,
+    /// By the roster's priorities, what is certified of the checkpoints that it names.
+    pub certified: Vec<Certified>,
     /// Model types of the installed transformers that have a model class and no exported entry; none where Python
     /// could not be asked.
     pub uncovered_model_types: Option<Vec<String>>,
@@ -141,12 +153,13 @@ struct EntryProgress {
     gap: Option<(Stage, String)>,
 }
 
-/// Counts what `records` prove about the entries of `spec`, row by row.
+/// Counts what `records` prove about the entries of `spec`, row by row, and the checkpoints that were `bundled`.
 pub fn coverage(
     roster: &[Row],
     spec: &Spec,
     records: &[Record],
     artifacts: &Path,
+    bundled: &BTreeSet<String>,
     model_types: Option<&[String]>,
 ) -> Coverage {
     let records = current(records.to_vec(), spec);
@@ -168,8 +181,20 @@ pub fn coverage(
         spec: Distinct::of(&spec.entries, &spec.versions),
         beyond_roster: beyond.map(|entry| entry.name.to_string()).collect(),
         waivers: waivers(spec),
+        certified: certified(roster, bundled),
         uncovered_model_types: model_types.map(|types| uncovered(types, spec, artifacts)),
     }
+}
+
+/// The rows whose checkpoint is among those that were bundled.
+fn certified(roster: &[Row], bundled: &BTreeSet<String>) -> Vec<Certified> {
+    let of_one = |priority: &'static str| {
+        let rows = roster.iter().filter(|row| row.priority == priority);
+        let named = Vec::from_iter(rows.filter_map(|row| Some((row, row.checkpoint.as_ref()?))));
+        let names = named.iter().filter(|(_, checkpoint)| bundled.contains(*checkpoint));
+        Certified { priority, names: names.map(|(row, _)| row.name.clone()).collect(), of: named.len() }
+    };
+    PRIORITIES.map(of_one).into()
 }
 
 fn on_backend(

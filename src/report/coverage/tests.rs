@@ -9,6 +9,7 @@ fn roster() -> Vec<Row> {
         tier: "plan".to_owned(),
         category: "text".to_owned(),
         priority: "high".to_owned(),
+        checkpoint: Some(format!("org/{name}")),
         ..Row::default()
     };
     vec![row("XLM RoBERTa"), row("nezha"), row("albert")]
@@ -30,7 +31,8 @@ fn on_gpu(record: Record) -> Record {
 }
 
 fn of(records: &[Record]) -> Coverage {
-    coverage(&roster(), &samples::spec(), records, Path::new("no-artifacts"), None)
+    let bundled = BTreeSet::from(["org/nezha".to_owned()]);
+    coverage(&roster(), &samples::spec(), records, Path::new("no-artifacts"), &bundled, None)
 }
 
 fn counts(records: &[Record]) -> Counts {
@@ -47,6 +49,13 @@ fn names_meet_whatever_their_spelling_and_every_gap_has_a_reason() {
     let gaps: Vec<_> = tier.missing.iter().map(|gap| (gap.name.as_str(), gap.stage.as_str())).collect();
     assert_eq!(gaps, [("XLM RoBERTa", "export"), ("nezha", "export"), ("albert", "spec")]);
     assert_eq!(coverage.beyond_roster, ["bert", "roberta"]);
+}
+
+#[test]
+fn checkpoints_with_a_bundle_are_counted_by_priority_and_named() {
+    let of = |priority| of(&[]).certified.into_iter().find(|one| one.priority == priority).unwrap();
+    assert_eq!((of("high").names, of("high").of), (vec!["nezha".to_owned()], 3));
+    assert_eq!((of("critical").names, of("critical").of), (vec![], 0));
 }
 
 #[test]

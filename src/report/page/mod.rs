@@ -26,7 +26,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use std::collections::BTreeMap;
 
 const TITLE: &str = "HuggingFace conformance on libtorch";
-const STYLE: &str = include_str!("style.css");
+/// How pages look, in light and in dark.
+pub(crate) const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("script.js");
 
 /// What the report is about.

@@ -111,6 +111,16 @@ pub fn coverage(coverage: &Coverage) -> Markup {
             (coverage.spec.names) " entries are " (coverage.spec.jobs) " distinct jobs of " (coverage.spec.classes)
             " distinct classes: some architectures are another's under a new name."
         }
+        @if coverage.certified.iter().any(|one| !one.names.is_empty()) {
+            p {
+                "Certified checkpoints: "
+                @for one in &coverage.certified {
+                    (one.priority) " " (one.names.len()) " of " (one.of)
+                    @if !one.names.is_empty() { " (" (one.names.join(", ")) ")" }
+                    @if one.priority != "low" { ", " }
+                }
+            }
+        }
         @for on in &coverage.backends {
             @if let (Some(device), Some(engine)) = (&on.device, &on.engine) { h3 { "on " (device) " (" (engine) ")" } }
             @for tier in TIERS {

@@ -4,6 +4,7 @@ use super::*;
 use crate::report::coverage::coverage;
 use crate::spec;
 use crate::verdict::Status;
+use std::collections::BTreeSet;
 use std::path::Path;
 
 fn spec() -> Spec {
@@ -19,7 +20,7 @@ fn spec() -> Spec {
 
 fn page(records: &[Record]) -> String {
     let spec = spec();
-    let coverage = coverage(&[], &spec, records, Path::new("no-artifacts"), None);
+    let coverage = coverage(&[], &spec, records, Path::new("no-artifacts"), &BTreeSet::new(), None);
     let report = Report {
         spec: &spec,
         coverage: &coverage,

@@ -224,7 +224,7 @@ impl<'a> Yard<'a> {
     fn opens(&self, entry: &Entry) -> Result<(), String> {
         let runtime = RuntimeSpec::new(entry, &self.spec.versions);
         let folder: &Path = &self.artifacts().join(entry.name.as_str());
-        Artifact::open(folder, &runtime.card(), Format::default())
+        Artifact::open(folder, &runtime.model(), Format::default())
             .map(drop)
             .map_err(|failure| failure.to_string())
     }
