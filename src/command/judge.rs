@@ -55,10 +55,17 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if !arguments.file.is_file() {
         bail!("{} is no file", arguments.file.display());
     }
+    let takes = match &arguments.inputs {
+        Some(names) => names.clone(),
+        None => judge::takes(&arguments.file).map_err(|failure| failed(&failure))?,
+    };
+    // An artifact that is there already has the positions that its entry says.
+    let counting = judge::counting(entry, &takes).filter(|_| arguments.published.weights.is_some());
+    let entry = counting.as_ref().unwrap_or(entry);
     let order = arguments.published.order(entry)?;
     let folder = order.folder(&artifact::root());
     if arguments.here {
-        return one(arguments, &spec, entry, &folder);
+        return one(arguments, &spec, entry, &folder, counting.is_some());
     }
     let exported = export::carry_out(&spec, vec![order], Format::default(), false, &|_| typed.clone())?;
     match exported.iter().any(|one| one.outcome.is_err()) {
@@ -67,8 +74,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
 }
 
-/// Judges the program and prints what each check found.
-fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path) -> Result<ExitCode> {
+/// Judges the program, which may be `counting` positions itself, and prints what each check found.
+fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path, counting: bool) -> Result<ExitCode> {
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     let runtime = RuntimeSpec::new(entry, &spec.versions);
     let model = runtime.model();
@@ -87,7 +94,10 @@ fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path) -> Resu
         device,
     };
     println!("{}", arguments.file.display());
-    for (what, value) in facts(&foreign, &model, &opened, explained) {
+    let counted = ("positions", "counted by the program, and by eager Python; padding comes last".to_owned());
+    for (what, value) in
+        facts(&foreign, &model, &opened, explained).into_iter().chain(counting.then_some(counted))
+    {
         println!("  {what:<12} {value}");
     }
     let judge = |check: Check| {

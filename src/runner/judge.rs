@@ -7,7 +7,8 @@ use crate::artifact::{Artifact, Format};
 use crate::engine::{self, Device, Engine, Program, Tensor};
 use crate::failure::{Failure, Stage};
 use crate::model::ModelSpec;
-use crate::spec::{Check, Entry};
+use crate::spec::{Check, Entry, Padding};
+use crate::task::{Fill, Input};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -112,6 +113,33 @@ pub fn format_of(file: &Path) -> Format {
 pub fn due(entry: &Entry, file: &Path) -> impl Iterator<Item = Check> {
     let format = format_of(file);
     entry.due().filter(move |check| JUDGED.contains(check) && format.unsuited(*check).is_none())
+}
+
+/// What a program calls its inputs; nothing where its file does not say.
+///
+/// # Errors
+/// Stage `load`: no such program.
+pub fn takes(file: &Path) -> Result<Vec<String>, Failure> {
+    match (format_of(file), engine::of(Format::Pt2)) {
+        (Format::Pt2, Some(engine)) => Ok(engine.load(file, Device::Cpu)?.takes()),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// The entry for a program that takes no positions, where that is so: eager Python counts them itself, as the program
+/// does, from the first token on, and so rightly only where padding comes last.
+pub fn counting(entry: &Entry, takes: &[String]) -> Option<Entry> {
+    let is_taken = |input: &Input| takes.iter().any(|name| *input.name == **name);
+    let is_counted = |input: &Input| input.fill == Fill::Positions && !is_taken(input);
+    if !entry.inputs.iter().any(is_taken) || !entry.inputs.iter().any(is_counted) {
+        return None;
+    }
+    let mut entry = entry.clone();
+    entry.inputs.retain(|input| !is_counted(input));
+    if entry.padding == Padding::Left {
+        entry.padding = Padding::Right;
+    }
+    Some(entry)
 }
 
 impl Engine for Foreign {
@@ -266,6 +294,19 @@ mod tests {
         assert_eq!(matched(None, &[]), (vec![0, 1, 2], By::Order));
         let word = matched(Some(&["position_ids", "input_ids"]), &["input_ids", "attention_mask"]);
         assert_eq!(word, (vec![2, 0], By::Word));
+    }
+
+    #[test]
+    fn a_program_that_takes_no_positions_is_held_to_what_eager_counts_itself() {
+        let mut entry = crate::report::samples::spec().entries.remove(0);
+        entry.inputs = TextGeneration::CONTRACT.inputs.to_vec();
+        entry.padding = Padding::Left;
+        let own = counting(&entry, &owned(&["input_ids", "attention_mask"])).unwrap();
+        let names: Vec<&str> = own.inputs.iter().map(|input| &*input.name).collect();
+        assert_eq!((names, own.padding), (vec!["input_ids", "attention_mask"], Padding::Right));
+        for takes in [&["input_ids", "position_ids"][..], &["a", "b"], &[]] {
+            assert!(counting(&entry, &owned(takes)).is_none(), "{takes:?}");
+        }
     }
 
     #[test]
