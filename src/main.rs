@@ -18,6 +18,8 @@ struct Arguments {
 enum Command {
     /// Makes the pinned Python environment in .venv, unless it is there
     Setup,
+    /// Writes the locks: every package that is installed, with the digests of its files
+    Lock,
     /// Exports the models whose entry, pins or exporter changed
     Export(command::export::Arguments),
     /// Loads one exported model, runs it and compares it with eager Python
@@ -85,6 +87,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Setup => command::setup::run(),
+        Command::Lock => command::lock::run(),
         Command::Export(arguments) => command::export::run(&arguments),
         Command::Run(arguments) => command::run::run(&arguments),
         Command::Test(options) => command::test::run(&options),

@@ -47,7 +47,8 @@ pub fn read(path: &Path, rows: &[Row]) -> Result<Vec<AddRequest>, BatchError> {
     parse(path, &bytes, rows)
 }
 
-fn parse(path: &Path, bytes: &[u8], rows: &[Row]) -> Result<Vec<AddRequest>, BatchError> {
+/// Reads the bytes of a batch.
+pub(crate) fn parse(path: &Path, bytes: &[u8], rows: &[Row]) -> Result<Vec<AddRequest>, BatchError> {
     let Value::Object(families) = value(path, bytes)? else { return Err(BatchError::Shape(path.to_owned())) };
     let mut requests: BTreeMap<String, AddRequest> = BTreeMap::new();
     for (family, items) in families {

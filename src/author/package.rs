@@ -6,6 +6,7 @@
 use super::spec_files::{SpecFiles, SpecFilesError};
 use crate::export::environment::{Environment, EnvironmentError};
 use crate::export::local::{Local, LocalError};
+use crate::export::lock;
 use std::path::{Path, PathBuf};
 
 /// Why a package is no source.
@@ -57,7 +58,8 @@ fn below_here(path: &Path) -> PathBuf {
     path.strip_prefix(whole(Path::new("."))).map_or(path.clone(), Path::to_owned)
 }
 
-/// Name and line of a package of a registry, with what it needs in another version than the environment has.
+/// Name and line of a package of a registry, with what it needs in another version than the environment has; all of it is
+/// locked from here on.
 fn registered(files: &SpecFiles, asked: &str) -> Result<(String, String), PackageError> {
     let versions = files.spec()?.versions;
     let environment = Environment::ready(&versions)?;
@@ -67,6 +69,7 @@ fn registered(files: &SpecFiles, asked: &str) -> Result<(String, String), Packag
     let overlay = environment.resolve(&package, version, &versions)?;
     let Some(found) = overlay.get(&package) else { return Err(PackageError::Installed(package)) };
     let module = package.replace(['-', '.'], "_");
+    lock::write_one(&lock::overlay(&module, &overlay))?;
     let pins: Vec<String> = overlay.iter().map(|(name, version)| format!("{name}: {version:?}")).collect();
     let line = format!(
         "{{package: {package}, version: {found:?}, module: {module}, overlay: {{{}}}}}",

@@ -4,6 +4,7 @@ use super::{export::Bar, failed, regenerate};
 use anyhow::{Result, bail};
 use clap::Args;
 use hf_conformance::author::{AddRequest, Added, SpecFiles, Tried, package, trial};
+use hf_conformance::export::lock;
 use hf_conformance::roster::{self, Row};
 use hf_conformance::spec::Spec;
 use std::path::Path;
@@ -57,7 +58,6 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             Tried::Added(added) => print(added, trial.engine.is_some()),
             Tried::Refused(refusal) => {
                 eprintln!("error: {}", refusal.told(&arguments.name, &spec));
-                return Ok(ExitCode::FAILURE);
             }
         }
     }
@@ -66,7 +66,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         regenerate(&files.spec()?)?;
         println!("\nadded to spec/{}.yaml; next: just test {}", added.draft.family, added.name);
     }
-    Ok(ExitCode::SUCCESS)
+    // A package that did not become a source has a lock by now, too.
+    lock::prune(&super::spec()?.versions)?;
+    let refused = tried.iter().any(|one| matches!(one, Tried::Refused(_)));
+    Ok(if refused { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 /// The request that the arguments and the roster's row make.

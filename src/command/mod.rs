@@ -15,6 +15,7 @@ pub mod forecast;
 pub mod judge;
 pub mod limits;
 pub mod list;
+pub mod lock;
 pub mod matrix;
 pub mod merge;
 pub mod portability;

@@ -31,7 +31,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         bail!("this build has no libtorch; use: just stress");
     }
     let meant = |name: &str| arguments.words.iter().all(|word| name.contains(word.as_str()));
-    let faults: Vec<_> = FAULTS.iter().filter(|fault| meant(fault.name)).collect();
+    let faults: Vec<_> = FAULTS
+        .iter()
+        .filter(|fault| meant(fault.name) && fault.times[usize::from(arguments.short)] > 0)
+        .collect();
     if faults.is_empty() {
         let names: Vec<_> = FAULTS.iter().map(|fault| fault.name).collect();
         bail!("no fault is called so; there are: {}", names.join(", "));
@@ -63,10 +66,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 fn overview(suffered: &[(&str, Survival)]) -> String {
-    let mut rows = table(["fault", "times tried", "survived"]);
+    let mut rows = table(["fault", "times tried", "survived", "measured"]);
     for (name, survival) in suffered {
         let survived = survival.tried - survival.complaints.len();
-        rows.add_row([(*name).to_owned(), survival.tried.to_string(), survived.to_string()]);
+        let measured = survival.measured.clone().unwrap_or_default();
+        rows.add_row([(*name).to_owned(), survival.tried.to_string(), survived.to_string(), measured]);
     }
     rows.to_string()
 }

@@ -19,6 +19,8 @@ pub use device::{Device, DeviceError, Found, Request};
 pub use device_tensor::DeviceTensor;
 #[cfg(feature = "libtorch")]
 pub use pt2::Pt2;
+#[cfg(all(feature = "libtorch", any(test, feature = "fuzz")))]
+pub(crate) use pt2::pack;
 pub use tensor::{Tensor, TensorError, Values};
 #[cfg(feature = "libtorch")]
 pub use torchscript::TorchScript;

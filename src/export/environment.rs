@@ -8,22 +8,22 @@
 //! has other builds of torch (CPU only, another CUDA).
 
 use super::local;
-use crate::process::{Process, collect, collected};
+use super::lock::{self, LockError, Set};
+use super::pip::{self, finish, run};
 use crate::spec::{Source, Versions};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::Deserialize;
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
-use std::io::{BufRead, BufReader};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 
 /// Oldest Python that the pinned packages support.
-const OLDEST: (u32, u32) = (3, 10);
-/// Written last: an environment without it, or with other pins in it, is made again.
-const STAMP: &str = "pins.txt";
+const OLDEST: (u32, u32) = (3, 11);
+/// Written last: what has another lock in it, or none, is made again.
+const STAMP: &str = "locked.txt";
 
+/// Packages come as they were built by whoever published them.
+const WHEELS: [&str; 2] = ["--only-binary", ":all:"];
 /// Where the packages are that only some checkpoints ask for.
 const EXTRAS: &str = "target/extras";
 
@@ -48,7 +48,23 @@ pub enum EnvironmentError {
     )]
     NotReady,
     #[error("`{command}` failed ({status}): {said}")]
-    Command { command: String, status: String, said: String },
+    Command {
+        command: String,
+        status: String,
+        /// The last lines.
+        said: String,
+        all: String,
+    },
+    #[error(
+        "{what}: no package index answers; is there a network? Where one is behind a proxy or a mirror: HTTPS_PROXY, PIP_INDEX_URL"
+    )]
+    NoNetwork { what: String },
+    #[error(
+        "{what}: the disk is full; what was installed by then stays, and the same command goes on from there"
+    )]
+    NoSpace { what: String },
+    #[error(transparent)]
+    Lock(#[from] LockError),
     #[error("{}: {error}", path.display())]
     Io { path: PathBuf, error: std::io::Error },
     #[error("there is no {wanted} for this Python; the newest is {newest}")]
@@ -73,7 +89,8 @@ impl Environment {
             return Ok(Self { python: python.into(), folder: ".venv".into() });
         }
         let environment = Self::at(Path::new(".venv"));
-        match stamped(&environment.folder, &versions.python) && environment.torch().exists() {
+        let lock = lock::base(versions).locked()?;
+        match stamped(&environment.folder, &lock) && environment.torch().exists() {
             true => Ok(environment),
             false => Err(EnvironmentError::NotReady),
         }
@@ -81,18 +98,26 @@ impl Environment {
 
     /// Makes the environment, or leaves it alone when it is ready.
     pub fn set_up(versions: &Versions) -> Result<Self, EnvironmentError> {
-        if let Ok(environment) = Self::ready(versions) {
-            return Ok(environment);
+        match Self::ready(versions) {
+            Err(EnvironmentError::NotReady) => {}
+            known => return known,
         }
         let environment = Self::at(Path::new(".venv"));
         if !environment.python.exists() {
             let system = system_python()?;
             run(&format!("creating .venv with {system}"), &system, ["-m", "venv", ".venv"])?;
         }
-        environment.install(&versions.python)?;
+        let set = lock::base(versions);
+        let lock = set.locked()?;
+        environment.install(&set, &lock)?;
         environment.link_torch()?;
-        write(&environment.folder.join(STAMP), &stamp(&versions.python))?;
+        write(&environment.folder.join(STAMP), &lock)?;
         Ok(environment)
+    }
+
+    /// The interpreter as [`Self::plain_python`] finds it: enough to install what stands apart.
+    pub(super) fn bare() -> Result<Self, EnvironmentError> {
+        Ok(Self { python: Self::plain_python()?, folder: ".venv".into() })
     }
 
     /// An interpreter for what needs no package: that of the environment, whatever it has, or the system's.
@@ -124,16 +149,15 @@ impl Environment {
             local::lay(&self.python, &folder, wanted, path)?;
         } else if overlay.is_empty() {
             return Ok(None);
-        } else if !stamped(&folder, overlay) {
-            emptied(&folder)?;
+        } else if wanted.is_tried {
+            self.lay_unlocked(source, &folder, &lock::overlay(source, overlay).pins)?;
+        } else {
             let tools = self.folder.join("build").join(source);
-            let mut pip = self.pip(&folder, overlay);
             if !build.is_empty() {
-                finish(&format!("installing what builds {source}"), &mut self.pip(&tools, build))?;
-                pip.arg("--no-build-isolation").envs(building_with(&tools)?);
+                self.lay(&format!("what builds {source}"), &tools, &lock::build(source, build), None)?;
             }
-            finish(&format!("installing {source}"), &mut pip)?;
-            write(&folder.join(STAMP), &stamp(overlay))?;
+            let tools = Some(tools.as_path()).filter(|_| !build.is_empty());
+            self.lay(source, &folder, &lock::overlay(source, overlay), tools)?;
         }
         std::path::absolute(&folder).map(Some).map_err(|error| EnvironmentError::Io { path: folder, error })
     }
@@ -146,12 +170,12 @@ impl Environment {
     pub fn extras(&self, name: &str, versions: &Versions) -> Result<PathBuf, EnvironmentError> {
         let packages =
             versions.extras.get(name).ok_or_else(|| EnvironmentError::NoExtras(name.to_owned()))?;
+        self.lay_extras(name, &lock::extras(name, packages))
+    }
+
+    pub(super) fn lay_extras(&self, name: &str, set: &Set) -> Result<PathBuf, EnvironmentError> {
         let folder = Path::new(EXTRAS).join(name);
-        if !stamped(&folder, packages) {
-            emptied(&folder)?;
-            finish(&format!("installing what {name} takes"), &mut self.pip(&folder, packages))?;
-            write(&folder.join(STAMP), &stamp(packages))?;
-        }
+        self.lay(&format!("what {name} takes"), &folder, set, None)?;
         std::path::absolute(&folder).map_err(|error| EnvironmentError::Io { path: folder, error })
     }
 
@@ -182,9 +206,9 @@ impl Environment {
         let wanted = version.map_or(package.to_owned(), |version| format!("{package}=={version}"));
         let mut command = Command::new(&self.python);
         command.args(["-m", "pip", "install", "--dry-run", "--quiet", "--upgrade", "--report", "-", &wanted]);
-        command.args(pins(&versions.python).iter().filter(|pin| pin.starts_with("torch==")));
+        command.args(lock::base(versions).pins.iter().filter(|pin| pin.starts_with("torch==")));
         let said = finish(&format!("looking for {wanted}"), &mut command).map_err(|error| match &error {
-            EnvironmentError::Command { said, .. } => newest(said)
+            EnvironmentError::Command { all, .. } => pip::newest(all)
                 .map_or(error, |newest| EnvironmentError::NoVersion { wanted: wanted.clone(), newest }),
             _ => error,
         })?;
@@ -192,17 +216,48 @@ impl Environment {
             command: format!("pip install --dry-run {wanted}"),
             status: "its report cannot be read".to_owned(),
             said: error.to_string(),
+            all: said,
         })?;
         let installed = report.install.into_iter().map(|one| one.metadata);
         Ok(installed.map(|one| (one.name.to_lowercase(), one.version)).collect())
     }
 
-    /// Installs packages, and none that they depend on, into a folder.
-    fn pip(&self, folder: &Path, packages: &BTreeMap<String, String>) -> Command {
+    /// Installs what a set's lock lists into a folder of its own, unless it is there. With `tools` what is published as
+    /// source alone is compiled by what is in that folder; without, nothing is compiled: whatever builds a package runs, and
+    /// pip would fetch it unlocked.
+    fn lay(
+        &self,
+        what: &str,
+        folder: &Path,
+        set: &Set,
+        tools: Option<&Path>,
+    ) -> Result<(), EnvironmentError> {
+        let lock = set.locked()?;
+        if stamped(folder, &lock) {
+            return Ok(());
+        }
+        emptied(folder)?;
+        let mut pip = pip::locked(&self.python, &set.lock, &lock)?;
+        pip.command.arg("--target").arg(folder);
+        match tools {
+            Some(tools) => pip.command.arg("--no-build-isolation").envs(building_with(tools)?),
+            None => pip.command.args(WHEELS),
+        };
+        pip.run(&format!("installing {what}"))?;
+        write(&folder.join(STAMP), &lock)
+    }
+
+    /// The same for a version that is only tried: nobody has its digests yet.
+    fn lay_unlocked(&self, what: &str, folder: &Path, pins: &[String]) -> Result<(), EnvironmentError> {
+        let wanted = pins.join("\n");
+        if stamped(folder, &wanted) {
+            return Ok(());
+        }
+        emptied(folder)?;
         let mut command = Command::new(&self.python);
-        command.args(["-m", "pip", "install", "--no-deps", "--upgrade", "--target"]).arg(folder);
-        command.args(pins(packages));
-        command
+        command.args(["-m", "pip", "install", "--no-deps", "--target"]).arg(folder).args(pins);
+        finish(&format!("installing {what}"), &mut command)?;
+        write(&folder.join(STAMP), &wanted)
     }
 
     fn at(folder: &Path) -> Self {
@@ -214,19 +269,19 @@ impl Environment {
         self.folder.join("torch")
     }
 
-    fn install(&self, packages: &BTreeMap<String, String>) -> Result<(), EnvironmentError> {
-        let pins = pins(packages);
-        let (torch, rest): (Vec<_>, Vec<_>) = pins.iter().partition(|pin| pin.starts_with("torch=="));
+    /// Installs the environment's own packages. An index of other builds of torch answers for these by itself: the lock has
+    /// the digests of those on PyPI.
+    fn install(&self, set: &Set, lock: &str) -> Result<(), EnvironmentError> {
         // Set and empty counts as not set: continuous integration has no other way to leave it out.
-        if let Some(index) =
-            std::env::var("HF_CONFORMANCE_TORCH_INDEX").ok().filter(|index| !index.is_empty())
-        {
-            let fixed = ["-m", "pip", "install", "--index-url", index.as_str()];
-            let arguments = fixed.into_iter().chain(torch.iter().map(|pin| pin.as_str()));
-            run("installing torch", &self.python, arguments)?;
-        }
-        let all = torch.iter().chain(&rest).map(|pin| pin.as_str());
-        run("installing packages", &self.python, ["-m", "pip", "install"].into_iter().chain(all)).map(drop)
+        let index = std::env::var("HF_CONFORMANCE_TORCH_INDEX").ok().filter(|index| !index.is_empty());
+        let rest = index.as_ref().map(|_| lock::without_torch(lock));
+        let mut pip = pip::locked(&self.python, &set.lock, rest.as_deref().unwrap_or(lock))?;
+        pip.command.args(WHEELS);
+        pip.run("installing packages")?;
+        let Some(index) = index else { return Ok(()) };
+        let torch = set.pins.iter().filter(|pin| pin.starts_with("torch==")).map(String::as_str);
+        let fixed = ["-m", "pip", "install", "--index-url", index.as_str()];
+        run("installing torch", &self.python, fixed.into_iter().chain(torch)).map(drop)
     }
 
     /// `.venv/torch` → the torch package: one path for every Python version, known to `.cargo/config.toml`.
@@ -246,9 +301,14 @@ impl Environment {
     }
 }
 
+/// The oldest Python that is supported: `3.11`.
+pub(super) fn oldest() -> String {
+    format!("{}.{}", OLDEST.0, OLDEST.1)
+}
+
 /// The first interpreter on the PATH that is recent enough.
 fn system_python() -> Result<String, EnvironmentError> {
-    let candidates = ["python3", "python3.13", "python3.12", "python3.11", "python3.10", "python"];
+    let candidates = ["python3", "python3.13", "python3.12", "python3.11", "python"];
     let recent = format!("import sys; sys.exit(sys.version_info < {OLDEST:?})");
     let works = |python: &&str| {
         let mut command = Command::new(python);
@@ -260,23 +320,9 @@ fn system_python() -> Result<String, EnvironmentError> {
         .ok_or_else(|| EnvironmentError::NoPython { tried: candidates.join(", ") })
 }
 
-/// The last of the versions that pip lists where it does not find the one it was asked for.
-fn newest(said: &str) -> Option<String> {
-    let (listed, _) = said.split_once("(from versions: ")?.1.split_once(')')?;
-    listed.rsplit(", ").next().map(str::to_owned)
-}
-
-/// `name==version` for every package.
-fn pins(packages: &BTreeMap<String, String>) -> Vec<String> {
-    packages.iter().map(|(name, version)| format!("{name}=={version}")).collect()
-}
-
-fn stamp(packages: &BTreeMap<String, String>) -> String {
-    pins(packages).join("\n")
-}
-
-fn stamped(folder: &Path, packages: &BTreeMap<String, String>) -> bool {
-    std::fs::read_to_string(folder.join(STAMP)).is_ok_and(|text| text == stamp(packages))
+/// Whether what is in a folder was installed from this lock.
+fn stamped(folder: &Path, lock: &str) -> bool {
+    std::fs::read_to_string(folder.join(STAMP)).is_ok_and(|text| text == lock)
 }
 
 /// Takes a folder away: what only other versions of the same packages have would stay.
@@ -300,60 +346,4 @@ fn building_with(tools: &Path) -> Result<[(&'static str, OsString); 3], Environm
     let programs = std::iter::once(tools.join("bin")).chain(std::env::split_paths(&path));
     let programs = std::env::join_paths(programs).map_err(|error| io(std::io::Error::other(error)))?;
     Ok([("PYTHONPATH", tools.into()), ("PATH", programs), ("CUDA_VISIBLE_DEVICES", OsString::new())])
-}
-
-/// `finish` for a program and its arguments.
-fn run<'a>(
-    what: &str,
-    program: impl AsRef<OsStr>,
-    arguments: impl IntoIterator<Item = &'a str>,
-) -> Result<String, EnvironmentError> {
-    finish(what, Command::new(program.as_ref()).args(arguments))
-}
-
-/// Runs a command under a spinner that shows its latest line; its standard output on success.
-pub(super) fn finish(what: &str, command: &mut Command) -> Result<String, EnvironmentError> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let shown = format!("{command:?}").replace('"', "");
-    let program = PathBuf::from(command.get_program());
-    let io = |error| EnvironmentError::Io { path: program.clone(), error };
-    let mut child = Process::spawn(command).map_err(io)?;
-    let spinner = ProgressBar::new_spinner().with_prefix(what.to_owned());
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} [{elapsed}] {wide_msg}") {
-        spinner.set_style(style);
-    }
-    spinner.enable_steady_tick(Duration::from_millis(200));
-    let stderr = collect(child.stderr());
-    let mut printed = Vec::new();
-    for line in child.stdout().into_iter().flat_map(|stdout| BufReader::new(stdout).lines()) {
-        let line = line.map_err(io)?;
-        spinner.set_message(line.clone());
-        printed.push(line);
-    }
-    let status = child.wait().map_err(io)?;
-    spinner.finish_and_clear();
-    match status.success() {
-        true => Ok(printed.join("\n")),
-        false => {
-            let errors = collected(stderr);
-            let errors = String::from_utf8_lossy(&errors);
-            let errors: Vec<&str> = errors.lines().collect();
-            let last = errors.len().saturating_sub(5);
-            let said = errors[last..].join("; ");
-            Err(EnvironmentError::Command { command: shown, status: status.to_string(), said })
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_newest_version_is_read_from_what_pip_lists() {
-        let said = "ERROR: Could not find a version that satisfies the requirement a==9 (from versions: 1.0, 1.10rc1, 2.0); \
-                    ERROR: No matching distribution found for a==9";
-        assert_eq!(newest(said).as_deref(), Some("2.0"));
-        assert_eq!(newest("ERROR: no network"), None);
-    }
 }

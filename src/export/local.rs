@@ -148,7 +148,7 @@ fn link(from: &Path, to: &Path) -> std::io::Result<()> {
 fn unpack(python: &Path, wheel: &Path, folder: &Path, own: &Path) -> Result<(), EnvironmentError> {
     let mut command = Command::new(python);
     command.args(["-m", "zipfile", "-e"]).arg(wheel).arg(folder);
-    super::environment::finish(&format!("unpacking {}", wheel.display()), &mut command)?;
+    super::pip::finish(&format!("unpacking {}", wheel.display()), &mut command)?;
     for name in names(folder).iter().filter(|name| name.ends_with(".dist-info")) {
         let path = folder.join(name);
         std::fs::remove_dir_all(&path).map_err(|error| EnvironmentError::Io { path, error })?;

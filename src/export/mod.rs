@@ -9,6 +9,8 @@ mod driver;
 pub mod environment;
 mod layers;
 pub mod local;
+pub mod lock;
+mod pip;
 mod python;
 mod replay;
 mod sources;

@@ -23,4 +23,6 @@ pub mod typed;
 pub use failure_text::told;
 pub use record::{About, RUN, Record, run};
 pub use share::Share;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use store::lines_in;
 pub use store::{Lines, append, append_to, end, line, lines, merged, path, read_since};

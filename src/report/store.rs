@@ -147,6 +147,11 @@ fn lines_since<T: DeserializeOwned>(path: &Path, place: u64) -> io::Result<Lines
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
+    Ok(lines_in(&bytes))
+}
+
+/// What lines hold.
+pub(crate) fn lines_in<T: DeserializeOwned>(bytes: &[u8]) -> Lines<T> {
     let mut lines = Lines { read: Vec::new(), left_out: BTreeMap::new() };
     for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
         match parse(line) {
@@ -154,7 +159,7 @@ fn lines_since<T: DeserializeOwned>(path: &Path, place: u64) -> io::Result<Lines
             Err(why) => *lines.left_out.entry(why).or_default() += 1,
         }
     }
-    Ok(lines)
+    lines
 }
 
 fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, Unreadable> {

@@ -31,6 +31,7 @@ pub fn versions(
     let version = overlay.get(&pinned.package).ok_or_else(|| RadarError::Same(pinned.package.clone()))?;
     pinned.version.clone_from(version);
     pinned.overlay = overlay;
+    pinned.is_tried = true;
     Ok(versions)
 }
 

@@ -57,6 +57,9 @@ pub struct Source {
     /// Packages that compile those of the overlay which are published as source alone, against the base environment.
     #[serde(skip_serializing, default)]
     pub build: BTreeMap<String, String>,
+    /// Whether this is a version that is only tried, and that no lock has.
+    #[serde(skip)]
+    pub is_tried: bool,
 }
 
 /// A place in a spec file.

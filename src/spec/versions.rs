@@ -61,6 +61,7 @@ fn source(
         path,
         overlay: overlay?.unwrap_or_default(),
         build: build?.unwrap_or_default(),
+        is_tried: false,
     };
     let (set, pins) =
         if source.overlay.is_empty() { ("python", python) } else { ("its overlay", &source.overlay) };

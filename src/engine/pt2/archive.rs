@@ -6,7 +6,7 @@
 use super::graph::element_type;
 use super::schema::{ExportedProgram, Payload, Payloads};
 use std::collections::BTreeMap;
-use std::io::{Read, Seek, Write};
+use std::io::{Read, Seek, SeekFrom, Write};
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
@@ -41,6 +41,10 @@ pub enum ArchiveError {
     Zip(#[from] zip::result::ZipError),
     #[error("{0} cannot be read: {1}")]
     Read(String, std::io::Error),
+    #[error("{name:?} in the archive {why}")]
+    Entry { name: String, why: &'static str },
+    #[error("the files in the archive are longer than it is: {listed} bytes in {size}")]
+    Size { listed: u64, size: u64 },
     #[error("no {0} in the archive")]
     Missing(&'static str),
     #[error("{file} is '{found}', this build reads '{known}'")]
@@ -60,21 +64,12 @@ const VERSIONS: [(&str, &str); 3] =
     [("archive_format", "pt2"), ("archive_version", "0"), ("byteorder", "little")];
 
 impl Archive {
-    /// Reads an archive.
+    /// Reads an archive. What is read is never longer than the archive is, and is kept in memory alone.
     ///
     /// # Errors
     /// It is no archive, is of another version, or holds what is not data.
     pub fn read(file: impl Read + Seek) -> Result<Self, ArchiveError> {
-        let mut archive = ZipArchive::new(file)?;
-        let mut files = BTreeMap::new();
-        for index in 0..archive.len() {
-            let mut entry = archive.by_index(index)?;
-            // The root is the name that the file was saved under.
-            let name = entry.name().split_once('/').map_or(entry.name(), |(_, name)| name).to_owned();
-            let mut bytes = Vec::with_capacity(usize::try_from(entry.size()).unwrap_or(0));
-            entry.read_to_end(&mut bytes).map_err(|error| ArchiveError::Read(name.clone(), error))?;
-            files.insert(name, bytes);
-        }
+        let files = files(file)?;
         for (file, known) in VERSIONS {
             let found = files.get(file).ok_or(ArchiveError::Missing(file))?;
             let found = String::from_utf8_lossy(found).trim().to_owned();
@@ -95,6 +90,43 @@ impl Archive {
         }
         Ok(Self { program, tensors, files })
     }
+}
+
+/// The files of an archive, by their names below its root.
+fn files(mut file: impl Read + Seek) -> Result<BTreeMap<String, Vec<u8>>, ArchiveError> {
+    let length =
+        file.seek(SeekFrom::End(0)).map_err(|error| ArchiveError::Read("its end".to_owned(), error))?;
+    let mut archive = ZipArchive::new(file)?;
+    let mut files = BTreeMap::new();
+    let mut listed = 0_u64;
+    for index in 0..archive.len() {
+        let mut entry = archive.by_index(index)?;
+        let wrong = |why| Err(ArchiveError::Entry { name: entry.name().to_owned(), why });
+        // Nothing is written below these names, but who unpacks such a file by other means might.
+        if entry.enclosed_name().is_none() || entry.name().starts_with('/') {
+            return wrong("lies outside of it");
+        }
+        if entry.is_dir() || entry.is_symlink() {
+            return wrong("is no ordinary file");
+        }
+        if entry.compression() != CompressionMethod::Stored {
+            return wrong("is compressed: torch.export stores");
+        }
+        // Stored files lie side by side; those that share bytes unpack to more than there is.
+        listed = listed.saturating_add(entry.size());
+        if listed > length {
+            return Err(ArchiveError::Size { listed, size: length });
+        }
+        // The root is the name that the file was saved under.
+        let name = entry.name().split_once('/').map_or(entry.name(), |(_, name)| name).to_owned();
+        if files.contains_key(&name) {
+            return wrong("is there twice");
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(entry.size()).unwrap_or(0));
+        entry.read_to_end(&mut bytes).map_err(|error| ArchiveError::Read(name.clone(), error))?;
+        files.insert(name, bytes);
+    }
+    Ok(files)
 }
 
 /// Writes files as an archive that can be read again, here and by `torch.export.load`.
@@ -159,6 +191,11 @@ mod tests {
 
     /// An archive of one weight, with some files in other words.
     fn archive(changed: &[(&str, &str)]) -> Result<Archive, ArchiveError> {
+        Archive::read(Cursor::new(packed(changed)))
+    }
+
+    /// The same, as bytes.
+    fn packed(changed: &[(&str, &str)]) -> Vec<u8> {
         let mut files = BTreeMap::from([
             ("archive_format", "pt2"),
             ("archive_version", "0"),
@@ -171,7 +208,14 @@ mod tests {
         files.extend(changed.iter().copied());
         let mut written = Cursor::new(Vec::new());
         write(&mut written, files.iter().map(|(name, text)| (*name, text.as_bytes()))).unwrap();
-        Archive::read(Cursor::new(written.into_inner()))
+        written.into_inner()
+    }
+
+    /// What is said of an archive with one file more, written like this.
+    fn beside(add: impl Fn(&mut ZipWriter<Cursor<Vec<u8>>>) -> zip::result::ZipResult<()>) -> String {
+        let mut archive = ZipWriter::new_append(Cursor::new(packed(&[]))).unwrap();
+        add(&mut archive).unwrap();
+        Archive::read(archive.finish().unwrap()).err().expect("an error").to_string()
     }
 
     fn error(changed: &[(&str, &str)]) -> String {
@@ -195,6 +239,52 @@ mod tests {
         assert_eq!(error(&[("archive_version", "1")]), "archive_version is '1', this build reads '0'");
         assert_eq!(error(&[("byteorder", "big")]), "byteorder is 'big', this build reads 'little'");
         assert_eq!(error(&[("models/other.json", MODEL)]), "2 models in one archive; this build runs one");
+    }
+
+    #[test]
+    fn only_ordinary_files_below_the_root_are_read() {
+        let whole = packed(&[]);
+        // Writers of archives refuse or mend such names.
+        for outside in ["../../etc/passwd1", "program/../../abc", "/etc/passwd/12345"] {
+            let mut bytes = whole.clone();
+            let named = b"program/byteorder";
+            for place in 0..bytes.len() - named.len() {
+                if bytes[place..].starts_with(named) {
+                    bytes[place..place + named.len()].copy_from_slice(outside.as_bytes());
+                }
+            }
+            let said = Archive::read(Cursor::new(bytes)).err().expect("an error").to_string();
+            assert_eq!(said, format!("{outside:?} in the archive lies outside of it"));
+        }
+        let plain = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+        let link = beside(|archive| archive.add_symlink("program/data/weights/x", "/etc/passwd", plain));
+        assert_eq!(link, "\"program/data/weights/x\" in the archive is no ordinary file");
+        let twice = beside(|archive| archive.start_file("other/byteorder", plain));
+        assert_eq!(twice, "\"other/byteorder\" in the archive is there twice");
+    }
+
+    /// Where each record of the central directory begins.
+    fn records(bytes: &[u8]) -> Vec<usize> {
+        (0..bytes.len() - 4).filter(|place| bytes[*place..].starts_with(b"PK\x01\x02")).collect()
+    }
+
+    #[test]
+    fn no_more_is_read_than_there_is() {
+        let whole = packed(&[]);
+        // A size of 4 GB, as the directory states it: nothing is set aside for it.
+        let mut long = whole.clone();
+        let first = records(&whole)[0];
+        long[first + 20..first + 28].copy_from_slice(&[0xfe, 0xff, 0xff, 0xff, 0xfe, 0xff, 0xff, 0xff]);
+        let said = Archive::read(Cursor::new(long)).err().expect("an error").to_string();
+        assert!(
+            said.starts_with("the files in the archive are longer than it is: 4294967294 bytes"),
+            "{said}"
+        );
+        // One that says it is compressed.
+        let mut packed = whole;
+        packed[first + 10] = 8;
+        let said = Archive::read(Cursor::new(packed)).err().expect("an error").to_string();
+        assert!(said.contains("ompress"), "{said}");
     }
 
     #[test]

@@ -91,6 +91,8 @@ pub enum Output {
 pub enum GraphError {
     #[error("schema version {0}.{1} is not known; this build reads {major}.x", major = schema::MAJOR)]
     Version(u32, u32),
+    #[error("operator {0} is refused: a program computes, by ATen's operators, and reaches no files")]
+    Refused(String),
     #[error("operator {0} is neither one of torch.ops nor arithmetic on sizes")]
     Operator(String),
     #[error("operator {0} runs a graph in a way that is not known here")]
@@ -187,6 +189,9 @@ impl Graph {
         }
     }
 }
+
+/// ATen's operators that read and write files.
+const OF_FILES: [&str; 2] = ["from_file", "save"];
 
 /// The names of values within one graph; those of a graph inside it are its own.
 type Names = HashMap<String, Slot>;
@@ -300,6 +305,9 @@ fn target_of(target: &str) -> Result<Target, GraphError> {
     let parts: Vec<&str> =
         target.strip_prefix("torch.ops.").map(|name| name.split('.').collect()).unwrap_or_default();
     let [namespace, name, overload] = parts[..] else { return Err(GraphError::Operator(target.to_owned())) };
+    if namespace != "aten" || OF_FILES.contains(&name) {
+        return Err(GraphError::Refused(target.to_owned()));
+    }
     let overload = if overload == "default" { "" } else { overload };
     Ok(Target::Operator { name: format!("{namespace}::{name}"), overload: overload.to_owned() })
 }

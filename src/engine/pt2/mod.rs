@@ -20,13 +20,15 @@ use super::libtorch::{bytes, finish, prepare, shape, to_device, to_host, to_tch}
 use super::{Device, Engine, Program, Tensor};
 use crate::artifact::Format;
 use crate::failure::{At, Failure, Stage};
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use archive::write as pack;
 use archive::{Archive, Stored};
 use graph::{Graph, Input};
 use interpreter::Interpreter;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{BufReader, BufWriter};
+use std::io::{BufReader, BufWriter, Read, Seek};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use tch::Kind;
@@ -41,8 +43,18 @@ impl Engine for Pt2 {
 
     fn load(&self, path: &Path, device: Device) -> Result<Box<dyn Program>, Failure> {
         let file = File::open(path).at(Stage::Load, path.display())?;
-        let archive = Archive::read(BufReader::new(file)).at(Stage::Load, path.display())?;
-        Ok(Box::new(Loaded::new(archive, device, &path.display().to_string())?))
+        Self::read(BufReader::new(file), device, &path.display().to_string())
+    }
+}
+
+impl Pt2 {
+    /// Loads a program from wherever its file is; `shown` stands for it in messages.
+    ///
+    /// # Errors
+    /// Stage `load`: it is no such file, or holds what this build does not run.
+    pub fn read(file: impl Read + Seek, device: Device, shown: &str) -> Result<Box<dyn Program>, Failure> {
+        let archive = Archive::read(file).at(Stage::Load, shown)?;
+        Ok(Box::new(Loaded::new(archive, device, shown)?))
     }
 }
 

@@ -94,7 +94,7 @@ fn constants_are_read_as_what_the_operator_takes() {
     let sized =
         node("torch.ops.aten.sym_size.int", json!({"self": tensor("x"), "dim": {"as_int": 0}}), size("n"));
     let graph =
-        graph(program(vec![sized, node("torch.ops.any.thing.default", arguments, tensor("y"))])).unwrap();
+        graph(program(vec![sized, node("torch.ops.aten.thing.default", arguments, tensor("y"))])).unwrap();
     let read = Vec::from_iter(graph.steps[1].arguments.iter().map(|(_, argument)| argument.clone()));
     let expected = [
         Argument::Number(Number::Int(6)),
@@ -130,6 +130,12 @@ fn what_is_not_understood_is_an_error_that_names_it() {
         of("os.system", json!({})),
         "operator os.system is neither one of torch.ops nor arithmetic on sizes"
     );
+    for refused in ["torch.ops.aten.from_file.default", "torch.ops.quantized.add.default"] {
+        let told = format!(
+            "operator {refused} is refused: a program computes, by ATen's operators, and reaches no files"
+        );
+        assert_eq!(of(refused, json!({})), told);
+    }
     assert_eq!(
         of("torch.ops.aten.relu.default", json!({"self": {"as_complex": {"real": 0, "imag": 1}}})),
         "torch.ops.aten.relu.default: arguments of kind as_complex are not supported"

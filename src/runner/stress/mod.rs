@@ -4,6 +4,7 @@
 //! what was not. Every trial has a [`Yard`] of its own, with artifacts and results that nothing else uses; the faults stand
 //! in [`FAULTS`].
 
+mod load;
 mod yard;
 
 use std::io;
@@ -17,6 +18,9 @@ const PROMISED: Duration = Duration::from_secs(2);
 /// How much longer than promised it may take before that counts as broken: on two processors, beside what was interrupted,
 /// a process may wait for its turn.
 const SLACK: Duration = Duration::from_secs(1);
+
+/// How often memory is looked at.
+const LOOK: Duration = Duration::from_millis(500);
 
 /// The name of a yard's folder where nothing depends on it.
 const YARD: &[u8] = b"yard";
@@ -35,8 +39,12 @@ pub enum Doing {
 pub enum Happens {
     /// The run is sent a signal, at moments spread evenly over the time that it takes by itself.
     Signal(Doing, rustix::process::Signal),
-    /// Two runs begin at once.
-    Twice(Doing),
+    /// So many runs begin at once.
+    AtOnce(Doing, usize),
+    /// Programs are damaged, and their digests made right again, as of somebody who wants libtorch to read them.
+    Forged,
+    /// So many writers add so many results each to one file.
+    Written(usize, usize),
     /// Both kinds of runs are started by this shell script, as `"$@"`, with all their files in a folder of this name.
     Around { folder: &'static [u8], script: &'static str, must: Must },
 }
@@ -66,12 +74,51 @@ pub const FAULTS: &[Fault] = &[
     signal("kill -9 during checks", [20, 2], Doing::Check, rustix::process::Signal::KILL),
     signal("Ctrl-C during checks", [10, 2], Doing::Check, rustix::process::Signal::INT),
     signal("SIGTERM during checks", [10, 1], Doing::Check, rustix::process::Signal::TERM),
-    Fault { name: "two exports at once", times: [10, 1], happens: Happens::Twice(Doing::Export) },
-    Fault { name: "two runs of checks at once", times: [10, 1], happens: Happens::Twice(Doing::Check) },
+    Fault { name: "two exports at once", times: [10, 1], happens: Happens::AtOnce(Doing::Export, 2) },
+    Fault { name: "one run of checks", times: [1, 1], happens: Happens::AtOnce(Doing::Check, 1) },
+    Fault { name: "two runs of checks at once", times: [10, 1], happens: Happens::AtOnce(Doing::Check, 2) },
+    Fault { name: "four runs of checks at once", times: [1, 0], happens: Happens::AtOnce(Doing::Check, 4) },
+    Fault { name: "eight runs of checks at once", times: [1, 0], happens: Happens::AtOnce(Doing::Check, 8) },
+    Fault { name: "8 writers of 2000 results each", times: [5, 1], happens: Happens::Written(8, 2000) },
+    Fault { name: "damaged programs under right digests", times: [20, 2], happens: Happens::Forged },
     named("a folder with spaces", b"a folder, with 'spaces'", Must::Work),
     named("a folder that is not UTF-8", b"caf\xe9", Must::WorkOrSay),
     around("no HOME", r#"unset HOME; exec "$@""#, Must::Work),
     around("the C locale", r#"unset LANG; export LC_ALL=C; exec "$@""#, Must::Work),
+    around(
+        "no network",
+        r#"export http_proxy=http://127.0.0.1:9 https_proxy=http://127.0.0.1:9; exec "$@""#,
+        Must::Work,
+    ),
+    around("one core", r#"command -v taskset > /dev/null && exec taskset -c 0 "$@"; exec "$@""#, Must::Work),
+    around(
+        "a Python without torch",
+        r#"printf '#!/bin/sh\nexec python3 -S "$@"\n' > "$HF_CONFORMANCE_RESULTS.python"
+           chmod +x "$HF_CONFORMANCE_RESULTS.python"
+           export HF_CONFORMANCE_PYTHON="$HF_CONFORMANCE_RESULTS.python"; exec "$@""#,
+        Must::WorkOrSay,
+    ),
+    around(
+        "another torch on PYTHONPATH",
+        r#"mkdir "$HF_CONFORMANCE_RESULTS.torch"; echo '__version__ = "1.0"' > "$HF_CONFORMANCE_RESULTS.torch/torch.py"
+           export PYTHONPATH="$HF_CONFORMANCE_RESULTS.torch"; exec "$@""#,
+        Must::WorkOrSay,
+    ),
+    // Where nobody may mount, the disk is full by its user's limit, and the checkout is as it is.
+    around(
+        "a small tmpfs that is full",
+        r#"if unshare -rm true 2> /dev/null; then
+               exec unshare -rm sh -c 'mount -t tmpfs -o size=64k none "$HF_CONFORMANCE_ARTIFACTS" && exec "$@"' sh "$@"
+           fi; trap "" XFSZ; ulimit -f 8; exec "$@""#,
+        Must::WorkOrSay,
+    ),
+    around(
+        "a read-only checkout",
+        r#"if unshare -rm true 2> /dev/null; then
+               exec unshare -rm sh -c 'mount --bind "$PWD" "$PWD" && mount -o remount,bind,ro "$PWD" && cd "$PWD" && exec "$@"' sh "$@"
+           fi; exec "$@""#,
+        Must::WorkOrSay,
+    ),
     around("umask 077", r#"umask 077; exec "$@""#, Must::Work),
     around("a disk that is full", r#"trap "" XFSZ; ulimit -f 8; exec "$@""#, Must::WorkOrSay),
     around("1 GiB of memory", r#"ulimit -v 1048576; exec "$@""#, Must::WorkOrSay),
@@ -105,7 +152,12 @@ pub struct Survival {
     pub tried: usize,
     /// What was not well, a line each.
     pub complaints: Vec<String>,
+    /// What was measured, of the last trial.
+    pub measured: Option<String>,
 }
+
+/// All was well, with what was measured, or what was not well.
+type Outcome = Result<Option<String>, String>;
 
 impl Fault {
     /// Tries it as often as it says.
@@ -114,29 +166,37 @@ impl Fault {
     /// A yard cannot be made, or nothing can be started.
     pub fn suffer(&self, yard: &Yard, short: bool, tried: &dyn Fn()) -> io::Result<Survival> {
         let times = self.times[usize::from(short)];
-        let mut complaints = Vec::new();
+        let (mut complaints, mut measured) = (Vec::new(), None);
         for time in 0..times {
             // Neither the very beginning nor the very end, where nothing runs.
             let moment = (time as f64 + 0.5) / times as f64;
-            complaints.extend(self.once(yard, moment)?.err());
+            match self.once(yard, moment)? {
+                Ok(seen) => measured = seen.or(measured),
+                Err(complaint) => complaints.push(complaint),
+            }
             tried();
         }
-        Ok(Survival { tried: times, complaints })
+        Ok(Survival { tried: times, complaints, measured })
     }
 
-    fn once(&self, yard: &Yard, moment: f64) -> io::Result<Result<(), String>> {
+    fn once(&self, yard: &Yard, moment: f64) -> io::Result<Outcome> {
+        let well = |well: Result<(), String>| well.map(|()| None);
         Ok(match self.happens {
             Happens::Signal(doing, signal) => {
                 let at = yard.alone(doing).mul_f64(moment);
                 let told = |why: String| format!("at {:.1} s: {why}", at.as_secs_f64());
-                signalled(&yard.fresh(YARD, doing)?, doing, signal, at)?.map_err(told)
+                well(signalled(&yard.fresh(YARD, doing)?, doing, signal, at)?.map_err(told))
             }
-            Happens::Twice(doing) => twice(&yard.fresh(YARD, doing)?, doing)?,
+            Happens::AtOnce(doing, count) => at_once(&yard.fresh(YARD, doing)?, doing, count)?,
+            Happens::Forged => well(forged(&yard.fresh(YARD, Doing::Check)?, moment)?),
+            Happens::Written(writers, each) => {
+                load::written(&yard.fresh(YARD, Doing::Export)?.results(), writers, each)?
+            }
             Happens::Around { folder, script, must: Must::Work } => {
-                surrounded(yard, folder, script, &worked)?
+                well(surrounded(yard, folder, script, &worked)?)
             }
             Happens::Around { folder, script, must: Must::WorkOrSay } => {
-                surrounded(yard, folder, script, &in_words)?
+                well(surrounded(yard, folder, script, &in_words)?)
             }
         })
     }
@@ -173,16 +233,29 @@ fn signalled(
         .and_then(|()| goes_on(yard, doing)))
 }
 
-/// Starts two runs at once, both of which must do their work.
-fn twice(yard: &Yard, doing: Doing) -> io::Result<Result<(), String>> {
-    let start = || yard.command(doing).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
-    let both = [start()?, start()?];
-    for child in both {
-        if let Err(why) = worked(&child.wait_with_output()?) {
-            return Ok(Err(why));
+/// Starts runs at once, all of which must do their work; the most memory that a process of theirs held.
+fn at_once(yard: &Yard, doing: Doing, count: usize) -> io::Result<Outcome> {
+    let mut largest = 0;
+    let outputs = std::thread::scope(|scope| {
+        let runs: Vec<_> = (0..count).map(|_| scope.spawn(|| yard.command(doing).output())).collect();
+        while !runs.iter().all(|run| run.is_finished()) {
+            largest = largest.max(yard.largest());
+            std::thread::sleep(LOOK);
         }
-    }
-    Ok(yard.is_valid(doing).and_then(|()| goes_on(yard, doing)))
+        let ended = runs.into_iter().map(|run| run.join());
+        let ended = ended.map(|run| run.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        ended.collect::<io::Result<Vec<_>>>()
+    })?;
+    let well = outputs.iter().try_for_each(worked);
+    let well = well.and_then(|()| yard.is_valid(doing)).and_then(|()| goes_on(yard, doing));
+    Ok(well.map(|()| Some(format!("at most {} MiB a process", largest >> 20))))
+}
+
+/// Damages every program at that part of its file; whatever libtorch does with it, every check must have a result.
+fn forged(yard: &Yard, part: f64) -> io::Result<Result<(), String>> {
+    yard.forge(part)?;
+    let output = yard.command(Doing::Check).output()?;
+    Ok(in_words(&output).and_then(|()| yard.is_told()))
 }
 
 /// Starts both kinds of runs in surroundings, in which each must end `well`.

@@ -6,6 +6,7 @@ use crate::model::RuntimeSpec;
 use crate::report::{self, Record};
 use crate::spec::{Entry, Spec};
 use crate::verdict::Status;
+use sha2::{Digest, Sha256};
 use std::ffi::OsStr;
 use std::fs;
 use std::io;
@@ -15,6 +16,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
 
+/// Bytes of a file that are damaged.
+const DAMAGED: usize = 64;
 /// How often processes are looked for.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -87,7 +90,7 @@ impl<'a> Yard<'a> {
         self.root().join("artifacts")
     }
 
-    fn results(&self) -> PathBuf {
+    pub(super) fn results(&self) -> PathBuf {
         self.root().join("results.jsonl")
     }
 
@@ -118,17 +121,62 @@ impl<'a> Yard<'a> {
 
     /// A process that has this yard in its environment.
     fn worker(&self) -> Option<String> {
-        let mark = self.place.path().as_os_str().as_bytes();
-        let mut system = System::new();
-        let what = ProcessRefreshKind::nothing().with_environ(UpdateKind::Always).without_tasks();
-        system.refresh_processes_specifics(ProcessesToUpdate::All, true, what);
-        let is_here = |process: &&sysinfo::Process| {
-            let holds =
-                |one: &std::ffi::OsString| one.as_bytes().windows(mark.len()).any(|part| part == mark);
-            process.environ().iter().any(holds)
-        };
-        let process = system.processes().values().find(is_here)?;
+        let found = Self::look();
+        let process = found.processes().values().find(|process| self.is_here(process))?;
         Some(format!("{} ({})", process.name().to_string_lossy(), process.pid()))
+    }
+
+    /// Bytes of the process here that holds most.
+    pub(super) fn largest(&self) -> u64 {
+        let found = Self::look();
+        let here = found.processes().values().filter(|process| self.is_here(process));
+        here.map(sysinfo::Process::memory).max().unwrap_or(0)
+    }
+
+    fn look() -> System {
+        let mut system = System::new();
+        let what =
+            ProcessRefreshKind::nothing().with_environ(UpdateKind::Always).with_memory().without_tasks();
+        system.refresh_processes_specifics(ProcessesToUpdate::All, true, what);
+        system
+    }
+
+    fn is_here(&self, process: &sysinfo::Process) -> bool {
+        let mark = self.place.path().as_os_str().as_bytes();
+        let holds = |one: &std::ffi::OsString| one.as_bytes().windows(mark.len()).any(|part| part == mark);
+        process.environ().iter().any(holds)
+    }
+
+    /// Damages the program of every artifact at that part of its file, and makes its digests right again.
+    pub(super) fn forge(&self, part: f64) -> io::Result<()> {
+        let digest = |bytes: &[u8]| format!("{:x}", Sha256::digest(bytes));
+        for entry in &self.entries {
+            let folder = self.artifacts().join(entry.name.as_str());
+            let (program, manifest) = (folder.join("program.pt"), folder.join("manifest.json"));
+            let mut bytes = fs::read(&program)?;
+            let before = digest(&bytes);
+            let place = (bytes.len() as f64 * part) as usize;
+            bytes[place..].iter_mut().take(DAMAGED).for_each(|byte| *byte ^= 0x5a);
+            fs::write(&program, &bytes)?;
+            let list = fs::read_to_string(&manifest)?.replace(&before, &digest(&bytes));
+            fs::write(folder.join("manifest.json.sha256"), digest(list.as_bytes()))?;
+            fs::write(&manifest, list)?;
+        }
+        Ok(())
+    }
+
+    /// Whether every check has a result, whatever it is.
+    pub(super) fn is_told(&self) -> Result<(), String> {
+        let records = report::lines::<Record>(&self.results()).map_err(|error| error.to_string())?.read;
+        for entry in &self.entries {
+            let own = |check: &str| {
+                records.iter().any(|record| record.model == entry.name.as_str() && record.check == check)
+            };
+            if let Some(check) = entry.due().find(|check| !own(check.name())) {
+                return Err(format!("{} · {} has no result", entry.name, check.name()));
+            }
+        }
+        Ok(())
     }
 
     /// Whether every artifact is whole or not there, that of the first model is there, and every line of the results but
