@@ -203,7 +203,7 @@ pub fn write(versions: &Versions) -> Result<(), EnvironmentError> {
 /// Writes the lock of one set.
 ///
 /// # Errors
-/// As [`write`].
+/// As [`write()`].
 pub fn write_one(set: &Set) -> Result<(), EnvironmentError> {
     set.write(&uv()?)
 }

@@ -214,6 +214,7 @@ TOOLS = {
         "returns.py",
         "shrink.py",
         "suggest.py",
+        "upstream.py",
     ),
     *("trials.py", "unneeded.py", "validate.py"),
 }
