@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Gemma3nForConditionalGeneration",
     checkpoint: Some("google/gemma-3n-E4B"),
-    digest: "887a0944b64a5de8",
+    digest: "8d101cb3247579c8",
     inputs: &[
         input(
             "input_ids",
