@@ -7,7 +7,7 @@ static MODEL: Model<AudioTextToText> = Model::new(ModelSpec {
     family: "speech",
     class: "GraniteSpeechForConditionalGeneration",
     checkpoint: Some("ibm-granite/granite-speech-3.3-2b"),
-    digest: "81ee93654ccb50a6",
+    digest: "2dcd6805b5e3a779",
     inputs: &[
         input(
             "input_ids",
