@@ -59,6 +59,7 @@ def test_every_second_draw_rounds_the_root_of_half_precision_as_kernels_without_
         with Disturbed(draw):
             return value.rsqrt()
 
-    twice = value.sqrt().reciprocal()
-    assert not torch.equal(twice, value.rsqrt())
+    # In float32 and back: bfloat16's own kernel rounds once on some processors, twice on others.
+    once, twice = value.float().rsqrt().bfloat16(), value.sqrt().reciprocal()
+    assert not torch.equal(twice, once)
     assert torch.equal(drawn(1), twice) and not torch.equal(drawn(2), twice)

@@ -27,7 +27,7 @@ def sleep(_: Json) -> None:
 
 def crash(_: Json) -> None:
     """Ends its process."""
-    os.kill(os.getpid(), signal.SIGSEGV)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def leave(_: Json) -> None:
@@ -53,7 +53,7 @@ def last(work: Callable[[Json], object], folder: Path) -> Json:
     [
         (spin, "timed out after 0.2 s of a processor's time"),
         (sleep, "timed out after 0.4 s"),
-        (crash, "killed by signal 11 (SIGSEGV)"),
+        (crash, "killed by signal 9 (SIGKILL)"),
         (leave, "exited with status 3"),
         (fail, "ValueError: no"),
     ],
