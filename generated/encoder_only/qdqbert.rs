@@ -12,7 +12,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "QDQBertForMaskedLM",
     checkpoint: Some("google-bert/bert-base-uncased"),
-    digest: "18079667add62581",
+    digest: "b09189dc8536017e",
     inputs: &[
         input(
             "input_ids",
