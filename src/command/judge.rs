@@ -55,12 +55,13 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if !arguments.file.is_file() {
         bail!("{} is no file", arguments.file.display());
     }
-    let takes = match &arguments.inputs {
-        Some(names) => names.clone(),
-        None => judge::takes(&arguments.file).map_err(|failure| failed(&failure))?,
+    let takes = match (&arguments.published.weights, &arguments.inputs) {
+        // An artifact that is there already has the positions that its entry says, whatever the program takes.
+        (None, _) => Vec::new(),
+        (Some(_), Some(names)) => names.clone(),
+        (Some(_), None) => judge::takes(&arguments.file).map_err(|failure| failed(&failure))?,
     };
-    // An artifact that is there already has the positions that its entry says.
-    let counting = judge::counting(entry, &takes).filter(|_| arguments.published.weights.is_some());
+    let counting = judge::counting(entry, &takes);
     let entry = counting.as_ref().unwrap_or(entry);
     let order = arguments.published.order(entry)?;
     let folder = order.folder(&artifact::root());
