@@ -11,6 +11,15 @@ from exporter.draft import Draft
 from exporter.find import Found
 from exporter.job import Job, Json
 
+# A BERT of a few kilobytes.
+BERT: dict[str, Any] = {
+    "vocab_size": 32,
+    "hidden_size": 8,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 8,
+    "max_position_embeddings": 16,
+}
 TOKENS: Json = {
     "name": "input_ids",
     "dtype": "int64",

@@ -10,6 +10,7 @@ import pytest
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
+from samples import BERT
 from transformers import BertConfig, BertForSequenceClassification, BertModel
 
 from exporter import checkpoint
@@ -22,21 +23,13 @@ ENTRIES = [
 ]
 SOURCE = {"package": "transformers", "version": transformers.__version__, "overlay": {}}
 DIMS = {"vocabulary": ["vocab_size"], "hidden": ["hidden_size"]}
-SIZES: dict[str, Any] = {
-    "vocab_size": 32,
-    "hidden_size": 8,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 8,
-    "max_position_embeddings": 16,
-}
 
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A trunk as `save_pretrained` writes it, in shards."""
     folder = tmp_path_factory.mktemp("saved")
-    BertModel(BertConfig(**SIZES)).save_pretrained(folder, max_shard_size="2KB")
+    BertModel(BertConfig(**BERT)).save_pretrained(folder, max_shard_size="2KB")
     return folder
 
 
@@ -258,7 +251,7 @@ def test_a_trunk_is_what_its_config_says(folder: Path) -> None:
 
 
 def test_a_head_without_an_entry_takes_the_inputs_of_its_architecture(tmp_path: Path) -> None:
-    BertForSequenceClassification(BertConfig(**SIZES)).save_pretrained(tmp_path)
+    BertForSequenceClassification(BertConfig(**BERT)).save_pretrained(tmp_path)
     found = ask(tmp_path)["found"]
     assert (found["class_name"], found["task"]) == ("BertForSequenceClassification", "text-classification")
     assert found["near"] == "bert"

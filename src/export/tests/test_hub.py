@@ -5,23 +5,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import huggingface_hub
 import pytest
 from hub_server import COMMIT, REPOSITORY, Answer, serving
+from samples import BERT
 from transformers import BertConfig, BertModel
 
 from exporter import hub
 from exporter.stored import Unusable
 
-SIZES: dict[str, Any] = {
-    "vocab_size": 32,
-    "hidden_size": 8,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 2,
-    "intermediate_size": 8,
-}
 SHARD = "model-00001-of-"
 # What really waits.
 WAIT = time.sleep
@@ -31,7 +24,7 @@ WAIT = time.sleep
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint in shards."""
     folder = tmp_path_factory.mktemp("repository")
-    BertModel(BertConfig(**SIZES)).save_pretrained(folder, max_shard_size="4KB")
+    BertModel(BertConfig(**BERT)).save_pretrained(folder, max_shard_size="2KB")
     return folder
 
 
