@@ -141,8 +141,7 @@ impl<'de> Deserialize<'de> for CacheAxis {
 
 fn named<'de, D: Deserializer<'de>>(from: D) -> Result<Dtype, D::Error> {
     let name = String::deserialize(from)?;
-    let found = Dtype::ALL.into_iter().find(|dtype| dtype.name() == name);
-    found.ok_or_else(|| D::Error::custom(format!("unknown element type '{name}'")))
+    Dtype::named(&name).ok_or_else(|| D::Error::custom(format!("unknown element type '{name}'")))
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use hf_conformance::artifact;
 use hf_conformance::process::Process;
 use hf_conformance::report;
 use hf_conformance::runner::portability::{
-    COMPARING, EXPORTED, HERE, Machine, Portability, ROOM, Share, TESTED,
+    Bound, COMPARING, EXPORTED, HERE, Machine, Portability, Share, TESTED,
 };
 use hf_conformance::spec::Check;
 use std::path::{Path, PathBuf};
@@ -87,18 +87,22 @@ fn call(words: &[&str], filter: &[String], on: Machine, environment: &[(&str, &P
 }
 
 fn overview(pairs: &[Pair]) -> String {
-    let room = format!("above {ROOM}");
-    let mut rows = table(["exported on", "tested on", "measures", "red", &room, "worst share"]);
+    let above = Bound::ALL.map(|bound| format!("above {} {}", bound.room(), bound.words()));
+    let heads = ["exported on", "tested on", "measures", "red", &above[0], "worst", &above[1], "worst"];
+    let mut rows = table(heads);
     for Pair { exported, tested, found } in pairs {
-        let worst = found.shares.first().map_or(0.0, |share| share.share);
-        rows.add_row([
+        let mut row = vec![
             exported.name.to_owned(),
             tested.name.to_owned(),
-            found.shares.len().to_string(),
+            found.of_bound(Bound::Allowed).count().to_string(),
             found.red.len().to_string(),
-            found.tight().len().to_string(),
-            format!("{worst:.2}"),
-        ]);
+        ];
+        for bound in Bound::ALL {
+            let worst = found.of_bound(bound).next().map_or(0.0, |share| share.share);
+            row.push(found.tight().filter(|share| share.bound == bound).count().to_string());
+            row.push(format!("{worst:.2}"));
+        }
+        rows.add_row(row);
     }
     rows.to_string()
 }
@@ -111,11 +115,13 @@ fn print_pair(Pair { exported, tested, found }: &Pair) {
     for red in &found.red {
         println!("  red: {red}");
     }
-    for Share { model, check, situation, output, share } in found.tight().iter().take(LISTED) {
-        println!("  {share:.2} of what is allowed: {model} · {check} · {output} ({situation})");
-    }
-    let rest = found.tight().len().saturating_sub(LISTED);
-    if rest > 0 {
-        println!("  and {rest} more above {ROOM}");
+    for bound in Bound::ALL {
+        let tight: Vec<&Share> = found.tight().filter(|share| share.bound == bound).collect();
+        for Share { model, check, situation, output, share, .. } in tight.iter().take(LISTED) {
+            println!("  {share:.2} {}: {model} · {check} · {output} ({situation})", bound.words());
+        }
+        if tight.len() > LISTED {
+            println!("  and {} more above {} {}", tight.len() - LISTED, bound.room(), bound.words());
+        }
     }
 }

@@ -168,7 +168,7 @@ impl Agreement {
     pub fn ruling(&self, tolerance: Tolerance) -> Ruling {
         if self.count == 0 {
             Ruling::Nothing
-        } else if self.eager_error > tolerance.soundness * self.scale || self.eager_error.is_nan() {
+        } else if self.doubt(tolerance) > 1.0 || self.eager_error.is_nan() {
             Ruling::NoYardstick
         } else if self.holds() {
             Ruling::Agrees
@@ -185,6 +185,11 @@ impl Agreement {
     /// The error as a share of what is allowed: 1 is the last that passes. Nothing allowed and nothing off is 0.
     pub fn share(&self) -> f64 {
         if self.error == 0.0 { 0.0 } else { self.error / self.limit }
+    }
+
+    /// Eager's own error as a share of the largest that makes a yardstick: beyond 1 there is none.
+    pub fn doubt(&self, tolerance: Tolerance) -> f64 {
+        if self.eager_error == 0.0 { 0.0 } else { self.eager_error / (tolerance.soundness * self.scale) }
     }
 
     /// Whether the error would be within the limit of that tolerance.

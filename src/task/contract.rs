@@ -116,6 +116,11 @@ impl Dtype {
         }
     }
 
+    /// The element type of that spelling.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|dtype| dtype.name() == name)
+    }
+
     /// Whether values carry rounding error, so that the numerical rule applies instead of equality.
     pub fn is_float(self) -> bool {
         matches!(self, Self::Float16 | Self::Bfloat16 | Self::Float32 | Self::Float64)
