@@ -39,6 +39,10 @@ LOGITS: Json = {
     "range": "any",
 }
 
+# A row of three numbers, in and out.
+VALUES: Json = {"name": "values", "dtype": "float32", "shape": ["batch", 3], "fill": {"kind": "normal"}}
+ROW: Json = {**LOGITS, "shape": ["batch", 3]}
+
 
 def config(**values: Any) -> BertConfig:
     """BERT's config with few tokens, and whatever else it is told to keep."""

@@ -9,15 +9,6 @@ from torch import nn
 from exporter.program import Program
 from exporter.pt2 import _exported, _free, _saved
 
-VALUES = {
-    **samples.TOKENS,
-    "name": "values",
-    "dtype": "float32",
-    "shape": ["batch", 3],
-    "fill": {"kind": "normal"},
-}
-LOGITS = {**samples.LOGITS, "shape": ["batch", 3]}
-
 
 class Doubled(nn.Module):
     config = samples.CONFIG
@@ -37,7 +28,7 @@ def test_an_axis_that_no_case_moves_is_not_free() -> None:
 
 def test_a_program_has_the_models_names_and_sizes_that_move(tmp_path: Path) -> None:
     cases = [{"name": "traced", "sizes": {"batch": 2}}, {"name": "batch", "sizes": {"batch": 5}}]
-    job = samples.job(inputs=[VALUES], outputs=[LOGITS], cases=cases)
+    job = samples.job(inputs=[samples.VALUES], outputs=[samples.ROW], cases=cases)
     model = Doubled().eval().requires_grad_(False)
     traced = {"values": torch.randn(2, 3)}
     with torch.no_grad():
