@@ -1,4 +1,4 @@
-//! Regenerates `generated/` from `spec/`; with libtorch, tells the linker where that is and compiles the one file of C++.
+//! Regenerates `generated/` from `spec/`; with libtorch, tells the linker where that is and compiles the files of C++.
 //!
 //! The work is in `src/spec` (YAML → checked entries) and `src/codegen` (entries → files); both are also
 //! modules of the library, where they are tested.
@@ -38,29 +38,33 @@ fn main() {
     }
 }
 
-/// Compiles `src/engine/pt2/shim.cpp` and links it. Its headers take long, and this script runs whenever the spec changes:
-/// what was compiled of the same text with the same libtorch is used again.
+/// Compiles what is written in C++ into one library, and links it. Its headers take long, and this script runs whenever the
+/// spec changes: what was compiled of the same texts with the same libtorch is used again.
 #[cfg(feature = "libtorch")]
 fn shim(libraries: &std::path::Path) {
-    const SOURCE: &str = "src/engine/pt2/shim.cpp";
-    println!("cargo::rerun-if-changed={SOURCE}");
+    const HEADER: &str = "src/engine/shim.h";
+    const SOURCES: [&str; 2] = ["src/engine/pt2/shim.cpp", "src/engine/aot/shim.cpp"];
     let out = std::path::PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo says where to write"));
-    let made_of = format!("{}\n{}", libraries.display(), std::fs::read_to_string(SOURCE).unwrap_or_default());
+    let mut made_of = libraries.display().to_string();
+    for file in SOURCES.iter().chain([&HEADER]) {
+        println!("cargo::rerun-if-changed={file}");
+        made_of += &std::fs::read_to_string(file).unwrap_or_default();
+    }
     let stamp = out.join("shim.txt");
     if std::fs::read_to_string(&stamp).is_ok_and(|text| text == made_of) {
         println!("cargo::rustc-link-search=native={}", out.display());
-        println!("cargo::rustc-link-lib=static=pt2_shim");
+        println!("cargo::rustc-link-lib=static=shim");
         let runtime = if cfg!(target_os = "macos") { "c++" } else { "stdc++" };
         println!("cargo::rustc-link-lib={runtime}");
         return;
     }
     let include = libraries.with_file_name("include");
     let mut build = cc::Build::new();
-    build.cpp(true).std("c++17").opt_level(2).debug(false).warnings(true).extra_warnings(true).file(SOURCE);
+    build.cpp(true).std("c++17").opt_level(2).debug(false).warnings(true).extra_warnings(true).files(SOURCES);
     // Not this project's warnings.
     for headers in [include.join("torch/csrc/api/include"), include] {
         build.flag("-isystem").flag(headers);
     }
-    build.compile("pt2_shim");
+    build.compile("shim");
     std::fs::write(stamp, made_of).expect("cargo's folder for this script can be written");
 }

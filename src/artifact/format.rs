@@ -1,5 +1,6 @@
 //! What programs are written in.
 
+use crate::engine::Device;
 use crate::spec::Check;
 use crate::task::Dtype;
 
@@ -11,34 +12,96 @@ pub enum Format {
     TorchScript,
     /// What `torch.export.save` writes; made where it is asked for.
     Pt2,
+    /// What `torch._inductor.aoti_compile_and_package` writes, for one kind of device; made where it is asked for.
+    Aot(Target),
+}
+
+/// The kind of device that machine code is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Target {
+    #[default]
+    Cpu,
+    Cuda,
+    Mps,
+}
+
+impl Target {
+    /// As torch calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+            Self::Mps => "mps",
+        }
+    }
+}
+
+impl From<Device> for Target {
+    fn from(device: Device) -> Self {
+        match device {
+            Device::Cpu => Self::Cpu,
+            Device::Cuda(_) => Self::Cuda,
+            Device::Mps => Self::Mps,
+        }
+    }
 }
 
 impl Format {
-    pub const ALL: [Self; 2] = [Self::TorchScript, Self::Pt2];
+    /// One of each engine.
+    pub const ALL: [Self; 3] = [Self::TorchScript, Self::Pt2, Self::Aot(Target::Cpu)];
 
     /// The name of its engine: in results, and for `--engine`.
     pub fn name(self) -> &'static str {
         match self {
             Self::TorchScript => "torchscript",
             Self::Pt2 => "pt2",
+            Self::Aot(_) => "aot",
         }
     }
 
-    /// The format of that name.
+    /// The format of that name; of packages, that for the CPU.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|format| format.name() == name)
     }
 
+    /// The format of the same engine that runs on a device.
+    #[must_use]
+    pub fn on(self, device: Device) -> Self {
+        match self {
+            Self::Aot(_) => Self::Aot(device.into()),
+            any => any,
+        }
+    }
+
+    /// The kind of device that its programs are compiled for; `None` where they run on every device.
+    pub fn target(self) -> Option<Target> {
+        match self {
+            Self::Aot(target) => Some(target),
+            Self::TorchScript | Self::Pt2 => None,
+        }
+    }
+
+    /// How its programs' file names end.
+    pub fn suffix(self) -> String {
+        match self {
+            Self::TorchScript => "pt".to_owned(),
+            Self::Pt2 => "pt2".to_owned(),
+            Self::Aot(target) => format!("aot.{}.pt2", target.name()),
+        }
+    }
+
     /// The file name of the program of that element type.
     pub fn file(self, dtype: Dtype) -> String {
-        let suffix = match self {
-            Self::TorchScript => "pt",
-            Self::Pt2 => "pt2",
-        };
+        let suffix = self.suffix();
         match dtype {
             Dtype::Float32 => format!("program.{suffix}"),
             other => format!("program.{}.{suffix}", other.name()),
         }
+    }
+
+    /// The file that lists its programs where they are made beside an artifact, which lists those of its own.
+    pub fn list(self) -> Option<String> {
+        (self != Self::TorchScript).then(|| format!("{}.json", self.suffix()))
     }
 
     /// Why a check makes no sense for programs of this format.
@@ -47,7 +110,12 @@ impl Format {
             (Self::Pt2, Check::Optimised) => {
                 Some("libtorch's optimiser rewrites TorchScript; a pt2 graph is always run as it is written")
             }
-            (Self::Pt2, Check::Decodes) => Some("step programs are exported as TorchScript alone"),
+            (Self::Aot(_), Check::Optimised) => {
+                Some("libtorch's optimiser rewrites TorchScript; a package is optimised when it is compiled")
+            }
+            (Self::Pt2 | Self::Aot(_), Check::Decodes) => {
+                Some("step programs are exported as TorchScript alone")
+            }
             _ => None,
         }
     }

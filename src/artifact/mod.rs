@@ -1,7 +1,7 @@
 //! What the exporter wrote for one model, read back and checked against the entry it was made from.
 //!
-//! In: `artifacts/<model>/` (`manifest.json`, `program*.pt`, `cases.safetensors`, and `pt2.json` with `program*.pt2` where
-//! they were asked for). Out: an [`Artifact`] whose files are whole and whose key is the entry's own; anything else is a
+//! In: `artifacts/<model>/` (`manifest.json`, `program*.pt`, `cases.safetensors`, and the programs of other formats, each with
+//! its list, where they were asked for). Out: an [`Artifact`] whose files are whole and whose key is the entry's own; anything else is a
 //! failure that names the command that renews it.
 
 mod decoding;
@@ -9,12 +9,13 @@ mod format;
 
 pub use decoding::{CacheAxis, CacheTensor, Decoding, Refusal, StepProgram};
 pub(crate) use decoding::{PREFILL, STEP};
-pub use format::Format;
+pub use format::{Format, Target};
 
 use crate::engine::{Tensor, TensorError};
 use crate::export;
 use crate::failure::{At, Failure, Stage};
 use crate::model::ModelSpec;
+use crate::report::typed::Typed;
 use crate::spec::{Case, Check};
 use crate::task::Dtype;
 use safetensors::SafeTensors;
@@ -27,10 +28,11 @@ use std::fs::File;
 use std::io::{BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 
-/// `pt2.json`: programs for the engine pt2, which are made after the artifact and only where they are asked for.
+/// [`Format::list`]: programs for another engine than TorchScript's, which are made after the artifact and only where they are
+/// asked for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Pt2Manifest {
-    /// [`export::pt2_key`] of the artifact that this was made beside.
+pub struct ProgramList {
+    /// [`export::programs_key`] of the artifact that this was made beside.
     pub key: String,
     /// How long the export took.
     pub seconds: f64,
@@ -196,16 +198,14 @@ impl Artifact {
         }
         // Only its key tells whether an artifact is due.
         whole(folder, &manifest.files).map_err(|failure| failure.with(format!("{renew} --force")))?;
-        if format == Format::Pt2 {
-            let renew = format!("{renew} --engine pt2");
-            let programs =
-                pt2_manifest(folder).map_err(|failure| failure.with(format!("{renew} --force")))?;
-            let Some(programs) = programs.filter(|programs| programs.key == export::pt2_key(&manifest.key))
-            else {
-                let none = format!("{} has no pt2 programs of the entry as it stands", folder.display());
-                return Err(Failure::new(Stage::Export, none).with(renew));
-            };
-            whole(folder, &programs.files).map_err(|failure| failure.with(format!("{renew} --force")))?;
+        if format.list().is_some() {
+            let renew = format!("renew it: {}", Typed::export([model.name]).made_for(format));
+            let forced = |failure: Failure| failure.with(format!("{renew} --force"));
+            let key = export::programs_key(format, &manifest.key);
+            match programs(folder, format).map_err(forced)?.filter(|programs| programs.key == key) {
+                Some(programs) => whole(folder, &programs.files).map_err(forced)?,
+                None => return Err(no_programs(folder, format).with(renew)),
+            }
         }
         let tensors = tensors(&folder.join(CASES))?;
         Ok(Self { folder: folder.to_owned(), manifest, format, tensors })
@@ -274,9 +274,17 @@ pub(crate) fn program_with(attention: &str) -> String {
     format!("program.{attention}.pt")
 }
 
-/// The list of pt2 programs in `folder`; `None` when there is none.
-pub fn pt2_manifest(folder: &Path) -> Result<Option<Pt2Manifest>, Failure> {
-    read(&folder.join("pt2.json"))
+/// The list of the programs of a format in `folder`; `None` when there is none.
+pub fn programs(folder: &Path, format: Format) -> Result<Option<ProgramList>, Failure> {
+    format.list().map_or(Ok(None), |list| read(&folder.join(list)))
+}
+
+/// What is said where they are missing, or made from something else.
+fn no_programs(folder: &Path, format: Format) -> Failure {
+    let target = format.target().map_or_else(String::new, |target| format!(" for {}", target.name()));
+    let (folder, engine) = (folder.display(), format.name());
+    let none = format!("{folder} has no {engine} programs{target} of the entry as it stands");
+    Failure::new(Stage::Export, none)
 }
 
 /// What a list of digests says; its own digest stands in a file beside it.

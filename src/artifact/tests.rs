@@ -171,7 +171,8 @@ fn with_pt2(digest: &str) -> tempfile::TempDir {
     let folder = folder(SPEC.digest);
     std::fs::write(folder.path().join("program.pt2"), "a graph").unwrap();
     let files = BTreeMap::from([("program.pt2".to_owned(), format!("{:x}", Sha256::digest("a graph")))]);
-    let manifest = Pt2Manifest { key: export::pt2_key(&export::key(digest, None)), seconds: 1.0, files };
+    let key = export::programs_key(Format::Pt2, &export::key(digest, None));
+    let manifest = ProgramList { key, seconds: 1.0, files };
     let text = serde_json::to_string(&manifest).unwrap();
     sealed(folder.path(), "pt2.json", &text);
     folder

@@ -40,9 +40,13 @@ impl Settings {
     pub fn of_process() -> &'static Result<Option<Settings>, Failure> {
         static SETTINGS: OnceLock<Result<Option<Settings>, Failure>> = OnceLock::new();
         SETTINGS.get_or_init(|| {
-            let Some(engine) = engine::of(format_of_process()?) else { return Ok(None) };
+            let format = format_of_process()?;
+            if engine::of(format).is_none() {
+                return Ok(None);
+            }
             let asked = std::env::var("HF_CONFORMANCE_DEVICE").unwrap_or_else(|_| "auto".to_owned());
             let (device, _) = engine::choose(&asked)?;
+            let Some(engine) = engine::of(format.on(device)) else { return Ok(None) };
             Ok(Some(Self { engine, device, artifacts: artifact::root() }))
         })
     }

@@ -4,6 +4,7 @@ use super::{failed, select::select, spec};
 use anyhow::Result;
 use clap::Args;
 use hf_conformance::artifact::{self, Format};
+use hf_conformance::engine;
 use hf_conformance::export::{self, ExportPlan, Exported, FaultOf, Order, Progress};
 use hf_conformance::failure::Failure;
 use hf_conformance::report::cost::{self, Step};
@@ -21,16 +22,23 @@ pub struct Arguments {
     /// Also export what is up to date
     #[arg(long)]
     force: bool,
-    /// torchscript, or pt2 for its programs beside the others
+    /// torchscript, or pt2 or aot for its programs beside the others
     #[arg(long, env = "HF_CONFORMANCE_ENGINE", default_value = super::TORCHSCRIPT)]
     engine: Format,
+    /// What aot compiles for, on a machine that has it: auto, cpu, cuda, cuda:N or mps
+    #[arg(long, env = "HF_CONFORMANCE_DEVICE", default_value = super::AUTO)]
+    device: String,
 }
 
 /// Exports and says what became of it; a failure is exit code 1.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let spec = spec()?;
     let entries = select(&spec, &arguments.filter)?;
-    let exported = artifacts(&spec, &entries, arguments.engine, arguments.force)?;
+    let mut format = arguments.engine;
+    if format.target().is_some() {
+        format = format.on(engine::choose(&arguments.device).map_err(|failure| failed(&failure))?.0);
+    }
+    let exported = artifacts(&spec, &entries, format, arguments.force)?;
     let failed = exported.iter().filter(|one| one.outcome.is_err()).count();
     let fresh = exported.iter().filter(|one| matches!(one.outcome, Ok(None))).count();
     let interrupted = exported.iter().filter(|one| one.fault_of == FaultOf::Interrupt).count();
@@ -46,7 +54,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 pub fn artifacts(spec: &Spec, entries: &[&Entry], engine: Format, force: bool) -> Result<Vec<Exported>> {
     let orders = entries.iter().map(|entry| Order::plain(entry)).collect();
     carry_out(spec, orders, engine, force, &|model| {
-        Typed::export([model]).engine(engine).flag("--force", force)
+        Typed::export([model]).made_for(engine).flag("--force", force)
     })
 }
 
@@ -71,7 +79,8 @@ pub fn carry_out(
     let (good, mut done): (Vec<_>, Vec<_>) = exported.into_iter().partition(|one| one.outcome.is_ok());
     let is_good = |order: &Order| good.iter().any(|one| one.model == order.entry.name.as_str());
     plan.orders.retain(is_good);
-    done.extend(carried_out(&ExportPlan { format: engine, force, ..plan }, again, Step::ExportGraphs)?);
+    let step = if engine == Format::Pt2 { Step::ExportGraphs } else { Step::ExportPackages };
+    done.extend(carried_out(&ExportPlan { format: engine, force, ..plan }, again, step)?);
     Ok(done)
 }
 

@@ -20,7 +20,7 @@ pub struct Arguments {
     /// The models that were meant: models, families, tasks or tiers; everything when left out
     #[arg(long, value_delimiter = ',')]
     filter: Vec<String>,
-    /// torchscript or pt2
+    /// torchscript, pt2 or aot
     #[arg(long, env = "HF_CONFORMANCE_ENGINE", default_value = super::TORCHSCRIPT)]
     engine: Format,
     /// Where all of it goes; nowhere when left out

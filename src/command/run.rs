@@ -29,7 +29,7 @@ pub struct Arguments {
     /// auto, cpu, cuda, cuda:N or mps
     #[arg(long, env = "HF_CONFORMANCE_DEVICE", default_value = super::AUTO)]
     device: String,
-    /// torchscript or pt2
+    /// torchscript, pt2 or aot
     #[arg(long, env = "HF_CONFORMANCE_ENGINE", default_value = super::TORCHSCRIPT)]
     engine: Format,
     #[command(flatten)]
@@ -93,13 +93,14 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if engine::of(arguments.engine).is_none() {
         bail!("this build has no libtorch; use: {}", arguments.typed(entry.name.as_str()));
     }
-    engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
+    let (device, _) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     let order = arguments.published.order(entry)?;
     let folder = order.folder(&artifact::root());
     if arguments.here {
         return one(arguments, &spec, entry, &folder);
     }
-    if export::carry_out(&spec, vec![order], arguments.engine, false, &|model| arguments.typed(model))?
+    let format = arguments.engine.on(device);
+    if export::carry_out(&spec, vec![order], format, false, &|model| arguments.typed(model))?
         .iter()
         .any(|one| one.outcome.is_err())
     {
@@ -131,8 +132,8 @@ pub fn in_child(entry: &Entry, published: &Published, limits: &Limits, again: &T
 
 /// Runs the exported model and prints how it agrees.
 fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path) -> Result<ExitCode> {
-    let Some(engine) = engine::of(arguments.engine) else { bail!("this build has no libtorch") };
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
+    let Some(engine) = engine::of(arguments.engine.on(device)) else { bail!("this build has no libtorch") };
     let subject = RuntimeSpec::new(entry, &spec.versions);
     let model = subject.model();
     let started = Instant::now();

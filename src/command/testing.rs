@@ -24,7 +24,7 @@ pub struct Options {
     /// auto, cpu, cuda, cuda:N or mps
     #[arg(long, env = "HF_CONFORMANCE_DEVICE", default_value = super::AUTO)]
     pub device: String,
-    /// torchscript or pt2
+    /// torchscript, pt2 or aot
     #[arg(long, env = "HF_CONFORMANCE_ENGINE", default_value = super::TORCHSCRIPT)]
     pub engine: Format,
     /// Only these checks, separated by commas
@@ -70,7 +70,7 @@ pub fn begin<'a>(spec: &'a Spec, options: &Options) -> Result<TestRun<'a>> {
     println!("device {explained}");
     let backend = (options.engine, device);
     let mut run = TestRun::begin(spec, entries, checks, backend, artifact::root(), report::path());
-    run.exported(&export::artifacts(spec, &run.entries, options.engine, false)?)?;
+    run.exported(&export::artifacts(spec, &run.entries, run.engine, false)?)?;
     Ok(run)
 }
 

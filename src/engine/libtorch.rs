@@ -80,6 +80,17 @@ fn load_cuda() -> &'static Result<(), String> {
     })
 }
 
+/// Brings `libtorch.so` into the process: compiled packages ask for it by that name, and a Linux linker drops it, since it is
+/// but a name for its parts.
+///
+/// # Errors
+/// It is not where this libtorch is.
+pub fn open_whole() -> Result<(), String> {
+    static OPENED: OnceLock<Result<(), String>> = OnceLock::new();
+    let name = if cfg!(target_os = "macos") { "libtorch.dylib" } else { "libtorch.so" };
+    OPENED.get_or_init(|| open(name).map_err(|error| error.to_string())).clone()
+}
+
 /// What the driver calls a CUDA device. tch does not say; the driver is open already when CUDA is in use.
 pub fn gpu_name(index: usize) -> Option<String> {
     #[cfg(unix)]
@@ -109,7 +120,7 @@ fn open(library: &str) -> Result<(), libloading::Error> {
     #[cfg(unix)]
     {
         use libloading::os::unix::{Library, RTLD_GLOBAL, RTLD_NOW};
-        // SAFETY: libcuda and libtorch_cuda run no code at load time but their own registration.
+        // SAFETY: these libraries run no code at load time but their own registration.
         let library = unsafe { Library::open(Some(library), RTLD_NOW | RTLD_GLOBAL)? };
         std::mem::forget(library);
     }

@@ -2,6 +2,8 @@
 //!
 //! In: an artifact's program file and a device. Out: a [`Program`] that maps host tensors to host tensors.
 
+#[cfg(feature = "libtorch")]
+pub mod aot;
 mod decoder;
 mod device;
 mod device_tensor;
@@ -10,10 +12,14 @@ mod libtorch;
 pub mod mock;
 #[cfg(feature = "libtorch")]
 pub mod pt2;
+#[cfg(feature = "libtorch")]
+mod shim;
 mod tensor;
 #[cfg(feature = "libtorch")]
 pub mod torchscript;
 
+#[cfg(feature = "libtorch")]
+pub use aot::Aot;
 pub use decoder::{Cache, Decoder, largest_at_end};
 pub use device::{Device, DeviceError, Found, Request};
 pub use device_tensor::DeviceTensor;
@@ -25,7 +31,7 @@ pub use tensor::{Tensor, TensorError, Values};
 #[cfg(feature = "libtorch")]
 pub use torchscript::TorchScript;
 
-use crate::artifact::Format;
+use crate::artifact::{Format, Target};
 use crate::failure::{At, Failure, Stage};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -33,7 +39,7 @@ use std::time::{Duration, Instant};
 
 /// Something that runs exported programs.
 pub trait Engine: Sync {
-    /// `torchscript`, `pt2`, `python`.
+    /// `torchscript`, `pt2`, `aot`, `python`.
     fn name(&self) -> &'static str {
         self.format().name()
     }
@@ -138,6 +144,9 @@ pub fn of(format: Format) -> Option<&'static dyn Engine> {
     return Some(match format {
         Format::TorchScript => &TorchScript,
         Format::Pt2 => &Pt2,
+        Format::Aot(Target::Cpu) => &Aot(Target::Cpu),
+        Format::Aot(Target::Cuda) => &Aot(Target::Cuda),
+        Format::Aot(Target::Mps) => &Aot(Target::Mps),
     });
     #[cfg(not(feature = "libtorch"))]
     {

@@ -55,6 +55,8 @@ impl Python {
             .at(Stage::Export, "PYTHONPATH")?;
         let mut command = Command::new(&self.interpreter);
         command.args(["-m", module]).env("PYTHONPATH", path);
+        // What inductor compiles is for this processor alone, and goes when this does.
+        command.env("TORCHINDUCTOR_CACHE_DIR", self.package.path().join("inductor"));
         // Nothing is written beside the sources.
         command.env("PYTHONDONTWRITEBYTECODE", "1");
         Ok(command)

@@ -1,5 +1,6 @@
 //! The exporter's Python files, embedded.
 
+use crate::artifact::Format;
 use std::io;
 use std::path::Path;
 
@@ -64,9 +65,10 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "runner.py",
     "situations.py",
     "weights.py",
-    // What makes pt2 programs beside an artifact, uses artifacts, or draws up entries: nothing that makes an artifact
+    // What makes programs of other formats beside an artifact, uses artifacts, or draws up entries: nothing that makes an artifact
     // imports it.
     "answers.py",
+    "aot.py",
     "bench.py",
     "certify.py",
     "checkpoint.py",
@@ -97,8 +99,16 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "validate.py",
 );
 
-/// The text of what makes pt2 programs of an artifact's model.
-pub const GRAPHS: &str = include_str!("exporter/pt2.py");
+/// The texts of what makes programs of a format beside an artifact, and nothing else.
+pub fn of(format: Format) -> &'static [&'static str] {
+    const GRAPHS: &str = include_str!("exporter/pt2.py");
+    const PACKAGES: &str = include_str!("exporter/aot.py");
+    match format {
+        Format::TorchScript => &[],
+        Format::Pt2 => &[GRAPHS],
+        Format::Aot(_) => &[GRAPHS, PACKAGES],
+    }
+}
 
 /// Writes the package `exporter` into `folder`.
 pub fn unpack(folder: &Path) -> io::Result<()> {

@@ -21,6 +21,8 @@ pub enum Step {
     Export,
     /// Artifacts → programs for the engine pt2; only those that were stale or missing.
     ExportGraphs,
+    /// The same for the engine aot.
+    ExportPackages,
     /// `generated/` → the test program; only where something had to be compiled.
     Build,
     /// The generated tests.
@@ -35,6 +37,7 @@ impl fmt::Display for Step {
             Self::Generate => "generate",
             Self::Export => "export",
             Self::ExportGraphs => "export pt2",
+            Self::ExportPackages => "export aot",
             Self::Build => "build",
             Self::Test => "test",
             Self::Check => "check",

@@ -64,7 +64,9 @@ impl Record {
             }
             (Status::NotRun, _) => vec![("again:", rust)],
             (_, Some(Stage::Export)) => {
-                vec![("again:", Typed::export([model.as_str()]).engine(engine))]
+                let place = engine.target().and(device.as_deref());
+                let export = Typed::export([model.as_str()]).engine(engine).option("--device", place);
+                vec![("again:", export)]
             }
             // Python replays TorchScript.
             _ if engine != Format::TorchScript => vec![("again:", rust)],

@@ -15,7 +15,7 @@ use std::fmt;
 pub struct Backend<'a> {
     /// `cpu`, `cuda:0`, `mps`.
     pub device: &'a str,
-    /// `torchscript`, `pt2`.
+    /// `torchscript`, `pt2`, `aot`.
     pub engine: &'a str,
 }
 

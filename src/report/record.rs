@@ -46,7 +46,7 @@ pub struct Record {
     pub entry: String,
     /// `cpu`, `cuda:0`, `mps`; none for the mock engine.
     pub device: Option<String>,
-    /// `torchscript`, `pt2` or `mock`.
+    /// `torchscript`, `pt2`, `aot` or `mock`.
     #[serde(deserialize_with = "engine")]
     pub engine: String,
     /// Element type of the program: `float32`, `bfloat16`.

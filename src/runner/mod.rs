@@ -87,7 +87,7 @@ impl<'a> TestRun<'a> {
             .flat_map(|entry| entry.due().map(move |check| (*entry, check)))
             .filter(|(_, check)| checks.contains(check) && engine.unsuited(*check).is_none())
             .collect();
-        let place = report::end(&store);
+        let (engine, place) = (engine.on(device), report::end(&store));
         let (planned, broken) = (due.clone(), BTreeSet::new());
         Self {
             spec,

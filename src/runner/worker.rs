@@ -3,6 +3,7 @@
 //! In: a [`Request`], from the process that watches. Out: a record for every check, and the journal of which of them runs.
 
 use super::TestRun;
+use crate::artifact::Format;
 use crate::check::{self, Session};
 use crate::engine::{self, Engine};
 use crate::failure::{At, Failure, Stage};
@@ -81,9 +82,10 @@ pub fn start_as(
 /// # Errors
 /// No such device; stage `run`: the results store cannot be written.
 pub fn serve(mut spec: Spec, request: Request) -> Result<(), Failure> {
-    let format = request.engine.parse().map_err(|error: String| Failure::new(Stage::Load, error))?;
-    let engine = engine::of(format).ok_or_else(|| Failure::new(Stage::Load, "this build has no libtorch"))?;
+    let format: Format = request.engine.parse().map_err(|error| Failure::new(Stage::Load, error))?;
     let (device, _) = engine::choose(&request.device)?;
+    let none = || Failure::new(Stage::Load, "this build has no libtorch");
+    let engine = engine::of(format.on(device)).ok_or_else(none)?;
     spec.versions = request.versions;
     let place = Shared { spec: &spec, engine, device, artifacts: request.artifacts, store: request.results };
     let waiting = Mutex::new(request.checks.chunk_by(|(a, _), (b, _)| a == b));

@@ -3,12 +3,13 @@
 // In: an operator's name, its arguments as plain values. Out: what it returns, in the same form. Tensors cross as pointers
 // to at::Tensor, as tch holds them. No exception leaves this file: a function returns null, or an error's text.
 
+#include "../shim.h"
+
 #include <ATen/ScalarOps.h>
 #include <ATen/core/Tensor.h>
 #include <ATen/core/dispatch/Dispatcher.h>
 
 #include <cstdlib>
-#include <cstring>
 
 namespace {
 
@@ -30,14 +31,6 @@ struct Named { const char* name; Value value; };
 
 // An operator with its constant arguments, and the defaults of those that a graph leaves out.
 struct Call { c10::OperatorHandle op; std::vector<IValue> constants; };
-
-template <class Work>
-char* guarded(Work work) {
-  try { work(); return nullptr; }
-  catch (const c10::Error& error) { return strdup(error.what_without_backtrace()); }
-  catch (const std::exception& error) { return strdup(error.what()); }
-  catch (...) { return strdup("an exception that has no text"); }
-}
 
 template <class To, class From>
 std::vector<To> items(const Value& value) {
@@ -143,6 +136,5 @@ char* pt2_call(const Call* call, const int32_t* places, const Value* values, siz
 }
 
 void pt2_forget(Call* call) { delete call; }
-void pt2_release(void* memory) { std::free(memory); }
 
 }  // extern "C"

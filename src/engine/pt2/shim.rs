@@ -4,7 +4,8 @@
 //! again and again. Tensors cross as the pointers that tch holds, without copies; errors of C++ come back as text.
 
 use super::sizes::Number;
-use std::ffi::{CStr, CString, c_char, c_void};
+use crate::engine::shim::{owned, owned_all, told};
+use std::ffi::{CString, c_char, c_void};
 use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 use tch::Tensor;
@@ -86,7 +87,8 @@ impl Call {
                 &raw mut call,
             )
         };
-        told(error)?;
+        // SAFETY: it is what the shim returned.
+        unsafe { told(error) }?;
         let call = NonNull::new(call).ok_or("it was not found")?;
         Ok(Self { call, places, returns })
     }
@@ -113,7 +115,8 @@ impl Call {
         let error = unsafe {
             pt2_call(self.call.as_ptr(), places.as_ptr(), values.as_ptr(), count, outputs.as_mut_ptr())
         };
-        told(error)?;
+        // SAFETY: it is what the shim returned.
+        unsafe { told(error) }?;
         outputs.into_iter().map(RawValue::returned).collect()
     }
 }
@@ -123,18 +126,6 @@ impl Drop for Call {
         // SAFETY: it was made by `pt2_prepare`, and nobody else has it.
         unsafe { pt2_forget(self.call.as_ptr()) };
     }
-}
-
-/// The error that a function of the shim returned, if it did.
-fn told(error: *mut c_char) -> Result<(), String> {
-    if error.is_null() {
-        return Ok(());
-    }
-    // SAFETY: an error is a text that ends in a zero, allocated for its receiver.
-    let text = unsafe { CStr::from_ptr(error) }.to_string_lossy().into_owned();
-    // SAFETY: as above; it is not read again.
-    unsafe { pt2_release(error.cast()) };
-    Err(text)
 }
 
 /// `Value` of the shim.
@@ -199,28 +190,11 @@ impl RawValue {
             BOOL => Ok(Returned::Number(Number::Bool(self.whole != 0))),
             // SAFETY: the shim made this handle for its receiver.
             TENSOR => Ok(Returned::Tensor(unsafe { owned(self.items) })),
-            TENSORS => {
-                // SAFETY: the shim made an array of so many handles, and both for their receiver.
-                let handles =
-                    unsafe { std::slice::from_raw_parts(self.items.cast::<*const c_void>(), self.count) };
-                // SAFETY: as above.
-                let tensors = handles.iter().map(|handle| unsafe { owned(*handle) }).collect();
-                // SAFETY: as above; it is not read again.
-                unsafe { pt2_release(self.items.cast_mut()) };
-                Ok(Returned::Tensors(tensors))
-            }
+            // SAFETY: the shim made an array of so many handles, and both for their receiver.
+            TENSORS => Ok(Returned::Tensors(unsafe { owned_all(self.items.cast_mut(), self.count) })),
             other => Err(format!("it returned a value with the tag {other}")),
         }
     }
-}
-
-/// The tensor behind a handle.
-///
-/// # Safety
-/// The handle is an `at::Tensor` made with `new`, and nobody else's.
-unsafe fn owned(handle: *const c_void) -> Tensor {
-    // SAFETY: the caller's promise; tch deletes it.
-    unsafe { Tensor::from_ptr(handle.cast_mut().cast()) }
 }
 
 unsafe extern "C" {
@@ -241,5 +215,4 @@ unsafe extern "C" {
         outputs: *mut RawValue,
     ) -> *mut c_char;
     fn pt2_forget(call: *mut c_void);
-    fn pt2_release(memory: *mut c_void);
 }

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 /// Seconds of a processor's time that one model may take to be traced; a machine that does much else takes longer.
 pub(super) const TIMEOUT_SECONDS: u32 = 120;
-/// The same to be exported as graphs.
+/// The same to be exported as graphs, or compiled.
 const GRAPH_TIMEOUT_SECONDS: u32 = 600;
 
 /// What to export, and how.
@@ -183,9 +183,10 @@ fn up_to_date(plan: &ExportPlan, order: &Order) -> bool {
     order.weights.is_none()
         && match plan.format {
             Format::TorchScript => state_of(&folder, order.entry, &plan.spec.versions) == Freshness::Fresh,
-            Format::Pt2 => {
-                let key = pt2_key(&folder);
-                matches!((artifact::pt2_manifest(&folder), key), (Ok(Some(found)), Ok(key)) if found.key == key)
+            Format::Pt2 | Format::Aot(_) => {
+                let key = programs_key(plan.format, &folder);
+                let found = artifact::programs(&folder, plan.format);
+                matches!((found, key), (Ok(Some(found)), Ok(key)) if found.key == key)
             }
         }
 }
@@ -294,8 +295,11 @@ fn export_from(
     std::fs::create_dir_all(&plan.root).at(Stage::Export, plan.root.display())?;
     let jobs = orders.iter().map(|order| {
         let mut job = job(plan.spec, &plan.root, order)?;
-        if plan.format == Format::Pt2 {
-            job["key"] = json!(pt2_key(&order.folder(&plan.root))?);
+        if plan.format != Format::TorchScript {
+            job["key"] = json!(programs_key(plan.format, &order.folder(&plan.root))?);
+        }
+        if let Some(target) = plan.format.target() {
+            job["device"] = json!(target.name());
         }
         Ok(job)
     });
@@ -305,6 +309,7 @@ fn export_from(
         (Format::TorchScript, None) => ("exporter", TIMEOUT_SECONDS),
         (Format::TorchScript, Some(certified)) => ("exporter.certify", certified.timeout_seconds),
         (Format::Pt2, _) => ("exporter.pt2", GRAPH_TIMEOUT_SECONDS),
+        (Format::Aot(_), _) => ("exporter.aot", GRAPH_TIMEOUT_SECONDS),
     };
     let request = request(jobs, timeout);
     let mut hearing = Hearing { orders, exported: Vec::new(), progress };
@@ -316,10 +321,10 @@ fn export_from(
     Ok(exported)
 }
 
-/// The key that pt2 programs beside the artifact in a folder have.
-fn pt2_key(folder: &Path) -> Result<String, Failure> {
+/// The key that programs of another format beside the artifact in a folder have.
+fn programs_key(format: Format, folder: &Path) -> Result<String, Failure> {
     let found = artifact::origin(folder)?.ok_or_else(|| artifact::no_artifact(folder))?;
-    Ok(super::pt2_key(&found.key))
+    Ok(super::programs_key(format, &found.key))
 }
 
 /// What the exporter is asked to do, on all processors.

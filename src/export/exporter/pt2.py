@@ -12,6 +12,7 @@ import json
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -40,21 +41,36 @@ class Exportable(nn.Module):
         return self._whole[0].forward(*tensors)
 
 
+# Writes a program to a path, given the program and its graph.
+Write = Callable[[program.Program, torch.export.ExportedProgram, Path], None]
+
+
 def exported(data: Json) -> None:
-    """Makes the programs of a job and, when all of them are there, the file that lists them."""
+    """Makes the graphs of a job."""
+    beside(Job.from_json(data), "pt2", _saved)
+
+
+def beside(job: Job, suffix: str, write: Write) -> None:
+    """Makes programs from a job's graphs and, when all of them are there, the file that lists them."""
     start = time.monotonic()
-    job = Job.from_json(data)
     ready = prepared(job)
-    served, traced = ready.served, ready.traced
-    folder = Path(job.directory)
-    made = {"program.pt2": _exported(job, program.Program(served, job), traced)}
+    made = {"program": (program.Program(ready.served, job), ready.traced)}
     for name in job.half:
         dtype = getattr(torch, name)
-        halved = program.Program(reference.converted(served, dtype), job)
-        made[f"program.{name}.pt2"] = _exported(job, halved, reference.cast(traced, dtype))
-    digests = {name: _saved(one, folder / name) for name, one in made.items()}
+        halved = program.Program(reference.converted(ready.served, dtype), job)
+        made[f"program.{name}"] = (halved, reference.cast(ready.traced, dtype))
+    folder = Path(job.directory)
+    digests = {}
+    # An archive's root has the name of its file: it is the file's own from the beginning.
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        for name, (whole, traced) in made.items():
+            path = Path(scratch, f"{name}.{suffix}")
+            write(whole, _exported(job, whole, traced), path)
+            digests[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        for name in digests:
+            Path(scratch, name).rename(folder / name)
     facts = {"key": job.key, "seconds": round(time.monotonic() - start, 3), "files": digests}
-    artifact.save_sealed(facts, folder / "pt2.json")
+    artifact.save_sealed(facts, folder / f"{suffix}.json")
 
 
 def _exported(job: Job, whole: program.Program, traced: Tensors) -> torch.export.ExportedProgram:
@@ -76,14 +92,9 @@ def _free(job: Job, name: str) -> dict[int, Any]:
     return {dim: torch.export.Dim.AUTO for dim, free in enumerate(moves) if free}
 
 
-def _saved(one: torch.export.ExportedProgram, path: Path) -> str:
-    """Writes an archive, whole or not at all; its sha256."""
-    # An archive's root has the name of its file: it is the file's own from the beginning.
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch, stage("torch.export.save"):
-        written = Path(scratch, path.name)
-        torch.export.save(one, written)
-        written.rename(path)
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def _saved(_: program.Program, one: torch.export.ExportedProgram, path: Path) -> None:
+    with stage("torch.export.save"):
+        torch.export.save(one, path)
 
 
 def main() -> None:
