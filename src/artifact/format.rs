@@ -99,11 +99,6 @@ impl Format {
         }
     }
 
-    /// The file that lists its programs where they are made beside an artifact, which lists those of its own.
-    pub fn list(self) -> Option<String> {
-        (self != Self::TorchScript).then(|| format!("{}.json", self.suffix()))
-    }
-
     /// Why a check makes no sense for programs of this format.
     pub fn unsuited(self, check: Check) -> Option<&'static str> {
         match (self, check) {

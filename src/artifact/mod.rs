@@ -4,14 +4,16 @@
 //! its list, where they were asked for). Out: an [`Artifact`] whose files are whole and whose key is the entry's own; anything else is a
 //! failure that names the command that renews it.
 
+mod beside;
 mod decoding;
 mod format;
 
+pub use beside::Beside;
 pub use decoding::{CacheAxis, CacheTensor, Decoding, Refusal, StepProgram};
 pub(crate) use decoding::{PREFILL, STEP};
 pub use format::{Format, Target};
 
-use crate::engine::{Tensor, TensorError};
+use crate::engine::{Device, Tensor, TensorError};
 use crate::export;
 use crate::failure::{At, Failure, Stage};
 use crate::model::ModelSpec;
@@ -27,12 +29,12 @@ use std::fmt;
 use std::fs::File;
 use std::io::{BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
-/// [`Format::list`]: programs for another engine than TorchScript's, which are made after the artifact and only where they are
-/// asked for.
+/// [`Beside::list`]: files that are made after the artifact and only where they are asked for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct ProgramList {
-    /// [`export::programs_key`] of the artifact that this was made beside.
+pub struct FileList {
+    /// [`export::key_beside`] of the artifact that this was made beside.
     pub key: String,
     /// How long the export took.
     pub seconds: f64,
@@ -170,7 +172,10 @@ pub struct Artifact {
     pub folder: PathBuf,
     pub manifest: Manifest,
     format: Format,
+    target: Target,
     tensors: BTreeMap<String, Tensor>,
+    /// What [`Beside::Halves`] holds, once it is asked for.
+    halves: OnceLock<Result<BTreeMap<String, Tensor>, Failure>>,
 }
 
 /// The file of inputs and references.
@@ -182,11 +187,12 @@ pub fn root() -> PathBuf {
 }
 
 impl Artifact {
-    /// The artifact in `folder`, if it and its programs of that format are whole and made from this very entry.
+    /// The artifact in `folder`, if it and its programs of that format are whole and made from this very entry. Its half
+    /// precision references are those of the device on which the programs are to run.
     ///
     /// # Errors
     /// Stage `export` when there is none or it is stale, stage `load` when a file is damaged.
-    pub fn open(folder: &Path, model: &ModelSpec, format: Format) -> Result<Self, Failure> {
+    pub fn open(folder: &Path, model: &ModelSpec, format: Format, device: Device) -> Result<Self, Failure> {
         let renew = format!("renew it: just export {}", model.name);
         let manifest = manifest(folder)
             .map_err(|failure| failure.with(renew.clone()))?
@@ -198,23 +204,19 @@ impl Artifact {
         }
         // Only its key tells whether an artifact is due.
         whole(folder, &manifest.files).map_err(|failure| failure.with(format!("{renew} --force")))?;
-        if format.list().is_some() {
-            let renew = format!("renew it: {}", Typed::export([model.name]).made_for(format));
-            let forced = |failure: Failure| failure.with(format!("{renew} --force"));
-            let key = export::programs_key(format, &manifest.key);
-            match programs(folder, format).map_err(forced)?.filter(|programs| programs.key == key) {
-                Some(programs) => whole(folder, &programs.files).map_err(forced)?,
-                None => return Err(no_programs(folder, format).with(renew)),
-            }
+        if format != Format::TorchScript {
+            beside(folder, &manifest, Beside::Programs(format))?;
         }
         let tensors = tensors(&folder.join(CASES))?;
-        Ok(Self { folder: folder.to_owned(), manifest, format, tensors })
+        let (folder, target) = (folder.to_owned(), device.into());
+        Ok(Self { folder, manifest, format, target, tensors, halves: OnceLock::new() })
     }
 
     /// An artifact without files, for tests of checks.
     #[cfg(test)]
     pub(crate) fn in_memory(manifest: Manifest, tensors: BTreeMap<String, Tensor>) -> Self {
-        Self { folder: PathBuf::new(), manifest, format: Format::default(), tensors }
+        let (folder, format, target) = (PathBuf::new(), Format::default(), Target::default());
+        Self { folder, manifest, format, target, tensors, halves: OnceLock::new() }
     }
 
     /// Where the program of that element type is.
@@ -235,9 +237,22 @@ impl Artifact {
         others.map(|attention| (attention.as_str(), self.folder.join(program_with(attention))))
     }
 
-    /// An eager output of a case, computed in `dtype`.
+    /// An eager output of a case, computed in `dtype`; in half precision on the kind of device that the programs run on.
     pub fn reference(&self, case: &str, dtype: Dtype, output: &str) -> Result<Tensor, Failure> {
-        self.tensor(&format!("{case}/{}/{output}", dtype.name()))
+        let name = format!("{case}/{}/{output}", dtype.name());
+        match (dtype, self.target) {
+            (Dtype::Float16 | Dtype::Bfloat16, Target::Cuda | Target::Mps) => named(self.halves()?, &name),
+            _ => self.tensor(&name),
+        }
+    }
+
+    fn halves(&self) -> Result<&BTreeMap<String, Tensor>, Failure> {
+        let read = || {
+            let list = beside(&self.folder, &self.manifest, Beside::Halves(self.target))?;
+            let files = list.files.keys().map(|name| tensors(&self.folder.join(name)));
+            files.collect::<Result<Vec<_>, _>>().map(|files| files.into_iter().flatten().collect())
+        };
+        self.halves.get_or_init(read).as_ref().map_err(Clone::clone)
     }
 
     /// By how much eager in `dtype` is off in a case or situation, element by element of an output.
@@ -247,10 +262,7 @@ impl Artifact {
 
     /// A stored tensor by its full name.
     pub fn tensor(&self, name: &str) -> Result<Tensor, Failure> {
-        self.tensors
-            .get(name)
-            .cloned()
-            .ok_or_else(|| Failure::new(Stage::Load, format!("cases.safetensors holds no '{name}'")))
+        named(&self.tensors, name)
     }
 
     /// Puts another tensor in a stored one's place: how faults of inputs and references are planted.
@@ -274,17 +286,27 @@ pub(crate) fn program_with(attention: &str) -> String {
     format!("program.{attention}.pt")
 }
 
-/// The list of the programs of a format in `folder`; `None` when there is none.
-pub fn programs(folder: &Path, format: Format) -> Result<Option<ProgramList>, Failure> {
-    format.list().map_or(Ok(None), |list| read(&folder.join(list)))
+fn named(tensors: &BTreeMap<String, Tensor>, name: &str) -> Result<Tensor, Failure> {
+    let tensor = tensors.get(name).cloned();
+    tensor.ok_or_else(|| Failure::new(Stage::Load, format!("the artifact holds no '{name}'")))
 }
 
-/// What is said where they are missing, or made from something else.
-fn no_programs(folder: &Path, format: Format) -> Failure {
-    let target = format.target().map_or_else(String::new, |target| format!(" for {}", target.name()));
-    let (folder, engine) = (folder.display(), format.name());
-    let none = format!("{folder} has no {engine} programs{target} of the entry as it stands");
-    Failure::new(Stage::Export, none)
+/// The list of what is put beside the artifact in `folder`; `None` when there is none.
+pub fn listed(folder: &Path, what: Beside) -> Result<Option<FileList>, Failure> {
+    read(&folder.join(what.list()))
+}
+
+/// The same, if it was made beside this very artifact and all that it lists is whole.
+fn beside(folder: &Path, manifest: &Manifest, what: Beside) -> Result<FileList, Failure> {
+    let renew = format!("renew it: {}", Typed::export([&*manifest.model]).made_for(what));
+    let forced = |failure: Failure| failure.with(format!("{renew} --force"));
+    let key = export::key_beside(what, &manifest.key);
+    let Some(list) = listed(folder, what).map_err(forced)?.filter(|list| list.key == key) else {
+        let none = format!("{} has no {what} of the entry as it stands", folder.display());
+        return Err(Failure::new(Stage::Export, none).with(renew));
+    };
+    whole(folder, &list.files).map_err(forced)?;
+    Ok(list)
 }
 
 /// What a list of digests says; its own digest stands in a file beside it.

@@ -2,7 +2,7 @@
 
 use super::suggest::{AddRequest, Answer, suggest};
 use super::{Draft, Refusal, SpecFiles, draft};
-use crate::artifact::{self, Format};
+use crate::artifact::{self, Format, Target};
 use crate::check::{self, Session, every_parameter};
 use crate::engine::{self, Device, Engine};
 use crate::export::{self, ExportPlan, Exported, FaultOf, Order, Progress};
@@ -105,10 +105,11 @@ impl Trial<'_> {
         let names: Vec<String> = tried.iter().filter_map(added).collect();
         let entries = spec.entries.iter().filter(|entry| names.contains(&entry.name.to_string()));
         let orders = entries.map(Order::plain).collect();
+        let target = self.engine.map_or_else(Target::default, |(_, device)| device.into());
         let plan = ExportPlan {
             spec: &spec,
             orders,
-            format: Format::TorchScript,
+            backend: (Format::TorchScript, target),
             force: true,
             root: folder.path().to_owned(),
         };

@@ -51,7 +51,7 @@ pub fn measure(
     python: &mut EagerProcess,
 ) -> Result<Speed, Failure> {
     let (model, entry) = (subject.model(), subject.entry());
-    let artifact = Artifact::open(folder, &model, place.engine.format())?;
+    let artifact = Artifact::open(folder, &model, place.engine.format(), place.device)?;
     let inputs = artifact.inputs("traced")?;
     let memory = memory::Mark::set();
     let started = Instant::now();

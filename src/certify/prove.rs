@@ -61,7 +61,7 @@ pub fn prove<'a>(
     let plan = ExportPlan {
         spec: &subject.spec,
         orders: vec![order],
-        format: Format::TorchScript,
+        backend: (Format::TorchScript, setting.device.into()),
         force: true,
         root: artifact::root(),
     };

@@ -71,7 +71,7 @@ impl<'e> Session<'e> {
         engine: &'e dyn Engine,
         device: Device,
     ) -> Result<Self, Failure> {
-        let artifact = Artifact::open(folder, model, engine.format())?;
+        let artifact = Artifact::open(folder, model, engine.format(), device)?;
         let program = engine.load(&artifact.program(Dtype::Float32), device)?;
         Ok(Self { artifact, program, engine, device })
     }

@@ -5,7 +5,7 @@ use super::{export, failed, select::select, show, spec, table};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use comfy_table::ColumnConstraint;
-use hf_conformance::artifact::{self, Format};
+use hf_conformance::artifact;
 use hf_conformance::bench::{BenchTarget, EagerProcess, measure};
 use hf_conformance::engine;
 use hf_conformance::model::RuntimeSpec;
@@ -47,7 +47,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     };
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     println!("device {explained}");
-    export::artifacts(&spec, &entries, Format::TorchScript, false)?;
+    export::artifacts(&spec, &entries, <_>::default(), false)?;
     let place = BenchTarget { engine, device, compile: arguments.compile };
     let bar = bar("measuring", entries.len());
     // Each package of classes has a process of its own.

@@ -3,7 +3,7 @@
 use super::{failed, select::select, spec};
 use anyhow::Result;
 use clap::Args;
-use hf_conformance::artifact::{self, Format};
+use hf_conformance::artifact::{self, Beside, Format, Target};
 use hf_conformance::engine;
 use hf_conformance::export::{self, ExportPlan, Exported, FaultOf, Order, Progress};
 use hf_conformance::failure::Failure;
@@ -11,9 +11,9 @@ use hf_conformance::report::cost::{self, Step};
 use hf_conformance::report::typed::Typed;
 use hf_conformance::spec::{Entry, Spec};
 use indicatif::{ProgressBar, ProgressStyle};
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[derive(Args)]
 pub struct Arguments {
@@ -25,7 +25,7 @@ pub struct Arguments {
     /// torchscript, or pt2 or aot for its programs beside the others
     #[arg(long, env = "HF_CONFORMANCE_ENGINE", default_value = super::TORCHSCRIPT)]
     engine: Format,
-    /// What aot compiles for, on a machine that has it: auto, cpu, cuda, cuda:N or mps
+    /// What aot compiles for and half precision is computed on: auto, cpu, cuda, cuda:N or mps
     #[arg(long, env = "HF_CONFORMANCE_DEVICE", default_value = super::AUTO)]
     device: String,
 }
@@ -34,11 +34,9 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let spec = spec()?;
     let entries = select(&spec, &arguments.filter)?;
-    let mut format = arguments.engine;
-    if format.target().is_some() {
-        format = format.on(engine::choose(&arguments.device).map_err(|failure| failed(&failure))?.0);
-    }
-    let exported = artifacts(&spec, &entries, format, arguments.force)?;
+    let (device, _) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
+    let backend = (arguments.engine.on(device), device.into());
+    let exported = artifacts(&spec, &entries, backend, arguments.force)?;
     let failed = exported.iter().filter(|one| one.outcome.is_err()).count();
     let fresh = exported.iter().filter(|one| matches!(one.outcome, Ok(None))).count();
     let interrupted = exported.iter().filter(|one| one.fault_of == FaultOf::Interrupt).count();
@@ -49,53 +47,44 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Exports what changed among `entries` under a progress bar, with programs for that engine; failures are printed as they
-/// come.
-pub fn artifacts(spec: &Spec, entries: &[&Entry], engine: Format, force: bool) -> Result<Vec<Exported>> {
+/// Exports what changed among `entries` under a progress bar, with what programs of that format need on a device;
+/// failures are printed as they come.
+pub fn artifacts(
+    spec: &Spec,
+    entries: &[&Entry],
+    backend: (Format, Target),
+    force: bool,
+) -> Result<Vec<Exported>> {
     let orders = entries.iter().map(|entry| Order::plain(entry)).collect();
-    carry_out(spec, orders, engine, force, &|model| {
-        Typed::export([model]).made_for(engine).flag("--force", force)
+    let needed = Beside::needed(backend.0, backend.1).into_iter().next();
+    carry_out(spec, orders, backend, force, &|model| {
+        let typed = Typed::export([model]);
+        needed.into_iter().fold(typed, Typed::made_for).flag("--force", force)
     })
 }
 
 /// Carries out orders under a progress bar; failures are printed as they come, each with the command that `again` gives
 /// for its model: the very one that was typed, where its orders are not plain.
-///
-/// Programs for another engine than TorchScript come after the artifact, whose failure is theirs.
 pub fn carry_out(
     spec: &Spec,
     orders: Vec<Order>,
-    engine: Format,
+    backend: (Format, Target),
     force: bool,
     again: &dyn Fn(&str) -> Typed,
 ) -> Result<Vec<Exported>> {
-    let root = artifact::root();
-    let artifacts = Format::TorchScript;
-    let mut plan = ExportPlan { spec, orders, format: artifacts, force: force && engine == artifacts, root };
-    let exported = carried_out(&plan, again, Step::Export)?;
-    if engine == artifacts {
-        return Ok(exported);
-    }
-    let (good, mut done): (Vec<_>, Vec<_>) = exported.into_iter().partition(|one| one.outcome.is_ok());
-    let is_good = |order: &Order| good.iter().any(|one| one.model == order.entry.name.as_str());
-    plan.orders.retain(is_good);
-    let step = if engine == Format::Pt2 { Step::ExportGraphs } else { Step::ExportPackages };
-    done.extend(carried_out(&ExportPlan { format: engine, force, ..plan }, again, step)?);
-    Ok(done)
-}
-
-fn carried_out(plan: &ExportPlan, again: &dyn Fn(&str) -> Typed, step: Step) -> Result<Vec<Exported>> {
-    let (bar, started) = (Bar::telling(again), Instant::now());
-    let exported = export::export(plan, &bar).map_err(|failure| failed(&failure))?;
+    let plan = ExportPlan { spec, orders, backend, force, root: artifact::root() };
+    let bar = Bar::telling(again);
+    let exported = export::export(&plan, &bar).map_err(|failure| failed(&failure))?;
     bar.end();
-    let made = exported.iter().filter(|one| matches!(one.outcome, Ok(Some(_)))).count();
-    cost::keep(step, made, started.elapsed())?;
+    bar.costs.take().into_iter().try_for_each(|(step, count, took)| cost::keep(step, count, took))?;
     Ok(exported)
 }
 
 /// A progress bar over models; silent when standard error is not a terminal.
 pub struct Bar<'a> {
     bar: OnceCell<ProgressBar>,
+    /// How long it took to make so many of what was wanted.
+    costs: RefCell<Vec<(Step, usize, Duration)>>,
     /// What repeats the export of a model; none where failures are the caller's to tell.
     again: Option<&'a dyn Fn(&str) -> Typed>,
 }
@@ -103,12 +92,12 @@ pub struct Bar<'a> {
 impl<'a> Bar<'a> {
     /// A bar that leaves it to the caller to tell of failures.
     pub fn quiet() -> Self {
-        Self { bar: OnceCell::new(), again: None }
+        Self { bar: OnceCell::new(), costs: RefCell::default(), again: None }
     }
 
     /// A bar that prints failures as they come.
     fn telling(again: &'a dyn Fn(&str) -> Typed) -> Self {
-        Self { bar: OnceCell::new(), again: Some(again) }
+        Self { bar: OnceCell::new(), costs: RefCell::default(), again: Some(again) }
     }
 
     /// Takes the bar off the screen.
@@ -145,6 +134,17 @@ impl Progress for Bar<'_> {
             bar.suspend(|| eprintln!("{}", text(exported, failure, &again(&exported.model))));
         }
         bar.inc(1);
+    }
+
+    fn over(&self, made: Option<Beside>, exported: &[Exported], took: Duration) {
+        let step = match made {
+            None | Some(Beside::Programs(Format::TorchScript)) => Step::Export,
+            Some(Beside::Programs(Format::Pt2)) => Step::ExportGraphs,
+            Some(Beside::Programs(Format::Aot(_))) => Step::ExportPackages,
+            Some(Beside::Halves(_)) => Step::ExportHalves,
+        };
+        let count = exported.iter().filter(|one| matches!(one.outcome, Ok(Some(_)))).count();
+        self.costs.borrow_mut().push((step, count, took));
     }
 }
 

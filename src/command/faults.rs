@@ -6,7 +6,7 @@
 use super::{export, failed, select::select, spec, table};
 use anyhow::{Result, bail};
 use clap::Args;
-use hf_conformance::artifact::{self, Format};
+use hf_conformance::artifact::{self, Format, Target};
 use hf_conformance::check::faults::{Fault, FaultyModel, Plant, Weight};
 use hf_conformance::check::{self, Session, faults};
 use hf_conformance::engine::{self, Device, Engine};
@@ -46,11 +46,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let Some(engine) = engine::real() else { bail!("this build has no libtorch; use: just faults") };
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     println!("device {explained}");
-    if export::artifacts(&spec, &entries, Format::TorchScript, false)?.iter().any(|one| one.outcome.is_err())
-    {
+    let backend = (Format::TorchScript, device.into());
+    if export::artifacts(&spec, &entries, backend, false)?.iter().any(|one| one.outcome.is_err()) {
         bail!("faults are planted in healthy models only");
     }
-    let refused = plant_in_programs(&spec, &entries)?;
+    let refused = plant_in_programs(&spec, &entries, backend)?;
     let mut trials = Vec::new();
     for entry in &entries {
         for fault in faults::faults(entry) {
@@ -80,13 +80,17 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// Has the exporter make the faulty programs; which it refused, and why.
-fn plant_in_programs<'a>(spec: &Spec, entries: &[&'a Entry]) -> Result<BTreeMap<(&'a str, String), String>> {
+fn plant_in_programs<'a>(
+    spec: &Spec,
+    entries: &[&'a Entry],
+    backend: (Format, Target),
+) -> Result<BTreeMap<(&'a str, String), String>> {
     let mut orders = Vec::new();
     for &entry in entries {
         let in_program = faults::faults(entry).into_iter().filter(|fault| fault.plant == Plant::Program);
         orders.extend(in_program.map(|fault| Order { fault: Some(fault.name), ..Order::plain(entry) }));
     }
-    let plan = ExportPlan { spec, orders, format: Format::TorchScript, force: false, root: artifact::root() };
+    let plan = ExportPlan { spec, orders, backend, force: false, root: artifact::root() };
     let bar = export::Bar::quiet();
     let exported = carry_out(&plan, &bar).map_err(|failure| failed(&failure))?;
     bar.end();

@@ -68,7 +68,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.here {
         return one(arguments, &spec, entry, &folder, counting.is_some());
     }
-    let exported = export::carry_out(&spec, vec![order], Format::default(), false, &|_| typed.clone())?;
+    let exported = export::carry_out(&spec, vec![order], <_>::default(), false, &|_| typed.clone())?;
     match exported.iter().any(|one| one.outcome.is_err()) {
         true => Ok(ExitCode::FAILURE),
         false => in_child(entry, &arguments.published, &arguments.limits, &typed),
@@ -80,7 +80,8 @@ fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path, countin
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     let runtime = RuntimeSpec::new(entry, &spec.versions);
     let model = runtime.model();
-    let mut opened = Artifact::open(folder, &model, Format::default()).map_err(|failure| failed(&failure))?;
+    let mut opened =
+        Artifact::open(folder, &model, Format::default(), device).map_err(|failure| failed(&failure))?;
     // There is one program, whatever its attention: none of the artifact's own is run.
     opened.manifest.attention.truncate(1);
     let foreign = Foreign::open(&arguments.file, arguments.inputs.as_deref(), &opened, &model, device)

@@ -99,8 +99,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.here {
         return one(arguments, &spec, entry, &folder);
     }
-    let format = arguments.engine.on(device);
-    if export::carry_out(&spec, vec![order], format, false, &|model| arguments.typed(model))?
+    let backend = (arguments.engine.on(device), device.into());
+    if export::carry_out(&spec, vec![order], backend, false, &|model| arguments.typed(model))?
         .iter()
         .any(|one| one.outcome.is_err())
     {

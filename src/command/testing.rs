@@ -70,7 +70,7 @@ pub fn begin<'a>(spec: &'a Spec, options: &Options) -> Result<TestRun<'a>> {
     println!("device {explained}");
     let backend = (options.engine, device);
     let mut run = TestRun::begin(spec, entries, checks, backend, artifact::root(), report::path());
-    run.exported(&export::artifacts(spec, &run.entries, run.engine, false)?)?;
+    run.exported(&export::artifacts(spec, &run.entries, (run.engine, device.into()), false)?)?;
     Ok(run)
 }
 

@@ -24,7 +24,7 @@ pub use python::Python;
 pub use replay::InPython;
 pub use sources::unpack;
 
-use crate::artifact::Format;
+use crate::artifact::Beside;
 use crate::failure::{At, Failure, Stage};
 use crate::numerics::rule;
 use crate::spec::Versions;
@@ -73,9 +73,8 @@ fn asked(entry_digest: &str) -> String {
     format!("{:x}", Sha256::new().chain_update(entry_digest).chain_update(rule().to_string()).finalize())
 }
 
-/// What the programs of another format than TorchScript beside an artifact were made from: what the artifact was, by its key,
-/// and the code for those programs alone.
-pub fn programs_key(format: Format, artifact: &str) -> String {
-    let code = sources::of(format).iter();
+/// What the files beside an artifact were made from: what the artifact was, by its key, and the code for those files alone.
+pub fn key_beside(what: Beside, artifact: &str) -> String {
+    let code = sources::of(what).iter();
     format!("{:x}", code.fold(Sha256::new().chain_update(artifact), Sha256::chain_update).finalize())
 }

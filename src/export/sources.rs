@@ -1,6 +1,6 @@
 //! The exporter's Python files, embedded.
 
-use crate::artifact::Format;
+use crate::artifact::{Beside, Format};
 use std::io;
 use std::path::Path;
 
@@ -56,6 +56,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "inputs.py",
     "job.py",
     "model.py",
+    "once.py",
     "portable.py",
     "prepared.py",
     "program.py",
@@ -75,12 +76,12 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "documented.py",
     "draft.py",
     "find.py",
+    "halves.py",
     "hub.py",
     "inventory.py",
     "kin.py",
     "layers.py",
     "limits.py",
-    "once.py",
     "outline.py",
     "overrides.py",
     "package.py",
@@ -99,14 +100,16 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "validate.py",
 );
 
-/// The texts of what makes programs of a format beside an artifact, and nothing else.
-pub fn of(format: Format) -> &'static [&'static str] {
+/// The texts of what makes files beside an artifact, and nothing else.
+pub fn of(what: Beside) -> &'static [&'static str] {
     const GRAPHS: &str = include_str!("exporter/pt2.py");
     const PACKAGES: &str = include_str!("exporter/aot.py");
-    match format {
-        Format::TorchScript => &[],
-        Format::Pt2 => &[GRAPHS],
-        Format::Aot(_) => &[GRAPHS, PACKAGES],
+    const HALVES: &str = include_str!("exporter/halves.py");
+    match what {
+        Beside::Programs(Format::TorchScript) => &[],
+        Beside::Programs(Format::Pt2) => &[GRAPHS],
+        Beside::Programs(Format::Aot(_)) => &[GRAPHS, PACKAGES],
+        Beside::Halves(_) => &[HALVES],
     }
 }
 

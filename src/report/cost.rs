@@ -23,6 +23,8 @@ pub enum Step {
     ExportGraphs,
     /// The same for the engine aot.
     ExportPackages,
+    /// Models in half precision → references on another device than the CPU.
+    ExportHalves,
     /// `generated/` → the test program; only where something had to be compiled.
     Build,
     /// The generated tests.
@@ -38,6 +40,7 @@ impl fmt::Display for Step {
             Self::Export => "export",
             Self::ExportGraphs => "export pt2",
             Self::ExportPackages => "export aot",
+            Self::ExportHalves => "export halves",
             Self::Build => "build",
             Self::Test => "test",
             Self::Check => "check",

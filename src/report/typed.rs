@@ -3,7 +3,7 @@
 //! In: a recipe, and the options that were used. Out: a [`Typed`] command line that repeats just that. All commands that
 //! repeat something are built here, so that none loses an option on the way.
 
-use crate::artifact::{Format, Target};
+use crate::artifact::{Beside, Format, Target};
 use crate::spec::{Check, Name};
 use std::fmt;
 
@@ -86,10 +86,10 @@ impl Typed {
         self.option("--engine", Some(engine).filter(|engine| *engine != Format::default()).map(Format::name))
     }
 
-    /// The same for a command that makes programs: `--device` too, where they are compiled for a kind of device.
+    /// The same for a command that makes what is put beside an artifact: `--device` too, where that is for a kind of device.
     #[must_use]
-    pub fn made_for(self, format: Format) -> Self {
-        self.engine(format).option("--device", format.target().map(Target::name))
+    pub fn made_for(self, what: Beside) -> Self {
+        self.engine(what.format()).option("--device", what.target().map(Target::name))
     }
 
     /// An option without a value, if it is set.

@@ -195,7 +195,7 @@ fn tried(
     let plan = ExportPlan {
         spec,
         orders,
-        format: artifact::Format::TorchScript,
+        backend: (artifact::Format::TorchScript, device.into()),
         force: false,
         root: artifacts.clone(),
     };

@@ -81,8 +81,10 @@ fn fits(facts: &BTreeMap<String, String>, path: &Path, device: Device) -> Result
     match lacking.is_empty() {
         true => Ok(()),
         false => {
-            let again = format!("compile it here: just export {model} --engine aot --device {wanted} --force");
-            let why = format!("was compiled on a processor that has {}; this one does not", lacking.join(", "));
+            let again =
+                format!("compile it here: just export {model} --engine aot --device {wanted} --force");
+            let why =
+                format!("was compiled on a processor that has {}; this one does not", lacking.join(", "));
             Err(wrong(why).with(again))
         }
     }
@@ -192,7 +194,8 @@ impl Program for Loaded {
         let changing = || format!("changing {parameter}[{element}]");
         let (constant, tensor) = self.held(parameter)?;
         let changed = || {
-            let copy = tensor.f_copy()?;
+            let mut copy = tensor.f_empty_like()?;
+            copy.f_copy_(&tensor)?;
             copy.f_view([-1])?.f_get(element as i64)?.f_add_scalar_(delta)?;
             Ok::<_, tch::TchError>(copy)
         };

@@ -56,11 +56,17 @@ impl Package {
     /// # Errors
     /// What its code says; another number of inputs than it takes.
     pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, String> {
-        let inputs: Vec<*const c_void> = inputs.iter().map(|input| input.as_ptr().cast_const().cast()).collect();
+        let inputs: Vec<*const c_void> = inputs.iter().map(|input| input.as_ptr().cast()).collect();
         let (mut outputs, mut returned) = (ptr::null_mut(), 0);
         // SAFETY: the tensors and both places outlive the call; the package is open while this lives.
         unsafe {
-            told(aot_run(self.0.as_ptr(), inputs.as_ptr(), inputs.len(), &raw mut outputs, &raw mut returned))?;
+            told(aot_run(
+                self.0.as_ptr(),
+                inputs.as_ptr(),
+                inputs.len(),
+                &raw mut outputs,
+                &raw mut returned,
+            ))?;
             Ok(owned_all(outputs, returned))
         }
     }
@@ -88,7 +94,7 @@ impl Package {
     pub fn replace(&self, name: &str, tensor: &Tensor) -> Result<(), String> {
         let name = CString::new(name).map_err(|error| error.to_string())?;
         // SAFETY: name and tensor outlive the call; the package is open while this lives.
-        unsafe { told(aot_replace(self.0.as_ptr(), name.as_ptr(), tensor.as_ptr().cast_const().cast())) }
+        unsafe { told(aot_replace(self.0.as_ptr(), name.as_ptr(), tensor.as_ptr().cast())) }
     }
 }
 

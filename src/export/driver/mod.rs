@@ -3,14 +3,15 @@
 use super::code;
 use super::environment::Environment;
 use super::python::Python;
-use crate::artifact::{self, Format};
+use crate::artifact::{self, Beside, Format, Target};
 use crate::failure::{At, Failure, Stage};
 use crate::process::interrupted;
-use crate::spec::{Case, Entry, Spec, Versions};
+use crate::spec::{Case, Check, Entry, Spec, Versions};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// Seconds of a processor's time that one model may take to be traced; a machine that does much else takes longer.
 pub(super) const TIMEOUT_SECONDS: u32 = 120;
@@ -21,9 +22,9 @@ const GRAPH_TIMEOUT_SECONDS: u32 = 600;
 pub struct ExportPlan<'a> {
     pub spec: &'a Spec,
     pub orders: Vec<Order<'a>>,
-    /// Whole artifacts with TorchScript, or programs that are put beside those of an artifact that is there.
-    pub format: Format,
-    /// Export even what is up to date.
+    /// The format of the programs that are wanted, and the kind of device that they are to run on.
+    pub backend: (Format, Target),
+    /// Export even what is up to date; where programs of another format are wanted, only those.
     pub force: bool,
     /// The folder of artifacts.
     pub root: PathBuf,
@@ -124,6 +125,10 @@ impl Exported {
     fn new(order: &Order, outcome: Result<Option<f64>, Failure>, fault_of: FaultOf) -> Self {
         Self { model: order.entry.name.to_string(), fault: order.fault.clone(), outcome, fault_of }
     }
+
+    fn is_of(&self, order: &Order) -> bool {
+        self.model == order.entry.name.as_str() && self.fault == order.fault
+    }
 }
 
 /// Hears how an export goes on.
@@ -134,15 +139,46 @@ pub trait Progress {
     fn started(&self, model: &str);
     /// This order is done, well or not.
     fn finished(&self, exported: &Exported);
+    /// All artifacts, or what was to be put beside them, were made in that time.
+    fn over(&self, _made: Option<Beside>, _exported: &[Exported], _took: Duration) {}
 }
 
-/// Carries out the orders of `plan` whose artifact is missing or stale.
+/// Carries out the orders of `plan`: artifacts that are missing or stale, then what is to be put beside them. An artifact's
+/// failure is that of all that belongs to it.
 ///
 /// # Errors
 /// Only for what stops all of them: no Python environment, a folder that cannot be written. What goes wrong with one
 /// order, with the packages of its source or with the exporter on the way is in its own outcome.
 pub fn export(plan: &ExportPlan, progress: &dyn Progress) -> Result<Vec<Exported>, Failure> {
-    let (due, fresh) = due(plan);
+    let (format, target) = plan.backend;
+    let mut exported: Vec<Exported> = Vec::new();
+    let steps = std::iter::once(None).chain(Beside::needed(format, target).into_iter().map(Some));
+    for made in steps {
+        let failed = |order: &Order| exported.iter().any(|one| one.is_of(order) && one.outcome.is_err());
+        let orders = plan.orders.iter().filter(|order| wants(order.entry, made) && !failed(order)).collect();
+        let started = Instant::now();
+        let now = step(plan, made, orders, progress)?;
+        progress.over(made, &now, started.elapsed());
+        exported
+            .retain(|one| !now.iter().any(|later| (&later.model, &later.fault) == (&one.model, &one.fault)));
+        exported.extend(now);
+    }
+    Ok(exported)
+}
+
+/// Whether the checks of an entry need that.
+fn wants(entry: &Entry, made: Option<Beside>) -> bool {
+    !matches!(made, Some(Beside::Halves(_))) || entry.due().any(|check| check == Check::Half)
+}
+
+/// Makes artifacts, or what is put beside them.
+fn step(
+    plan: &ExportPlan,
+    made: Option<Beside>,
+    orders: Vec<&Order>,
+    progress: &dyn Progress,
+) -> Result<Vec<Exported>, Failure> {
+    let (due, fresh) = due(plan, made, orders);
     let mut exported: Vec<Exported> =
         fresh.into_iter().map(|order| Exported::new(order, Ok(None), FaultOf::Model)).collect();
     if due.is_empty() {
@@ -152,7 +188,7 @@ pub fn export(plan: &ExportPlan, progress: &dyn Progress) -> Result<Vec<Exported
     progress.begin(due.len());
     for (source, orders) in by_source(due) {
         match Python::ready(&plan.spec.versions, source) {
-            Ok(python) => exported.extend(export_from(plan, &python, &orders, progress)?),
+            Ok(python) => exported.extend(export_from(plan, made, &python, &orders, progress)?),
             Err(failure) => {
                 let fault_of = interrupted().map_or(FaultOf::Environment, |_| FaultOf::Interrupt);
                 exported.extend(untried(&orders, &failure, fault_of, progress));
@@ -162,9 +198,14 @@ pub fn export(plan: &ExportPlan, progress: &dyn Progress) -> Result<Vec<Exported
     Ok(exported)
 }
 
-/// The orders that must be carried out, and those whose artifact is as they want it.
-fn due<'a, 'b>(plan: &'b ExportPlan<'a>) -> (Vec<&'b Order<'a>>, Vec<&'b Order<'a>>) {
-    plan.orders.iter().partition(|order| plan.force || !up_to_date(plan, order))
+/// The orders that must be carried out, and those whose files are as they want them.
+fn due<'a, 'b>(
+    plan: &ExportPlan,
+    made: Option<Beside>,
+    orders: Vec<&'b Order<'a>>,
+) -> (Vec<&'b Order<'a>>, Vec<&'b Order<'a>>) {
+    let force = plan.force && (made.is_some() || plan.backend.0 == Format::TorchScript);
+    orders.into_iter().partition(|order| force || !up_to_date(plan, made, order))
 }
 
 /// Orders by the source of their classes: each has packages, and so a process, of its own.
@@ -176,16 +217,15 @@ fn by_source<'a>(orders: Vec<&'a Order<'a>>) -> BTreeMap<&'a str, Vec<&'a Order<
     sources
 }
 
-/// Whether the artifact of an order is made from the entry as it stands. What is in a checkpoint's folder is not
-/// known: those are always exported again.
-fn up_to_date(plan: &ExportPlan, order: &Order) -> bool {
+/// Whether the artifact of an order, or what is beside it, is made from the entry as it stands. What is in a checkpoint's
+/// folder is not known: those are always exported again.
+fn up_to_date(plan: &ExportPlan, made: Option<Beside>, order: &Order) -> bool {
     let folder = order.folder(&plan.root);
     order.weights.is_none()
-        && match plan.format {
-            Format::TorchScript => state_of(&folder, order.entry, &plan.spec.versions) == Freshness::Fresh,
-            Format::Pt2 | Format::Aot(_) => {
-                let key = programs_key(plan.format, &folder);
-                let found = artifact::programs(&folder, plan.format);
+        && match made {
+            None => state_of(&folder, order.entry, &plan.spec.versions) == Freshness::Fresh,
+            Some(what) => {
+                let (found, key) = (artifact::listed(&folder, what), key_beside(what, &folder));
                 matches!((found, key), (Ok(Some(found)), Ok(key)) if found.key == key)
             }
         }
@@ -288,6 +328,7 @@ fn untried(
 
 fn export_from(
     plan: &ExportPlan,
+    made: Option<Beside>,
     python: &Python,
     orders: &[&Order],
     progress: &dyn Progress,
@@ -295,21 +336,23 @@ fn export_from(
     std::fs::create_dir_all(&plan.root).at(Stage::Export, plan.root.display())?;
     let jobs = orders.iter().map(|order| {
         let mut job = job(plan.spec, &plan.root, order)?;
-        if plan.format != Format::TorchScript {
-            job["key"] = json!(programs_key(plan.format, &order.folder(&plan.root))?);
+        if let Some(what) = made {
+            job["key"] = json!(key_beside(what, &order.folder(&plan.root))?);
         }
-        if let Some(target) = plan.format.target() {
+        if let Some(target) = made.and_then(Beside::target) {
             job["device"] = json!(target.name());
         }
         Ok(job)
     });
     let jobs = jobs.collect::<Result<Vec<_>, _>>()?;
     let certified = orders.iter().find_map(|order| order.certified());
-    let (module, timeout) = match (plan.format, certified) {
-        (Format::TorchScript, None) => ("exporter", TIMEOUT_SECONDS),
-        (Format::TorchScript, Some(certified)) => ("exporter.certify", certified.timeout_seconds),
-        (Format::Pt2, _) => ("exporter.pt2", GRAPH_TIMEOUT_SECONDS),
-        (Format::Aot(_), _) => ("exporter.aot", GRAPH_TIMEOUT_SECONDS),
+    let timeout = certified.map_or(TIMEOUT_SECONDS, |certified| certified.timeout_seconds);
+    let (module, timeout) = match made {
+        None if certified.is_some() => ("exporter.certify", timeout),
+        None | Some(Beside::Programs(Format::TorchScript)) => ("exporter", timeout),
+        Some(Beside::Programs(Format::Pt2)) => ("exporter.pt2", GRAPH_TIMEOUT_SECONDS),
+        Some(Beside::Programs(Format::Aot(_))) => ("exporter.aot", GRAPH_TIMEOUT_SECONDS),
+        Some(Beside::Halves(_)) => ("exporter.halves", timeout),
     };
     let request = request(jobs, timeout);
     let mut hearing = Hearing { orders, exported: Vec::new(), progress };
@@ -321,10 +364,10 @@ fn export_from(
     Ok(exported)
 }
 
-/// The key that programs of another format beside the artifact in a folder have.
-fn programs_key(format: Format, folder: &Path) -> Result<String, Failure> {
+/// The key that the files beside the artifact in a folder have.
+fn key_beside(what: Beside, folder: &Path) -> Result<String, Failure> {
     let found = artifact::origin(folder)?.ok_or_else(|| artifact::no_artifact(folder))?;
-    Ok(super::programs_key(format, &found.key))
+    Ok(super::key_beside(what, &found.key))
 }
 
 /// What the exporter is asked to do, on all processors.
@@ -371,9 +414,7 @@ impl Hearing<'_> {
 
     /// What became of every order, however the exporter ended: those that it said nothing of were not tried.
     fn end(mut self, ended: Result<(), Failure>) -> Vec<Exported> {
-        let is_heard = |order: &Order| {
-            self.exported.iter().any(|one| one.model == order.entry.name.as_str() && one.fault == order.fault)
-        };
+        let is_heard = |order: &Order| self.exported.iter().any(|one| one.is_of(order));
         let silent: Vec<&Order> = self.orders.iter().copied().filter(|order| !is_heard(order)).collect();
         let new = |message| Failure::new(Stage::Export, message);
         let (failure, fault_of) = match interrupted() {
@@ -390,9 +431,8 @@ impl Hearing<'_> {
 
 /// Whether the exporter ended before it was done with an order.
 fn is_silent(order: &Order, exported: &[Exported]) -> bool {
-    let own = |one: &&Exported| one.model == order.entry.name.as_str() && one.fault == order.fault;
     let ended = |one: &Exported| matches!(one.fault_of, FaultOf::Exporter | FaultOf::Interrupt);
-    exported.iter().find(own).is_some_and(ended)
+    exported.iter().find(|one| one.is_of(order)).is_some_and(ended)
 }
 
 /// Removes what an exporter that was ended left beside an artifact: it writes to `NAME.partial-PROCESS`.

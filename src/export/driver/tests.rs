@@ -34,7 +34,7 @@ impl Progress for Heard {
 
 fn plan<'a>(spec: &'a Spec, root: &Path, force: bool) -> ExportPlan<'a> {
     let orders = spec.entries.iter().map(Order::plain).collect();
-    ExportPlan { spec, orders, format: Format::TorchScript, force, root: root.to_owned() }
+    ExportPlan { spec, orders, backend: <_>::default(), force, root: root.to_owned() }
 }
 
 /// An artifact of an entry, as far as its manifest goes.
@@ -52,7 +52,7 @@ fn artifact(root: &Path, entry: &Entry, digest: &str) {
 }
 
 fn due_names(plan: &ExportPlan) -> Vec<String> {
-    due(plan).0.iter().map(|order| order.entry.name.to_string()).collect()
+    due(plan, None, plan.orders.iter().collect()).0.iter().map(|order| order.entry.name.to_string()).collect()
 }
 
 #[test]
@@ -65,6 +65,33 @@ fn what_is_missing_or_stale_is_due_and_what_is_fresh_only_by_force() {
     assert_eq!(Vec::from_iter(states), [Freshness::Fresh, Freshness::Stale, Freshness::Missing]);
     assert_eq!(due_names(&plan(&spec, root.path(), false)), ["roberta", "xlm-roberta"]);
     assert_eq!(due_names(&plan(&spec, root.path(), true)), ["bert", "roberta", "xlm-roberta"]);
+}
+
+#[test]
+fn half_precision_references_of_a_device_are_due_where_half_is() {
+    let (mut spec, root) = (samples::spec(), tempfile::tempdir().unwrap());
+    let halves = Beside::Halves(Target::Cuda);
+    spec.entries[1].omit.insert(Check::Half, "no kernel".to_owned());
+    let wanted = |entry: &&Entry| wants(entry, Some(halves));
+    let names: Vec<&str> = spec.entries.iter().filter(wanted).map(|entry| entry.name.as_str()).collect();
+    assert_eq!(names, ["bert"]);
+    let digest = spec.entries[0].digest(&spec.versions);
+    artifact(root.path(), &spec.entries[0], &digest);
+    let plan = plan(&spec, root.path(), false);
+    let order = || vec![&plan.orders[0]];
+    assert_eq!(due(&plan, Some(halves), order()).0.len(), 1);
+    let list = root.path().join("bert/halves.cuda.json");
+    let key = super::super::key_beside(halves, &super::super::key(&digest, None));
+    let text = json!({"key": key, "seconds": 1.0, "files": {}}).to_string();
+    std::fs::write(root.path().join("bert/halves.cuda.json.sha256"), sha256(&text)).unwrap();
+    std::fs::write(list, text).unwrap();
+    assert_eq!(due(&plan, Some(halves), order()).0.len(), 0);
+    assert_eq!(due(&plan, Some(Beside::Halves(Target::Mps)), order()).0.len(), 1);
+}
+
+fn sha256(text: &str) -> String {
+    use sha2::{Digest, Sha256};
+    format!("{:x}", Sha256::digest(text))
 }
 
 #[test]
@@ -92,7 +119,8 @@ fn orders_of_one_source_go_to_one_process() {
     spec.entries[1].source = "elsewhere".to_owned();
     let plan = plan(&spec, Path::new("none"), false);
     let count = |(source, orders): (&str, Vec<&Order>)| (source.to_owned(), orders.len());
-    let counts: Vec<_> = by_source(due(&plan).0).into_iter().map(count).collect();
+    let counts: Vec<_> =
+        by_source(due(&plan, None, plan.orders.iter().collect()).0).into_iter().map(count).collect();
     assert_eq!(counts, [("elsewhere".to_owned(), 1), ("transformers".to_owned(), 2)]);
 }
 

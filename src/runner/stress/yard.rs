@@ -2,6 +2,7 @@
 
 use super::{Doing, YARD};
 use crate::artifact::{Artifact, Format};
+use crate::engine::Device;
 use crate::model::RuntimeSpec;
 use crate::report::{self, Record};
 use crate::spec::{Entry, Spec};
@@ -224,7 +225,7 @@ impl<'a> Yard<'a> {
     fn opens(&self, entry: &Entry) -> Result<(), String> {
         let runtime = RuntimeSpec::new(entry, &self.spec.versions);
         let folder: &Path = &self.artifacts().join(entry.name.as_str());
-        Artifact::open(folder, &runtime.model(), Format::default())
+        Artifact::open(folder, &runtime.model(), Format::default(), Device::Cpu)
             .map(drop)
             .map_err(|failure| failure.to_string())
     }
