@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen3_5ForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3.5-27B"),
-    digest: "b114b7ccad4cf7ba",
+    digest: "b720cc83d0098390",
     inputs: &[
         input(
             "input_ids",

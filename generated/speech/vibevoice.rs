@@ -10,7 +10,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "VibeVoiceForConditionalGeneration",
     checkpoint: Some("vibevoice/VibeVoice-1.5B-hf"),
-    digest: "8cabb1424e860a9e",
+    digest: "4ba35a8762a5938f",
     inputs: &[
         input(
             "input_ids",
