@@ -1,29 +1,23 @@
 //! What is put beside an artifact that is there, where it is asked for, each with a list of its own files.
 
 use super::{Format, Target};
+use crate::task::Dtype;
 
 /// Files that an artifact may have beside its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beside {
     /// Programs of another format than TorchScript.
     Programs(Format),
-    /// What eager computes in half precision on another kind of device than the CPU: `halves.cuda.safetensors`.
-    Halves(Target),
+    /// What eager computes in a half precision on a kind of device, and the TorchScript program where an artifact has none.
+    Half(Target, Dtype),
 }
 
 impl Beside {
-    /// What checks need on a device beside the artifact, in the order in which it is made.
-    pub fn needed(format: Format, target: Target) -> Vec<Self> {
-        let programs = (format != Format::TorchScript).then_some(Self::Programs(format));
-        let halves = (target != Target::Cpu).then_some(Self::Halves(target));
-        programs.into_iter().chain(halves).collect()
-    }
-
     /// The kind of device that it is made on; `None` where that does not matter.
     pub fn target(self) -> Option<Target> {
         match self {
             Self::Programs(format) => format.target(),
-            Self::Halves(target) => Some(target),
+            Self::Half(target, _) => Some(target),
         }
     }
 
@@ -31,15 +25,32 @@ impl Beside {
     pub fn format(self) -> Format {
         match self {
             Self::Programs(format) => format,
-            Self::Halves(_) => Format::TorchScript,
+            Self::Half(..) => Format::TorchScript,
+        }
+    }
+
+    /// The half precision that it is in, where it is not bfloat16.
+    pub fn half(self) -> Option<&'static str> {
+        match self {
+            Self::Half(_, dtype) if dtype != Dtype::Bfloat16 => Some(dtype.name()),
+            _ => None,
         }
     }
 
     /// The file that lists it.
     pub fn list(self) -> String {
+        format!("{}.json", self.stem())
+    }
+
+    /// The file of the TorchScript program in a precision of which artifacts have none.
+    pub fn program(self) -> String {
+        format!("{}.pt", self.stem())
+    }
+
+    fn stem(self) -> String {
         match self {
-            Self::Programs(format) => format!("{}.json", format.suffix()),
-            Self::Halves(target) => format!("halves.{}.json", target.name()),
+            Self::Programs(format) => format.suffix(),
+            Self::Half(target, dtype) => format!("half.{}.{}", target.name(), dtype.name()),
         }
     }
 }
@@ -48,7 +59,7 @@ impl std::fmt::Display for Beside {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Programs(format) => write!(f, "{} programs", format.name())?,
-            Self::Halves(_) => f.write_str("half precision references")?,
+            Self::Half(_, dtype) => write!(f, "{} references", dtype.name())?,
         }
         self.target().map_or(Ok(()), |target| write!(f, " for {}", target.name()))
     }

@@ -7,13 +7,15 @@
 mod beside;
 mod decoding;
 mod format;
+mod lane;
 
 pub use beside::Beside;
 pub use decoding::{CacheAxis, CacheTensor, Decoding, Refusal, StepProgram};
 pub(crate) use decoding::{PREFILL, STEP};
 pub use format::{Format, Target};
+pub use lane::{Lane, half};
 
-use crate::engine::{Device, Tensor, TensorError};
+use crate::engine::{Tensor, TensorError};
 use crate::export;
 use crate::failure::{At, Failure, Stage};
 use crate::model::ModelSpec;
@@ -40,6 +42,9 @@ pub struct FileList {
     pub seconds: f64,
     /// File name → sha256, in hexadecimal.
     pub files: BTreeMap<String, String>,
+    /// Parameter or buffer → sha256 of its bytes, of programs in a precision of which the manifest has none.
+    #[serde(default)]
+    pub digests: BTreeMap<String, String>,
 }
 
 /// `manifest.json`: everything about an artifact but its numbers.
@@ -171,11 +176,18 @@ pub struct GenerationSettings {
 pub struct Artifact {
     pub folder: PathBuf,
     pub manifest: Manifest,
-    format: Format,
-    target: Target,
+    /// How its programs are run.
+    pub lane: Lane,
     tensors: BTreeMap<String, Tensor>,
-    /// What [`Beside::Halves`] holds, once it is asked for.
-    halves: OnceLock<Result<BTreeMap<String, Tensor>, Failure>>,
+    /// What [`Beside::Half`] holds, once it is asked for.
+    half: OnceLock<Result<Half, Failure>>,
+}
+
+/// What [`Beside::Half`] holds.
+#[derive(Debug)]
+struct Half {
+    digests: BTreeMap<String, String>,
+    tensors: BTreeMap<String, Tensor>,
 }
 
 /// The file of inputs and references.
@@ -192,7 +204,7 @@ impl Artifact {
     ///
     /// # Errors
     /// Stage `export` when there is none or it is stale, stage `load` when a file is damaged.
-    pub fn open(folder: &Path, model: &ModelSpec, format: Format, device: Device) -> Result<Self, Failure> {
+    pub fn open(folder: &Path, model: &ModelSpec, lane: Lane) -> Result<Self, Failure> {
         let renew = format!("renew it: just export {}", model.name);
         let manifest = manifest(folder)
             .map_err(|failure| failure.with(renew.clone()))?
@@ -204,24 +216,26 @@ impl Artifact {
         }
         // Only its key tells whether an artifact is due.
         whole(folder, &manifest.files).map_err(|failure| failure.with(format!("{renew} --force")))?;
-        if format != Format::TorchScript {
-            beside(folder, &manifest, Beside::Programs(format))?;
+        if lane.format != Format::TorchScript {
+            beside(folder, &manifest, Beside::Programs(lane.format))?;
         }
         let tensors = tensors(&folder.join(CASES))?;
-        let (folder, target) = (folder.to_owned(), device.into());
-        Ok(Self { folder, manifest, format, target, tensors, halves: OnceLock::new() })
+        Ok(Self { folder: folder.to_owned(), manifest, lane, tensors, half: OnceLock::new() })
     }
 
     /// An artifact without files, for tests of checks.
     #[cfg(test)]
     pub(crate) fn in_memory(manifest: Manifest, tensors: BTreeMap<String, Tensor>) -> Self {
-        let (folder, format, target) = (PathBuf::new(), Format::default(), Target::default());
-        Self { folder, manifest, format, target, tensors, halves: OnceLock::new() }
+        Self { folder: PathBuf::new(), manifest, lane: Lane::default(), tensors, half: OnceLock::new() }
     }
 
     /// Where the program of that element type is.
     pub fn program(&self, dtype: Dtype) -> PathBuf {
-        self.folder.join(self.format.file(dtype))
+        let format = self.lane.format;
+        self.folder.join(match dtype {
+            Dtype::Float16 if format == Format::TorchScript => self.lane.beside(dtype).program(),
+            _ => format.file(dtype),
+        })
     }
 
     /// Inputs of a case or situation, in the program's order.
@@ -232,32 +246,51 @@ impl Artifact {
     /// Where the float32 programs are whose attention is not the class's own choice, by its name.
     pub fn others(&self) -> impl Iterator<Item = (&str, PathBuf)> {
         // Where programs are asked for, they are those to ship.
-        let made = if self.format == Format::TorchScript { &*self.manifest.attention } else { &[] };
+        let made = if self.lane.format == Format::TorchScript { &*self.manifest.attention } else { &[] };
         let others = made.iter().skip(1);
         others.map(|attention| (attention.as_str(), self.folder.join(program_with(attention))))
     }
 
     /// An eager output of a case, computed in `dtype`; in half precision on the kind of device that the programs run on.
     pub fn reference(&self, case: &str, dtype: Dtype, output: &str) -> Result<Tensor, Failure> {
-        let name = format!("{case}/{}/{output}", dtype.name());
-        match (dtype, self.target) {
-            (Dtype::Float16 | Dtype::Bfloat16, Target::Cuda | Target::Mps) => named(self.halves()?, &name),
-            _ => self.tensor(&name),
-        }
-    }
-
-    fn halves(&self) -> Result<&BTreeMap<String, Tensor>, Failure> {
-        let read = || {
-            let list = beside(&self.folder, &self.manifest, Beside::Halves(self.target))?;
-            let files = list.files.keys().map(|name| tensors(&self.folder.join(name)));
-            files.collect::<Result<Vec<_>, _>>().map(|files| files.into_iter().flatten().collect())
-        };
-        self.halves.get_or_init(read).as_ref().map_err(Clone::clone)
+        self.of(dtype, &format!("{case}/{}/{output}", dtype.name()))
     }
 
     /// By how much eager in `dtype` is off in a case or situation, element by element of an output.
     pub fn error(&self, situation: &str, dtype: Dtype, output: &str) -> Result<Tensor, Failure> {
-        self.tensor(&format!("{situation}/error/{}/{output}", dtype.name()))
+        self.of(dtype, &format!("{situation}/error/{}/{output}", dtype.name()))
+    }
+
+    /// The sha256 of every parameter and buffer of eager in `dtype`, by name.
+    ///
+    /// # Errors
+    /// Stage `export` or `load` when the artifact does not know them.
+    pub fn digests(&self, dtype: Dtype) -> Result<&BTreeMap<String, String>, Failure> {
+        if let Some(digests) = self.manifest.digests.get(dtype.name()) {
+            return Ok(digests);
+        }
+        let none = || format!("the artifact has no digests of {} weights", dtype.name());
+        let half = self.half(dtype)?.ok_or_else(|| Failure::new(Stage::Load, none()))?;
+        Ok(&half.digests)
+    }
+
+    fn of(&self, dtype: Dtype, name: &str) -> Result<Tensor, Failure> {
+        named(self.half(dtype)?.map_or(&self.tensors, |half| &half.tensors), name)
+    }
+
+    /// What is known of that precision, where it is beside the artifact.
+    fn half(&self, dtype: Dtype) -> Result<Option<&Half>, Failure> {
+        let what = self.lane.beside(dtype);
+        if !self.lane.needed().contains(&what) {
+            return Ok(None);
+        }
+        let read = || {
+            let FileList { files, digests, .. } = beside(&self.folder, &self.manifest, what)?;
+            let files = files.keys().filter(|name| name.ends_with(".safetensors"));
+            let files = files.map(|name| tensors(&self.folder.join(name))).collect::<Result<Vec<_>, _>>()?;
+            Ok(Half { digests, tensors: files.into_iter().flatten().collect() })
+        };
+        self.half.get_or_init(read).as_ref().map(Some).map_err(Clone::clone)
     }
 
     /// A stored tensor by its full name.

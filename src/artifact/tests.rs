@@ -1,4 +1,5 @@
 use super::*;
+use crate::engine::Device;
 use serde_json::json;
 
 const SPEC: ModelSpec = ModelSpec {
@@ -43,14 +44,14 @@ fn sealed(folder: &Path, name: &str, text: &str) {
 }
 
 fn failure(folder: &Path, renew: &str) -> (Stage, String) {
-    let failure = Artifact::open(folder, &SPEC, Format::TorchScript, Device::Cpu).unwrap_err();
+    let failure = Artifact::open(folder, &SPEC, Lane::default()).unwrap_err();
     assert_eq!(failure.details, [format!("renew it: {renew}")]);
     (failure.stage, failure.message.replace(&folder.display().to_string(), "artifacts/toy"))
 }
 
 #[test]
 fn a_whole_artifact_of_this_entry_opens() {
-    assert!(Artifact::open(folder(SPEC.digest).path(), &SPEC, Format::TorchScript, Device::Cpu).is_ok());
+    assert!(Artifact::open(folder(SPEC.digest).path(), &SPEC, Lane::default()).is_ok());
 }
 
 #[test]
@@ -117,7 +118,7 @@ fn damaged(whole: &[u8]) -> Vec<Vec<u8>> {
 #[test]
 fn whatever_is_done_to_a_file_of_an_artifact_is_found_before_anything_is_loaded() {
     let whole = with_pt2(SPEC.digest);
-    let open = || Artifact::open(whole.path(), &SPEC, Format::Pt2, Device::Cpu);
+    let open = || Artifact::open(whole.path(), &SPEC, Lane::new(Format::Pt2, Device::Cpu));
     assert!(open().is_ok());
     let files = ["program.pt", "program.pt2", "cases.safetensors", "manifest.json", "pt2.json"];
     let seals = ["manifest.json.sha256", "pt2.json.sha256"];
@@ -172,7 +173,7 @@ fn with_pt2(digest: &str) -> tempfile::TempDir {
     std::fs::write(folder.path().join("program.pt2"), "a graph").unwrap();
     let files = BTreeMap::from([("program.pt2".to_owned(), format!("{:x}", Sha256::digest("a graph")))]);
     let key = export::key_beside(Beside::Programs(Format::Pt2), &export::key(digest, None));
-    let manifest = FileList { key, seconds: 1.0, files };
+    let manifest = FileList { key, seconds: 1.0, files, digests: BTreeMap::new() };
     let text = serde_json::to_string(&manifest).unwrap();
     sealed(folder.path(), "pt2.json", &text);
     folder
@@ -180,7 +181,7 @@ fn with_pt2(digest: &str) -> tempfile::TempDir {
 
 #[test]
 fn pt2_programs_are_held_to_their_own_key_and_digests() {
-    let open = |folder: &Path| Artifact::open(folder, &SPEC, Format::Pt2, Device::Cpu);
+    let open = |folder: &Path| Artifact::open(folder, &SPEC, Lane::new(Format::Pt2, Device::Cpu));
     let good = with_pt2(SPEC.digest);
     let file = open(good.path()).unwrap().program(Dtype::Float32);
     assert_eq!(file, good.path().join("program.pt2"));
@@ -194,13 +195,13 @@ fn pt2_programs_are_held_to_their_own_key_and_digests() {
     assert_eq!(failure.stage, Stage::Load);
     assert_eq!(failure.details, ["renew it: just export toy --engine pt2 --force"]);
     // Whoever runs TorchScript need not care.
-    assert!(Artifact::open(good.path(), &SPEC, Format::TorchScript, Device::Cpu).is_ok());
+    assert!(Artifact::open(good.path(), &SPEC, Lane::default()).is_ok());
 }
 
 #[test]
 fn half_precision_references_are_those_of_the_device() {
     let folder = folder(SPEC.digest);
-    let on = |device| Artifact::open(folder.path(), &SPEC, Format::TorchScript, device).unwrap();
+    let on = |device| Artifact::open(folder.path(), &SPEC, Lane::new(Format::TorchScript, device)).unwrap();
     let reference = |device| on(device).reference("traced", Dtype::Bfloat16, "logits");
     let missing = reference(Device::Cuda(1)).unwrap_err();
     assert_eq!(missing.stage, Stage::Export);
@@ -208,15 +209,18 @@ fn half_precision_references_are_those_of_the_device() {
 
     let one = safetensors::tensor::TensorView::new(safetensors::Dtype::BF16, vec![1], &[0x80, 0x3f]).unwrap();
     let tensors = safetensors::serialize([("traced/bfloat16/logits", one)], None).unwrap();
-    std::fs::write(folder.path().join("halves.cuda.safetensors"), &tensors).unwrap();
-    let key = export::key_beside(Beside::Halves(Target::Cuda), &export::key(SPEC.digest, None));
-    let files =
-        BTreeMap::from([("halves.cuda.safetensors".to_owned(), format!("{:x}", Sha256::digest(&tensors)))]);
-    let list = FileList { key, seconds: 1.0, files };
-    sealed(folder.path(), "halves.cuda.json", &serde_json::to_string(&list).unwrap());
+    std::fs::write(folder.path().join("half.cuda.bfloat16.safetensors"), &tensors).unwrap();
+    let key =
+        export::key_beside(Beside::Half(Target::Cuda, Dtype::Bfloat16), &export::key(SPEC.digest, None));
+    let files = BTreeMap::from([(
+        "half.cuda.bfloat16.safetensors".to_owned(),
+        format!("{:x}", Sha256::digest(&tensors)),
+    )]);
+    let list = FileList { key, seconds: 1.0, files, digests: BTreeMap::new() };
+    sealed(folder.path(), "half.cuda.bfloat16.json", &serde_json::to_string(&list).unwrap());
     assert_eq!(reference(Device::Cuda(1)).unwrap().to_f64(), [1.0]);
     // The processor's are the artifact's own, of which this one has none.
     assert_eq!(reference(Device::Cpu).unwrap_err().message, "the artifact holds no 'traced/bfloat16/logits'");
-    std::fs::write(folder.path().join("halves.cuda.safetensors"), "half").unwrap();
+    std::fs::write(folder.path().join("half.cuda.bfloat16.safetensors"), "half").unwrap();
     assert_eq!(reference(Device::Cuda(0)).unwrap_err().stage, Stage::Load);
 }

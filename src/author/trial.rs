@@ -2,7 +2,7 @@
 
 use super::suggest::{AddRequest, Answer, suggest};
 use super::{Draft, Refusal, SpecFiles, draft};
-use crate::artifact::{self, Format, Target};
+use crate::artifact::{self, Lane};
 use crate::check::{self, Session, every_parameter};
 use crate::engine::{self, Device, Engine};
 use crate::export::{self, ExportPlan, Exported, FaultOf, Order, Progress};
@@ -105,14 +105,9 @@ impl Trial<'_> {
         let names: Vec<String> = tried.iter().filter_map(added).collect();
         let entries = spec.entries.iter().filter(|entry| names.contains(&entry.name.to_string()));
         let orders = entries.map(Order::plain).collect();
-        let target = self.engine.map_or_else(Target::default, |(_, device)| device.into());
-        let plan = ExportPlan {
-            spec: &spec,
-            orders,
-            backend: (Format::TorchScript, target),
-            force: true,
-            root: folder.path().to_owned(),
-        };
+        let lane =
+            self.engine.map_or_else(Lane::default, |(engine, device)| Lane::new(engine.format(), device));
+        let plan = ExportPlan { spec: &spec, orders, lane, force: true, root: folder.path().to_owned() };
         let exported = export::export(&plan, self.progress)?;
         for one in tried.iter_mut() {
             let Tried::Added(added) = one else { continue };
@@ -254,7 +249,7 @@ fn checks(
 ) -> BTreeMap<Check, Failure> {
     let subject = RuntimeSpec::new(entry, &spec.versions);
     let model = subject.model();
-    match Session::open(folder, &model, engine, device) {
+    match Session::open(folder, &model, engine, Lane::new(engine.format(), device)) {
         Err(failure) => BTreeMap::from([(Check::Loads, failure)]),
         Ok(session) => {
             let context = session.context(&model, entry.task);

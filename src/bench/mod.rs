@@ -8,7 +8,7 @@ mod turns;
 
 pub use python::EagerProcess;
 
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, Lane};
 use crate::check::CheckContext;
 use crate::check::context::dims_of;
 use crate::engine::{Device, Engine, Tensor};
@@ -51,7 +51,7 @@ pub fn measure(
     python: &mut EagerProcess,
 ) -> Result<Speed, Failure> {
     let (model, entry) = (subject.model(), subject.entry());
-    let artifact = Artifact::open(folder, &model, place.engine.format(), place.device)?;
+    let artifact = Artifact::open(folder, &model, Lane::new(place.engine.format(), place.device))?;
     let inputs = artifact.inputs("traced")?;
     let memory = memory::Mark::set();
     let started = Instant::now();

@@ -150,7 +150,7 @@ impl Certificate {
             left_out: left_out(subject, ended),
             checks: ended.records.iter().map(Checked::from).collect(),
             texts: None,
-            device: ended.run.device.to_string(),
+            device: ended.run.lane.device.to_string(),
             processor: last.map(|record| record.host.processor.clone()).unwrap_or_default(),
             versions: manifest.versions.clone().into_iter().chain(own).collect(),
             adapters: manifest.adapters.clone(),

@@ -2,7 +2,7 @@
 
 use super::found::Found;
 use super::subject::{Subject, needed, patience};
-use crate::artifact::{self, Format};
+use crate::artifact::{self, Format, Lane};
 use crate::engine::Device;
 use crate::export::{self, Certified, ExportPlan, Exported, Order, Progress, Weights};
 use crate::failure::{At, Failure, Stage};
@@ -58,13 +58,9 @@ pub fn prove<'a>(
     room(found.parameters, installed())?;
     let order = order(subject, found);
     let folder = order.folder(&artifact::root());
-    let plan = ExportPlan {
-        spec: &subject.spec,
-        orders: vec![order],
-        backend: (Format::TorchScript, setting.device.into()),
-        force: true,
-        root: artifact::root(),
-    };
+    let lane = Lane::new(Format::TorchScript, setting.device);
+    let plan =
+        ExportPlan { spec: &subject.spec, orders: vec![order], lane, force: true, root: artifact::root() };
     let exported = export::export(&plan, setting.progress)?;
     if let Some(Exported { outcome: Err(failure), .. }) = exported.first() {
         return Err(failure.clone());
@@ -74,7 +70,7 @@ pub fn prove<'a>(
         &subject.spec,
         vec![subject.entry()],
         Check::ALL.to_vec(),
-        (Format::TorchScript, setting.device),
+        lane,
         beside.to_owned(),
         setting.store.to_owned(),
     );

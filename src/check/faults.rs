@@ -4,7 +4,7 @@
 //! or its references. Every fault has a check that exists to catch it; others may catch it as well.
 
 use super::{CheckContext, Session};
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, Lane};
 use crate::engine::{Device, Engine, Program, Tensor};
 use crate::failure::{At, Failure, Stage};
 use crate::model::ModelSpec;
@@ -118,7 +118,7 @@ impl FaultyModel {
         engine: &'static dyn Engine,
         device: Device,
     ) -> Result<Self, Failure> {
-        let mut session = Session::open(folder, model, engine, device)?;
+        let mut session = Session::open(folder, model, engine, Lane::new(engine.format(), device))?;
         match fault.plant {
             Plant::Program => {}
             Plant::Weight(delta) => change_weight(&session, |_| delta)?,

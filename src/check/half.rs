@@ -7,26 +7,39 @@ use crate::failure::{Failure, Stage};
 use crate::spec::Check;
 use crate::task::{Dtype, Output};
 
-/// Runs the bfloat16 program on the traced case, and holds it to eager's own bfloat16 outputs.
+/// How often the program runs.
+const RUNS: usize = 3;
+
+/// Runs the program in half precision on the traced case, three times in a row, and holds it to what eager computes in that
+/// precision on that kind of device. One run is not enough: kernels that are compiled on the way have been wrong from the
+/// second on.
 ///
 /// How far those are from float64 is the precision's doing, not the program's. But where a zero would be nearer,
 /// nobody can use the outputs, and to equal them proves nothing.
 pub fn check(context: &CheckContext) -> CheckResult {
-    let precision = Dtype::Bfloat16;
+    let precision = context.artifact.lane.half;
     let program = context.engine.load(&context.artifact.program(precision), context.device)?;
-    loads::weights(program.as_ref(), &context.artifact.manifest, precision)?;
+    loads::weights(program.as_ref(), context.artifact, precision)?;
     let inputs: Vec<Tensor> = context.inputs("traced")?.iter().map(|input| input.cast(precision)).collect();
-    let outputs = context.complete(program.run(&inputs)?)?;
     for output in context.model.outputs {
         usable(context, output, precision)?;
     }
-    let expectation = Expectation {
-        told: precision.name().to_owned(),
-        precision,
-        truth: precision,
-        ..Expectation::whole(Check::Half, "traced")
-    };
-    context.hold(&expectation, context.model.outputs.iter().zip(&outputs))
+    let (mut measures, mut before) = (Vec::new(), Vec::new());
+    for run in 1..=RUNS {
+        let outputs = context.complete(program.run(&inputs)?)?;
+        if run > 1
+            && outputs.iter().zip(&before).all(|(now, before): (&Tensor, &Tensor)| now.same_bits(before))
+        {
+            continue;
+        }
+        let told =
+            if run == 1 { precision.name().to_owned() } else { format!("{}, run {run}", precision.name()) };
+        let expectation =
+            Expectation { told, precision, truth: precision, ..Expectation::whole(Check::Half, "traced") };
+        measures.extend(context.hold(&expectation, context.model.outputs.iter().zip(&outputs))?);
+        before = outputs;
+    }
+    Ok(measures)
 }
 
 /// Whether eager's half precision outputs are nearer to float64 than zeros are.

@@ -1,7 +1,7 @@
 //! `loads`: the program that loads is the one that was exported, from the class the spec names.
 
 use super::context::{CheckContext, CheckResult};
-use crate::artifact::Manifest;
+use crate::artifact::Artifact;
 use crate::engine::Program;
 use crate::failure::{Failure, Stage};
 use crate::task::Dtype;
@@ -29,16 +29,13 @@ pub fn check(context: &CheckContext) -> CheckResult {
     }
     let count: usize = loaded.values().map(|shape| shape.iter().product::<usize>()).sum();
     same("parameter count", &manifest.parameters.count.to_string(), &count.to_string())?;
-    weights(context.program, manifest, Dtype::Float32)?;
+    weights(context.program, context.artifact, Dtype::Float32)?;
     Ok(Vec::new())
 }
 
 /// Whether every parameter and buffer has the very bits of the eager model in that precision. Weights need no tolerance.
-pub fn weights(program: &dyn Program, manifest: &Manifest, precision: Dtype) -> Result<(), Failure> {
-    let expected = manifest
-        .digests
-        .get(precision.name())
-        .ok_or_else(|| wrong(format!("the manifest has no digests of {} weights", precision.name())))?;
+pub fn weights(program: &dyn Program, artifact: &Artifact, precision: Dtype) -> Result<(), Failure> {
+    let expected = artifact.digests(precision)?;
     let found = program.digests(&expected.keys().cloned().collect::<Vec<_>>())?;
     let others: Vec<&String> =
         expected.keys().filter(|name| found.get(*name) != expected.get(*name)).collect();

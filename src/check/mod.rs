@@ -153,11 +153,10 @@ fn verdict(check: Check, model: &ModelSpec<'static>, contract: &Contract) -> Ver
         // The machine's lack, not the model's.
         Err(failure) => (Outcome::NotRun((*failure).clone()), Vec::new()),
     };
-    let device = settings.as_ref().ok().and_then(Option::as_ref).map(|settings| settings.device);
+    let lane = settings.as_ref().ok().and_then(Option::as_ref).map(|settings| settings.lane);
     let opened = session.as_ref().ok().and_then(Option::as_ref).and_then(|session| session.as_ref().ok());
     let manifest = opened.map(|session| &session.artifact.manifest);
-    let engine = settings.as_ref().ok().and_then(Option::as_ref).map(|settings| settings.engine.name());
-    let about = About { model, contract, check, engine, device, manifest };
+    let about = About { model, contract, check, lane, manifest };
     let record = Record::new(&about, &outcome, &measures, started.elapsed());
     if outcome.failure().is_some() {
         eprintln!("{}", record.failure_text());

@@ -5,6 +5,7 @@
 
 use super::context::{CheckContext, CheckResult, Expectation};
 use crate::spec::Check;
+use crate::task::Dtype;
 
 /// Runs after which libtorch has rewritten a program for inputs of these types and shapes: it watches one, rewrites the
 /// program at the next, and what it put off (compiled kernels) is there at the third.
@@ -13,7 +14,7 @@ const WARM_UP: usize = 3;
 /// Runs a program of its own as a server does, on the traced case until it is rewritten and then on every other, and
 /// applies the numerical rule to what comes out.
 pub fn check(context: &CheckContext) -> CheckResult {
-    let program = context.engine.load(&context.artifact.program(Check::Optimised.dtype()), context.device)?;
+    let program = context.engine.load(&context.artifact.program(Dtype::Float32), context.device)?;
     let (traced, others): (Vec<_>, Vec<_>) = context
         .artifact
         .manifest

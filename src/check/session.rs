@@ -4,8 +4,8 @@
 //! tests have moved on, so that hundreds of models fit in memory.
 
 use super::CheckContext;
-use crate::artifact::{self, Artifact, Format};
-use crate::engine::{self, Device, Engine, Program};
+use crate::artifact::{self, Artifact, Format, Lane};
+use crate::engine::{self, Engine, Program};
 use crate::failure::{Failure, Stage};
 use crate::model::ModelSpec;
 use crate::task::{Contract, Dtype};
@@ -20,20 +20,19 @@ pub struct Session<'e> {
     pub artifact: Artifact,
     pub program: Box<dyn Program>,
     pub(super) engine: &'e dyn Engine,
-    device: Device,
 }
 
 /// What all checks of a process share.
 pub struct Settings {
     pub engine: &'static dyn Engine,
-    pub device: Device,
+    pub lane: Lane,
     /// The folder of artifacts.
     pub artifacts: PathBuf,
 }
 
 impl Settings {
-    /// `HF_CONFORMANCE_ENGINE` (default `torchscript`), `HF_CONFORMANCE_DEVICE` (default `auto`) and
-    /// `HF_CONFORMANCE_ARTIFACTS`, read once; `None` in a build without a real engine.
+    /// `HF_CONFORMANCE_ENGINE` (default `torchscript`), `HF_CONFORMANCE_DEVICE` (default `auto`), `HF_CONFORMANCE_HALF`
+    /// (default `bfloat16`) and `HF_CONFORMANCE_ARTIFACTS`, read once; `None` in a build without a real engine.
     ///
     /// # Errors
     /// Stage `load` when there is no such engine, stage `move` when the device is not there.
@@ -46,8 +45,10 @@ impl Settings {
             }
             let asked = std::env::var("HF_CONFORMANCE_DEVICE").unwrap_or_else(|_| "auto".to_owned());
             let (device, _) = engine::choose(&asked)?;
-            let Some(engine) = engine::of(format.on(device)) else { return Ok(None) };
-            Ok(Some(Self { engine, device, artifacts: artifact::root() }))
+            let half = half_of_process()?;
+            let lane = Lane { half, ..Lane::new(format, device) };
+            let Some(engine) = engine::of(lane.format) else { return Ok(None) };
+            Ok(Some(Self { engine, lane, artifacts: artifact::root() }))
         })
     }
 }
@@ -60,6 +61,12 @@ fn format_of_process() -> Result<Format, Failure> {
     }
 }
 
+/// The half precision that `HF_CONFORMANCE_HALF` names.
+fn half_of_process() -> Result<Dtype, Failure> {
+    let Ok(name) = std::env::var("HF_CONFORMANCE_HALF") else { return Ok(Dtype::Bfloat16) };
+    artifact::half(&name).map_err(|error| Failure::new(Stage::Load, error))
+}
+
 impl<'e> Session<'e> {
     /// Opens the artifact in `folder` and loads its program.
     ///
@@ -69,18 +76,18 @@ impl<'e> Session<'e> {
         folder: &Path,
         model: &ModelSpec,
         engine: &'e dyn Engine,
-        device: Device,
+        lane: Lane,
     ) -> Result<Self, Failure> {
-        let artifact = Artifact::open(folder, model, engine.format(), device)?;
-        let program = engine.load(&artifact.program(Dtype::Float32), device)?;
-        Ok(Self { artifact, program, engine, device })
+        let artifact = Artifact::open(folder, model, lane)?;
+        let program = engine.load(&artifact.program(Dtype::Float32), lane.device)?;
+        Ok(Self { artifact, program, engine })
     }
 
     /// The model, ready to be checked.
     pub fn context<'a>(&'a self, model: &'a ModelSpec<'a>, contract: &'a Contract) -> CheckContext<'a> {
         let program = self.program.as_ref();
-        let Self { artifact, engine, device, .. } = self;
-        CheckContext { model, contract, artifact, program, engine: *engine, device: *device }
+        let Self { artifact, engine, .. } = self;
+        CheckContext { model, contract, artifact, program, engine: *engine, device: artifact.lane.device }
     }
 }
 
@@ -103,7 +110,7 @@ impl Session<'static> {
         };
         // Outside the lock: loading one model does not hold up the tests of another.
         let opened = slot.get_or_init(|| {
-            Self::open(&settings.artifacts.join(model.name), model, settings.engine, settings.device)
+            Self::open(&settings.artifacts.join(model.name), model, settings.engine, settings.lane)
                 .map(Arc::new)
         });
         opened.clone()

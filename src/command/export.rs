@@ -3,13 +3,14 @@
 use super::{failed, select::select, spec};
 use anyhow::Result;
 use clap::Args;
-use hf_conformance::artifact::{self, Beside, Format, Target};
+use hf_conformance::artifact::{self, Beside, Format, Lane};
 use hf_conformance::engine;
 use hf_conformance::export::{self, ExportPlan, Exported, FaultOf, Order, Progress};
 use hf_conformance::failure::Failure;
 use hf_conformance::report::cost::{self, Step};
 use hf_conformance::report::typed::Typed;
 use hf_conformance::spec::{Entry, Spec};
+use hf_conformance::task::Dtype;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::cell::{OnceCell, RefCell};
 use std::process::ExitCode;
@@ -28,6 +29,9 @@ pub struct Arguments {
     /// What aot compiles for and half precision is computed on: auto, cpu, cuda, cuda:N or mps
     #[arg(long, env = "HF_CONFORMANCE_DEVICE", default_value = super::AUTO)]
     device: String,
+    /// The half precision that is wanted: bfloat16 or float16
+    #[arg(long, env = "HF_CONFORMANCE_HALF", default_value = super::BFLOAT16, value_parser = artifact::half)]
+    half: Dtype,
 }
 
 /// Exports and says what became of it; a failure is exit code 1.
@@ -35,8 +39,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let spec = spec()?;
     let entries = select(&spec, &arguments.filter)?;
     let (device, _) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
-    let backend = (arguments.engine.on(device), device.into());
-    let exported = artifacts(&spec, &entries, backend, arguments.force)?;
+    let lane = Lane { half: arguments.half, ..Lane::new(arguments.engine, device) };
+    let exported = artifacts(&spec, &entries, lane, arguments.force)?;
     let failed = exported.iter().filter(|one| one.outcome.is_err()).count();
     let fresh = exported.iter().filter(|one| matches!(one.outcome, Ok(None))).count();
     let interrupted = exported.iter().filter(|one| one.fault_of == FaultOf::Interrupt).count();
@@ -49,15 +53,10 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 /// Exports what changed among `entries` under a progress bar, with what programs of that format need on a device;
 /// failures are printed as they come.
-pub fn artifacts(
-    spec: &Spec,
-    entries: &[&Entry],
-    backend: (Format, Target),
-    force: bool,
-) -> Result<Vec<Exported>> {
+pub fn artifacts(spec: &Spec, entries: &[&Entry], lane: Lane, force: bool) -> Result<Vec<Exported>> {
     let orders = entries.iter().map(|entry| Order::plain(entry)).collect();
-    let needed = Beside::needed(backend.0, backend.1).into_iter().next();
-    carry_out(spec, orders, backend, force, &|model| {
+    let needed = lane.needed().into_iter().next();
+    carry_out(spec, orders, lane, force, &|model| {
         let typed = Typed::export([model]);
         needed.into_iter().fold(typed, Typed::made_for).flag("--force", force)
     })
@@ -68,11 +67,11 @@ pub fn artifacts(
 pub fn carry_out(
     spec: &Spec,
     orders: Vec<Order>,
-    backend: (Format, Target),
+    lane: Lane,
     force: bool,
     again: &dyn Fn(&str) -> Typed,
 ) -> Result<Vec<Exported>> {
-    let plan = ExportPlan { spec, orders, backend, force, root: artifact::root() };
+    let plan = ExportPlan { spec, orders, lane, force, root: artifact::root() };
     let bar = Bar::telling(again);
     let exported = export::export(&plan, &bar).map_err(|failure| failed(&failure))?;
     bar.end();
@@ -141,7 +140,7 @@ impl Progress for Bar<'_> {
             None | Some(Beside::Programs(Format::TorchScript)) => Step::Export,
             Some(Beside::Programs(Format::Pt2)) => Step::ExportGraphs,
             Some(Beside::Programs(Format::Aot(_))) => Step::ExportPackages,
-            Some(Beside::Halves(_)) => Step::ExportHalves,
+            Some(Beside::Half(..)) => Step::ExportHalves,
         };
         let count = exported.iter().filter(|one| matches!(one.outcome, Ok(Some(_)))).count();
         self.costs.borrow_mut().push((step, count, took));

@@ -6,7 +6,7 @@
 use super::{export, failed, select::select, spec, table};
 use anyhow::{Result, bail};
 use clap::Args;
-use hf_conformance::artifact::{self, Format, Target};
+use hf_conformance::artifact::{self, Format, Lane};
 use hf_conformance::check::faults::{Fault, FaultyModel, Plant, Weight};
 use hf_conformance::check::{self, Session, faults};
 use hf_conformance::engine::{self, Device, Engine};
@@ -46,11 +46,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let Some(engine) = engine::real() else { bail!("this build has no libtorch; use: just faults") };
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     println!("device {explained}");
-    let backend = (Format::TorchScript, device.into());
-    if export::artifacts(&spec, &entries, backend, false)?.iter().any(|one| one.outcome.is_err()) {
+    let lane = Lane::new(Format::TorchScript, device);
+    if export::artifacts(&spec, &entries, lane, false)?.iter().any(|one| one.outcome.is_err()) {
         bail!("faults are planted in healthy models only");
     }
-    let refused = plant_in_programs(&spec, &entries, backend)?;
+    let refused = plant_in_programs(&spec, &entries, lane)?;
     let mut trials = Vec::new();
     for entry in &entries {
         for fault in faults::faults(entry) {
@@ -83,14 +83,14 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 fn plant_in_programs<'a>(
     spec: &Spec,
     entries: &[&'a Entry],
-    backend: (Format, Target),
+    lane: Lane,
 ) -> Result<BTreeMap<(&'a str, String), String>> {
     let mut orders = Vec::new();
     for &entry in entries {
         let in_program = faults::faults(entry).into_iter().filter(|fault| fault.plant == Plant::Program);
         orders.extend(in_program.map(|fault| Order { fault: Some(fault.name), ..Order::plain(entry) }));
     }
-    let plan = ExportPlan { spec, orders, backend, force: false, root: artifact::root() };
+    let plan = ExportPlan { spec, orders, lane, force: false, root: artifact::root() };
     let bar = export::Bar::quiet();
     let exported = carry_out(&plan, &bar).map_err(|failure| failed(&failure))?;
     bar.end();
@@ -239,7 +239,12 @@ fn smallest_change(
 ) -> Result<(String, Option<f64>), Failure> {
     let subject = RuntimeSpec::new(entry, &spec.versions);
     let model = subject.model();
-    let session = Session::open(&Order::plain(entry).folder(&artifact::root()), &model, engine, device)?;
+    let session = Session::open(
+        &Order::plain(entry).folder(&artifact::root()),
+        &model,
+        engine,
+        Lane::new(engine.format(), device),
+    )?;
     let weight = Weight::of(&session.artifact, session.program.as_ref())?;
     let mut smallest = None;
     for exponent in 0..8 {

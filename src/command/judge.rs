@@ -5,7 +5,7 @@ use super::run::{Published, in_child, print_failure, weights_of};
 use super::{checks, export, failed, select::select, show, spec};
 use anyhow::{Result, bail};
 use clap::Args;
-use hf_conformance::artifact::{self, Artifact, Format};
+use hf_conformance::artifact::{self, Artifact, Format, Lane};
 use hf_conformance::check::{self, CheckContext, CheckResult};
 use hf_conformance::engine::{self, Engine};
 use hf_conformance::model::{ModelSpec, RuntimeSpec};
@@ -80,8 +80,8 @@ fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path, countin
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     let runtime = RuntimeSpec::new(entry, &spec.versions);
     let model = runtime.model();
-    let mut opened =
-        Artifact::open(folder, &model, Format::default(), device).map_err(|failure| failed(&failure))?;
+    let mut opened = Artifact::open(folder, &model, Lane::new(Format::default(), device))
+        .map_err(|failure| failed(&failure))?;
     // There is one program, whatever its attention: none of the artifact's own is run.
     opened.manifest.attention.truncate(1);
     let foreign = Foreign::open(&arguments.file, arguments.inputs.as_deref(), &opened, &model, device)

@@ -57,6 +57,8 @@ pub const AUTO: &str = "auto";
 
 /// The engine that is used where none is named.
 pub const TORCHSCRIPT: &str = "torchscript";
+/// The half precision that is meant where none is named.
+pub const BFLOAT16: &str = "bfloat16";
 
 /// The device as it must be repeated in a command: none where the best was asked for.
 pub fn asked(device: &str) -> Option<&str> {

@@ -4,9 +4,8 @@ use super::run::{print_agreement, print_failure};
 use super::{failed, select::select, spec};
 use anyhow::{Result, bail};
 use clap::Args;
-use hf_conformance::artifact;
+use hf_conformance::artifact::{self, Lane};
 use hf_conformance::check::Session;
-use hf_conformance::engine::Device;
 use hf_conformance::export::{InPython, first_differing};
 use hf_conformance::model::RuntimeSpec;
 use hf_conformance::spec::{Check, Entry, Spec};
@@ -28,7 +27,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let subject = RuntimeSpec::new(entry, &spec.versions);
     let model = subject.model();
     let folder = artifact::root().join(entry.name.as_str());
-    let session = Session::open(&folder, &model, &python, Device::Cpu).map_err(|failure| failed(&failure))?;
+    let session =
+        Session::open(&folder, &model, &python, Lane::default()).map_err(|failure| failed(&failure))?;
     let context = session.context(&model, entry.task);
     let mut status = ExitCode::SUCCESS;
     for case in &session.artifact.manifest.cases {

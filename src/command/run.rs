@@ -4,7 +4,7 @@ use super::limits::Limits;
 use super::{export, failed, select::select, show, spec, table};
 use anyhow::{Result, bail};
 use clap::Args;
-use hf_conformance::artifact::{self, Format, Manifest};
+use hf_conformance::artifact::{self, Format, Lane, Manifest};
 use hf_conformance::check::{CheckContext, CheckResult, Session};
 use hf_conformance::engine::{self, Tensor};
 use hf_conformance::export::{Order, Weights};
@@ -99,8 +99,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.here {
         return one(arguments, &spec, entry, &folder);
     }
-    let backend = (arguments.engine.on(device), device.into());
-    if export::carry_out(&spec, vec![order], backend, false, &|model| arguments.typed(model))?
+    let lane = Lane::new(arguments.engine, device);
+    if export::carry_out(&spec, vec![order], lane, false, &|model| arguments.typed(model))?
         .iter()
         .any(|one| one.outcome.is_err())
     {
@@ -137,7 +137,8 @@ fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path) -> Resu
     let subject = RuntimeSpec::new(entry, &spec.versions);
     let model = subject.model();
     let started = Instant::now();
-    let session = Session::open(folder, &model, engine, device).map_err(|failure| failed(&failure))?;
+    let session = Session::open(folder, &model, engine, Lane::new(arguments.engine, device))
+        .map_err(|failure| failed(&failure))?;
     let load = started.elapsed();
     let context = session.context(&model, entry.task);
     let (returned, times) = timed(&context).map_err(|failure| failed(&failure))?;

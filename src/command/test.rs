@@ -105,8 +105,9 @@ fn start(
     command
         .arg("--quiet")
         .env(report::RUN, report::run())
-        .env("HF_CONFORMANCE_ENGINE", run.engine.name())
-        .env("HF_CONFORMANCE_DEVICE", run.device.to_string());
+        .env("HF_CONFORMANCE_ENGINE", run.lane.format.name())
+        .env("HF_CONFORMANCE_DEVICE", run.lane.device.to_string())
+        .env("HF_CONFORMANCE_HALF", run.lane.half.name());
     if alone {
         command.arg("--test-threads=1");
     }

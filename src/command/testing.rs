@@ -4,7 +4,7 @@ use super::{export, failed, limits::Limits, select::select, show, table};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use comfy_table::CellAlignment;
-use hf_conformance::artifact::{self, Format};
+use hf_conformance::artifact::{self, Format, Lane};
 use hf_conformance::engine;
 use hf_conformance::process;
 use hf_conformance::report::typed::Typed;
@@ -12,6 +12,7 @@ use hf_conformance::report::{self, Record, github, told};
 use hf_conformance::runner::shard::Shard;
 use hf_conformance::runner::{BrokeOff, Ended, TestRun};
 use hf_conformance::spec::{Check, Spec};
+use hf_conformance::task::Dtype;
 use hf_conformance::verdict::Status;
 use std::path::Path;
 use std::process::ExitCode;
@@ -27,6 +28,9 @@ pub struct Options {
     /// torchscript, pt2 or aot
     #[arg(long, env = "HF_CONFORMANCE_ENGINE", default_value = super::TORCHSCRIPT)]
     pub engine: Format,
+    /// The half precision of the check `half`: bfloat16 or float16
+    #[arg(long, env = "HF_CONFORMANCE_HALF", default_value = super::BFLOAT16, value_parser = artifact::half)]
+    pub half: Dtype,
     /// Only these checks, separated by commas
     #[arg(long, value_name = "CHECKS", value_delimiter = ',')]
     pub check: Vec<String>,
@@ -46,6 +50,7 @@ impl Options {
         let filters = self.filter.iter().map(String::as_str);
         let checks = (!self.check.is_empty()).then(|| self.check.join(","));
         let typed = Typed::test(filters, checks.as_deref(), super::asked(&self.device)).engine(self.engine);
+        let typed = typed.half(self.half.name());
         let shard = self.shard.map(|shard| shard.to_string());
         self.limits.repeat(typed.flag("--strict", self.strict).option("--shard", shard.as_deref()))
     }
@@ -68,9 +73,9 @@ pub fn begin<'a>(spec: &'a Spec, options: &Options) -> Result<TestRun<'a>> {
     }
     let (device, explained) = engine::choose(&options.device).map_err(|failure| failed(&failure))?;
     println!("device {explained}");
-    let backend = (options.engine, device);
-    let mut run = TestRun::begin(spec, entries, checks, backend, artifact::root(), report::path());
-    run.exported(&export::artifacts(spec, &run.entries, (run.engine, device.into()), false)?)?;
+    let lane = Lane { half: options.half, ..Lane::new(options.engine, device) };
+    let mut run = TestRun::begin(spec, entries, checks, lane, artifact::root(), report::path());
+    run.exported(&export::artifacts(spec, &run.entries, lane, false)?)?;
     Ok(run)
 }
 
@@ -213,7 +218,6 @@ fn summary(ended: &Ended) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use hf_conformance::engine::Device;
     use hf_conformance::export::{Exported, FaultOf};
     use hf_conformance::failure::{Failure, Stage};
 
@@ -225,14 +229,7 @@ mod tests {
     fn ended<'a>(spec: &'a Spec, fault_of: FaultOf, folder: &Path) -> Ended<'a> {
         let bert = select(spec, &["bert".to_owned()]).unwrap();
         let store = folder.join("results.jsonl");
-        let mut run = TestRun::begin(
-            spec,
-            bert,
-            vec![Check::Loads],
-            (Format::TorchScript, Device::Cpu),
-            folder.into(),
-            store,
-        );
+        let mut run = TestRun::begin(spec, bert, vec![Check::Loads], Lane::default(), folder.into(), store);
         let outcome = Err(Failure::new(Stage::Export, "no"));
         run.exported(&[Exported { model: "bert".to_owned(), fault: None, outcome, fault_of }]).unwrap();
         run.end(None).unwrap()
@@ -264,6 +261,7 @@ mod tests {
             filter: vec!["bert".to_owned()],
             device: "cuda:1".to_owned(),
             engine: Format::Pt2,
+            half: Dtype::Float16,
             check: vec!["half".to_owned(), "causal".to_owned()],
             strict: true,
             shard: Some(Shard { number: 2, of: 4 }),
@@ -271,12 +269,18 @@ mod tests {
         };
         assert_eq!(
             options.typed().to_string(),
-            "just test bert --check half,causal --device cuda:1 --engine pt2 --strict --shard 2/4"
+            "just test bert --check half,causal --device cuda:1 --engine pt2 --half float16 --strict --shard 2/4"
         );
         assert_eq!(
-            Options { device: "auto".to_owned(), engine: Format::TorchScript, shard: None, ..options }
-                .typed()
-                .to_string(),
+            Options {
+                device: "auto".to_owned(),
+                engine: Format::TorchScript,
+                half: Dtype::Bfloat16,
+                shard: None,
+                ..options
+            }
+            .typed()
+            .to_string(),
             "just test bert --check half,causal --strict"
         );
     }

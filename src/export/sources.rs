@@ -76,7 +76,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "documented.py",
     "draft.py",
     "find.py",
-    "halves.py",
+    "half.py",
     "hub.py",
     "inventory.py",
     "kin.py",
@@ -104,12 +104,12 @@ pub const SOURCES: &[(&str, &str)] = sources!(
 pub fn of(what: Beside) -> &'static [&'static str] {
     const GRAPHS: &str = include_str!("exporter/pt2.py");
     const PACKAGES: &str = include_str!("exporter/aot.py");
-    const HALVES: &str = include_str!("exporter/halves.py");
+    const HALF: &str = include_str!("exporter/half.py");
     match what {
         Beside::Programs(Format::TorchScript) => &[],
         Beside::Programs(Format::Pt2) => &[GRAPHS],
         Beside::Programs(Format::Aot(_)) => &[GRAPHS, PACKAGES],
-        Beside::Halves(_) => &[HALVES],
+        Beside::Half(..) => &[HALF],
     }
 }
 

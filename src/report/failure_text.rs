@@ -57,16 +57,18 @@ impl Record {
     fn again(&self) -> Vec<(&'static str, Typed)> {
         let Self { model, family, check, device, stage, .. } = self;
         let engine = Format::named(&self.engine).unwrap_or_default();
-        let rust = Typed::test([model.as_str()], Some(check), device.as_deref()).engine(engine);
+        let rust = Typed::test([model.as_str()], Some(check), device.as_deref()).engine(engine).half(&self.dtype);
         match (self.status, stage) {
             _ if device.is_none() && !self.is_real() => {
                 vec![("again:", Typed::mock_test(family, model, check))]
             }
             (Status::NotRun, _) => vec![("again:", rust)],
             (_, Some(Stage::Export)) => {
-                let place = engine.target().and(device.as_deref());
+                // What eager computes in half precision is made for the device, too.
+                let is_placed = engine.target().is_some() || *check == Check::Half.name();
+                let place = device.as_deref().filter(|device| is_placed && *device != "cpu");
                 let export = Typed::export([model.as_str()]).engine(engine).option("--device", place);
-                vec![("again:", export)]
+                vec![("again:", export.half(&self.dtype))]
             }
             // Python replays TorchScript.
             _ if engine != Format::TorchScript => vec![("again:", rust)],

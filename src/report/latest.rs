@@ -6,6 +6,7 @@
 use super::Record;
 use crate::artifact::Format;
 use crate::spec::{Check, Entry, Spec};
+use crate::task::Dtype;
 use crate::verdict::Status;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,12 +18,18 @@ pub struct Backend<'a> {
     pub device: &'a str,
     /// `torchscript`, `pt2`, `aot`.
     pub engine: &'a str,
+    /// Another half precision than bfloat16, of the check `half` alone.
+    pub half: Option<&'a str>,
 }
 
 impl<'a> Backend<'a> {
     /// Where a record is from.
     pub fn of(record: &'a Record) -> Self {
-        Self { device: record.device.as_deref().unwrap_or_default(), engine: &record.engine }
+        Self {
+            device: record.device.as_deref().unwrap_or_default(),
+            engine: &record.engine,
+            half: Some(record.dtype.as_str()).filter(|dtype| *dtype == Dtype::Float16.name()),
+        }
     }
 }
 
@@ -30,13 +37,15 @@ impl Backend<'_> {
     /// The checks that are due on an entry here: those that suit programs of the engine's format.
     pub fn due(self, entry: &Entry) -> impl Iterator<Item = Check> {
         let format = Format::named(self.engine);
-        entry.due().filter(move |check| format.is_none_or(|format| format.unsuited(*check).is_none()))
+        let suits = move |check: Check| format.is_none_or(|format| format.unsuited(check).is_none());
+        entry.due().filter(move |check| suits(*check) && (self.half.is_none() || *check == Check::Half))
     }
 }
 
 impl fmt::Display for Backend<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.device, self.engine)
+        write!(f, "{} ({})", self.device, self.engine)?;
+        self.half.map_or(Ok(()), |half| write!(f, ", {half}"))
     }
 }
 
@@ -88,7 +97,7 @@ pub fn standing(entry: &Entry, latest: &Latest) -> Status {
     };
     let is_whole =
         |backend: Backend| backend.due(entry).all(|check| status(check, backend) == Some(Status::Passed));
-    let passed = || match backends.iter().any(|backend| is_whole(*backend)) {
+    let passed = || match backends.iter().any(|backend| backend.half.is_none() && is_whole(*backend)) {
         true => Status::Passed,
         false => Status::NotRun,
     };

@@ -9,6 +9,7 @@ use crate::artifact::Format;
 use crate::failure::Stage;
 use crate::numerics::rule::nan_max;
 use crate::spec::{Check, Entry};
+use crate::task::Dtype;
 use crate::verdict::Status;
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +27,7 @@ impl Column {
     /// The column of a record; records from before they named their element type have their check's.
     pub fn of(record: &Record) -> Self {
         let dtype = match record.dtype.as_str() {
-            "" => Check::find(&record.check).map_or("", |check| check.dtype().name()),
+            "" => Check::find(&record.check).map_or("", |check| check.dtype(Dtype::Bfloat16).name()),
             named => named,
         };
         Self {
@@ -176,9 +177,8 @@ pub fn matrix<'a>(models: impl IntoIterator<Item = MatrixModel<'a>>, records: &[
             .iter()
             .map(|column| {
                 let format = Format::named(&column.engine).unwrap_or_default();
-                let is_due = |check: &&Check| {
-                    check.dtype().name() == column.dtype && format.unsuited(**check).is_none()
-                };
+                let dtype = Dtype::named(&column.dtype).unwrap_or(Dtype::Float32);
+                let is_due = |check: &&Check| check.runs_in(dtype) && format.unsuited(**check).is_none();
                 let due = model.due.iter().filter(is_due).count();
                 cell(cells.get(&(model.name, column.clone())).map_or(&[], Vec::as_slice), due)
             })

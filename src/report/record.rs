@@ -4,8 +4,7 @@
 //! while a process runs (host, commit) is found out once per process, so that no test waits for it.
 
 use super::machine::{self, Host};
-use crate::artifact::{Format, Manifest};
-use crate::engine::Device;
+use crate::artifact::{Format, Lane, Manifest};
 use crate::failure::Stage;
 use crate::model::ModelSpec;
 use crate::numerics::Measure;
@@ -87,9 +86,7 @@ pub struct About<'a> {
     pub contract: &'a Contract,
     pub check: Check,
     /// The engine's name; none for the mock engine.
-    pub engine: Option<&'a str>,
-    /// None for the mock engine.
-    pub device: Option<Device>,
+    pub lane: Option<Lane>,
     /// Of the artifact that was used; none where it could not be opened.
     pub manifest: Option<&'a Manifest>,
 }
@@ -97,7 +94,8 @@ pub struct About<'a> {
 impl Record {
     /// The line for one outcome, found by measures that took so long.
     pub fn new(about: &About, outcome: &Outcome, measures: &[Measure], took: Duration) -> Self {
-        let About { model, contract, check, engine, device, manifest } = *about;
+        let About { model, contract, check, lane, manifest } = *about;
+        let device = lane.map(|lane| lane.device);
         let failure = outcome.failure();
         Self {
             run: run().to_owned(),
@@ -110,8 +108,8 @@ impl Record {
             check: check.name().to_owned(),
             entry: model.digest.to_owned(),
             device: device.map(|device| device.to_string()),
-            engine: engine.unwrap_or(MOCK).to_owned(),
-            dtype: check.dtype().name().to_owned(),
+            engine: lane.map_or(MOCK, |lane| lane.format.name()).to_owned(),
+            dtype: check.dtype(lane.unwrap_or_default().half).name().to_owned(),
             weights: manifest.map(|manifest| manifest.weights.clone()).unwrap_or_default(),
             status: outcome.status(),
             stage: failure.map(|failure| failure.stage),

@@ -5,6 +5,7 @@
 
 use crate::artifact::{Beside, Format, Target};
 use crate::spec::{Check, Name};
+use crate::task::Dtype;
 use std::fmt;
 
 /// A command line.
@@ -86,10 +87,17 @@ impl Typed {
         self.option("--engine", Some(engine).filter(|engine| *engine != Format::default()).map(Format::name))
     }
 
+    /// `--half DTYPE`, unless it is the one that every artifact has.
+    #[must_use]
+    pub fn half(self, dtype: &str) -> Self {
+        self.option("--half", Some(dtype).filter(|dtype| *dtype == Dtype::Float16.name()))
+    }
+
     /// The same for a command that makes what is put beside an artifact: `--device` too, where that is for a kind of device.
     #[must_use]
     pub fn made_for(self, what: Beside) -> Self {
-        self.engine(what.format()).option("--device", what.target().map(Target::name))
+        let device = what.target().map(Target::name);
+        self.engine(what.format()).option("--device", device).option("--half", what.half())
     }
 
     /// An option without a value, if it is set.

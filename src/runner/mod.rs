@@ -26,8 +26,7 @@ pub use limits::{Asked, Limits, installed};
 pub use supervisor::BrokeOff;
 pub use tally::Tally;
 
-use crate::artifact::{Format, Manifest};
-use crate::engine::Device;
+use crate::artifact::{Lane, Manifest};
 use crate::export::{Exported, FaultOf};
 use crate::failure::{Failure, Stage};
 use crate::model::RuntimeSpec;
@@ -54,8 +53,7 @@ pub struct TestRun<'a> {
     /// The checks that were asked for.
     pub checks: Vec<Check>,
     /// What they run on: which engine, and where.
-    pub engine: Format,
-    pub device: Device,
+    pub lane: Lane,
     /// Every one of those checks that its entry does not leave out.
     pub due: Vec<Planned<'a>>,
     /// What of it can run: its model has an artifact.
@@ -78,31 +76,18 @@ impl<'a> TestRun<'a> {
         spec: &'a Spec,
         entries: Vec<&'a Entry>,
         checks: Vec<Check>,
-        (engine, device): (Format, Device),
+        lane: Lane,
         artifacts: PathBuf,
         store: PathBuf,
     ) -> Self {
         let due: Vec<Planned> = entries
             .iter()
             .flat_map(|entry| entry.due().map(move |check| (*entry, check)))
-            .filter(|(_, check)| checks.contains(check) && engine.unsuited(*check).is_none())
+            .filter(|(_, check)| checks.contains(check) && lane.format.unsuited(*check).is_none())
             .collect();
-        let (engine, place) = (engine.on(device), report::end(&store));
+        let place = report::end(&store);
         let (planned, broken) = (due.clone(), BTreeSet::new());
-        Self {
-            spec,
-            entries,
-            checks,
-            engine,
-            device,
-            due,
-            planned,
-            broken,
-            unheard: 0,
-            artifacts,
-            store,
-            place,
-        }
+        Self { spec, entries, checks, lane, due, planned, broken, unheard: 0, artifacts, store, place }
     }
 
     /// Takes the checks out of the plan whose model has no artifact, and records them: failed where the exporter tried
@@ -140,7 +125,7 @@ impl<'a> TestRun<'a> {
     pub fn is_whole(&self) -> bool {
         self.entries.len() == self.spec.entries.len()
             && self.checks.len() == Check::ALL.len()
-            && self.checks.iter().all(|check| self.engine.unsuited(*check).is_none())
+            && self.checks.iter().all(|check| self.lane.format.unsuited(*check).is_none())
             && self.planned.len() == self.due.len()
     }
 
@@ -184,7 +169,7 @@ impl<'a> TestRun<'a> {
 
     /// Why a check is not due on an entry in this run; `None` when it is.
     pub fn omitted(&self, entry: &Entry, check: Check) -> Option<String> {
-        check.omitted(entry).or_else(|| self.engine.unsuited(check).map(str::to_owned))
+        check.omitted(entry).or_else(|| self.lane.format.unsuited(check).map(str::to_owned))
     }
 
     /// How many of the checks that were asked for the spec or the engine leaves out.
@@ -202,9 +187,8 @@ impl<'a> TestRun<'a> {
         took: Duration,
     ) -> io::Result<()> {
         let subject = RuntimeSpec::new(entry, &self.spec.versions);
-        let (model, device) = (subject.model(), Some(self.device));
-        let engine = Some(self.engine.name());
-        let about = About { model: &model, contract: entry.task, check, engine, device, manifest };
+        let (model, lane) = (subject.model(), Some(self.lane));
+        let about = About { model: &model, contract: entry.task, check, lane, manifest };
         report::append_to(&self.store, &Record::new(&about, outcome, &[], took))
     }
 }
@@ -272,6 +256,8 @@ impl<'a> Ended<'a> {
             .filter(|metric| waiver.output.is_none_or(|output| output == metric.output))
             .peekable();
         metrics.peek().is_some()
-            && metrics.all(|metric| metric.agreement.holds_with(Tolerance::of(waiver.check.dtype())))
+            && metrics.all(|metric| {
+                metric.agreement.holds_with(Tolerance::of(waiver.check.dtype(self.run.lane.half)))
+            })
     }
 }

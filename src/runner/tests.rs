@@ -1,6 +1,8 @@
 //! What is due, what is recorded, and when a run is good.
 
 use super::*;
+use crate::artifact::Format;
+use crate::engine::Device;
 use crate::report::samples;
 
 /// A run over the sample spec whose results go to a folder of its own.
@@ -10,7 +12,7 @@ fn begun<'a>(spec: &'a Spec, checks: &[Check], folder: &tempfile::TempDir) -> Te
         spec,
         spec.entries.iter().collect(),
         checks.to_vec(),
-        (Format::TorchScript, Device::Cpu),
+        Lane::default(),
         folder.path().into(),
         store,
     )
@@ -157,8 +159,8 @@ fn junit_has_a_case_for_what_is_due_and_for_what_is_left_out() {
 fn what_makes_no_sense_on_an_engine_is_not_due_there() {
     let (spec, folder) = (samples::spec(), tempfile::tempdir().unwrap());
     let (entries, store) = (vec![&spec.entries[0]], folder.path().join("results.jsonl"));
-    let (checks, backend) = (vec![Check::Loads, Check::Optimised], (Format::Pt2, Device::Cpu));
-    let run = TestRun::begin(&spec, entries, checks, backend, folder.path().into(), store);
+    let (checks, lane) = (vec![Check::Loads, Check::Optimised], Lane::new(Format::Pt2, Device::Cpu));
+    let run = TestRun::begin(&spec, entries, checks, lane, folder.path().into(), store);
     let due = Vec::from_iter(run.due.iter().map(|(_, check)| *check));
     assert_eq!(due, [Check::Loads]);
     assert!(run.omitted(&spec.entries[0], Check::Optimised).unwrap().starts_with("libtorch's optimiser"));

@@ -3,7 +3,7 @@
 //! In: a [`Request`], from the process that watches. Out: a record for every check, and the journal of which of them runs.
 
 use super::TestRun;
-use crate::artifact::Format;
+use crate::artifact::{self, Format, Lane};
 use crate::check::{self, Session};
 use crate::engine::{self, Engine};
 use crate::failure::{At, Failure, Stage};
@@ -29,6 +29,7 @@ pub struct Request {
     results: PathBuf,
     engine: String,
     device: String,
+    half: String,
     /// The pins of the run: not always those of the spec's files.
     versions: Versions,
     /// Whether one check runs at a time, and not as many as there are processors.
@@ -61,8 +62,9 @@ pub fn start_as(
     let request = Request {
         artifacts: run.artifacts.clone(),
         results: run.store.clone(),
-        engine: run.engine.name().to_owned(),
-        device: run.device.to_string(),
+        engine: run.lane.format.name().to_owned(),
+        device: run.lane.device.to_string(),
+        half: run.lane.half.name().to_owned(),
         versions: run.spec.versions.clone(),
         alone,
         checks: checks.to_vec(),
@@ -85,9 +87,11 @@ pub fn serve(mut spec: Spec, request: Request) -> Result<(), Failure> {
     let format: Format = request.engine.parse().map_err(|error| Failure::new(Stage::Load, error))?;
     let (device, _) = engine::choose(&request.device)?;
     let none = || Failure::new(Stage::Load, "this build has no libtorch");
-    let engine = engine::of(format.on(device)).ok_or_else(none)?;
+    let half = artifact::half(&request.half).map_err(|error| Failure::new(Stage::Load, error))?;
+    let lane = Lane { half, ..Lane::new(format, device) };
+    let engine = engine::of(lane.format).ok_or_else(none)?;
     spec.versions = request.versions;
-    let place = Shared { spec: &spec, engine, device, artifacts: request.artifacts, store: request.results };
+    let place = Shared { spec: &spec, engine, lane, artifacts: request.artifacts, store: request.results };
     let waiting = Mutex::new(request.checks.chunk_by(|(a, _), (b, _)| a == b));
     let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
     let work = || -> io::Result<()> {
@@ -110,7 +114,7 @@ pub fn serve(mut spec: Spec, request: Request) -> Result<(), Failure> {
 struct Shared<'a> {
     spec: &'a Spec,
     engine: &'static dyn Engine,
-    device: engine::Device,
+    lane: Lane,
     artifacts: PathBuf,
     store: PathBuf,
 }
@@ -134,7 +138,7 @@ impl Shared<'_> {
         let started = Instant::now();
         let subject = RuntimeSpec::new(entry, &self.spec.versions);
         let model = subject.model();
-        let open = || Session::open(&self.artifacts.join(model.name), &model, self.engine, self.device);
+        let open = || Session::open(&self.artifacts.join(model.name), &model, self.engine, self.lane);
         let session = session.get_or_insert_with(open);
         let found = match session {
             Ok(session) => check::body(check)(&session.context(&model, entry.task)),
@@ -142,8 +146,7 @@ impl Shared<'_> {
         };
         let (outcome, measures) = check::outcome(found);
         let manifest = session.as_ref().ok().map(|session| &session.artifact.manifest);
-        let (engine, device) = (Some(self.engine.name()), Some(self.device));
-        let about = About { model: &model, contract: entry.task, check, engine, device, manifest };
+        let about = About { model: &model, contract: entry.task, check, lane: Some(self.lane), manifest };
         report::append_to(&self.store, &Record::new(&about, &outcome, &measures, started.elapsed()))
     }
 }

@@ -105,12 +105,17 @@ impl Check {
         Self::ALL.into_iter().find(|check| check.name() == name)
     }
 
-    /// Element type of the program that the check runs.
-    pub fn dtype(self) -> Dtype {
+    /// Element type of the program that the check runs, where that half precision was asked for.
+    pub fn dtype(self, half: Dtype) -> Dtype {
         match self {
-            Self::Half => Dtype::Bfloat16,
+            Self::Half => half,
             _ => Dtype::Float32,
         }
+    }
+
+    /// Whether the check runs programs of that element type.
+    pub fn runs_in(self, dtype: Dtype) -> bool {
+        (self == Self::Half) == matches!(dtype, Dtype::Bfloat16 | Dtype::Float16)
     }
 
     /// Why the entry's task or its own words leave this check out; `None` when it applies.

@@ -8,7 +8,7 @@ mod step;
 mod toy;
 
 use super::{CheckContext, body};
-use crate::artifact::Artifact;
+use crate::artifact::{Artifact, Lane};
 use crate::engine::Device;
 use crate::failure::Failure;
 use crate::model::{ModelSpec, dynamic, idle};
@@ -113,6 +113,7 @@ fn every_fault_turns_its_check_red_and_reads_well() {
         (ToyFault::SavedWrong, Check::Reloads),
         (ToyFault::OptimisedWrong, Check::Optimised),
         (ToyFault::HalfWrong, Check::Half),
+        (ToyFault::HalfWrongLater, Check::Half),
         (ToyFault::OtherParameters, Check::Loads),
         (ToyFault::OtherBits, Check::Loads),
         (ToyFault::MaskIgnored, Check::Generates),
@@ -126,14 +127,8 @@ fn every_fault_turns_its_check_red_and_reads_well() {
         let Err(failure) = outcome(fault, check) else { panic!("{} misses {fault:?}", check.name()) };
         let outcome = Outcome::Failed(failure);
         let contract = TextGeneration::CONTRACT;
-        let about = About {
-            model: &SPEC,
-            contract: &contract,
-            check,
-            engine: None,
-            device: Some(Device::Cpu),
-            manifest: None,
-        };
+        let about =
+            About { model: &SPEC, contract: &contract, check, lane: Some(Lane::default()), manifest: None };
         let record = Record::new(&about, &outcome, &[], Duration::ZERO);
         texts.push(format!("# {fault:?}\n{}", record.failure_text()));
     }

@@ -29,6 +29,7 @@ pub enum ToyFault {
     SavedWrong,
     OptimisedWrong,
     HalfWrong,
+    HalfWrongLater,
     OtherBits,
     OtherParameters,
     OneOutputMissing,
@@ -99,6 +100,9 @@ impl Program for Toy {
             ToyFault::Zero => logits.fill(0.0),
             ToyFault::NotANumber => logits[5] = f64::NAN,
             ToyFault::HalfWrong if self.dtype == Dtype::Bfloat16 => {
+                logits.iter_mut().for_each(|value| *value *= 1.1)
+            }
+            ToyFault::HalfWrongLater if self.dtype == Dtype::Bfloat16 && *runs == 2 => {
                 logits.iter_mut().for_each(|value| *value *= 1.1)
             }
             ToyFault::LengthBaked if length > 6 => logits[6 * VOCABULARY..].fill(0.25),

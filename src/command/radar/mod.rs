@@ -192,23 +192,11 @@ fn tried(
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let orders = entries.iter().map(|entry| Order::plain(entry)).collect();
     let progress = Bar::quiet();
-    let plan = ExportPlan {
-        spec,
-        orders,
-        backend: (artifact::Format::TorchScript, device.into()),
-        force: false,
-        root: artifacts.clone(),
-    };
+    let lane = artifact::Lane::new(artifact::Format::TorchScript, device);
+    let plan = ExportPlan { spec, orders, lane, force: false, root: artifacts.clone() };
     let exported = export(&plan, &progress).map_err(|failure| failed(&failure))?;
     progress.end();
-    let mut run = TestRun::begin(
-        spec,
-        entries.to_vec(),
-        Check::ALL.to_vec(),
-        (artifact::Format::TorchScript, device),
-        artifacts,
-        store,
-    );
+    let mut run = TestRun::begin(spec, entries.to_vec(), Check::ALL.to_vec(), lane, artifacts, store);
     run.exported(&exported)?;
     let bar = bar("checking", run.planned.len());
     let broken = carry_out(&mut run, &worker::start, limits, &|checks| bar.inc(checks as u64))?;

@@ -3,7 +3,7 @@
 use super::code;
 use super::environment::Environment;
 use super::python::Python;
-use crate::artifact::{self, Beside, Format, Target};
+use crate::artifact::{self, Beside, Format, Lane};
 use crate::failure::{At, Failure, Stage};
 use crate::process::interrupted;
 use crate::spec::{Case, Check, Entry, Spec, Versions};
@@ -22,8 +22,8 @@ const GRAPH_TIMEOUT_SECONDS: u32 = 600;
 pub struct ExportPlan<'a> {
     pub spec: &'a Spec,
     pub orders: Vec<Order<'a>>,
-    /// The format of the programs that are wanted, and the kind of device that they are to run on.
-    pub backend: (Format, Target),
+    /// How the programs are to be run.
+    pub lane: Lane,
     /// Export even what is up to date; where programs of another format are wanted, only those.
     pub force: bool,
     /// The folder of artifacts.
@@ -150,9 +150,8 @@ pub trait Progress {
 /// Only for what stops all of them: no Python environment, a folder that cannot be written. What goes wrong with one
 /// order, with the packages of its source or with the exporter on the way is in its own outcome.
 pub fn export(plan: &ExportPlan, progress: &dyn Progress) -> Result<Vec<Exported>, Failure> {
-    let (format, target) = plan.backend;
     let mut exported: Vec<Exported> = Vec::new();
-    let steps = std::iter::once(None).chain(Beside::needed(format, target).into_iter().map(Some));
+    let steps = std::iter::once(None).chain(plan.lane.needed().into_iter().map(Some));
     for made in steps {
         let failed = |order: &Order| exported.iter().any(|one| one.is_of(order) && one.outcome.is_err());
         let orders = plan.orders.iter().filter(|order| wants(order.entry, made) && !failed(order)).collect();
@@ -168,7 +167,7 @@ pub fn export(plan: &ExportPlan, progress: &dyn Progress) -> Result<Vec<Exported
 
 /// Whether the checks of an entry need that.
 fn wants(entry: &Entry, made: Option<Beside>) -> bool {
-    !matches!(made, Some(Beside::Halves(_))) || entry.due().any(|check| check == Check::Half)
+    !matches!(made, Some(Beside::Half(..))) || entry.due().any(|check| check == Check::Half)
 }
 
 /// Makes artifacts, or what is put beside them.
@@ -204,7 +203,7 @@ fn due<'a, 'b>(
     made: Option<Beside>,
     orders: Vec<&'b Order<'a>>,
 ) -> (Vec<&'b Order<'a>>, Vec<&'b Order<'a>>) {
-    let force = plan.force && (made.is_some() || plan.backend.0 == Format::TorchScript);
+    let force = plan.force && (made.is_some() || plan.lane.format == Format::TorchScript);
     orders.into_iter().partition(|order| force || !up_to_date(plan, made, order))
 }
 
@@ -342,6 +341,9 @@ fn export_from(
         if let Some(target) = made.and_then(Beside::target) {
             job["device"] = json!(target.name());
         }
+        if let Some(Beside::Half(_, dtype)) = made {
+            job["half"] = json!([dtype.name()]);
+        }
         Ok(job)
     });
     let jobs = jobs.collect::<Result<Vec<_>, _>>()?;
@@ -352,7 +354,7 @@ fn export_from(
         None | Some(Beside::Programs(Format::TorchScript)) => ("exporter", timeout),
         Some(Beside::Programs(Format::Pt2)) => ("exporter.pt2", GRAPH_TIMEOUT_SECONDS),
         Some(Beside::Programs(Format::Aot(_))) => ("exporter.aot", GRAPH_TIMEOUT_SECONDS),
-        Some(Beside::Halves(_)) => ("exporter.halves", timeout),
+        Some(Beside::Half(..)) => ("exporter.half", timeout),
     };
     let request = request(jobs, timeout);
     let mut hearing = Hearing { orders, exported: Vec::new(), progress };

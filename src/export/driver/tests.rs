@@ -1,5 +1,7 @@
 use super::*;
+use crate::artifact::Target;
 use crate::report::samples;
+use crate::task::Dtype;
 use std::cell::RefCell;
 
 #[test]
@@ -34,7 +36,7 @@ impl Progress for Heard {
 
 fn plan<'a>(spec: &'a Spec, root: &Path, force: bool) -> ExportPlan<'a> {
     let orders = spec.entries.iter().map(Order::plain).collect();
-    ExportPlan { spec, orders, backend: <_>::default(), force, root: root.to_owned() }
+    ExportPlan { spec, orders, lane: Lane::default(), force, root: root.to_owned() }
 }
 
 /// An artifact of an entry, as far as its manifest goes.
@@ -70,7 +72,7 @@ fn what_is_missing_or_stale_is_due_and_what_is_fresh_only_by_force() {
 #[test]
 fn half_precision_references_of_a_device_are_due_where_half_is() {
     let (mut spec, root) = (samples::spec(), tempfile::tempdir().unwrap());
-    let halves = Beside::Halves(Target::Cuda);
+    let halves = Beside::Half(Target::Cuda, Dtype::Bfloat16);
     spec.entries[1].omit.insert(Check::Half, "no kernel".to_owned());
     let wanted = |entry: &&Entry| wants(entry, Some(halves));
     let names: Vec<&str> = spec.entries.iter().filter(wanted).map(|entry| entry.name.as_str()).collect();
@@ -80,13 +82,13 @@ fn half_precision_references_of_a_device_are_due_where_half_is() {
     let plan = plan(&spec, root.path(), false);
     let order = || vec![&plan.orders[0]];
     assert_eq!(due(&plan, Some(halves), order()).0.len(), 1);
-    let list = root.path().join("bert/halves.cuda.json");
+    let list = root.path().join("bert/half.cuda.bfloat16.json");
     let key = super::super::key_beside(halves, &super::super::key(&digest, None));
     let text = json!({"key": key, "seconds": 1.0, "files": {}}).to_string();
-    std::fs::write(root.path().join("bert/halves.cuda.json.sha256"), sha256(&text)).unwrap();
+    std::fs::write(root.path().join("bert/half.cuda.bfloat16.json.sha256"), sha256(&text)).unwrap();
     std::fs::write(list, text).unwrap();
     assert_eq!(due(&plan, Some(halves), order()).0.len(), 0);
-    assert_eq!(due(&plan, Some(Beside::Halves(Target::Mps)), order()).0.len(), 1);
+    assert_eq!(due(&plan, Some(Beside::Half(Target::Mps, Dtype::Bfloat16)), order()).0.len(), 1);
 }
 
 fn sha256(text: &str) -> String {

@@ -170,7 +170,8 @@ pub fn coverage(
         .filter(|entry| export::state(entry, &spec.versions, artifacts) == Freshness::Fresh)
         .map(|entry| entry.name.as_str())
         .collect();
-    let mut found: Vec<Option<Backend>> = backends(&latest).into_iter().map(Some).collect();
+    let mut found: Vec<Option<Backend>> =
+        backends(&latest).into_iter().filter(|backend| backend.half.is_none()).map(Some).collect();
     if found.is_empty() {
         found.push(None);
     }

@@ -195,7 +195,9 @@ fn check_row(spec: &Spec, check: Check, latest: &Latest) -> Markup {
     let red = [Status::Failed, Status::Crashed, Status::TimedOut].map(count);
     let failed: usize = red.iter().sum();
     let left_out = spec.entries.iter().filter(|entry| check.omitted(entry).is_some()).count();
-    let all = ((spec.entries.len() - left_out) * backends(latest).len().max(1)).max(passed + failed);
+    let all = ((spec.entries.len() - left_out)
+        * backends(latest).iter().filter(|backend| backend.half.is_none()).count().max(1))
+    .max(passed + failed);
     let share = |count: usize| Share::of(count, all).width();
     let not_run = all - passed - failed;
     html! {

@@ -1,8 +1,7 @@
 //! Where a trial takes place: a folder with artifacts and results, and what must hold of them afterwards.
 
 use super::{Doing, YARD};
-use crate::artifact::{Artifact, Format};
-use crate::engine::Device;
+use crate::artifact::{Artifact, Lane};
 use crate::model::RuntimeSpec;
 use crate::report::{self, Record};
 use crate::spec::{Entry, Spec};
@@ -225,7 +224,7 @@ impl<'a> Yard<'a> {
     fn opens(&self, entry: &Entry) -> Result<(), String> {
         let runtime = RuntimeSpec::new(entry, &self.spec.versions);
         let folder: &Path = &self.artifacts().join(entry.name.as_str());
-        Artifact::open(folder, &runtime.model(), Format::default(), Device::Cpu)
+        Artifact::open(folder, &runtime.model(), Lane::default())
             .map(drop)
             .map_err(|failure| failure.to_string())
     }

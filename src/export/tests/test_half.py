@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from exporter import reference
-from exporter.halves import outputs
+from exporter.half import outputs
 
 
 class Counted(nn.Module):

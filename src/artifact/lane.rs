@@ -1,0 +1,50 @@
+//! How programs are run.
+
+use super::{Beside, Format, Target};
+use crate::engine::Device;
+use crate::task::Dtype;
+
+/// What programs are read from, where they run, and in which half precision where a check asks for one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lane {
+    pub format: Format,
+    pub device: Device,
+    /// `bfloat16` or `float16`.
+    pub half: Dtype,
+}
+
+impl Lane {
+    /// The lane of a format on a device, with bfloat16, of which every artifact has a program.
+    pub fn new(format: Format, device: Device) -> Self {
+        Self { format: format.on(device), device, half: Dtype::Bfloat16 }
+    }
+
+    /// What is known of a half precision on its kind of device.
+    pub fn beside(self, half: Dtype) -> Beside {
+        Beside::Half(self.device.into(), half)
+    }
+
+    /// What its checks need beside an artifact, in the order in which it is made.
+    pub fn needed(self) -> Vec<Beside> {
+        let programs = (self.format != Format::TorchScript).then_some(Beside::Programs(self.format));
+        let half = self.beside(self.half);
+        // What eager computes in bfloat16 on a processor is in every artifact.
+        let half = (half != Beside::Half(Target::Cpu, Dtype::Bfloat16)).then_some(half);
+        programs.into_iter().chain(half).collect()
+    }
+}
+
+/// The half precision of that name.
+///
+/// # Errors
+/// There is none.
+pub fn half(name: &str) -> Result<Dtype, String> {
+    let found = Dtype::named(name).filter(|dtype| matches!(dtype, Dtype::Bfloat16 | Dtype::Float16));
+    found.ok_or_else(|| format!("'{name}' is no half precision; there are: bfloat16, float16"))
+}
+
+impl Default for Lane {
+    fn default() -> Self {
+        Self::new(Format::default(), Device::Cpu)
+    }
+}
