@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 pub const K: f64 = 2.0;
 /// Allowed error of float32 and float64 programs where eager is exact, as a share of the reference's root mean square.
 pub const FLOOR: f64 = 1e-6;
-/// The same of half programs: one unit in the last place of bfloat16, since any element may round the other way.
-pub const HALF_FLOOR: f64 = 1.0 / 256.0;
+/// The same of half programs: one unit in the last place of bfloat16 or float16, since any element may round the other way.
+pub const HALF_FLOORS: [f64; 2] = [1.0 / 256.0, 1.0 / 2048.0];
 /// How many of the largest differences are kept.
 const WORST: usize = 3;
 /// Values from here on are marks, not measurements: what models write where nothing is (−1e4, −1e9, the lowest float,
@@ -44,7 +44,8 @@ impl Tolerance {
     /// What is asked of a program in that precision.
     pub fn of(dtype: Dtype) -> Self {
         match dtype {
-            Dtype::Bfloat16 | Dtype::Float16 => Self { k: K, floor: HALF_FLOOR, soundness: 0.125 },
+            Dtype::Bfloat16 => Self { k: K, floor: HALF_FLOORS[0], soundness: 0.125 },
+            Dtype::Float16 => Self { k: K, floor: HALF_FLOORS[1], soundness: 0.125 },
             // Eager alone is a third of what it is with other processors: 1e-4 of its own error, and some room.
             _ => Self { k: K, floor: FLOOR, soundness: 2e-4 },
         }
