@@ -108,7 +108,7 @@ radar *WORDS: setup
 bench *FILTER: setup
     @cargo run --quiet --features libtorch -- bench {{ FILTER }}
 
-# Prove every program on a GPU, the core models on both engines, and time them: just cuda-check [export check pt2 bench].
+# Prove every program on a GPU, the core models on both engines, and time them: just cuda-check [export check float16 pt2 bench].
 cuda-check *PARTS: setup
     benches/cuda-check {{ PARTS }}
 
