@@ -11,6 +11,7 @@ use hf_conformance::report::typed::Typed;
 use hf_conformance::spec::{Entry, Spec};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::cell::OnceCell;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -45,12 +46,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 /// come.
 pub fn artifacts(spec: &Spec, entries: &[&Entry], engine: Format, force: bool) -> Result<Vec<Exported>> {
     let orders = entries.iter().map(|entry| Order::plain(entry)).collect();
-    carry_out(spec, orders, engine, force, &|model| {
+    carry_out(spec, orders, engine, force, artifact::root(), &|model| {
         Typed::export([model]).engine(engine).flag("--force", force)
     })
 }
 
-/// Carries out orders under a progress bar; failures are printed as they come, each with the command that `again` gives
+/// Carries out orders below `root` under a progress bar; failures are printed as they come, each with the command that `again` gives
 /// for its model: the very one that was typed, where its orders are not plain.
 ///
 /// Programs for another engine than TorchScript come after the artifact, whose failure is theirs.
@@ -59,9 +60,9 @@ pub fn carry_out(
     orders: Vec<Order>,
     engine: Format,
     force: bool,
+    root: PathBuf,
     again: &dyn Fn(&str) -> Typed,
 ) -> Result<Vec<Exported>> {
-    let root = artifact::root();
     let artifacts = Format::TorchScript;
     let mut plan = ExportPlan { spec, orders, format: artifacts, force: force && engine == artifacts, root };
     let exported = carried_out(&plan, again, Step::Export)?;

@@ -99,9 +99,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.here {
         return one(arguments, &spec, entry, &folder);
     }
-    if export::carry_out(&spec, vec![order], arguments.engine, false, &|model| arguments.typed(model))?
-        .iter()
-        .any(|one| one.outcome.is_err())
+    if export::carry_out(&spec, vec![order], arguments.engine, false, artifact::root(), &|model| {
+        arguments.typed(model)
+    })?
+    .iter()
+    .any(|one| one.outcome.is_err())
     {
         if let Some(checkpoint) = &arguments.published.weights {
             println!("as the class that its own config names: {}", Typed::just("certify").word(checkpoint));

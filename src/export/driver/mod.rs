@@ -302,7 +302,8 @@ fn export_from(
     let jobs = jobs.collect::<Result<Vec<_>, _>>()?;
     let certified = orders.iter().find_map(|order| order.certified());
     let (module, timeout) = match (plan.format, certified) {
-        (Format::TorchScript, None) => ("exporter", TIMEOUT_SECONDS),
+        // An entry that is given more time for its checks is no small one.
+        (Format::TorchScript, None) => ("exporter", patience(orders)),
         (Format::TorchScript, Some(certified)) => ("exporter.certify", certified.timeout_seconds),
         (Format::Pt2, _) => ("exporter.pt2", GRAPH_TIMEOUT_SECONDS),
     };
@@ -314,6 +315,12 @@ fn export_from(
         remove_partial(&order.folder(&plan.root)).at(Stage::Export, plan.root.display())?;
     }
     Ok(exported)
+}
+
+/// Seconds of a processor's time that each of these models may take to be traced.
+fn patience(orders: &[&Order]) -> u32 {
+    let own = orders.iter().filter_map(|order| order.entry.time_limit).max().unwrap_or(0);
+    TIMEOUT_SECONDS.max(u32::try_from(own).unwrap_or(u32::MAX))
 }
 
 /// The key that pt2 programs beside the artifact in a folder have.
