@@ -5,6 +5,7 @@
 
 mod memory;
 mod python;
+pub mod suite;
 mod turns;
 mod width;
 
