@@ -104,9 +104,13 @@ report *OPTIONS:
 radar *WORDS: setup
     @cargo run --quiet --features libtorch -- radar {{ WORDS }}
 
-# Measure speed and memory on libtorch and in eager Python, in turns: just bench bert --device cpu [--compile].
+# Measure speed and memory on libtorch and in eager Python, in turns: just bench bert --engine torchscript,pt2 --width tiny,realistic --threads 1,2 [--device cpu --compile].
 bench *FILTER: setup
     @cargo run --quiet --features libtorch -- bench {{ FILTER }}
+
+# Measure what the suite costs, in turns with a pytest suite that puts eager Python to the same checks: just bench-suite plan [--rounds 3].
+bench-suite *FILTER="vit bert gpt2 t5 llama resnet clip whisper wav2vec2": setup _tools
+    @PYTHONPATH={{ tools }} cargo run --quiet --features libtorch -- bench-suite {{ FILTER }}
 
 # Prove every program on a GPU, the core models on both engines, and time them: just cuda-check [export check float16 pt2 bench].
 cuda-check *PARTS: setup
@@ -195,6 +199,8 @@ check-rust:
 check-python: setup _tools
     {{ tool }} ruff format --check src/export
     {{ tool }} ruff check src/export
+    {{ tool }} ruff format --config src/export/pyproject.toml --check benches/pytest
+    {{ tool }} ruff check --config src/export/pyproject.toml benches/pytest
     {{ tool }} basedpyright --level warning --pythonpath {{ python }} --project src/export
 
 # Put the exporter's files into the layout that `check` asks for, and mend what ruff can mend by itself.
@@ -202,6 +208,8 @@ format: setup _tools
     cargo fmt
     {{ tool }} ruff format src/export
     {{ tool }} ruff check --fix src/export
+    {{ tool }} ruff format --config src/export/pyproject.toml benches/pytest
+    {{ tool }} ruff check --config src/export/pyproject.toml --fix benches/pytest
 
 # Install what checks the exporter, unless these versions are there.
 _tools:

@@ -63,6 +63,8 @@ enum Command {
     Report(command::report::Arguments),
     /// Measures speed and memory on libtorch and in eager Python
     Bench(command::bench::Arguments),
+    /// Runs the suite and a pytest suite of the same checks in turns, and compares what they cost
+    BenchSuite(command::bench_suite::Arguments),
     /// Says what is missing or stale on this machine and how to repair it
     Doctor,
     /// Plants faults in models and shows which checks catch them
@@ -108,6 +110,7 @@ fn main() -> ExitCode {
         Command::Matrix(arguments) => command::matrix::run(&arguments),
         Command::Report(arguments) => command::report::run(&arguments),
         Command::Bench(arguments) => command::bench::run(&arguments),
+        Command::BenchSuite(arguments) => command::bench_suite::run(&arguments),
         Command::Doctor => command::doctor::run(),
         Command::Faults(arguments) => command::faults::run(&arguments),
         Command::Portability(arguments) => command::portability::run(&arguments),

@@ -8,13 +8,18 @@ use std::fs;
 pub struct Mark(Option<f64>);
 
 impl Mark {
-    /// Sets the peak back to what is resident now.
+    /// What is resident now.
     pub fn set() -> Self {
-        // 5: see clear_refs in proc(5).
-        Self(fs::write("/proc/self/clear_refs", "5").ok().and_then(|()| field("VmRSS")))
+        Self(field("VmRSS"))
     }
 
-    /// How far the peak since then is above it.
+    /// Forgets what was taken meanwhile: the peak is what is resident now.
+    pub fn forget(&self) {
+        // 5: see clear_refs in proc(5). Where it cannot be written, the peak is the process's, and no less than this.
+        let _ = fs::write("/proc/self/clear_refs", "5");
+    }
+
+    /// How far the peak is above where memory stood.
     pub fn risen(&self) -> Option<f64> {
         Some(field("VmHWM")? - self.0?)
     }

@@ -1,23 +1,27 @@
 //! How fast a model runs on libtorch, and how fast in Python, eager or compiled: measured in turns, in the same minutes.
 //!
-//! In: an entry with its artifact, a device, a Python process ([`EagerProcess`]). Out: a [`Speed`].
+//! In: an entry with its artifact, engines, a device, a Python process ([`EagerProcess`]). Out: a [`Speed`] of every engine.
+//! A program is held to its references before it is measured: how fast a wrong one is means nothing.
 
 mod memory;
 mod python;
+pub mod suite;
 mod turns;
+mod width;
 
 pub use python::EagerProcess;
+pub use width::Width;
 
 use crate::artifact::{Artifact, Lane};
-use crate::check::CheckContext;
 use crate::check::context::dims_of;
-use crate::engine::{Device, Engine, Tensor};
+use crate::check::{CheckContext, matches_reference};
+use crate::engine::{self, Device, Engine, Program, Tensor};
 use crate::failure::Failure;
 use crate::model::{ModelSpec, RuntimeSpec};
 use crate::report::machine::{Host, commit};
 use crate::report::run;
-use crate::report::speed::{Batch, Side, Speed};
-use crate::spec::Axis;
+use crate::report::speed::{Batch, Side, Speed, Times};
+use crate::spec::{Axis, followers};
 use crate::task::Dtype;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -26,123 +30,208 @@ use std::time::{Duration, Instant};
 use turns::Way;
 
 /// Batch sizes where rows can be repeated.
-const ROWS: [usize; 3] = [1, 2, 8];
+const ROWS: [usize; 2] = [1, 8];
+/// Runs of every batch size in which memory rises as far as it will: libtorch rewrites a program in the first two.
+const RUNS: usize = 3;
 
 /// The indices to take along one axis of one input.
 pub(crate) type Pick = (usize, usize, Vec<usize>);
 
-/// Where measurements are taken.
-#[derive(Clone, Copy)]
+/// How measurements are taken.
 pub struct BenchTarget {
-    pub engine: &'static dyn Engine,
+    /// Measured beside each other, each on programs of its own.
+    pub engines: Vec<&'static dyn Engine>,
     pub device: Device,
+    pub width: Width,
+    /// Threads that share an operator, on both sides.
+    pub threads: usize,
     /// Measure torch.compile as well.
     pub compile: bool,
+}
+
+/// A program that is right and ready to be measured.
+struct Ready {
+    engine: &'static dyn Engine,
+    artifact: Artifact,
+    program: Box<dyn Program>,
+    side: Side,
+}
+
+/// What was measured of one model.
+pub struct Measured {
+    /// One of every engine that runs it, in their order.
+    pub speeds: Vec<Speed>,
+    /// Engines that do not, by name, and why.
+    pub failed: Vec<(&'static str, Failure)>,
 }
 
 /// Measures one model whose artifact is in `folder`.
 ///
 /// # Errors
-/// The artifact is missing or stale, the program or Python fails at the traced rows.
+/// Python does not run it, or no engine is left that runs the traced rows.
 pub fn measure(
     subject: &RuntimeSpec,
     folder: &Path,
-    place: &BenchTarget,
+    target: &BenchTarget,
     python: &mut EagerProcess,
-) -> Result<Speed, Failure> {
-    let (model, entry) = (subject.model(), subject.entry());
-    let artifact = Artifact::open(folder, &model, Lane::new(place.engine.format(), place.device))?;
+) -> Result<Measured, Failure> {
+    engine::share(i32::try_from(target.threads).unwrap_or(i32::MAX));
+    let selections = selections(&subject.model());
+    let (mut ready, mut failed) = (Vec::new(), Vec::new());
+    for engine in &target.engines {
+        match prepared(subject, folder, *engine, target.device, &selections) {
+            Ok(one) => ready.push(one),
+            Err(failure) => failed.push((engine.name(), failure)),
+        }
+    }
+    let mut speeds = Vec::new();
+    if !ready.is_empty() {
+        let mut other = python.load(subject.entry(), target.device, target.threads)?;
+        let turned = in_turns(&ready, &selections, target.compile, python)?;
+        let peak = python.peak()?;
+        // A compiler's own memory says nothing about the model's.
+        other.peak_mib = peak.peak_mib.filter(|_| !target.compile);
+        other.peak_gpu_mib = peak.peak_gpu_mib;
+        for (place, one) in ready.iter().enumerate() {
+            speeds.push(speed(subject, target, one, other, turned.of(place)));
+        }
+    }
+    Ok(Measured { speeds, failed })
+}
+
+/// Loads the program of an engine, runs it at every batch size, and holds it to its references.
+fn prepared(
+    subject: &RuntimeSpec,
+    folder: &Path,
+    engine: &'static dyn Engine,
+    device: Device,
+    selections: &[(usize, Vec<Pick>)],
+) -> Result<Ready, Failure> {
+    let (model, contract) = (subject.model(), subject.entry().task);
+    let artifact = Artifact::open(folder, &model, Lane::new(engine.format(), device))?;
     let inputs = artifact.inputs("traced")?;
     let memory = memory::Mark::set();
     let started = Instant::now();
-    let program = place.engine.load(&artifact.program(Dtype::Float32), place.device)?;
+    let program = engine.load(&artifact.program(Dtype::Float32), device)?;
     let load_ms = started.elapsed().as_secs_f64() * 1e3;
-    let first = program.time(&inputs, 1)?;
-    let first_ms = milliseconds(&first).next().unwrap_or_default();
-    let mut rust = Side { load_ms, first_ms, ..Side::default() };
-    let mut other = python.load(entry, folder, place.device)?;
+    memory.forget();
+    let first_ms = milliseconds(&program.time(&inputs, 1)?).next().unwrap_or_default();
+    for (_, picks) in selections {
+        // What fails here does so again, and is told, when it is measured.
+        let _ = program.time(&picked(&inputs, picks), RUNS);
+    }
+    let side = Side { load_ms, first_ms, peak_mib: memory.risen(), peak_gpu_mib: None };
     let context = CheckContext {
         model: &model,
-        contract: entry.task,
+        contract,
         artifact: &artifact,
         program: program.as_ref(),
-        engine: place.engine,
-        device: place.device,
+        engine,
+        device,
     };
-    let (batches, left_out) = batches(&context, &inputs, place.compile, python)?;
-    rust.peak_mib = memory.risen();
-    let peak = python.peak()?;
-    // A compiler's own memory says nothing about the model's.
-    other.peak_mib = peak.peak_mib.filter(|_| !place.compile);
-    other.peak_gpu_mib = peak.peak_gpu_mib;
-    let manifest = &artifact.manifest;
-    Ok(Speed {
+    matches_reference::check(&context)?;
+    Ok(Ready { engine, artifact, program, side })
+}
+
+/// What became of one engine's program.
+fn speed(
+    subject: &RuntimeSpec,
+    target: &BenchTarget,
+    ready: &Ready,
+    python: Side,
+    (batches, left_out): (Vec<Batch>, Vec<String>),
+) -> Speed {
+    let (model, manifest) = (subject.model(), &ready.artifact.manifest);
+    Speed {
         run: run().to_owned(),
         time: jiff::Timestamp::now().to_string(),
         model: model.name.to_owned(),
         family: model.family.to_owned(),
-        task: entry.task.name.to_owned(),
+        task: subject.entry().task.name.to_owned(),
         entry: model.digest.to_owned(),
-        device: place.device.to_string(),
-        engine: place.engine.name().to_owned(),
+        device: target.device.to_string(),
+        engine: ready.engine.name().to_owned(),
+        width: target.width.name().to_owned(),
+        threads: target.threads,
+        attention: manifest.attention.first().cloned().unwrap_or_default(),
         dtype: Dtype::Float32.name().to_owned(),
         weights: manifest.weights.clone(),
-        host: Host::of(Some(place.device)),
+        host: Host::of(Some(target.device)),
         commit: commit().map(str::to_owned),
         versions: manifest.versions.clone(),
-        rust,
-        python: other,
+        rust: ready.side,
+        python,
         batches,
         left_out,
-    })
+    }
+}
+
+/// What was measured in turns.
+struct Turned {
+    /// By batch size: the times of every engine, of Python, and of torch.compile.
+    rows: Vec<(usize, Vec<Times>)>,
+    engines: usize,
+    left_out: Vec<String>,
+}
+
+impl Turned {
+    /// What concerns the engine of that place.
+    fn of(&self, place: usize) -> (Vec<Batch>, Vec<String>) {
+        let batch = |(rows, times): &(usize, Vec<Times>)| Batch {
+            rows: *rows,
+            rust: times[place],
+            python: times[self.engines],
+            compiled: times.get(self.engines + 1).copied(),
+        };
+        (self.rows.iter().map(batch).collect(), self.left_out.clone())
+    }
 }
 
 /// Measures every batch size in turns; and what could not be measured, with the reason.
 ///
 /// # Errors
 /// The traced inputs as they are do not run.
-fn batches(
-    context: &CheckContext,
-    inputs: &[Tensor],
+fn in_turns(
+    ready: &[Ready],
+    selections: &[(usize, Vec<Pick>)],
     mut compile: bool,
     python: &mut EagerProcess,
-) -> Result<(Vec<Batch>, Vec<String>), Failure> {
-    let (mut batches, mut left_out) = (Vec::new(), Vec::new());
-    for (rows, picks) in selections(context) {
-        let mut ways = vec![Way::Libtorch, Way::Eager];
-        match compile.then(|| python.time(&picks, 1, true)) {
+) -> Result<Turned, Failure> {
+    let inputs = ready[0].artifact.inputs("traced")?;
+    let mut turned = Turned { rows: Vec::new(), engines: ready.len(), left_out: Vec::new() };
+    for (rows, picks) in selections {
+        let mut ways: Vec<Way> = (0..ready.len()).map(Way::Engine).chain([Way::Eager]).collect();
+        match compile.then(|| python.time(picks, 1, true)) {
             Some(Ok(_)) => ways.push(Way::Compiled),
             Some(Err(failure)) => {
                 // It concerns that column only, and would be the same at other sizes.
-                left_out.push(format!("torch.compile: {failure}"));
+                turned.left_out.push(format!("torch.compile: {failure}"));
                 compile = false;
             }
             None => {}
         }
-        let chosen = picked(inputs, &picks);
+        let chosen = picked(&inputs, picks);
         let times = turns::in_turns(&ways, |way, count| match way {
-            Way::Libtorch => Ok(milliseconds(&context.program.time(&chosen, count)?).collect()),
-            Way::Eager => python.time(&picks, count, false),
-            Way::Compiled => python.time(&picks, count, true),
+            Way::Engine(place) => Ok(milliseconds(&ready[place].program.time(&chosen, count)?).collect()),
+            Way::Eager => python.time(picks, count, false),
+            Way::Compiled => python.time(picks, count, true),
         });
-        match times.as_deref() {
-            Ok([rust, python, rest @ ..]) => {
-                batches.push(Batch { rows, rust: *rust, python: *python, compiled: rest.first().copied() });
-            }
-            Ok(_) => {}
-            Err(failure) if picks.is_empty() => return Err(failure.clone()),
-            Err(failure) => left_out.push(format!("{rows} rows: {failure}")),
+        match times {
+            Ok(times) => turned.rows.push((*rows, times)),
+            Err(failure) if picks.is_empty() => return Err(failure),
+            Err(failure) => turned.left_out.push(format!("{rows} rows: {failure}")),
         }
     }
-    Ok((batches, left_out))
+    Ok(turned)
 }
 
 /// Batch sizes with what to pick of the traced inputs; where the batch is fixed, the traced inputs as they are.
-fn selections(context: &CheckContext) -> Vec<(usize, Vec<Pick>)> {
-    let batch = context.model.axes.iter().find(|(name, _)| *name == *"batch").map(|(_, axis)| *axis);
-    match batch {
+fn selections(model: &ModelSpec) -> Vec<(usize, Vec<Pick>)> {
+    let axes = || model.axes.iter().map(|(name, axis)| (name.as_ref(), axis));
+    match axes().find(|(name, _)| *name == "batch").map(|(_, axis)| *axis) {
         Some(Axis::Dynamic { traced, .. }) => {
-            ROWS.into_iter().map(|rows| (rows, picks(context.model, &context.rows(), traced, rows))).collect()
+            let followers = followers(axes(), "batch");
+            ROWS.into_iter().map(|rows| (rows, picks(model, &followers, traced, rows))).collect()
         }
         Some(Axis::Fixed { size, .. }) => vec![(size, Vec::new())],
         _ => vec![(1, Vec::new())],

@@ -12,7 +12,6 @@ use crate::spec::{Entry, Source, Versions};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
 use std::process::{ChildStdin, ChildStdout, Stdio};
 
 /// A running process; it ends when this is dropped.
@@ -51,22 +50,11 @@ impl EagerProcess {
         })
     }
 
-    /// Builds the entry's model and runs it once.
-    pub(super) fn load(&mut self, entry: &Entry, folder: &Path, device: Device) -> Result<Side, Failure> {
-        let mut job = serde_json::to_value(entry.job()).at(Stage::Export, &entry.name)?;
-        let none = [
-            ("key", json!("")),
-            ("code", json!({})),
-            // Nothing is judged here.
-            ("rule", json!({"k": 0.0, "floor": 0.0})),
-            ("directory", json!("")),
-            ("fault", Value::Null),
-        ];
-        for (name, value) in none.into_iter().chain([("source", json!(self.source))]) {
-            job[name] = value;
-        }
-        let folder = std::path::absolute(folder).at(Stage::Export, folder.display())?;
-        self.ask(&json!({"command": "load", "job": job, "folder": folder, "device": device.to_string()}))
+    /// Makes the entry's model and runs it once, so many threads sharing an operator from now on.
+    pub(super) fn load(&mut self, entry: &Entry, device: Device, threads: usize) -> Result<Side, Failure> {
+        let job = job(entry, self.source.as_ref())?;
+        let device = device.to_string();
+        self.ask(&json!({"command": "load", "job": job, "device": device, "threads": threads}))
     }
 
     /// Milliseconds of `count` forwards on the picked rows, of the eager model or of the compiled one.
@@ -97,6 +85,23 @@ impl EagerProcess {
             None => serde_json::from_value(reply).at(Stage::Run, doing),
         }
     }
+}
+
+/// An entry as the exporter reads it, for what makes no artifact of it.
+pub(super) fn job(entry: &Entry, source: Option<&Source>) -> Result<Value, Failure> {
+    let mut job = serde_json::to_value(entry.job()).at(Stage::Export, &entry.name)?;
+    let others = [
+        ("source", json!(source)),
+        ("rule", export::rule()),
+        ("key", json!("")),
+        ("code", json!({})),
+        ("directory", json!("")),
+        ("fault", Value::Null),
+    ];
+    for (name, value) in others {
+        job[name] = value;
+    }
+    Ok(job)
 }
 
 impl Drop for EagerProcess {

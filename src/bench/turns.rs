@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 
 /// How long a round of one way should take, in milliseconds: long enough to outlast a hiccup.
 const ROUND_MS: f64 = 15.0;
-/// Forwards that tell how many fill a round: the first ones compile.
+/// Forwards that tell how many fill a round: the first ones compile. Where one takes longer than `LONG`, it fills any.
 const PILOT: usize = 5;
+const LONG: f64 = 500.0;
 /// Fewer forwards than this have no 95th percentile.
 const FORWARDS: usize = 20;
 /// Most forwards of a round.
@@ -26,8 +27,8 @@ const BUDGET: Duration = Duration::from_secs(3);
 /// How a forward is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// The exported program, from Rust.
-    Libtorch,
+    /// The exported program, from Rust, on the engine of that place among those that are measured.
+    Engine(usize),
     /// The eager model, in Python.
     Eager,
     /// The same under torch.compile.
@@ -45,7 +46,9 @@ pub fn in_turns<E>(
     let mut round = |counts: &[usize]| -> Result<Vec<Vec<f64>>, E> {
         ways.iter().zip(counts).map(|(way, count)| measure(*way, *count)).collect()
     };
-    let pilot = round(&vec![PILOT; ways.len()])?;
+    let first = round(&vec![1; ways.len()])?;
+    let is_short = first.iter().flatten().all(|time| *time < LONG);
+    let pilot = if is_short { round(&vec![PILOT - 1; ways.len()])? } else { first };
     let counts: Vec<usize> = pilot.iter().map(|times| per_round(times)).collect();
     let mut before = vec![f64::INFINITY; ways.len()];
     for _ in 0..WARM_ROUNDS {
@@ -114,37 +117,49 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
 mod tests {
     use super::*;
 
-    const BOTH: [Way; 2] = [Way::Libtorch, Way::Eager];
+    const BOTH: [Way; 2] = [Way::Engine(0), Way::Eager];
 
     #[test]
     fn slow_first_forwards_do_not_count_and_ways_take_turns() {
         let (mut calls, mut order) = (0, Vec::new());
-        let ways = [Way::Libtorch, Way::Eager, Way::Compiled];
+        let ways = [Way::Engine(0), Way::Engine(1), Way::Eager, Way::Compiled];
         let times = in_turns(&ways, |way, count| -> Result<Vec<f64>, ()> {
             order.push(way);
             let time = match way {
-                Way::Libtorch if calls < 4 => {
+                Way::Engine(0) if calls < 4 => {
                     calls += 1;
                     10.0 / f64::from(calls)
                 }
-                Way::Libtorch => 1.0,
+                Way::Engine(0) => 1.0,
+                Way::Engine(_) => 1.5,
                 Way::Eager => 2.0,
                 Way::Compiled => 3.0,
             };
             Ok(vec![time; count])
         });
         let times = times.unwrap();
-        assert_eq!(times.iter().map(|times| times.p50_ms).collect::<Vec<_>>(), [1.0, 2.0, 3.0]);
+        assert_eq!(times.iter().map(|times| times.p50_ms).collect::<Vec<_>>(), [1.0, 1.5, 2.0, 3.0]);
         assert_eq!(times[0].p95_ms, 1.0);
-        assert!(order.chunks(3).all(|round| round == ways), "{order:?}");
+        assert!(order.chunks(4).all(|round| round == ways), "{order:?}");
+    }
+
+    #[test]
+    fn a_forward_that_takes_long_is_not_run_five_times_before_it_is_measured() {
+        let mut forwards = 0;
+        let _ = in_turns(&BOTH, |_, count| -> Result<Vec<f64>, ()> {
+            forwards += count;
+            Ok(vec![2.0 * LONG; count])
+        });
+        let rested = 2 * FORWARDS;
+        assert_eq!(forwards - rested, 2 * (1 + 2), "one to try, two to be warm");
     }
 
     #[test]
     fn what_does_not_come_to_rest_ends_all_the_same() {
         let mut calls = 0;
         let times = in_turns(&BOTH, |way, count| -> Result<Vec<f64>, ()> {
-            calls += usize::from(way == Way::Libtorch);
-            Ok(vec![if way == Way::Libtorch { [1.0, 3.0, 9.0][calls % 3] } else { 1.0 }; count])
+            calls += usize::from(way == Way::Engine(0));
+            Ok(vec![if way == Way::Engine(0) { [1.0, 3.0, 9.0][calls % 3] } else { 1.0 }; count])
         });
         assert!(times.unwrap()[0].spread > SPREAD);
     }

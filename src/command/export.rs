@@ -13,6 +13,7 @@ use hf_conformance::spec::{Entry, Spec};
 use hf_conformance::task::Dtype;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::cell::{OnceCell, RefCell};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -56,22 +57,23 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 pub fn artifacts(spec: &Spec, entries: &[&Entry], lane: Lane, force: bool) -> Result<Vec<Exported>> {
     let orders = entries.iter().map(|entry| Order::plain(entry)).collect();
     let needed = lane.needed().into_iter().next();
-    carry_out(spec, orders, lane, force, &|model| {
+    carry_out(spec, orders, lane, force, artifact::root(), &|model| {
         let typed = Typed::export([model]);
         needed.into_iter().fold(typed, Typed::made_for).flag("--force", force)
     })
 }
 
-/// Carries out orders under a progress bar; failures are printed as they come, each with the command that `again` gives
+/// Carries out orders below `root` under a progress bar; failures are printed as they come, each with the command that `again` gives
 /// for its model: the very one that was typed, where its orders are not plain.
 pub fn carry_out(
     spec: &Spec,
     orders: Vec<Order>,
     lane: Lane,
     force: bool,
+    root: PathBuf,
     again: &dyn Fn(&str) -> Typed,
 ) -> Result<Vec<Exported>> {
-    let plan = ExportPlan { spec, orders, lane, force, root: artifact::root() };
+    let plan = ExportPlan { spec, orders, lane, force, root };
     let bar = Bar::telling(again);
     let exported = export::export(&plan, &bar).map_err(|failure| failed(&failure))?;
     bar.end();

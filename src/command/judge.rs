@@ -68,7 +68,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if arguments.here {
         return one(arguments, &spec, entry, &folder, counting.is_some());
     }
-    let exported = export::carry_out(&spec, vec![order], <_>::default(), false, &|_| typed.clone())?;
+    let exported =
+        export::carry_out(&spec, vec![order], Lane::default(), false, artifact::root(), &|_| typed.clone())?;
     match exported.iter().any(|one| one.outcome.is_err()) {
         true => Ok(ExitCode::FAILURE),
         false => in_child(entry, &arguments.published, &arguments.limits, &typed),

@@ -4,6 +4,7 @@ pub mod adapters;
 pub mod add;
 pub mod batch;
 pub mod bench;
+pub mod bench_suite;
 pub mod certify;
 mod certify_roster;
 pub mod check;

@@ -100,7 +100,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         return one(arguments, &spec, entry, &folder);
     }
     let lane = Lane::new(arguments.engine, device);
-    if export::carry_out(&spec, vec![order], lane, false, &|model| arguments.typed(model))?
+    if export::carry_out(&spec, vec![order], lane, false, artifact::root(), &|model| arguments.typed(model))?
         .iter()
         .any(|one| one.outcome.is_err())
     {

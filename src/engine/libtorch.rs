@@ -6,7 +6,7 @@
 use super::{Device, Found, Tensor, Values};
 use crate::failure::{At, Failure, Stage};
 use crate::task::Dtype;
-use std::cell::OnceCell;
+use std::cell::Cell;
 use std::sync::OnceLock;
 use tch::Kind;
 
@@ -54,12 +54,13 @@ pub fn finish(device: tch::Device, output: Option<&tch::Tensor>) -> Result<(), F
 /// it itself: a product before that runs on all processors, in another order than those after it.
 pub fn prepare() {
     thread_local! {
-        static ONCE: OnceCell<()> = const { OnceCell::new() };
+        static TOLD: Cell<i32> = const { Cell::new(0) };
     }
-    ONCE.with(|once| {
-        // Whoever chose a device was told of a number that is none.
-        once.get_or_init(|| tch::set_num_threads(super::threads().unwrap_or(1)));
-    });
+    // Whoever chose a device was told of a number that is none.
+    let threads = super::threads().unwrap_or(1);
+    if TOLD.replace(threads) != threads {
+        tch::set_num_threads(threads);
+    }
 }
 
 /// Brings libtorch's CUDA half into the process; without a driver that is neither possible nor useful.

@@ -35,6 +35,7 @@ use crate::artifact::{Format, Target};
 use crate::failure::{At, Failure, Stage};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 /// Something that runs exported programs.
@@ -172,12 +173,25 @@ pub fn choose(asked: &str) -> Result<(Device, String), Failure> {
     Ok((device, request.explain(device, &found)))
 }
 
-/// Threads that share one operator: `HF_CONFORMANCE_THREADS`, or 1, with which tiny models are fastest.
+/// What [`share`] asked for; 0 before that.
+static THREADS: AtomicI32 = AtomicI32::new(0);
+
+/// Has so many threads share one operator from now on, whatever the environment says.
+pub fn share(threads: i32) {
+    THREADS.store(threads, Ordering::Relaxed);
+}
+
+/// Threads that share one operator: what [`share`] asked for, or `HF_CONFORMANCE_THREADS`, or 1, with which tiny models are
+/// fastest.
 ///
 /// # Errors
 /// Stage `move` when it is no number of threads.
 pub fn threads() -> Result<i32, Failure> {
     const NAME: &str = "HF_CONFORMANCE_THREADS";
+    let shared = THREADS.load(Ordering::Relaxed);
+    if shared > 0 {
+        return Ok(shared);
+    }
     let Ok(asked) = std::env::var(NAME) else { return Ok(1) };
     match asked.parse() {
         Ok(count) if count > 0 => Ok(count),

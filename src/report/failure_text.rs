@@ -57,7 +57,8 @@ impl Record {
     fn again(&self) -> Vec<(&'static str, Typed)> {
         let Self { model, family, check, device, stage, .. } = self;
         let engine = Format::named(&self.engine).unwrap_or_default();
-        let rust = Typed::test([model.as_str()], Some(check), device.as_deref()).engine(engine).half(&self.dtype);
+        let rust =
+            Typed::test([model.as_str()], Some(check), device.as_deref()).engine(engine).half(&self.dtype);
         match (self.status, stage) {
             _ if device.is_none() && !self.is_real() => {
                 vec![("again:", Typed::mock_test(family, model, check))]

@@ -1,13 +1,13 @@
 //! How fast a model is on libtorch and in Python, as `just bench` keeps it.
 //!
-//! In: measurements. Out: [`Speed`], one line of `target/conformance/bench.jsonl`.
+//! In: measurements. Out: [`Speed`], one line of `target/conformance/bench.jsonl`, and over many of them a [`Mean`].
 
 use super::machine::Host;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// One model on one device, all ways measured in turns.
+/// One model on one device and engine, measured in turns with Python, and with the other engines that were asked for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Speed {
     pub run: String,
@@ -20,6 +20,12 @@ pub struct Speed {
     pub entry: String,
     pub device: String,
     pub engine: String,
+    /// How large the model is: `tiny` or `realistic`.
+    pub width: String,
+    /// Threads that share an operator, on both sides.
+    pub threads: usize,
+    /// How program and Python compute attention.
+    pub attention: String,
     pub dtype: String,
     pub weights: String,
     pub host: Host,
@@ -37,10 +43,11 @@ pub struct Speed {
 /// Loading and starting, on one side.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Side {
-    /// Milliseconds to load the program (Rust) or to build the model (Python).
+    /// Milliseconds to load the program (Rust), or the model by `from_pretrained` (Python), from a folder.
     pub load_ms: f64,
     pub first_ms: f64,
-    /// How far the process's memory rose above where it was before the model, in MiB; none where the system does not say.
+    /// How far the process's memory rose above where it was before the model, in MiB, while it served all batch sizes;
+    /// none where the system does not say.
     pub peak_mib: Option<f64>,
     /// The same of the GPU's memory, as torch's allocator counts it; in Python only: tch has no call for it.
     #[serde(default)]
@@ -69,14 +76,14 @@ pub struct Times {
 }
 
 impl Batch {
-    /// Rust's median latency as a share of Python's: below 1, Rust is faster.
-    pub fn ratio(&self) -> f64 {
-        self.rust.p50_ms / self.python.p50_ms
+    /// How many times as fast as Python Rust is, by their medians.
+    pub fn speedup(&self) -> f64 {
+        self.python.p50_ms / self.rust.p50_ms
     }
 
     /// The same of torch.compile's median.
-    pub fn ratio_to_compiled(&self) -> Option<f64> {
-        self.compiled.map(|compiled| self.rust.p50_ms / compiled.p50_ms)
+    pub fn speedup_over_compiled(&self) -> Option<f64> {
+        self.compiled.map(|compiled| compiled.p50_ms / self.rust.p50_ms)
     }
 
     /// Standard error of the median, as a share, of the side that is less at rest.
@@ -90,10 +97,18 @@ impl Batch {
     }
 }
 
+/// What was measured beside the model itself: device, engine, width, threads.
+pub type Setting = (String, String, String, usize);
+
 impl Speed {
-    /// The latency ratio at the smallest batch.
-    pub fn ratio(&self) -> Option<f64> {
-        self.batches.first().map(Batch::ratio)
+    /// How many times as fast as Python at the smallest batch.
+    pub fn speedup(&self) -> Option<f64> {
+        self.batches.first().map(Batch::speedup)
+    }
+
+    /// How it was measured.
+    pub fn setting(&self) -> Setting {
+        (self.device.clone(), self.engine.clone(), self.width.clone(), self.threads)
     }
 }
 
@@ -102,11 +117,120 @@ pub fn path() -> PathBuf {
     super::path().with_file_name("bench.jsonl")
 }
 
-/// The last word on each model and device.
+/// The last word on each model in each setting.
 #[must_use]
 pub fn latest(mut speeds: Vec<Speed>) -> Vec<Speed> {
     speeds.sort_by(|a, b| a.time.cmp(&b.time));
-    let key = |speed: &Speed| (speed.model.clone(), speed.device.clone());
+    let key = |speed: &Speed| (speed.model.clone(), speed.setting());
     let latest: BTreeMap<_, _> = speeds.into_iter().map(|speed| (key(&speed), speed)).collect();
     latest.into_values().collect()
+}
+
+/// How many times as fast as Python models are in one setting at one batch size: the geometric mean, in which twice as fast
+/// and half as fast make one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mean {
+    pub setting: Setting,
+    pub rows: usize,
+    /// A family; none for all models.
+    pub family: Option<String>,
+    pub models: usize,
+    pub over_eager: f64,
+    /// The same over torch.compile, of the models that were measured under it.
+    pub over_compiled: Option<f64>,
+}
+
+/// The means of all models, and of each family, in every setting.
+#[must_use]
+pub fn means(speeds: &[Speed]) -> Vec<Mean> {
+    let mut groups: BTreeMap<(Setting, usize, Option<String>), Vec<&Batch>> = BTreeMap::new();
+    for speed in speeds {
+        for batch in &speed.batches {
+            for family in [None, Some(speed.family.clone())] {
+                groups.entry((speed.setting(), batch.rows, family)).or_default().push(batch);
+            }
+        }
+    }
+    let mean = |((setting, rows, family), batches): ((Setting, usize, Option<String>), Vec<&Batch>)| {
+        let over_eager = batches.iter().map(|batch| batch.speedup());
+        let compiled: Vec<f64> = batches.iter().filter_map(|batch| batch.speedup_over_compiled()).collect();
+        Mean {
+            setting,
+            rows,
+            family,
+            models: batches.len(),
+            over_eager: geometric(over_eager),
+            over_compiled: (!compiled.is_empty()).then(|| geometric(compiled.into_iter())),
+        }
+    };
+    groups.into_iter().map(mean).collect()
+}
+
+fn geometric(values: impl ExactSizeIterator<Item = f64>) -> f64 {
+    let count = values.len() as f64;
+    (values.map(f64::ln).sum::<f64>() / count).exp()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn times(p50_ms: f64) -> Times {
+        Times { p50_ms, p95_ms: p50_ms, forwards: 20, spread: 0.0 }
+    }
+
+    fn speed(model: &str, family: &str, engine: &str, time: &str, rust: f64, compiled: Option<f64>) -> Speed {
+        let rows =
+            |rows| Batch { rows, rust: times(rust), python: times(8.0), compiled: compiled.map(times) };
+        Speed {
+            run: String::new(),
+            time: time.to_owned(),
+            model: model.to_owned(),
+            family: family.to_owned(),
+            task: String::new(),
+            entry: String::new(),
+            device: "cpu".to_owned(),
+            engine: engine.to_owned(),
+            width: "tiny".to_owned(),
+            threads: 1,
+            attention: "sdpa".to_owned(),
+            dtype: "float32".to_owned(),
+            weights: "random".to_owned(),
+            host: Host::of(None),
+            commit: None,
+            versions: BTreeMap::new(),
+            rust: Side::default(),
+            python: Side::default(),
+            batches: vec![rows(1)],
+            left_out: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn twice_as_fast_and_half_as_fast_make_one_in_the_mean() {
+        let speeds = [
+            speed("a", "vision", "pt2", "1", 4.0, Some(2.0)),
+            speed("b", "text", "pt2", "1", 16.0, None),
+            speed("b", "text", "torchscript", "1", 1.0, None),
+        ];
+        let found = means(&speeds);
+        let of = |engine: &str, family: Option<&str>| {
+            found.iter().find(|mean| mean.setting.1 == engine && mean.family.as_deref() == family).unwrap()
+        };
+        assert_eq!((of("pt2", None).models, of("pt2", None).over_eager), (2, 1.0));
+        assert_eq!(of("pt2", Some("vision")).over_eager, 2.0);
+        assert_eq!(of("pt2", None).over_compiled, Some(0.5), "of the one that was compiled");
+        assert_eq!((of("torchscript", None).models, of("torchscript", None).over_compiled), (1, None));
+    }
+
+    #[test]
+    fn a_model_has_a_last_word_in_every_setting() {
+        let old = speed("a", "f", "pt2", "1", 1.0, None);
+        let new = Speed { time: "2".to_owned(), ..old.clone() };
+        let wide = Speed { width: "realistic".to_owned(), ..old.clone() };
+        let threads = Speed { threads: 2, ..old.clone() };
+        let found = latest(vec![new, old, wide, threads]);
+        let words: Vec<_> = found.iter().map(|speed| (&*speed.width, speed.threads, &*speed.time)).collect();
+        assert_eq!(words, [("realistic", 1, "1"), ("tiny", 1, "2"), ("tiny", 2, "1")]);
+    }
 }

@@ -348,7 +348,7 @@ fn export_from(
     });
     let jobs = jobs.collect::<Result<Vec<_>, _>>()?;
     let certified = orders.iter().find_map(|order| order.certified());
-    let timeout = certified.map_or(TIMEOUT_SECONDS, |certified| certified.timeout_seconds);
+    let timeout = certified.map_or_else(|| patience(orders), |certified| certified.timeout_seconds);
     let (module, timeout) = match made {
         None if certified.is_some() => ("exporter.certify", timeout),
         None | Some(Beside::Programs(Format::TorchScript)) => ("exporter", timeout),
@@ -364,6 +364,12 @@ fn export_from(
         remove_partial(&order.folder(&plan.root)).at(Stage::Export, plan.root.display())?;
     }
     Ok(exported)
+}
+
+/// Seconds of a processor's time that each of these models may take to be traced.
+fn patience(orders: &[&Order]) -> u32 {
+    let own = orders.iter().filter_map(|order| order.entry.time_limit).max().unwrap_or(0);
+    TIMEOUT_SECONDS.max(u32::try_from(own).unwrap_or(u32::MAX))
 }
 
 /// The key that the files beside the artifact in a folder have.

@@ -1,70 +1,81 @@
 """Times models on request: `python -m exporter.bench`, one JSON request a line, one JSON reply a line.
 
-In: `load` (a job, its artifact's folder, a device), then `time` (how often, which rows of the traced inputs, eager or
-compiled), then `peak`. Out: seconds, and MiB. The other side of the pipe runs the same forwards on libtorch in turns
-with these.
+In: `load` (a job, a device, how many threads share an operator), then `time` (how often, which rows of the traced
+inputs, eager or compiled), then `peak`. Out: seconds, and MiB. The other side of the pipe runs the same forwards on
+libtorch in turns with these. The model has the artifact's weights and is what `from_pretrained` makes of them: with the
+attention that its class chooses, which is the program's, and called as its users call it.
 """
 
+import contextlib
+import gc
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
-from torch import Tensor
+import transformers
+from torch import nn
 
-from . import model
 from .__main__ import own_stdout
-from .errors import reason
+from .calls import completed, forward_of, parameters_of
+from .errors import ExportError, reason
 from .job import Job, Json
-from .program import Program
+from .prepared import prepared
+from .program import Tensors, nested
 
 
 class Bench:
     """The model under test."""
 
-    program: Program
+    model: nn.Module
     compiled: Callable[..., object] | None
-    inputs: list[Tensor]
+    inputs: Tensors
     device: torch.device
     before: float | None
     gpu_before: int
 
     def load(self, request: Json) -> Json:
-        """Builds the model as the exporter does and runs it once."""
+        """Makes the model of the job's weights, brings it to the device and runs it once."""
         self.device = torch.device(request["device"])
-        self.before = _memory("VmRSS", reset=True)
+        torch.set_num_threads(request["threads"])
+        job = Job.from_json(request["job"])
+        ready = prepared(job)
         if self.device.type == "cuda":
             # Before it has begun, its allocator knows no device.
             torch.cuda.init()
             torch.cuda.reset_peak_memory_stats(self.device)
             self.gpu_before = torch.cuda.memory_allocated(self.device)
-        started = time.perf_counter()
-        job = Job.from_json(request["job"])
-        self.program = Program(model.build(job).to(self.device), job)
-        loaded = time.perf_counter()
+        with tempfile.TemporaryDirectory() as folder:
+            load = loader(ready.served, job, folder)
+            gc.collect()
+            self.before = _memory("VmRSS")
+            started = time.perf_counter()
+            self.model = load().to(self.device)
+            self._wait()
+            loaded = time.perf_counter()
+        # What building a model takes meanwhile is no part of what it holds in service.
+        _restart_peak()
         self.compiled = None
-        tensors = load_file(Path(request["folder"]) / "cases.safetensors")
-        self.inputs = [tensors[f"traced/input/{entry.name}"].to(self.device) for entry in job.inputs]
-        return {
-            "load_ms": 1e3 * (loaded - started),
-            "first_ms": 1e3 * self._forward(self.program, self.inputs),
-        }
+        self.inputs = {name: value.to(self.device) for name, value in ready.traced.items()}
+        first = self._forward(forward_of(self.model), keywords(self.model, self.inputs))
+        return {"load_ms": 1e3 * (loaded - started), "first_ms": 1e3 * first}
 
     def time(self, request: Json) -> Json:
         """Seconds of each forward, with the rows that `select` names: position of the input, axis, indices."""
-        inputs = list(self.inputs)
+        inputs = list(self.inputs.values())
         for position, axis, indices in request["select"]:
             chosen = torch.tensor(indices, device=self.device)
             inputs[position] = inputs[position].index_select(axis, chosen)
-        model = self._compiled() if request["compiled"] else self.program
-        return {"seconds": [self._forward(model, inputs) for _ in range(request["count"])]}
+        given = keywords(self.model, dict(zip(self.inputs, inputs, strict=True)))
+        model = self._compiled() if request["compiled"] else forward_of(self.model)
+        return {"seconds": [self._forward(model, given) for _ in range(request["count"])]}
 
     def peak(self, _request: Json) -> Json:
-        """How far memory rose since before `load`."""
+        """How far memory rose since before the model was there."""
         after = _memory("VmHWM")
         risen = None if after is None or self.before is None else after - self.before
         return {"peak_mib": risen, "peak_gpu_mib": self._gpu_peak()}
@@ -72,9 +83,9 @@ class Bench:
     def _compiled(self) -> Callable[..., object]:
         """The model under torch.compile, which compiles when it is run, every batch size by itself."""
         if self.compiled is None:
-            # All models share the code of Program, and with it the number of times that it may be compiled anew.
+            # Models of one class share its code, and with it the number of times that it may be compiled anew.
             torch.compiler.reset()
-            self.compiled = torch.compile(self.program, dynamic=False)
+            self.compiled = torch.compile(forward_of(self.model), dynamic=False)
         return self.compiled
 
     def _gpu_peak(self) -> float | None:
@@ -84,13 +95,45 @@ class Bench:
         peak = torch.cuda.max_memory_allocated(self.device)
         return (peak - self.gpu_before) / 2**20
 
-    def _forward(self, model: Callable[..., object], inputs: list[Tensor]) -> float:
-        with torch.no_grad():
+    def _forward(self, model: Callable[..., object], given: Json) -> float:
+        with torch.inference_mode():
+            # What was asked of the device before is not this forward's.
+            self._wait()
             started = time.perf_counter()
-            model(*inputs)
-            if self.device.type != "cpu":
-                getattr(torch, self.device.type).synchronize()
+            model(**given)
+            self._wait()
             return time.perf_counter() - started
+
+    def _wait(self) -> None:
+        """Until the device has done what it was asked."""
+        if self.device.type != "cpu":
+            getattr(torch, self.device.type).synchronize()
+
+
+def loader(served: nn.Module, job: Job, folder: str) -> Callable[[], nn.Module]:
+    """What loads a model as its users do: by `from_pretrained`, from a folder written here.
+
+    A class of another kind has no such way; there the model itself is the one that is measured.
+    """
+    if not isinstance(served, transformers.PreTrainedModel):
+        return lambda: served
+    served.save_pretrained(folder)
+    kind, attention = type(served), job.attention
+    weights = dict(served.named_parameters())
+
+    def load() -> nn.Module:
+        return kind.from_pretrained(folder, dtype=torch.float32, attn_implementation=attention)
+
+    for name, value in load().named_parameters():
+        if name not in weights or not torch.equal(value, weights[name]):
+            raise ExportError(f"from_pretrained gives {kind.__name__} another {name} than was saved")
+    return load
+
+
+def keywords(model: nn.Module, inputs: Tensors) -> Json:
+    """What the class is called with: named inputs, and no cache, which no program returns."""
+    switches = {"use_cache": False} if "use_cache" in parameters_of(model) else {}
+    return nested(completed(model, inputs)) | switches
 
 
 def _reason(error: Exception) -> str:
@@ -100,12 +143,9 @@ def _reason(error: Exception) -> str:
     return lines[0] if advice and lines[0] else reason(error)
 
 
-def _memory(field: str, reset: bool = False) -> float | None:
+def _memory(field: str) -> float | None:
     """A field of /proc/self/status in MiB; nothing where there is no such file."""
     try:
-        if reset:
-            # 5 sets the peak back to what is resident now.
-            Path("/proc/self/clear_refs").write_text("5")
         lines = Path("/proc/self/status").read_text().splitlines()
     except OSError:
         return None
@@ -113,11 +153,18 @@ def _memory(field: str, reset: bool = False) -> float | None:
     return next((int(value) / 1024 for value in values), None)
 
 
+def _restart_peak() -> None:
+    """Sets the peak of this process's memory back to what is resident now, where the system can."""
+    # 5: see clear_refs in proc(5).
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+
+
 def main() -> None:
     """Answers until its input ends."""
     replies = own_stdout()
-    torch.set_num_threads(1)
     torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
     bench = Bench()
     commands: dict[str, Any] = {
         "load": bench.load,

@@ -4,8 +4,9 @@ use super::plot::{self, Kind, PlotError, Point};
 use super::{Report, model};
 use crate::report::latest::latest;
 use crate::report::matrix::Column;
-use crate::report::speed::{Batch, Speed};
+use crate::report::speed::{Batch, Speed, means};
 use maud::{Markup, PreEscaped, html};
+use std::collections::BTreeMap;
 
 /// How many models the table of small gains has.
 const LEAST: usize = 8;
@@ -43,50 +44,78 @@ pub fn accuracy(report: &Report) -> Result<Markup, PlotError> {
     })
 }
 
-/// Latency relative to Python.
+/// How many times as fast as Python models are.
 pub fn speed(report: &Report) -> Result<Markup, PlotError> {
-    let ratios: Vec<f64> = report.speeds.iter().filter_map(Speed::ratio).collect();
-    if ratios.is_empty() {
+    let Some(most) = most_measured(report.speeds) else {
         return Ok(html! { p { "No speed was measured yet; run: " code { "just bench" } } });
-    }
-    let smallest = report.speeds.iter().filter_map(|speed| speed.batches.first());
-    let compiled: Vec<f64> = smallest.filter_map(Batch::ratio_to_compiled).collect();
+    };
+    let speedups: Vec<f64> = most.iter().filter_map(|speed| speed.speedup()).collect();
+    let (device, engine, width, threads) = most[0].setting();
     Ok(html! {
         p.soft {
-            "Steady latency at the smallest batch, " (ratios.len()) " models measured. In the median libtorch takes "
-            (format!("{:.2}", median(&ratios))) " of eager Python's time"
-            @if !compiled.is_empty() {
-                ", and " (format!("{:.2}", median(&compiled))) " of torch.compile's (" (compiled.len()) " models)"
-            }
-            ". Tiny models measure the engine's overhead more than its kernels."
+            "How many times as fast as eager Python, by steady latency. Tiny models measure the engine's overhead more than \
+            its kernels, realistic ones are 768 wide and 4 layers deep."
         }
+        div.scroll tabindex="0" { (geometric_means(report.speeds)) }
         div.plots {
-            (figure("ratios", "Libtorch's latency over eager Python's, a bar a model: below 1 libtorch is faster.",
-                &plot::ratios(&ratios)?))
-            div.scroll tabindex="0" { (least_gain(report.speeds)) }
+            (figure("speedups", &format!("Eager Python's latency over libtorch's at the smallest batch, a bar a model: above \
+                1 libtorch is faster. {engine} on {device}, {width}, threads: {threads}."), &plot::speedups(&speedups)?))
+            div.scroll tabindex="0" { (least_gain(&most)) }
         }
     })
 }
 
+/// The measurements in the setting in which most models were measured.
+fn most_measured(speeds: &[Speed]) -> Option<Vec<&Speed>> {
+    let mut settings: BTreeMap<_, Vec<&Speed>> = BTreeMap::new();
+    for speed in speeds.iter().filter(|speed| speed.speedup().is_some()) {
+        settings.entry(speed.setting()).or_default().push(speed);
+    }
+    settings.into_values().max_by_key(Vec::len)
+}
+
+/// Geometric means over all models, in every setting.
+fn geometric_means(speeds: &[Speed]) -> Markup {
+    html! {
+        table {
+            caption { "Geometric means" }
+            thead { tr {
+                @for name in ["device", "engine", "width"] { th scope="col" { (name) } }
+                @for name in ["threads", "rows", "models", "over eager", "over torch.compile"] { th.n scope="col" { (name) } }
+            } }
+            tbody {
+                @for mean in means(speeds).iter().filter(|mean| mean.family.is_none()) {
+                    @let (device, engine, width, threads) = &mean.setting;
+                    tr {
+                        td { (device) } td { (engine) } td { (width) }
+                        td.n { (threads) } td.n { (mean.rows) } td.n { (mean.models) }
+                        td.n { (format!("{:.2}", mean.over_eager)) }
+                        td.n { @if let Some(over) = mean.over_compiled { (format!("{over:.2}")) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// The models that libtorch is least faster on.
-fn least_gain(speeds: &[Speed]) -> Markup {
-    let first = |speed: &'_ Speed| Some((speed.batches.first()?.ratio(), speed.batches.first()?.rust.p50_ms));
-    let mut measured: Vec<(&Speed, (f64, f64))> =
-        speeds.iter().filter_map(|speed| Some((speed, first(speed)?))).collect();
-    measured.sort_by(|(_, a), (_, b)| b.0.total_cmp(&a.0));
+fn least_gain(speeds: &[&Speed]) -> Markup {
+    let mut measured: Vec<(&Speed, &Batch)> =
+        speeds.iter().filter_map(|speed| Some((*speed, speed.batches.first()?))).collect();
+    measured.sort_by(|(_, a), (_, b)| a.speedup().total_cmp(&b.speedup()));
     html! {
         table {
             caption { "Where libtorch gains least" }
             thead { tr {
-                th scope="col" { "model" } th scope="col" { "device" }
-                @for name in ["p50 ms", "load ms", "first ms", "ratio"] { th.n scope="col" { (name) } }
+                th scope="col" { "model" }
+                @for name in ["p50 ms", "load ms", "first ms", "times as fast"] { th.n scope="col" { (name) } }
             } }
             tbody {
-                @for (speed, (ratio, p50)) in measured.into_iter().take(LEAST) {
+                @for (speed, batch) in measured.into_iter().take(LEAST) {
                     tr {
-                        th scope="row" { (model::link(&speed.model)) } td { (speed.device) }
-                        td.n { (format!("{p50:.2}")) } td.n { (format!("{:.0}", speed.rust.load_ms)) }
-                        td.n { (format!("{:.0}", speed.rust.first_ms)) } td.n { (format!("{ratio:.2}")) }
+                        th scope="row" { (model::link(&speed.model)) }
+                        td.n { (format!("{:.2}", batch.rust.p50_ms)) } td.n { (format!("{:.0}", speed.rust.load_ms)) }
+                        td.n { (format!("{:.0}", speed.rust.first_ms)) } td.n { (format!("{:.2}", batch.speedup())) }
                     }
                 }
             }
@@ -102,10 +131,4 @@ fn figure(id: &str, caption: &str, svg: &str) -> Markup {
             figcaption id=(caption_id) { (caption) }
         }
     }
-}
-
-fn median(values: &[f64]) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted[sorted.len() / 2]
 }

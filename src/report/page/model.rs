@@ -165,7 +165,7 @@ fn speeds<'a>(speeds: impl Iterator<Item = &'a Speed>) -> Markup {
     html! {
         @for speed in speeds {
             @let compiled = speed.batches.iter().any(|batch| batch.compiled.is_some());
-            h3 { "Speed on " (speed.device) }
+            h3 { "Speed on " (speed.device) ", " (speed.engine) ", " (speed.width) ", threads: " (speed.threads) }
             p.soft {
                 "Load " (format!("{:.1} ms", speed.rust.load_ms)) ", first forward " (format!("{:.1} ms", speed.rust.first_ms))
                 @if let Some(peak) = speed.rust.peak_mib { ", memory " (format!("{peak:.0} MiB")) }
@@ -175,8 +175,8 @@ fn speeds<'a>(speeds: impl Iterator<Item = &'a Speed>) -> Markup {
             @for why in &speed.left_out { p.soft { "Left out: " (why) } }
             div.scroll tabindex="0" { table {
                 thead { tr {
-                    @for name in ["rows", "p50 ms", "p95 ms", "rows/s", "Python p50 ms", "ratio"] { th.n scope="col" { (name) } }
-                    @if compiled { @for name in ["compiled p50 ms", "ratio"] { th.n scope="col" { (name) } } }
+                    @for name in ["rows", "p50 ms", "p95 ms", "rows/s", "Python p50 ms", "times as fast"] { th.n scope="col" { (name) } }
+                    @if compiled { @for name in ["compiled p50 ms", "times as fast"] { th.n scope="col" { (name) } } }
                 } }
                 tbody {
                     @for batch in &speed.batches {
@@ -184,10 +184,10 @@ fn speeds<'a>(speeds: impl Iterator<Item = &'a Speed>) -> Markup {
                             th.n scope="row" { (batch.rows) }
                             td.n { (format!("{:.3}", batch.rust.p50_ms)) } td.n { (format!("{:.3}", batch.rust.p95_ms)) }
                             td.n { (format!("{:.0}", batch.throughput())) } td.n { (format!("{:.3}", batch.python.p50_ms)) }
-                            td.n { (format!("{:.2}", batch.ratio())) }
+                            td.n { (format!("{:.2}", batch.speedup())) }
                             @if compiled {
                                 td.n { @if let Some(times) = batch.compiled { (format!("{:.3}", times.p50_ms)) } }
-                                td.n { @if let Some(ratio) = batch.ratio_to_compiled() { (format!("{ratio:.2}")) } }
+                                td.n { @if let Some(over) = batch.speedup_over_compiled() { (format!("{over:.2}")) } }
                             }
                         }
                     }

@@ -174,11 +174,11 @@ pub fn shares(points: &[Point]) -> Result<String, PlotError> {
     })
 }
 
-/// Latency ratios in ascending order, with the line of equal speed.
-pub fn ratios(ratios: &[f64]) -> Result<String, PlotError> {
-    let mut sorted: Vec<f64> = ratios.iter().copied().filter(|ratio| ratio.is_finite()).collect();
-    sorted.sort_by(f64::total_cmp);
-    let top = sorted.last().copied().unwrap_or(1.0).max(1.0) * 1.15;
+/// How many times as fast as Python models are, in descending order, with the line of equal speed.
+pub fn speedups(speedups: &[f64]) -> Result<String, PlotError> {
+    let mut sorted: Vec<f64> = speedups.iter().copied().filter(|speedup| speedup.is_finite()).collect();
+    sorted.sort_by(|a, b| b.total_cmp(a));
+    let top = sorted.first().copied().unwrap_or(1.0).max(1.0) * 1.15;
     let width = sorted.len() as f64;
     draw(|root| {
         let mut chart = ChartBuilder::on(root)
@@ -197,15 +197,15 @@ pub fn ratios(ratios: &[f64]) -> Result<String, PlotError> {
             .axis_desc_style((FONT, 16).into_font().color(&INK))
             .x_labels(0)
             .y_labels(6)
-            .y_label_formatter(&|ratio| format!("{ratio:.1}"))
+            .y_label_formatter(&|speedup| format!("{speedup:.1}"))
             .x_desc("models, fastest relative to Python first")
-            .y_desc("latency, Python = 1")
+            .y_desc("times as fast as Python")
             .draw()
             .map_err(PlotError::new)?;
-        let bars = sorted.iter().enumerate().map(|(rank, ratio)| {
+        let bars = sorted.iter().enumerate().map(|(rank, speedup)| {
             let left = rank as f64;
-            let colour = if *ratio <= 1.0 { Kind::Full } else { Kind::Half }.colour();
-            Rectangle::new([(left + 0.1, 0.0), (left + 0.9, *ratio)], colour.mix(0.8).filled())
+            let colour = if *speedup >= 1.0 { Kind::Full } else { Kind::Half }.colour();
+            Rectangle::new([(left + 0.1, 0.0), (left + 0.9, *speedup)], colour.mix(0.8).filled())
         });
         chart.draw_series(bars).map_err(PlotError::new)?;
         let equal = [(0.0, 1.0), (width, 1.0)];
@@ -264,10 +264,10 @@ mod tests {
         for svg in [
             errors(&points).unwrap(),
             shares(&points).unwrap(),
-            ratios(&[0.5, 2.0]).unwrap(),
+            speedups(&[0.5, 2.0]).unwrap(),
             errors(&[]).unwrap(),
             shares(&[]).unwrap(),
-            ratios(&[]).unwrap(),
+            speedups(&[]).unwrap(),
         ] {
             assert!(svg.starts_with("<svg viewBox=") && svg.contains("currentColor"), "{svg}");
             assert!(!svg.contains("#010203") && !svg.contains("NaN"), "{svg}");
