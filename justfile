@@ -112,7 +112,11 @@ bench *FILTER: setup
 bench-suite *FILTER="vit bert gpt2 t5 llama resnet clip whisper wav2vec2": setup _tools
     @PYTHONPATH={{ tools }} cargo run --quiet --features libtorch -- bench-suite {{ FILTER }}
 
-# Prove every program on a GPU, the core models on both engines, and time them: just cuda-check [export check float16 pt2 bench].
+# Compile models (or those FILTER means) with AOTInductor for the best device, and run all their checks on the packages.
+aot *FILTER="vit bert gpt2 t5 llama resnet clip": setup
+    @cargo run --quiet --features libtorch -- check {{ FILTER }} --engine aot
+
+# Prove every program on a GPU, the core models on every engine, and time them: just cuda-check [export check float16 pt2 aot bench].
 cuda-check *PARTS: setup
     benches/cuda-check {{ PARTS }}
 

@@ -169,14 +169,41 @@ fn a_manifest_names_no_file_outside() {
 
 /// The same with one pt2 program, made from the entry with that digest.
 fn with_pt2(digest: &str) -> tempfile::TempDir {
+    with_program(Format::Pt2, digest)
+}
+
+/// The same with a program of another format.
+fn with_program(format: Format, digest: &str) -> tempfile::TempDir {
     let folder = folder(SPEC.digest);
-    std::fs::write(folder.path().join("program.pt2"), "a graph").unwrap();
-    let files = BTreeMap::from([("program.pt2".to_owned(), format!("{:x}", Sha256::digest("a graph")))]);
-    let key = export::key_beside(Beside::Programs(Format::Pt2), &export::key(digest, None));
-    let manifest = FileList { key, seconds: 1.0, files, digests: BTreeMap::new() };
-    let text = serde_json::to_string(&manifest).unwrap();
-    sealed(folder.path(), "pt2.json", &text);
+    let file = format.file(Dtype::Float32);
+    std::fs::write(folder.path().join(&file), "a program").unwrap();
+    let files = BTreeMap::from([(file, format!("{:x}", Sha256::digest("a program")))]);
+    let what = Beside::Programs(format);
+    let key = export::key_beside(what, &export::key(digest, None));
+    let list = FileList { key, seconds: 1.0, files, digests: BTreeMap::new() };
+    sealed(folder.path(), &what.list(), &serde_json::to_string(&list).unwrap());
     folder
+}
+
+#[test]
+fn compiled_programs_are_those_of_a_kind_of_device() {
+    let folder = with_program(Format::Aot(Target::Cpu), SPEC.digest);
+    let open = |format, device| Artifact::open(folder.path(), &SPEC, Lane::new(format, device));
+    let aot = Format::Aot(Target::Cpu);
+    let cpu = open(aot, Device::Cpu).unwrap();
+    assert_eq!(cpu.program(Dtype::Float32), folder.path().join("program.aot.cpu.pt2"));
+    assert_eq!(cpu.program(Dtype::Bfloat16), folder.path().join("program.bfloat16.aot.cpu.pt2"));
+    let failure = open(aot, Device::Cuda(0)).unwrap_err();
+    let message = failure.message.replace(&folder.path().display().to_string(), "artifacts/toy");
+    assert_eq!(failure.stage, Stage::Export);
+    assert_eq!(message, "artifacts/toy has no aot programs for cuda of the entry as it stands");
+    assert_eq!(failure.details, ["renew it: just export toy --engine aot --device cuda"]);
+    std::fs::write(folder.path().join("program.aot.cpu.pt2"), "a prog").unwrap();
+    let failure = open(aot, Device::Cpu).unwrap_err();
+    assert_eq!(failure.stage, Stage::Load);
+    assert_eq!(failure.details, ["renew it: just export toy --engine aot --device cpu --force"]);
+    // One kind's damage is nothing to the others.
+    assert!(open(Format::TorchScript, Device::Cpu).is_ok());
 }
 
 #[test]

@@ -112,6 +112,8 @@ mod tests {
         );
         assert_eq!(again(&record(Status::Failed, Stage::Export)), ["again: just export bert"]);
         assert_eq!(again(&record(Status::NotRun, Stage::Export)), [format!("again: {rust}")]);
+        let compiled = Record { engine: "aot".to_owned(), ..record(Status::Failed, Stage::Export) };
+        assert_eq!(again(&compiled), ["again: just export bert --engine aot --device cpu"]);
         let pt2 = Record { engine: "pt2".to_owned(), ..compare.clone() };
         assert_eq!(again(&pt2), [format!("again: {rust} --engine pt2")]);
         let mock = Record { engine: "mock".to_owned(), device: None, ..compare };

@@ -92,7 +92,9 @@ impl Check {
             Self::Optimised => {
                 "what libtorch makes of the program in its first runs computes the same, at every size"
             }
-            Self::Half => "the program in half precision equals eager in that precision, three times in a row",
+            Self::Half => {
+                "the program in half precision equals eager in that precision, three times in a row"
+            }
             Self::Generates => "greedy decoding in Rust gives exactly the tokens of Python's generate",
             Self::Decodes => {
                 "so it does with a cache that stays on the device, and every step's logits are those without one"

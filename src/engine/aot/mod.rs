@@ -196,9 +196,9 @@ impl Program for Loaded {
         let changed = || {
             let mut copy = tensor.f_empty_like()?;
             copy.f_copy_(&tensor)?;
-            copy.f_view([-1])?.f_get(element as i64)?.f_add_scalar_(delta)?;
-            Ok::<_, tch::TchError>(copy)
+            copy.f_view([-1])?.f_get(element as i64)?.f_add_scalar_(delta).map(|_| copy)
         };
-        self.package.replace(constant, &changed().at(Stage::Load, changing())?).at(Stage::Load, changing())
+        let changed = changed().at(Stage::Load, changing())?;
+        self.package.replace(constant, &changed).at(Stage::Load, changing())
     }
 }

@@ -1,8 +1,8 @@
 """Programs for the engine aot, made when they are asked for: `python -m exporter.aot`.
 
-In: the request of `pt2`, with the kind of device in every job. Out: the same, where a program is the graph of `pt2` compiled
-to machine code by AOTInductor: `program.aot.cpu.pt2`. A package runs on the kind of device, and on processors with the
-instructions, that it was compiled with; it says both in its metadata, for whoever opens it.
+In: the request of `pt2`, with the kind of device in every job. Out: the same, where a program is the graph of `pt2`
+compiled to machine code by AOTInductor: `program.aot.cpu.pt2`. A package runs on the kind of device, and on processors
+with the instructions, that it was compiled for; it says both in its metadata, for whoever opens it.
 """
 
 import json
@@ -11,13 +11,14 @@ from pathlib import Path
 
 import torch
 from torch import nn
+from torch.export.passes import move_to_device_pass
 
 from . import program, pt2, weights
 from .__main__ import own_stdout
 from .errors import stage
 from .job import Job, Json
 
-# Whatever changes numbers is as users have it: nothing is folded or fused otherwise, and half precisions are computed in
+# Whatever changes numbers is as users have it: nothing is folded or fused otherwise, and half precisions are widened to
 # float32 between the operators that inductor fuses. Weights of at most eight numbers stay weights, and do not become
 # literals in the code: only so can they be held to eager's. Loops have one thread, as this process has.
 SETTINGS = {"always_keep_tensor_constants": True}
@@ -36,21 +37,23 @@ def compiled(data: Json) -> None:
     def write(whole: program.Program, graph: torch.export.ExportedProgram, path: Path) -> None:
         package(whole, graph, device, path)
 
-    pt2.beside(job, f"aot.{device}", write)
+    pt2.beside(job, f"aot.{device}.pt2", write)
 
 
 def package(whole: program.Program, graph: torch.export.ExportedProgram, device: str, path: Path) -> None:
     """Compiles a program's graph for a device."""
     facts = {"weights": json.dumps(held(whole, graph)), "processor": processor()}
     with stage("torch._inductor.aoti_compile_and_package"):
-        graph = torch.export.passes.move_to_device_pass(graph, device)
+        graph = move_to_device_pass(graph, device)
         settings = SETTINGS | {"aot_inductor.metadata": facts}
         torch._inductor.aoti_compile_and_package(graph, package_path=str(path), inductor_configs=settings)
 
 
 def held(whole: program.Program, graph: torch.export.ExportedProgram) -> dict[str, Json]:
-    """What a package makes of each parameter and buffer: it has a tied one under the name that the graph reads it by, and
-    none that nothing reads."""
+    """What a package makes of each parameter and buffer.
+
+    It has a tied one under the name that the graph reads it by, and none that nothing reads.
+    """
     signature = graph.graph_signature
     inputs = signature.inputs_to_parameters | signature.inputs_to_buffers
     read = {inputs[node.name] for node in graph.graph.nodes if node.name in inputs and node.users}
