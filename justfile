@@ -5,6 +5,8 @@ python := env("HF_CONFORMANCE_PYTHON", ".venv/bin/python")
 tools := "target/tools"
 tool := "PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=" + tools + " " + python + " -m"
 weights := "target/real-weights"
+# As a program that serves models is built; what this project depends on stays compiled as it is.
+optimised := "--config profile.dev.package.hf-conformance.opt-level=2"
 # Warnings are written in Cargo.toml; only here do they end anything.
 deny := "-D warnings"
 
@@ -106,7 +108,7 @@ radar *WORDS: setup
 
 # Measure speed and memory on libtorch and in eager Python, in turns: just bench bert --engine torchscript,pt2 --width tiny,realistic --threads 1,2 [--device cpu --compile].
 bench *FILTER: setup
-    @cargo run --quiet --features libtorch -- bench {{ FILTER }}
+    @cargo run --quiet --features libtorch {{ optimised }} -- bench {{ FILTER }}
 
 # Measure what the suite costs, in turns with a pytest suite that puts eager Python to the same checks: just bench-suite plan [--rounds 3].
 bench-suite *FILTER="vit bert gpt2 t5 llama resnet clip whisper wav2vec2": setup _tools

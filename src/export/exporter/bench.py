@@ -7,6 +7,7 @@ attention that its class chooses, which is the program's, and called as its user
 """
 
 import contextlib
+import ctypes
 import gc
 import json
 import sys
@@ -40,10 +41,13 @@ class Bench:
 
     def load(self, request: Json) -> Json:
         """Makes the model of the job's weights, brings it to the device and runs it once."""
+        # The one before must not be there while this one's memory is measured.
+        self.model, self.inputs, self.compiled = nn.Module(), {}, None
         self.device = torch.device(request["device"])
         torch.set_num_threads(request["threads"])
         job = Job.from_json(request["job"])
         ready = prepared(job)
+        traced = ready.traced
         if self.device.type == "cuda":
             # Before it has begun, its allocator knows no device.
             torch.cuda.init()
@@ -51,16 +55,16 @@ class Bench:
             self.gpu_before = torch.cuda.memory_allocated(self.device)
         with tempfile.TemporaryDirectory() as folder:
             load = loader(ready.served, job, folder)
-            gc.collect()
+            del ready
+            _give_back()
             self.before = _memory("VmRSS")
             started = time.perf_counter()
             self.model = load().to(self.device)
             self._wait()
             loaded = time.perf_counter()
-        # What building a model takes meanwhile is no part of what it holds in service.
+        # What loading a model takes meanwhile is no part of what it holds in service.
         _restart_peak()
-        self.compiled = None
-        self.inputs = {name: value.to(self.device) for name, value in ready.traced.items()}
+        self.inputs = {name: value.to(self.device) for name, value in traced.items()}
         first = self._forward(forward_of(self.model), keywords(self.model, self.inputs))
         return {"load_ms": 1e3 * (loaded - started), "first_ms": 1e3 * first}
 
@@ -151,6 +155,13 @@ def _memory(field: str) -> float | None:
         return None
     values = (line.split()[1] for line in lines if line.startswith(f"{field}:"))
     return next((int(value) / 1024 for value in values), None)
+
+
+def _give_back() -> None:
+    """Gives freed memory back to the system, where the C library can: it would be used again unseen."""
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _restart_peak() -> None:
