@@ -9,8 +9,8 @@ fn package(metadata: &serde_json::Value, code: &[u8]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let mut file = Cursor::new(Vec::new());
     let metadata = metadata.to_string();
-    let files = [
-        ("archive_format", &b"pt2"[..]),
+    let files: [(&str, &[u8]); 6] = [
+        ("archive_format", b"pt2"),
         ("archive_version", b"0"),
         ("byteorder", b"little"),
         ("data/aotinductor/model/a.wrapper.cpp", b""),
@@ -68,8 +68,9 @@ fn what_is_no_package_is_an_error_that_says_so() {
     let path = folder.path().join("toy").join(FILE);
     let whole = std::fs::read(&path).unwrap();
     let mut graph = Cursor::new(Vec::new());
-    pt2::pack(&mut graph, [("archive_format", &b"pt2"[..]), ("models/model.json", b"{}")]).unwrap();
-    for bytes in [&b"no zip"[..], &[], &whole[..whole.len() / 2], graph.get_ref()] {
+    let files: [(&str, &[u8]); 2] = [("archive_format", b"pt2"), ("models/model.json", b"{}")];
+    pt2::pack(&mut graph, files).unwrap();
+    for bytes in [&b"no zip"[..], &[], &whole[..whole.len() / 2], graph.get_ref().as_slice()] {
         std::fs::write(&path, bytes).unwrap();
         let (stage, message, _) = said(&folder, Device::Cpu);
         assert_eq!(stage, Stage::Load);
