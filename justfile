@@ -54,8 +54,11 @@ test *FILTER: setup
     @cargo run --quiet --features libtorch -- test {{ if FILTER == "" { "plan" } else { FILTER } }}
 
 # Test the project's own code: Rust with libtorch, and the exporter's Python.
-unit: setup _tools
+unit: setup && unit-python
     cargo test --quiet --features libtorch --lib --bins
+
+# The part of `unit` that tests the exporter's Python.
+unit-python: setup _tools
     {{ tool }} pytest --quiet src/export
 
 # Add an entry for an architecture, found, made small, tried: just add qwen3-vl [--dry-run --task --like --family --source --package PATH].
@@ -188,8 +191,8 @@ review:
     @cargo insta --version > /dev/null 2>&1 || cargo install cargo-insta --locked
     cargo insta review
 
-# What CI insists on: formatting, no warning from any tool, generated/ in step with spec/.
-check: setup check-rust check-python
+# What CI insists on: formatting, no warning from any tool, generated/ in step with spec/, the exporter's own tests.
+check: setup check-rust check-python unit-python
 
 # The part of `check` that needs Rust alone; with libtorch's code too, once `just setup` has run.
 check-rust:

@@ -91,7 +91,7 @@ pub struct Manifest {
     pub generation: Option<GenerationSettings>,
     /// The program that decodes with a cache; `None` where the `decodes` check is left out.
     pub decoding: Option<Decoding>,
-    /// The adapters that changed something about the trace of the float32 program, by name.
+    /// The adapters that changed something about the trace of some program, by name.
     pub adapters: Vec<Note>,
     /// What makes "eager" differ from the class's plain `forward`.
     pub differences: Vec<Note>,

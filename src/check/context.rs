@@ -45,6 +45,14 @@ pub struct Expectation<'a> {
     pub keep: &'a dyn Fn(&Output, &[usize]) -> bool,
 }
 
+/// What the rule makes of an output.
+pub struct Bounds {
+    /// The rmse that it allows.
+    pub limit: f64,
+    /// Which elements it compares, row-major: those that no mask hides.
+    pub compared: Vec<bool>,
+}
+
 impl<'a> Expectation<'a> {
     /// Every element of a case's outputs, in float32.
     pub fn whole(check: Check, case: &'a str) -> Self {
@@ -215,15 +223,17 @@ impl<'a> CheckContext<'a> {
         })
     }
 
-    /// What the rule allows every output of the traced case, as rmse.
-    pub fn limits(&self) -> Result<Vec<f64>, Failure> {
+    /// What the rule makes of every output of the traced case.
+    pub fn bounds(&self) -> Result<Vec<Bounds>, Failure> {
         let expectation = Expectation::whole(Check::MatchesReference, "traced");
-        let limit = |port: &Output| {
+        let bounds = |port: &Output| {
             let reference = self.reference(&expectation, port)?;
             let tolerance = self.tolerance(expectation.check, expectation.precision, port);
-            Ok(rule::judge(&reference.exact, &reference, tolerance, |_| true).limit)
+            let limit = rule::judge(&reference.exact, &reference, tolerance, |_| true).limit;
+            let compared = reference.error.to_f64().iter().map(|error| !error.is_nan()).collect();
+            Ok(Bounds { limit, compared })
         };
-        self.model.outputs.iter().map(limit).collect()
+        self.model.outputs.iter().map(bounds).collect()
     }
 
     /// Everybody's tolerance in that precision, with the factor of the entry's own where it has one.

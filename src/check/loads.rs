@@ -8,7 +8,7 @@ use crate::task::Dtype;
 use std::collections::BTreeMap;
 
 /// The manifest names the entry's class and task; the program has the eager model's parameters and buffers, bit by bit.
-/// Digests of the files were compared when the artifact was opened.
+/// So does every other program in float32. Digests of the files were compared when the artifact was opened.
 pub fn check(context: &CheckContext) -> CheckResult {
     let manifest = &context.artifact.manifest;
     same("class", context.model.class, &manifest.class)?;
@@ -30,6 +30,11 @@ pub fn check(context: &CheckContext) -> CheckResult {
     let count: usize = loaded.values().map(|shape| shape.iter().product::<usize>()).sum();
     same("parameter count", &manifest.parameters.count.to_string(), &count.to_string())?;
     weights(context.program, context.artifact, Dtype::Float32)?;
+    for (attention, path) in context.artifact.others() {
+        let program = context.engine.load(&path, context.device)?;
+        weights(program.as_ref(), context.artifact, Dtype::Float32)
+            .map_err(|failure| failure.with(format!("in the program with {attention} attention")))?;
+    }
     Ok(Vec::new())
 }
 

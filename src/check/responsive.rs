@@ -3,7 +3,7 @@
 //! Random weights and a trace can hide a dead model: a head of zeros matches its reference perfectly, and a backbone
 //! whose signal is lost in rounding could be any backbone.
 
-use super::context::{CheckContext, CheckResult, dims_of};
+use super::context::{Bounds, CheckContext, CheckResult, dims_of};
 use crate::engine::{Tensor, Values};
 use crate::failure::{Failure, Stage};
 use crate::task::{Fill, Input, Output};
@@ -12,14 +12,15 @@ use crate::task::{Fill, Input, Output};
 /// less could be half wrong, and no comparison would show it.
 const CLEARLY: f64 = 100.0;
 
-/// Changes one input at a time; each must change some output clearly. Outputs must vary along every axis they have.
+/// Changes one input at a time, where other values fit the rest; each must change some output clearly, where it is
+/// compared, and leave it a number. Outputs must vary along every axis they have.
 pub fn check(context: &CheckContext) -> CheckResult {
     let inputs = context.inputs("traced")?;
     let before = context.run(&inputs)?;
     for (port, output) in context.model.outputs.iter().zip(&before) {
         alive(context, port, output)?;
     }
-    let limits = context.limits()?;
+    let bounds = context.bounds()?;
     for (position, port) in context.model.inputs.iter().enumerate() {
         // No other values fit the other inputs.
         if matches!(port.fill, Fill::Values { .. } | Fill::Grid { .. }) {
@@ -28,9 +29,16 @@ pub fn check(context: &CheckContext) -> CheckResult {
         let mut changed = inputs.clone();
         changed[position] = change(context, port, &inputs, position);
         let after = context.run(&changed)?;
-        let changes = before.iter().zip(&after).zip(&limits);
-        let shares = changes.map(|((old, new), limit)| change_of(old, new) / limit);
-        let most = shares.fold(0.0, f64::max);
+        let mut most: f64 = 0.0;
+        for (((output, old), new), bounds) in
+            context.model.outputs.iter().zip(&before).zip(&after).zip(&bounds)
+        {
+            let share = share_of(old, new, bounds).ok_or_else(|| {
+                let broken = format!("{} is not a number where {} has other values", output.name, port.name);
+                Failure::new(Stage::Compare, broken)
+            })?;
+            most = most.max(share);
+        }
         if most < CLEARLY {
             return Err(Failure::new(Stage::Compare, weak(&port.name, most)));
         }
@@ -38,16 +46,24 @@ pub fn check(context: &CheckContext) -> CheckResult {
     Ok(Vec::new())
 }
 
-/// The root mean square of what changed; beyond all bounds where the shape did, or a number is none any more.
-fn change_of(old: &Tensor, new: &Tensor) -> f64 {
+/// The root mean square of what changed, over the elements that are compared, as a share of the limit; beyond all bounds
+/// where the shape changed, `None` where a number is none any more.
+fn share_of(old: &Tensor, new: &Tensor, bounds: &Bounds) -> Option<f64> {
     if old.shape() != new.shape() {
-        return f64::INFINITY;
+        return Some(f64::INFINITY);
     }
     let (old, new) = (old.to_f64(), new.to_f64());
-    let changed = old.iter().zip(&new).filter(|(a, b)| a != b);
-    let squares: f64 = changed.map(|(a, b)| (a - b) * (a - b)).sum();
-    let change = (squares / old.len().max(1) as f64).sqrt();
-    if change.is_nan() { f64::INFINITY } else { change }
+    let pairs = old.iter().zip(&new).zip(&bounds.compared);
+    let (mut squares, mut count) = (0.0, 0);
+    for ((a, b), _) in pairs.filter(|(_, compared)| **compared) {
+        if b.is_nan() {
+            return None;
+        }
+        count += 1;
+        squares += if a == b { 0.0 } else { (a - b) * (a - b) };
+    }
+    // Nothing allowed and nothing changed is no change.
+    if squares == 0.0 { Some(0.0) } else { Some((squares / f64::from(count)).sqrt() / bounds.limit) }
 }
 
 fn weak(input: &str, most: f64) -> String {

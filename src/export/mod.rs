@@ -59,7 +59,7 @@ pub fn inventory(versions: &Versions, source: &str) -> Result<Inventory, Failure
 
 /// What the exporter is told of the numerical rule: it looks for parameters that move no output by more than it allows.
 pub(crate) fn rule() -> serde_json::Value {
-    serde_json::json!({"k": rule::K, "floor": rule::FLOOR})
+    serde_json::json!({"k": rule::K, "floor": rule::FLOOR, "mark": rule::MARK})
 }
 
 /// What an artifact of a model type was made from: `asked` of the entry, and the digest of the exporter's code for

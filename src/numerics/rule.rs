@@ -26,7 +26,7 @@ pub const HALF_FLOORS: [f64; 2] = [1.0 / 256.0, 1.0 / 2048.0];
 const WORST: usize = 3;
 /// Values from here on are marks, not measurements: what models write where nothing is (−1e4, −1e9, the lowest float,
 /// −∞). They are judged among themselves, lest their size hide what is wrong with all others.
-const MARK: f64 = 9e3;
+pub const MARK: f64 = 9e3;
 
 /// What the rule asks of a program.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -202,8 +202,8 @@ impl Agreement {
 /// Applies the rule to x, over the elements whose index `keep` accepts. All three tensors are of one shape.
 ///
 /// What a mask hides is not compared: nobody reads it, and attention kernels put there what they like.
-/// Marks are judged apart from measurements; the agreement is that of the part which takes the larger share of what it
-/// is allowed. Whole numbers have no rounding error: the rule asks for equality within the floor.
+/// Marks are judged apart from measurements; the agreement is that of the part without a yardstick, else of the part
+/// which takes the larger share of what it is allowed. Whole numbers have no rounding error: the rule asks for equality within the floor.
 pub fn judge(
     x: &Tensor,
     reference: &Reference,
@@ -227,8 +227,12 @@ pub fn judge(
         (true, false) => values.agreement(&marks),
         (false, false) => {
             let (marked, measured) = (values.agreement(&marks), values.agreement(&measurements));
-            let off = |part: &Agreement| if part.share().is_nan() { f64::INFINITY } else { part.share() };
-            if off(&measured) >= off(&marked) { measured } else { marked }
+            // An error of eager's own that makes no yardstick allows so much that its share is small.
+            let rank = |part: &Agreement| {
+                let share = if part.share().is_nan() { f64::INFINITY } else { part.share() };
+                (part.ruling(tolerance) == Ruling::NoYardstick, share)
+            };
+            if rank(&measured) >= rank(&marked) { measured } else { marked }
         }
     };
     Agreement { count, ..judged }
@@ -390,6 +394,15 @@ mod tests {
         assert_eq!(ruling(&[1.001, -10_000.0, f64::NEG_INFINITY]), Ruling::Differs);
         assert_eq!(ruling(&[1.0, -10_050.0, f64::NEG_INFINITY]), Ruling::Differs);
         assert_eq!(ruling(&[1.0, -10_000.0, f64::INFINITY]), Ruling::Differs);
+    }
+
+    #[test]
+    fn marks_that_agree_do_not_hide_measurements_without_a_yardstick() {
+        let float32 = Tolerance::of(Dtype::Float32);
+        let ruling = |e: &[f64]| rule(&[1.0, -10_000.001], e, &[1.0, -10_000.0]).ruling(float32);
+        assert_eq!(ruling(&[1.0, -10_000.0]), Ruling::Agrees);
+        assert_eq!(ruling(&[1.5, -10_000.0]), Ruling::NoYardstick);
+        assert_eq!(ruling(&[1.0, -10_500.0]), Ruling::NoYardstick);
     }
 
     #[test]

@@ -42,13 +42,14 @@ pub const TESTED: [Machine; 4] = [
     WITHOUT_VECTORS,
 ];
 
-/// The checks that compare numbers with eager's; the others compare a machine with itself.
-pub const COMPARING: [Check; 7] = [
+/// The checks that hold numbers to eager's by the rule; the others compare a machine with itself, or whole numbers.
+pub const COMPARING: [Check; 8] = [
     Check::MatchesReference,
     Check::Generalises,
     Check::BatchInvariant,
     Check::PaddingInvariant,
     Check::Causal,
+    Check::Optimised,
     Check::Half,
     Check::Decodes,
 ];

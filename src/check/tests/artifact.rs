@@ -99,7 +99,12 @@ pub fn artifact() -> Artifact {
     let (written, row) = step::row(&healthy);
     tensors.extend(stored("decode", row));
     tensors.insert("decode/tokens".to_owned(), written);
-    let manifest = Manifest {
+    Artifact::in_memory(manifest(cases, situations), tensors)
+}
+
+/// What the exporter would have said of it.
+fn manifest(cases: Vec<Case>, situations: Vec<Situation>) -> Manifest {
+    Manifest {
         key: String::new(),
         model: "toy".to_owned(),
         task: "text-generation".to_owned(),
@@ -114,7 +119,7 @@ pub fn artifact() -> Artifact {
         dims: [("vocabulary".to_owned(), VOCABULARY)].into(),
         inputs: INPUTS.map(str::to_owned).to_vec(),
         outputs: vec!["logits".to_owned()],
-        attention: vec!["eager".to_owned()],
+        attention: vec!["sdpa".to_owned(), "eager".to_owned()],
         layers: vec!["layers.0".to_owned()],
         cases,
         situations,
@@ -134,13 +139,16 @@ pub fn artifact() -> Artifact {
         adapters: Vec::new(),
         differences: Vec::new(),
         files: BTreeMap::new(),
-    };
-    Artifact::in_memory(manifest, tensors)
+    }
 }
 
-/// Greedy decoding written a second time, in the plainest way: rows of new tokens, one after the other.
+/// Greedy decoding after the prompts of the traced case.
 pub fn greedy(toy: &Toy, steps: usize) -> Vec<i64> {
-    let start = inputs(2, 6);
+    written(toy, &inputs(2, 6), steps)
+}
+
+/// Greedy decoding written a second time, in the plainest way: two rows of new tokens, one after the other.
+pub fn written(toy: &Toy, start: &[Tensor], steps: usize) -> Vec<i64> {
     let mut tokens = Vec::new();
     for row in 0..2 {
         let mut context = start.iter().map(|input| input.select(0, &[row])).collect::<Vec<_>>();

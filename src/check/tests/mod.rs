@@ -4,6 +4,7 @@
 //! ids and their distance; its references are the same sums in float64, rounded where eager would round.
 
 mod artifact;
+mod generates;
 mod step;
 mod toy;
 
@@ -14,7 +15,7 @@ use crate::failure::Failure;
 use crate::model::{ModelSpec, dynamic, idle};
 use crate::report::{About, Record};
 use crate::spec::{Axis, Check, Idle};
-use crate::task::{Task, Text, TextGeneration};
+use crate::task::{Dtype, Task, Text, TextGeneration};
 use crate::verdict::Outcome;
 use artifact::artifact;
 use std::time::Duration;
@@ -104,6 +105,9 @@ fn every_fault_turns_its_check_red_and_reads_well() {
         (ToyFault::FutureSeen, Check::Causal),
         (ToyFault::TokensIgnored, Check::Responsive),
         (ToyFault::PositionsIgnored, Check::Responsive),
+        (ToyFault::PositionsFaint, Check::Responsive),
+        (ToyFault::PositionsHidden, Check::Responsive),
+        (ToyFault::PositionsBreak, Check::Responsive),
         (ToyFault::LengthBaked, Check::Generalises),
         (ToyFault::RowsMixed, Check::BatchInvariant),
         (ToyFault::Noise, Check::Deterministic),
@@ -116,6 +120,7 @@ fn every_fault_turns_its_check_red_and_reads_well() {
         (ToyFault::HalfWrongLater, Check::Half),
         (ToyFault::OtherParameters, Check::Loads),
         (ToyFault::OtherBits, Check::Loads),
+        (ToyFault::OtherAttention, Check::Loads),
         (ToyFault::MaskIgnored, Check::Generates),
         (ToyFault::StaleCache, Check::Decodes),
         (ToyFault::ShortCache, Check::Decodes),
@@ -136,6 +141,18 @@ fn every_fault_turns_its_check_red_and_reads_well() {
 }
 
 #[test]
+fn a_half_precision_that_is_worse_than_zeros_is_red_though_the_program_computes_the_same() {
+    let mut artifact = artifact();
+    let upside_down =
+        artifact.reference("traced", Dtype::Float64, "logits").unwrap().map_float(|value| -value);
+    artifact.replace("traced/bfloat16/logits", upside_down.cast(Dtype::Bfloat16));
+    let failure = outcome_of(&artifact, ToyFault::Nothing, Check::Half).unwrap_err();
+    let message =
+        "logits: eager bfloat16 is further from float64 than zeros would be (200 % of the output's size)";
+    assert_eq!(failure.message, message);
+}
+
+#[test]
 fn checks_other_than_those_that_see_a_fault_stay_green() {
     let red = |fault: ToyFault| {
         let checks = Check::ALL.into_iter().filter(|check| outcome(fault, *check).is_err());
@@ -145,6 +162,7 @@ fn checks_other_than_those_that_see_a_fault_stay_green() {
     assert_eq!(red(ToyFault::HalfWrong), ["half"]);
     assert_eq!(red(ToyFault::OtherParameters), ["loads"]);
     assert_eq!(red(ToyFault::OtherBits), ["loads", "half", "decodes"]);
+    assert_eq!(red(ToyFault::OtherAttention), ["loads"]);
     assert_eq!(red(ToyFault::Double), ["output_contract"]);
 }
 
@@ -158,9 +176,9 @@ fn a_parameter_that_moves_nothing_needs_a_reason_and_a_reason_needs_a_parameter(
         idle_outcome(&["layers.0.key.bias", "layers.0.value.bias"], &[reason(false)]),
         Err(unmoved.to_owned())
     );
-    let spare = "`idle` excuses layers.*.key.bias, and no parameter has such a name";
+    assert_eq!(idle_outcome(&keys, &[reason(true)]), Ok(()));
+    let spare = "`idle` excuses layers.*.key.bias, and no such parameter is idle";
     assert_eq!(idle_outcome(&[], &[reason(true)]), Err(spare.to_owned()));
-    assert_eq!(idle_outcome(&[], &[idle("layers.*.scale", "it is the toy's only one", true)]), Ok(()));
     // What is inherited may concern nothing here.
     assert_eq!(idle_outcome(&[], &[reason(false)]), Ok(()));
 }

@@ -20,6 +20,9 @@ pub enum ToyFault {
     FutureSeen,
     TokensIgnored,
     PositionsIgnored,
+    PositionsFaint,
+    PositionsHidden,
+    PositionsBreak,
     LengthBaked,
     RowsMixed,
     Noise,
@@ -31,6 +34,7 @@ pub enum ToyFault {
     HalfWrong,
     HalfWrongLater,
     OtherBits,
+    OtherAttention,
     OtherParameters,
     OneOutputMissing,
     NarrowOutput,
@@ -69,18 +73,30 @@ impl Toy {
                         .map(|u| {
                             let id =
                                 if self.fault == ToyFault::TokensIgnored { 3.0 } else { at(ids, row, u) };
-                            let distance = match self.fault {
-                                ToyFault::PositionsIgnored => 0.0,
-                                _ => at(positions, row, t) - at(positions, row, u),
-                            };
+                            let distance = self.distance(at(positions, row, t) - at(positions, row, u));
                             ((id + 1.0) * (v as f64 + 1.0) * 0.37 + 0.3 * distance).sin()
                         })
                         .sum();
-                    logits.push(scale * sum);
+                    let hidden = match self.fault {
+                        ToyFault::PositionsHidden if at(mask, row, t) == 0.0 => at(positions, row, t),
+                        _ => 0.0,
+                    };
+                    logits.push(scale * sum + hidden);
                 }
             }
         }
         logits
+    }
+
+    /// What the toy makes of the distance between two tokens.
+    fn distance(&self, steps: f64) -> f64 {
+        match self.fault {
+            ToyFault::PositionsIgnored | ToyFault::PositionsHidden => 0.0,
+            ToyFault::PositionsFaint => 8e-6 * steps,
+            // Positions counted backwards have no root.
+            ToyFault::PositionsBreak => steps.sqrt(),
+            _ => steps,
+        }
     }
 }
 
@@ -158,7 +174,8 @@ impl Engine for ToyEngine {
     }
 
     fn load(&self, path: &Path, _: Device) -> Result<Box<dyn Program>, Failure> {
-        let mut toy = Toy::new(self.0);
+        let other = self.0 == ToyFault::OtherAttention && path.ends_with("program.eager.pt");
+        let mut toy = Toy::new(if other { ToyFault::OtherBits } else { self.0 });
         if path.ends_with("program.decode.pt") || path.ends_with("program.prefill.pt") {
             return Ok(Box::new(step::Step(toy)));
         }

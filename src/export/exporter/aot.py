@@ -44,7 +44,8 @@ def package(whole: program.Program, graph: torch.export.ExportedProgram, device:
     """Compiles a program's graph for a device."""
     facts = {"weights": json.dumps(held(whole, graph)), "processor": processor()}
     with stage("torch._inductor.aoti_compile_and_package"):
-        graph = move_to_device_pass(graph, device)
+        # Tensors on a device have its number, and the graph's own assertions compare it.
+        graph = move_to_device_pass(graph, device if device == "cpu" else f"{device}:0")
         settings = SETTINGS | {"aot_inductor.metadata": facts}
         torch._inductor.aoti_compile_and_package(graph, package_path=str(path), inductor_configs=settings)
 

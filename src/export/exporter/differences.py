@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from transformers import GenerationMixin, PreTrainedModel
 
+from .adapters.common import CACHES
 from .adapters.patches import first_line, name_of
 from .calls import CALLS, DERIVED, VIEWS
 from .foreign import config_of
-from .generation import CACHED_ROTATIONS, LOOPS, UNCACHED, uncached
+from .generation import CACHED_ROTATIONS, LIBRARY, LOOPS, UNCACHED, uncached
 from .job import Job
-from .model import KEEPERS, PLAIN, UNINITIALISED, configs
+from .model import KEEPERS, PLAIN, SDPA, UNINITIALISED, configs
 
 ALL = "every model"
 
@@ -50,7 +52,7 @@ def _settings() -> list[Difference]:
         ALL,
         "attention: eager",
         "the plain formula: every class has it, and a trace holds it as it stands",
-        lambda model, _: isinstance(model, PreTrainedModel),
+        lambda model, job: isinstance(model, PreTrainedModel) and job.attention != SDPA,
     )
     plain = [
         Difference(ALL, f"config.{name}: {value}", why, _configured(name))
@@ -68,6 +70,17 @@ def _settings() -> list[Difference]:
         "those of `init_weights` hide faults: biases and whole heads are zero, norms one",
         lambda _, job: job.weights == "random",
     )
+    settled = Difference(
+        "classes with batch norms",
+        "batch norms: statistics of the traced inputs",
+        "with others the signal of deep networks fades: whatever the picture, they say the same",
+        lambda model, job: (
+            job.weights == "random"
+            and any(
+                isinstance(module, _BatchNorm) and module.track_running_stats for module in model.modules()
+            )
+        ),
+    )
     draws = Difference(
         ALL,
         "random numbers: the same at every call",
@@ -80,13 +93,19 @@ def _settings() -> list[Difference]:
         "the class would give back what it computed in another precision",
         lambda model, _: bool(KEEPERS & vars(model).keys()),
     )
+    forgotten = Difference(
+        "classes that keep what the last run computed",
+        "between runs: forgotten",
+        "what one run leaves to the next is in another precision, or for other sizes",
+        lambda model, _: any(name in vars(module) for module in model.modules() for name in CACHES),
+    )
     filled = [
         Difference(
             name, "weights: initialised", "the class leaves them as the memory held them", _of_class(name)
         )
         for name in sorted(UNINITIALISED)
     ]
-    return [attention, *plain, returned, weights, draws, keepers, *filled]
+    return [attention, *plain, returned, weights, settled, draws, keepers, forgotten, *filled]
 
 
 def _calls() -> list[Difference]:
@@ -115,7 +134,25 @@ def _decoding() -> list[Difference]:
         "transformers 4 no longer lets the class generate: each step reads the whole row again",
         _generating(lambda model, _: not isinstance(model, GenerationMixin)),
     )
-    return [*loops, *caches, rotations, own]
+    past = Difference(
+        "classes with a `generate` of their own",
+        "generate: the library's loop",
+        "it decodes greedily and tells the class's own acts around the loop from what forward computes",
+        _generating(
+            lambda model, _: (
+                isinstance(model, GenerationMixin)
+                and config_of(model).model_type not in LOOPS
+                and getattr(type(model), "generate", None) is not LIBRARY
+            )
+        ),
+    )
+    end = Difference(
+        "classes that generate",
+        "generate: the end token is one that is written late",
+        "random weights never write the config's own: no row would end, and no padding follow",
+        _generating(lambda model, _: True),
+    )
+    return [*loops, *caches, rotations, own, past, end]
 
 
 def _described(

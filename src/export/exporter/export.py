@@ -45,6 +45,8 @@ def export(job: Job) -> None:
     start = time.monotonic()
     ready = prepared(job)
     eager, served, dims = ready.eager, ready.served, ready.dims
+    # Taken before anything is traced: what an adapter did to a weight would be in the digest too.
+    digests = weights.of_eager(eager, job)
     cases, traced = ready.cases, ready.traced
     changed = situations.situations(job, ready.config, dims, traced)
     models = reference.Models(eager, served, job)
@@ -59,22 +61,24 @@ def export(job: Job) -> None:
         tensors |= decoder.tensors | reference.row_references(models, "decode", decoder.row)
 
     with artifact.folder(Path(job.directory)) as folder:
+        adapters: dict[str, dict[str, str]] = {}
+
+        def save(whole: program.Program, inputs: program.Tensors, file: str) -> None:
+            artifact.save_program(program.trace(whole, inputs), folder / file)
+            adapters.update((note["what"], note) for note in whole.adapters)
+
         whole = program.Program(served, job)
-        artifact.save_program(program.trace(whole, traced), folder / "program.pt")
+        save(whole, traced, "program.pt")
         if served is not eager:
-            plain = program.Program(eager, job)
-            artifact.save_program(program.trace(plain, traced), folder / f"program.{model.EAGER}.pt")
+            save(program.Program(eager, job), traced, f"program.{model.EAGER}.pt")
         if decoder:
             for file, step, example in decoder.programs():
-                artifact.save_program(program.trace(step, example), folder / file)
-        digests = {"float32": weights.digests(whole)}
+                save(step, example, file)
         for name in job.half:
             halved = reference.converted(served, getattr(torch, name))
             tensors |= reference.half_references(halved, job, traced)
-            half = program.Program(halved, job)
-            script = program.trace(half, reference.cast(traced, getattr(torch, name)))
-            artifact.save_program(script, folder / f"program.{name}.pt")
-            digests[name] = weights.digests(half)
+            inputs = reference.cast(traced, getattr(torch, name))
+            save(program.Program(halved, job), inputs, f"program.{name}.pt")
         layers = program.find_layers(eager, job, traced)
         if job.fault:
             for name, faulty in faults.plant(job, eager, served, layers, cases, decoder).items():
@@ -87,9 +91,9 @@ def export(job: Job) -> None:
             "generation": facts,
             "decoding": decoding_facts,
             "digests": digests,
-            "adapters": whole.adapters,
+            "adapters": list(adapters.values()),
             "differences": differences.applying(eager, job),
-            "idle": weights.idle(eager, job, traced, reference.limits(job, tensors)),
+            "idle": weights.idle(eager, job, traced, reference.bounds(job, tensors)),
             "seconds": round(time.monotonic() - start, 3),
         }
         artifact.save_manifest(manifest, folder / "manifest.json")

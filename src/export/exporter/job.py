@@ -68,10 +68,14 @@ class Generation:
 
 @dataclass(frozen=True)
 class Rule:
-    """The numerical rule's factor on eager's error, and its floor as a share of the reference's size."""
+    """The numerical rule's factor on eager's error, and its floor as a share of the reference's size.
+
+    Values from `mark` on are marks, not measurements.
+    """
 
     k: float
     floor: float
+    mark: float
 
 
 @dataclass(frozen=True)

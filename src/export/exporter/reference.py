@@ -62,16 +62,30 @@ def row_references(models: "Models", name: str, inputs: Tensors) -> Tensors:
     return tensors | _prefixed(f"{name}/error/float32", held.error)
 
 
-def limits(job: Job, tensors: Tensors) -> dict[str, float]:
-    """The rmse that the numerical rule allows each output of the traced case."""
+@dataclass(frozen=True)
+class Bound:
+    """The rmse that the numerical rule allows an output, and which of its elements it compares."""
+
+    limit: float
+    compared: Tensor
+
+
+def bounds(job: Job, tensors: Tensors) -> dict[str, Bound]:
+    """What the numerical rule makes of each output of the traced case.
+
+    Marks are left aside, lest their size hide what moves all others; where there is nothing else, they count.
+    """
     name = job.traced.name
 
-    def allowed(output: str) -> float:
+    def bound(output: str) -> Bound:
         error, exact = (tensors[f"{name}/{kind}/{output}"] for kind in ("error/float32", "float64"))
-        compared = ~error.isnan()
-        return job.rule.k * size(error[compared]) + job.rule.floor * size(exact[compared])
+        seen = ~error.isnan()
+        measured = seen & (exact.abs() < job.rule.mark)
+        compared = measured if measured.any() else seen
+        limit = job.rule.k * size(error[compared]) + job.rule.floor * size(exact[compared])
+        return Bound(limit, compared)
 
-    return {output.name: allowed(output.name) for output in job.outputs}
+    return {output.name: bound(output.name) for output in job.outputs}
 
 
 def size(value: Tensor) -> float:

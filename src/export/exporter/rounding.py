@@ -241,7 +241,7 @@ class Disturbed(Watched):
         if count > POOL:
             return self.pool.repeat(-(-count // POOL))[:count]
         if self.place + count > POOL:
-            self.place = (self.place + count) % 997
+            self.place = (self.place + count) % min(997, POOL - count + 1)
         self.place += count
         return self.pool[self.place - count : self.place]
 

@@ -12,12 +12,18 @@ from torch import Tensor, nn
 
 from .job import Job
 from .program import Program, Tensors, evaluate, run
-from .reference import fresh, size
+from .reference import Bound, converted, fresh, size
 
 # What a parameter is disturbed by, as a share of its own size: a tenth, and where that shows nothing, all of it.
 STEPS = (0.1, 1.0)
 # A gradient that promises a change of so many times the allowed error is taken at its word.
 CERTAIN = 10.0
+
+
+def of_eager(model: nn.Module, job: Job) -> dict[str, dict[str, str]]:
+    """By precision, the digests of the eager model's weights."""
+    halves = {name: converted(model, getattr(torch, name)) for name in job.half}
+    return {name: digests(Program(one, job)) for name, one in {"float32": model, **halves}.items()}
 
 
 def digests(program: Program) -> dict[str, str]:
@@ -29,14 +35,14 @@ def _bytes(value: Tensor) -> bytes:
     return value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
-def idle(model: nn.Module, job: Job, inputs: Tensors, limits: dict[str, float]) -> list[str]:
-    """Parameters whose disturbance moves no output by more than its limit, the allowed rmse, at these inputs.
+def idle(model: nn.Module, job: Job, inputs: Tensors, bounds: dict[str, Bound]) -> list[str]:
+    """Parameters whose disturbance moves no output, where it is compared, by more than the allowed rmse.
 
     One backward pass finds nearly all that do: with outputs weighted at random and in units of their limit, the
     length of a parameter's gradient times a disturbance is the change to expect. The others are disturbed one by one,
     but those that the pass did not reach at all are first disturbed together: most have no part in the outputs.
     """
-    gradients = _gradients(fresh(model), job, inputs, limits)
+    gradients = _gradients(fresh(model), job, inputs, bounds)
     with torch.no_grad():
         doubtful = {
             name: parameter
@@ -49,7 +55,7 @@ def idle(model: nn.Module, job: Job, inputs: Tensors, limits: dict[str, float]) 
 
         def move(names: list[str]) -> bool:
             return any(
-                _moves(model, job, inputs, [doubtful[name] for name in names], step, before, limits)
+                _moves(model, job, inputs, [doubtful[name] for name in names], step, before, bounds)
                 for step in STEPS
             )
 
@@ -66,7 +72,7 @@ def _still(names: list[str], move: Callable[[list[str]], bool]) -> list[str]:
     return _still(names[:middle], move) + _still(names[middle:], move) if middle else []
 
 
-def _gradients(model: nn.Module, job: Job, inputs: Tensors, limits: dict[str, float]) -> dict[str, float]:
+def _gradients(model: nn.Module, job: Job, inputs: Tensors, bounds: dict[str, Bound]) -> dict[str, float]:
     """The length of every parameter's gradient; empty where the model has no way back."""
     model.requires_grad_(True)
     try:
@@ -76,8 +82,11 @@ def _gradients(model: nn.Module, job: Job, inputs: Tensors, limits: dict[str, fl
             total = torch.zeros(())
             for name, value in outputs.items():
                 if value.requires_grad:
-                    weights = torch.randn(value.shape, generator=torch.Generator().manual_seed(job.seed))
-                    total = total + (weights * value).sum() / (limits[name] * value.numel() ** 0.5)
+                    compared = value[bounds[name].compared]
+                    weights = torch.randn(compared.shape, generator=torch.Generator().manual_seed(job.seed))
+                    total = total + (weights * compared).sum() / (
+                        bounds[name].limit * compared.numel() ** 0.5
+                    )
             if total.requires_grad:
                 total.backward()
     except Exception:  # noqa: BLE001  whatever a class says of its way back, every parameter is then disturbed by itself
@@ -100,16 +109,23 @@ def _moves(
     parameters: list[nn.Parameter],
     step: float,
     before: Tensors,
-    limits: dict[str, float],
+    bounds: dict[str, Bound],
 ) -> bool:
     with ExitStack() as disturbed:
         for parameter in parameters:
             disturbed.enter_context(_disturbed(parameter, step))
         after, _ = evaluate(fresh(model), job, inputs, [])
     return any(
-        after[name].shape != value.shape or not size(after[name].double() - value.double()) <= limits[name]
+        after[name].shape != value.shape
+        or not _change(value, after[name], bounds[name]) <= bounds[name].limit
         for name, value in before.items()
     )
+
+
+def _change(before: Tensor, after: Tensor, bound: Bound) -> float:
+    """The root mean square of what changed where it is compared."""
+    old, new = before[bound.compared].double(), after[bound.compared].double()
+    return size(torch.where(old == new, 0.0, new - old))
 
 
 @contextmanager

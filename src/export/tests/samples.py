@@ -94,7 +94,7 @@ def job(**changes: Any) -> Job:
             "rows": {"batch": 1},
             "pads": True,
             "causal": None,
-            "rule": {"k": 2.0, "floor": 1e-6},
+            "rule": {"k": 2.0, "floor": 1e-6, "mark": 9e3},
             "new_tokens": 16,
             "decoded_tokens": 0,
             "half": [],

@@ -126,3 +126,15 @@ def test_a_vocabulary_of_special_tokens_alone_is_an_error() -> None:
     job = samples.job()
     with pytest.raises(ExportError, match="no ordinary token in a vocabulary of 3"):
         fill(job, samples.CONFIG, {"vocabulary": 3}, job.traced, "right")
+
+
+def test_a_text_ends_in_the_end_token_also_where_the_padding_is_the_same() -> None:
+    """One end token in every row's real tokens, the last of them; what follows is hidden by the mask."""
+    text = {**samples.TOKENS, "fill": {"kind": "text"}}
+    job = samples.job(inputs=[text, samples.MASK])
+    config = samples.config(pad_token_id=2, eos_token_id=2)
+    inputs = fill(job, config, DIMS, Case("traced", {"batch": 3, "sequence": 12}), "right")
+    for tokens, mask in zip(inputs["input_ids"], inputs["attention_mask"], strict=True):
+        real = tokens[mask == 1].tolist()
+        assert (real[0], real[-1], real.count(2)) == (1, 2, 1)
+        assert set(tokens[mask == 0].tolist()) <= {2}

@@ -2,7 +2,7 @@
 
 import torch
 
-from exporter.rounding import UNIT, Disturbed
+from exporter.rounding import POOL, UNIT, Disturbed
 
 LEFT = torch.linspace(0.1, 1.7, 12).reshape(3, 4)
 RIGHT = torch.linspace(-1.3, 0.9, 8).reshape(4, 2)
@@ -63,3 +63,9 @@ def test_every_second_draw_rounds_the_root_of_half_precision_as_kernels_without_
     once, twice = value.float().rsqrt().bfloat16(), value.sqrt().reciprocal()
     assert not torch.equal(twice, once)
     assert torch.equal(drawn(1), twice) and not torch.equal(drawn(2), twice)
+
+
+def test_a_tensor_nearly_as_large_as_the_store_of_signs_gets_one_for_each_number() -> None:
+    mode = Disturbed(1)
+    for count in (POOL - 990, POOL - 1, POOL, POOL + 1, 7):
+        assert len(mode._signs(count)) == count
