@@ -56,7 +56,7 @@ def held(whole: program.Program, graph: torch.export.ExportedProgram) -> dict[st
     It has a tied one under the name that the graph reads it by, and none that nothing reads.
     """
     signature = graph.graph_signature
-    inputs = signature.inputs_to_parameters | signature.inputs_to_buffers
+    inputs = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}
     read = {inputs[node.name] for node in graph.graph.nodes if node.name in inputs and node.users}
     state = (
         *whole.model.named_parameters(prefix="model", remove_duplicate=False),

@@ -128,7 +128,7 @@ class Draft:
                 "rows": {},
                 "pads": False,
                 "causal": None,
-                "rule": {"k": 0.0, "floor": 0.0},
+                "rule": {"k": 0.0, "floor": 0.0, "mark": 0.0},
                 "generation": None if "generates" in self.omit else self._generation(),
                 "new_tokens": data["new_tokens"],
                 # Whether a class decodes with a cache is seen by its check.

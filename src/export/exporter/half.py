@@ -1,8 +1,8 @@
 """What eager computes in a half precision on a device: `python -m exporter.half`.
 
-In: the request of `__main__`, with the kind of device and one half precision in every job, for artifacts that are there.
-Out: its events, and beside each artifact `half.cuda.bfloat16.safetensors` with the outputs of the traced case and
-eager's own error there, `half.cuda.float16.pt` where the artifact has no program in that precision, and
+In: the request of `__main__`, with the kind of device and one half precision in every job, for artifacts that are
+there. Out: its events, and beside each artifact `half.cuda.bfloat16.safetensors` with the outputs of the traced case
+and eager's own error there, `half.cuda.float16.pt` where the artifact has no program in that precision, and
 `half.cuda.bfloat16.json` with the digests of both.
 
 A half program is held to eager kernel for kernel, and a GPU's kernels round between sums where a processor's do not:
@@ -42,19 +42,21 @@ def made(data: Json) -> None:
     ready = prepared(job)
     halved = reference.converted(ready.served, dtype)
     whole = program.Program(halved, job)
+    facts: Json = {"key": job.key, "digests": weights.digests(whole)}
     path = Path(job.directory, f"half.{device.type}.{half}.safetensors")
     files = [path]
     if dtype is not OWN:
         script = program.trace(whole, reference.cast(ready.traced, dtype))
         files.append(path.with_suffix(".pt"))
         artifact.save_program(script, files[-1])
-    facts = {"key": job.key, "digests": weights.digests(whole)}
     known = errors(job, dtype)
     found = outputs(reference.fresh(halved), job, ready.traced, device)
     for output in job.outputs:
         hidden = known[f"{job.traced.name}/error/{half}/{output.name}"].isnan()
         if (found[f"{job.traced.name}/{half}/{output.name}"].isnan() & ~hidden).any():
-            raise ExportError(f"{output.name} of eager {job.class_name} is not a number in {half} on {device.type}")
+            raise ExportError(
+                f"{output.name} of eager {job.class_name} is not a number in {half} on {device.type}"
+            )
     save_file(known | found, path)
     digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     facts |= {"seconds": round(time.monotonic() - start, 3), "files": digests}
