@@ -45,12 +45,13 @@ def export(job: Job) -> None:
     start = time.monotonic()
     ready = prepared(job)
     eager, served, dims = ready.eager, ready.served, ready.dims
-    # Taken before anything is traced: what an adapter did to a weight would be in the digest too.
-    digests = weights.of_eager(eager, job)
     cases, traced = ready.cases, ready.traced
     changed = situations.situations(job, ready.config, dims, traced)
     models = reference.Models(eager, served, job)
     tensors = reference.references(models, dims, cases, changed)
+    # After the first runs, in which RWKV halves weights of its own; and before anything is traced: what an adapter did
+    # to a weight would be in the digest too.
+    digests = weights.of_eager(eager, job)
     facts = decoder = decoding_facts = None
     if job.generation:
         generated, facts, written = generation.generate(eager, job, dims)

@@ -41,16 +41,19 @@ def made(data: Json) -> None:
     dtype = getattr(torch, half)
     ready = prepared(job)
     halved = reference.converted(ready.served, dtype)
+    traced = reference.cast(ready.traced, dtype)
+    # A class may change its weights when it is first run (RWKV halves them): a trace must not.
+    program.evaluate(halved, job, traced, [])
     whole = program.Program(halved, job)
     facts: Json = {"key": job.key, "digests": weights.digests(whole)}
     path = Path(job.directory, f"half.{device.type}.{half}.safetensors")
     files = [path]
     if dtype is not OWN:
-        script = program.trace(whole, reference.cast(ready.traced, dtype))
+        script = program.trace(whole, traced)
         files.append(path.with_suffix(".pt"))
         artifact.save_program(script, files[-1])
     known = errors(job, dtype)
-    found = outputs(reference.fresh(halved), job, ready.traced, device)
+    found = outputs(halved, job, ready.traced, device)
     for output in job.outputs:
         hidden = known[f"{job.traced.name}/error/{half}/{output.name}"].isnan()
         if (found[f"{job.traced.name}/{half}/{output.name}"].isnan() & ~hidden).any():
