@@ -19,7 +19,7 @@ const RUNS: usize = 3;
 pub fn check(context: &CheckContext) -> CheckResult {
     let precision = context.artifact.lane.half;
     let program = context.engine.load(&context.artifact.program(precision), context.device)?;
-    loads::weights(program.as_ref(), context.artifact, precision)?;
+    loads::weights(program.as_ref(), context.artifact.digests(precision)?)?;
     let inputs: Vec<Tensor> = context.inputs("traced")?.iter().map(|input| input.cast(precision)).collect();
     for output in context.model.outputs {
         usable(context, output, precision)?;

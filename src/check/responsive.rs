@@ -101,6 +101,9 @@ fn change(context: &CheckContext, port: &Input, inputs: &[Tensor], position: usi
         Fill::Tokens => swap_tokens(input, context.mask_of(port).map(|mask| &inputs[mask]), 0),
         // All rows of a text begin with the same token.
         Fill::Text => swap_tokens(input, context.mask_of(port).map(|mask| &inputs[mask]), 1),
+        // A picture without its first column has no height for some (deformable DETR), and a single one may fall between
+        // the points at which a smaller mask is read off.
+        Fill::Mask if input.shape().len() > 2 => hide_half(input),
         Fill::Mask => hide_first(input),
         // Counted backwards: distances change their sign, so that relative positions react too.
         Fill::Positions => {
@@ -161,14 +164,16 @@ fn step_on(kinds: &Tensor) -> Tensor {
 fn hide_first(mask: &Tensor) -> Tensor {
     mask.map_int(|index, value| {
         let (last, row) = (index[index.len() - 1], &index[..index.len() - 1]);
-        let before = |position| {
-            let mut place = row.to_vec();
-            place.push(position);
-            mask.int_at(&place)
-        };
+        let before = |position| mask.int_at(&[row, &[position]].concat());
         let is_first = value == 1 && (0..last).all(|position| before(position) == Some(0));
         if is_first { 0 } else { value }
     })
+}
+
+/// The second half of every row becomes padding.
+fn hide_half(mask: &Tensor) -> Tensor {
+    let half = mask.shape().last().map_or(0, |length| length.div_ceil(2));
+    mask.map_int(|index, value| if index.last().is_some_and(|last| *last >= half) { 0 } else { value })
 }
 
 fn largest(tensor: &Tensor) -> i64 {

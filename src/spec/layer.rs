@@ -231,6 +231,11 @@ fn attention(field: &Field, problems: &mut Problems) -> Option<String> {
 
 /// The reason for parameters that move no output.
 fn idle(field: &Field, problems: &mut Problems) -> Option<String> {
+    if !field.key.contains(char::is_alphanumeric) {
+        let message =
+            format!("idle {} excuses every parameter: name those that move nothing", quoted(&field.key));
+        problems.add(&field.place, message);
+    }
     field.node.text(&format!("idle.{}", field.key), problems).map(str::to_owned)
 }
 

@@ -127,7 +127,7 @@ fn manifest(cases: Vec<Case>, situations: Vec<Situation>) -> Manifest {
             count: 1,
             tensors: [("model.layers.0.scale".to_owned(), vec![1, 1])].into(),
         },
-        digests: ["float32", "bfloat16"]
+        digests: ["float32", "eager", "bfloat16"]
             .map(|dtype| {
                 (dtype.to_owned(), BTreeMap::from([("model.layers.0.scale".to_owned(), BITS.to_owned())]))
             })

@@ -51,7 +51,7 @@ def export(job: Job) -> None:
     tensors = reference.references(models, dims, cases, changed)
     # After the first runs, in which RWKV halves weights of its own; and before anything is traced: what an adapter did
     # to a weight would be in the digest too.
-    digests = weights.of_eager(eager, job)
+    stored = weights.stored(program.Program(eager, job))
     facts = decoder = decoding_facts = None
     if job.generation:
         generated, facts, written = generation.generate(eager, job, dims)
@@ -70,8 +70,11 @@ def export(job: Job) -> None:
 
         whole = program.Program(served, job)
         save(whole, traced, "program.pt")
+        digests = {"float32": weights.held(whole, stored)}
         if served is not eager:
-            save(program.Program(eager, job), traced, f"program.{model.EAGER}.pt")
+            plain = program.Program(eager, job)
+            save(plain, traced, f"program.{model.EAGER}.pt")
+            digests[model.EAGER] = weights.held(plain, stored)
         if decoder:
             for file, step, example in decoder.programs():
                 save(step, example, file)
@@ -79,7 +82,10 @@ def export(job: Job) -> None:
             halved = reference.converted(served, getattr(torch, name))
             tensors |= reference.half_references(halved, job, traced)
             inputs = reference.cast(traced, getattr(torch, name))
-            save(program.Program(halved, job), inputs, f"program.{name}.pt")
+            half = program.Program(halved, job)
+            stored = weights.stored(half)
+            save(half, inputs, f"program.{name}.pt")
+            digests[name] = weights.held(half, stored)
         layers = program.find_layers(eager, job, traced)
         if job.fault:
             for name, faulty in faults.plant(job, eager, served, layers, cases, decoder).items():

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from .job import Job
 from .program import Program, Tensors, evaluate, run
-from .reference import Bound, converted, fresh, size
+from .reference import Bound, fresh, size
 
 # What a parameter is disturbed by, as a share of its own size: a tenth, and where that shows nothing, all of it.
 STEPS = (0.1, 1.0)
@@ -20,10 +20,19 @@ STEPS = (0.1, 1.0)
 CERTAIN = 10.0
 
 
-def of_eager(model: nn.Module, job: Job) -> dict[str, dict[str, str]]:
-    """By precision, the digests of the eager model's weights."""
-    halves = {name: converted(model, getattr(torch, name)) for name in job.half}
-    return {name: digests(Program(one, job)) for name, one in {"float32": model, **halves}.items()}
+def stored(program: Program) -> dict[str, str]:
+    """The digests of what a checkpoint holds of a model: parameters, and buffers that are saved with them."""
+    names = {f"model.{name}" for name in program.model.state_dict()}
+    return {name: digest for name, digest in digests(program).items() if name in names}
+
+
+def held(program: Program, eager: dict[str, str]) -> dict[str, str]:
+    """What the weights of a program are held to: eager's digests, taken before anything was traced.
+
+    Of buffers that no checkpoint holds its own: classes compute them, and change them as they run (rotary frequencies
+    by the length of a row).
+    """
+    return {name: eager.get(name, digest) for name, digest in digests(program).items()}
 
 
 def digests(program: Program) -> dict[str, str]:

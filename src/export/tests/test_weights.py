@@ -86,5 +86,5 @@ def test_a_weight_that_an_adapter_changed_has_not_the_bits_that_the_manifest_tel
     }
     told = manifest["digests"]["float32"]
     assert [name for name in told if told[name] != bits[name]] == ["model.cls.predictions.bias"]
-    assert set(manifest["digests"]) == {"float32", "bfloat16"}
+    assert set(manifest["digests"]) == {"float32", "eager", "bfloat16"}
     assert [adapter["what"] for adapter in manifest["adapters"]] == ["meddling"]

@@ -91,6 +91,7 @@ const MODEL: &[(&str, &str)] = &[
     ("omit: checks that are never left out", "omit: {loads: slow, matches_reference: off by one}"),
     ("omit: no effect", "omit: {causal: reads both ways}"),
     ("omit: nothing to remove", "omit: {half: null}"),
+    ("idle: every parameter", "idle: {'*.*': they are many}"),
     ("tolerance: not a list", "tolerance: {check: half}"),
     ("tolerance: nothing in it", "tolerance: [{}]"),
     (
