@@ -66,8 +66,8 @@ impl Record {
             (Status::NotRun, _) => vec![("again:", rust)],
             (_, Some(Stage::Export)) => {
                 // What eager computes in half precision is made for the device, too.
-                let is_placed = engine.target().is_some() || *check == Check::Half.name();
-                let place = device.as_deref().filter(|device| is_placed && *device != "cpu");
+                let is_half = *check == Check::Half.name() && device.as_deref() != Some("cpu");
+                let place = device.as_deref().filter(|_| is_half || engine.target().is_some());
                 let export = Typed::export([model.as_str()]).engine(engine).option("--device", place);
                 vec![("again:", export.half(&self.dtype))]
             }

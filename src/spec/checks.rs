@@ -86,7 +86,9 @@ impl Check {
             Self::BatchInvariant => "a row alone gives what it gives in a batch",
             Self::PaddingInvariant => "more padding changes nothing at real positions",
             Self::Causal => "a token changes nothing before it",
-            Self::Responsive => "every input changes some output clearly; no output is constant",
+            Self::Responsive => {
+                "every input that may have other values changes some output clearly; no output is constant"
+            }
             Self::EveryParameter => "every parameter changes some output, or the entry says why not",
             Self::Reloads => "saved and loaded again, the program gives the same bits",
             Self::Optimised => {
