@@ -22,6 +22,11 @@ static MODEL: Model<Text2textGeneration> = Model::new(ModelSpec {
             "a key's bias adds the same to all scores of a query, which softmax takes away again",
             false,
         ),
+        idle(
+            "encoder.block.1.layer.1.mlp.experts.expert_1.*",
+            "no token of these rows goes to this expert: each goes to one",
+            true,
+        ),
     ],
 });
 

@@ -10,24 +10,32 @@ use crate::spec::Idle;
 use std::collections::BTreeMap;
 use wildmatch::WildMatch;
 
-/// Holds the idle parameters of the manifest against the entry's reasons; a reason of its own must be needed.
+/// Holds the idle parameters of the manifest against the entry's reasons; a reason must name some parameter.
 pub fn check(context: &CheckContext) -> CheckResult {
     let idle = &context.artifact.manifest.idle;
     let unexcused = unexcused(idle, context.model.idle);
     if !unexcused.is_empty() {
         return Err(unmoved(&unexcused, context.artifact.manifest.parameters.tensors.len()));
     }
-    let spare = |excuse: &&Idle| {
+    // Which parameters are idle may differ a little between machines; which there are does not.
+    let names: Vec<&str> =
+        context.artifact.manifest.parameters.tensors.keys().map(|name| eager_name(name)).collect();
+    let names_nothing = |excuse: &&Idle| {
         let pattern = WildMatch::new(&excuse.parameters);
-        excuse.own && !idle.iter().any(|name| pattern.matches(name))
+        excuse.own && !names.iter().any(|name| pattern.matches(name))
     };
-    match context.model.idle.iter().find(spare) {
+    match context.model.idle.iter().find(names_nothing) {
         None => Ok(Vec::new()),
         Some(excuse) => {
-            let message = format!("`idle` excuses {}, and no such parameter is idle", excuse.parameters);
+            let message = format!("`idle` excuses {}, and no parameter has such a name", excuse.parameters);
             Err(Failure::new(Stage::Compare, message).with("take it out of the entry, or mend its spelling"))
         }
     }
+}
+
+/// A parameter's name in the eager model, which the program holds as `model`.
+fn eager_name(name: &str) -> &str {
+    name.strip_prefix("model.").unwrap_or(name)
 }
 
 /// The idle parameters that no reason speaks for.

@@ -31,7 +31,9 @@ pub use tensor::{Tensor, TensorError, Values};
 #[cfg(feature = "libtorch")]
 pub use torchscript::TorchScript;
 
-use crate::artifact::{Format, Target};
+use crate::artifact::Format;
+#[cfg(feature = "libtorch")]
+use crate::artifact::Target;
 use crate::failure::{At, Failure, Stage};
 use std::collections::BTreeMap;
 use std::path::Path;
