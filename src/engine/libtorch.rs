@@ -8,6 +8,7 @@ use crate::failure::{At, Failure, Stage};
 use crate::task::Dtype;
 use std::cell::Cell;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 use tch::Kind;
 
 /// What devices libtorch can use here.
@@ -28,11 +29,30 @@ pub fn devices() -> Found {
     Found { cuda, mps }
 }
 
+/// How long each of `count` forwards takes, until the device is done with it; `first` is an output of it.
+///
+/// # Errors
+/// As the forward, and stage `move`: the output does not come to the host.
+pub fn times<T>(
+    device: tch::Device,
+    count: usize,
+    forward: impl Fn() -> Result<T, Failure>,
+    first: impl Fn(&T) -> Option<&tch::Tensor>,
+) -> Result<Vec<Duration>, Failure> {
+    let timed = |_| {
+        let started = Instant::now();
+        let outputs = forward()?;
+        finish(device, first(&outputs))?;
+        Ok(started.elapsed())
+    };
+    (0..count).map(timed).collect()
+}
+
 /// Waits until the device has computed an output.
 ///
 /// # Errors
 /// Stage `move`: the output does not come to the host.
-pub fn finish(device: tch::Device, output: Option<&tch::Tensor>) -> Result<(), Failure> {
+fn finish(device: tch::Device, output: Option<&tch::Tensor>) -> Result<(), Failure> {
     match (device, output) {
         (tch::Device::Cuda(index), _) => tch::Cuda::synchronize(index as i64),
         // tch knows no synchronisation of MPS; reading one element waits for it.

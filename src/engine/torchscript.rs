@@ -3,13 +3,13 @@
 //! In: `program.pt`. Out: a loaded module on a device. tch's fallible calls are used throughout, so a C++
 //! exception becomes a [`Failure`]; nothing here panics on a bad file.
 
-use super::libtorch::{bytes, finish, prepare, shape, to_device, to_host, to_tch};
+use super::libtorch::{bytes, prepare, shape, times, to_device, to_host, to_tch};
 use super::{Device, DeviceTensor, Engine, Program, Stepped, Tensor};
 use crate::failure::{At, Failure, Stage};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tch::{CModule, IValue};
 
 /// libtorch's TorchScript interpreter.
@@ -49,13 +49,7 @@ impl Program for Module {
         optimise(true);
         let _guard = tch::no_grad_guard();
         let inputs = self.moved(inputs)?;
-        let timed = |_| {
-            let started = Instant::now();
-            let output = self.forward(&inputs)?;
-            finish(self.device, first(&output))?;
-            Ok(started.elapsed())
-        };
-        (0..count).map(timed).collect()
+        times(self.device, count, || self.forward(&inputs), first)
     }
 
     fn place(&self, tensor: &Tensor) -> Result<DeviceTensor, Failure> {

@@ -11,7 +11,7 @@ mod shim;
 #[cfg(test)]
 mod tests;
 
-use super::libtorch::{bytes, finish, open_whole, prepare, shape, to_device, to_host, to_tch};
+use super::libtorch::{bytes, open_whole, prepare, shape, times, to_device, to_host, to_tch};
 use super::{Device, Engine, Program, Tensor};
 use crate::artifact::{Format, Target};
 use crate::failure::{At, Failure, Stage};
@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use shim::Package;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// libtorch's loader of packages for one kind of device.
 pub struct Aot(pub Target);
@@ -148,13 +148,7 @@ impl Program for Loaded {
         prepare();
         let _guard = tch::no_grad_guard();
         let inputs = self.moved(inputs)?;
-        let timed = |_| {
-            let started = Instant::now();
-            let outputs = self.forward(&inputs)?;
-            finish(self.device, outputs.first())?;
-            Ok(started.elapsed())
-        };
-        (0..count).map(timed).collect()
+        times(self.device, count, || self.forward(&inputs), |outputs| outputs.first())
     }
 
     fn parameters(&self) -> Result<Vec<(String, Vec<usize>)>, Failure> {

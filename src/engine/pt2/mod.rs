@@ -16,7 +16,7 @@ mod sizes;
 #[cfg(test)]
 mod tests;
 
-use super::libtorch::{bytes, finish, prepare, shape, to_device, to_host, to_tch};
+use super::libtorch::{bytes, prepare, shape, times, to_device, to_host, to_tch};
 use super::{Device, Engine, Program, Tensor};
 use crate::artifact::Format;
 use crate::failure::{At, Failure, Stage};
@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tch::Kind;
 
 /// This project's interpreter of exported graphs.
@@ -200,13 +200,7 @@ impl Program for Loaded {
         prepare();
         let _guard = tch::no_grad_guard();
         let inputs = self.moved(inputs)?;
-        let timed = |_| {
-            let started = Instant::now();
-            let outputs = self.forward(&inputs)?;
-            finish(self.device, outputs.first())?;
-            Ok(started.elapsed())
-        };
-        (0..count).map(timed).collect()
+        times(self.device, count, || self.forward(&inputs), |outputs| outputs.first())
     }
 
     fn takes(&self) -> Vec<String> {
