@@ -29,6 +29,28 @@ pub fn devices() -> Found {
     Found { cuda, mps }
 }
 
+/// Inputs on a device.
+///
+/// # Errors
+/// Stage `move`: the device refuses one.
+pub fn all_to_device(inputs: &[Tensor], device: tch::Device) -> Result<Vec<tch::Tensor>, Failure> {
+    inputs.iter().map(|input| to_device(input, device)).collect()
+}
+
+/// One forward, from the host and back to it.
+///
+/// # Errors
+/// As the forward, and stage `move` for the tensors.
+pub fn once(
+    device: tch::Device,
+    inputs: &[Tensor],
+    forward: impl Fn(&[tch::Tensor]) -> Result<Vec<tch::Tensor>, Failure>,
+) -> Result<Vec<Tensor>, Failure> {
+    prepare();
+    let _guard = tch::no_grad_guard();
+    forward(&all_to_device(inputs, device)?)?.iter().map(to_host).collect()
+}
+
 /// How long each of `count` forwards takes, until the device is done with it; `first` is an output of it.
 ///
 /// # Errors

@@ -11,7 +11,7 @@ mod shim;
 #[cfg(test)]
 mod tests;
 
-use super::libtorch::{bytes, open_whole, prepare, shape, times, to_device, to_host, to_tch};
+use super::libtorch::{all_to_device, bytes, once, open_whole, prepare, shape, times, to_host, to_tch};
 use super::{Device, Engine, Program, Tensor};
 use crate::artifact::{Format, Target};
 use crate::failure::{At, Failure, Stage};
@@ -104,11 +104,6 @@ fn processor() -> String {
 }
 
 impl Loaded {
-    /// Inputs on the program's device.
-    fn moved(&self, inputs: &[Tensor]) -> Result<Vec<tch::Tensor>, Failure> {
-        inputs.iter().map(|input| to_device(input, self.device)).collect()
-    }
-
     fn forward(&self, inputs: &[tch::Tensor]) -> Result<Vec<tch::Tensor>, Failure> {
         self.package.run(inputs).at(Stage::Run, "the program failed")
     }
@@ -139,15 +134,13 @@ fn missing(constant: &str) -> Failure {
 
 impl Program for Loaded {
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
-        prepare();
-        let _guard = tch::no_grad_guard();
-        self.forward(&self.moved(inputs)?)?.iter().map(to_host).collect()
+        once(self.device, inputs, |inputs| self.forward(inputs))
     }
 
     fn time(&self, inputs: &[Tensor], count: usize) -> Result<Vec<Duration>, Failure> {
         prepare();
         let _guard = tch::no_grad_guard();
-        let inputs = self.moved(inputs)?;
+        let inputs = all_to_device(inputs, self.device)?;
         times(self.device, count, || self.forward(&inputs), |outputs| outputs.first())
     }
 

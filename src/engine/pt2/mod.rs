@@ -16,7 +16,7 @@ mod sizes;
 #[cfg(test)]
 mod tests;
 
-use super::libtorch::{bytes, prepare, shape, times, to_device, to_host, to_tch};
+use super::libtorch::{all_to_device, bytes, once, prepare, shape, times, to_host, to_tch};
 use super::{Device, Engine, Program, Tensor};
 use crate::artifact::Format;
 use crate::failure::{At, Failure, Stage};
@@ -107,11 +107,6 @@ impl Loaded {
         Ok(Self { interpreter, weights, files, device: place })
     }
 
-    /// Inputs on the program's device.
-    fn moved(&self, inputs: &[Tensor]) -> Result<Vec<tch::Tensor>, Failure> {
-        inputs.iter().map(|input| to_device(input, self.device)).collect()
-    }
-
     fn forward(&self, inputs: &[tch::Tensor]) -> Result<Vec<tch::Tensor>, Failure> {
         let expected = self.weights.iter().filter(|weight| weight.is_none()).count();
         if inputs.len() != expected {
@@ -191,15 +186,13 @@ fn kind(number: i64) -> Option<Kind> {
 
 impl Program for Loaded {
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
-        prepare();
-        let _guard = tch::no_grad_guard();
-        self.forward(&self.moved(inputs)?)?.iter().map(to_host).collect()
+        once(self.device, inputs, |inputs| self.forward(inputs))
     }
 
     fn time(&self, inputs: &[Tensor], count: usize) -> Result<Vec<Duration>, Failure> {
         prepare();
         let _guard = tch::no_grad_guard();
-        let inputs = self.moved(inputs)?;
+        let inputs = all_to_device(inputs, self.device)?;
         times(self.device, count, || self.forward(&inputs), |outputs| outputs.first())
     }
 
