@@ -41,14 +41,15 @@ def made(data: Json) -> None:
     dtype = getattr(torch, half)
     ready = prepared(job)
     halved = reference.converted(ready.served, dtype)
-    traced = reference.cast(ready.traced, dtype)
-    # A class may change its weights when it is first run (RWKV halves them): a trace must not.
-    program.evaluate(halved, job, traced, [])
-    whole = program.Program(halved, job)
-    facts: Json = {"key": job.key, "digests": weights.digests(whole)}
+    facts: Json = {"key": job.key}
     path = Path(job.directory, f"half.{device.type}.{half}.safetensors")
     files = [path]
     if dtype is not OWN:
+        traced = reference.cast(ready.traced, dtype)
+        # A class may change its weights when it is first run (RWKV halves them): a trace must not.
+        program.evaluate(halved, job, traced, [])
+        whole = program.Program(halved, job)
+        facts["digests"] = weights.digests(whole)
         script = program.trace(whole, traced)
         files.append(path.with_suffix(".pt"))
         artifact.save_program(script, files[-1])
