@@ -19,7 +19,11 @@ fn start(
     };
     let pairs = items.chunks(if alone { 1 } else { 2 }).map(|pair| match pair {
         // The second begins first, so that both run when the first does what it does.
-        [first, second] => format!("({}) & sleep 0.03; {}; wait", one(second), one(first)),
+        [first, second] => {
+            let (model, check) = second;
+            let begun = format!("grep -q '^+.{model}.{check}$' $HF_CONFORMANCE_JOURNAL");
+            format!("({}) & until {begun}; do sleep 0.01; done; {}; wait", one(second), one(first))
+        }
         _ => one(&pair[0]),
     });
     let mut command = Command::new("sh");
@@ -78,15 +82,15 @@ fn every_check_that_crashes_is_told() {
 
 #[test]
 fn a_check_that_never_returns_is_ended_and_the_models_others_run() {
-    let found = carried_out(&in_one("b.one", "sleep 60"), 1500, &ITEMS);
-    assert_eq!(found, (vec!["b.one: timed out after 1500 ms".to_owned()], vec![], 6));
+    let found = carried_out(&in_one("b.one", "sleep 60"), 3000, &ITEMS);
+    assert_eq!(found, (vec!["b.one: timed out after 3000 ms".to_owned()], vec![], 6));
 }
 
 #[test]
 fn a_model_that_never_returns_is_given_up() {
     let does = |(model, _): &Item| if model == "b" { "sleep 60" } else { ":" }.to_owned();
-    let (fates, broken, over) = carried_out(&does, 1000, &["a.one", "b.one", "c.one", "b.two", "b.three"]);
-    let late = "timed out after 1000 ms";
+    let (fates, broken, over) = carried_out(&does, 3000, &["a.one", "b.one", "c.one", "b.two", "b.three"]);
+    let late = "timed out after 3000 ms";
     assert_eq!(
         fates,
         [format!("b.one: {late}"), format!("b.two: {late}"), "b.three: given up after 2".to_owned()]
@@ -98,8 +102,8 @@ fn a_model_that_never_returns_is_given_up() {
 fn a_crash_that_no_model_causes_alone_is_told_of_the_process() {
     let does = |(model, _): &Item| match model.as_str() {
         // Beside another it crashes; alone it does not.
-        "a" => "sleep 0.1; [ $(grep -c + $HF_CONFORMANCE_JOURNAL) = 1 ] || kill -SEGV $$; sleep 0.1",
-        _ => "sleep 0.8",
+        "a" => "[ $(grep -c + $HF_CONFORMANCE_JOURNAL) = 1 ] || kill -SEGV $$; sleep 0.1",
+        _ => "sleep 2",
     };
     let (fates, broken, over) = carried_out(&|item| does(item).to_owned(), 5000, &["a.one", "b.one"]);
     assert_eq!((fates.len(), over), (0, 2));
