@@ -3,7 +3,8 @@
 //! In: the spec, the working directory, the machine. Out: [`Finding`]s, in the order in which things are needed.
 
 use crate::artifact;
-use crate::engine::{self, Found};
+use crate::device::Found;
+use crate::engine;
 use crate::export::{self, environment::Environment};
 use crate::report::{self, Record};
 use crate::spec::{Spec, Versions};

@@ -22,28 +22,33 @@ pub mod bench;
 pub mod certify;
 pub mod check;
 pub mod codegen;
+pub mod device;
 pub mod doctor;
 pub mod engine;
 pub mod export;
 pub mod failure;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
+pub mod interpreter;
 pub mod model;
 pub mod numerics;
 pub mod process;
 pub mod report;
+#[cfg(test)]
+mod rooms;
 pub mod roster;
 pub mod runner;
 pub mod schema;
 pub mod spec;
 pub mod task;
+pub mod typed;
 pub mod verdict;
 
 /// What generated modules use.
 pub mod prelude {
-    pub use crate::check;
     pub use crate::engine::mock;
     pub use crate::model::{Model, ModelSpec, dynamic, fixed, idle, per, text};
+    pub use crate::runner::check;
     pub use crate::spec::{Check, Waiver};
     pub use crate::task::*;
     pub use crate::verdict::Verdict;

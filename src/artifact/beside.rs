@@ -2,6 +2,7 @@
 
 use super::{Format, Target};
 use crate::task::Dtype;
+use crate::typed::Typed;
 
 /// Files that an artifact may have beside its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,12 @@ impl Beside {
             Self::Half(_, dtype) if dtype != Dtype::Bfloat16 => Some(dtype.name()),
             _ => None,
         }
+    }
+
+    /// A command that makes it: `--device` too, where it is for a kind of device.
+    pub fn made_by(self, command: Typed) -> Typed {
+        let command = command.option("--engine", self.format().option());
+        command.option("--device", self.target().map(Target::name)).option("--half", self.half())
     }
 
     /// The file that lists it.

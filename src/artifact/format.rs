@@ -1,6 +1,6 @@
 //! What programs are written in.
 
-use crate::engine::Device;
+use crate::device::Device;
 use crate::spec::Check;
 use crate::task::Dtype;
 
@@ -57,6 +57,11 @@ impl Format {
             Self::Pt2 => "pt2",
             Self::Aot(_) => "aot",
         }
+    }
+
+    /// Its name for `--engine`, unless it is the one that is used where none is named.
+    pub fn option(self) -> Option<&'static str> {
+        (self != Self::default()).then_some(self.name())
     }
 
     /// The format of that name; of packages, that for the CPU.

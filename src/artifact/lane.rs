@@ -1,7 +1,7 @@
 //! How programs are run.
 
 use super::{Beside, Format, Target};
-use crate::engine::Device;
+use crate::device::Device;
 use crate::task::Dtype;
 
 /// What programs are read from, where they run, and in which half precision where a check asks for one.

@@ -7,6 +7,7 @@
 mod beside;
 mod decoding;
 mod format;
+pub mod key;
 mod lane;
 
 pub use beside::Beside;
@@ -15,13 +16,12 @@ pub(crate) use decoding::{PREFILL, STEP};
 pub use format::{Format, Target};
 pub use lane::{Lane, half};
 
-use crate::engine::{Tensor, TensorError};
-use crate::export;
 use crate::failure::{At, Failure, Stage};
 use crate::model::ModelSpec;
-use crate::report::typed::Typed;
+use crate::numerics::{Tensor, TensorError};
 use crate::spec::{Case, Check};
 use crate::task::Dtype;
+use crate::typed::Typed;
 use safetensors::SafeTensors;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Serialize};
@@ -36,7 +36,7 @@ use std::sync::OnceLock;
 /// [`Beside::list`]: files that are made after the artifact and only where they are asked for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct FileList {
-    /// [`export::key_beside`] of the artifact that this was made beside.
+    /// [`key::beside`] of the artifact that this was made beside.
     pub key: String,
     /// How long the export took.
     pub seconds: f64,
@@ -50,7 +50,7 @@ pub struct FileList {
 /// `manifest.json`: everything about an artifact but its numbers.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Manifest {
-    /// [`export::key`] of the entry this was made from and of the model type.
+    /// [`key::of`] of the entry this was made from and of the model type.
     pub key: String,
     pub model: String,
     pub task: String,
@@ -209,7 +209,7 @@ impl Artifact {
         let manifest = manifest(folder)
             .map_err(|failure| failure.with(renew.clone()))?
             .ok_or_else(|| no_artifact(folder).with(renew.clone()))?;
-        if manifest.key != export::key(model.digest, manifest.model_type.as_deref()) {
+        if manifest.key != key::of(model.digest, manifest.model_type.as_deref()) {
             let stale =
                 format!("{} is stale: the entry, a pin or the exporter changed since", folder.display());
             return Err(Failure::new(Stage::Export, stale).with(renew));
@@ -331,9 +331,9 @@ pub fn listed(folder: &Path, what: Beside) -> Result<Option<FileList>, Failure> 
 
 /// The same, if it was made beside this very artifact and all that it lists is whole.
 fn beside(folder: &Path, manifest: &Manifest, what: Beside) -> Result<FileList, Failure> {
-    let renew = format!("renew it: {}", Typed::export([&*manifest.model]).made_for(what));
+    let renew = format!("renew it: {}", what.made_by(Typed::export([&*manifest.model])));
     let forced = |failure: Failure| failure.with(format!("{renew} --force"));
-    let key = export::key_beside(what, &manifest.key);
+    let key = key::beside(what, &manifest.key);
     let Some(list) = listed(folder, what).map_err(forced)?.filter(|list| list.key == key) else {
         let none = format!("{} has no {what} of the entry as it stands", folder.display());
         return Err(Failure::new(Stage::Export, none).with(renew));

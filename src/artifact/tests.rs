@@ -1,5 +1,5 @@
 use super::*;
-use crate::engine::Device;
+use crate::device::Device;
 use serde_json::json;
 
 const SPEC: ModelSpec = ModelSpec {
@@ -24,7 +24,7 @@ fn folder(digest: &str) -> tempfile::TempDir {
         safetensors::serialize(Vec::<(String, safetensors::tensor::TensorView)>::new(), None).unwrap();
     std::fs::write(folder.path().join("cases.safetensors"), &cases).unwrap();
     let manifest = json!({
-        "key": export::key(digest, None), "model": "toy", "task": "t", "class": "Toy", "module": "toys",
+        "key": key::of(digest, None), "model": "toy", "task": "t", "class": "Toy", "module": "toys",
         "model_type": null, "model_types": [], "checkpoint": null, "weights": "random", "seed": 0, "versions": {}, "dims": {},
         "inputs": [], "outputs": [], "attention": ["eager"], "layers": [], "cases": [], "situations": [], "parameters": {"count": 0, "tensors": {}},
         "digests": {}, "idle": [], "adapters": [], "differences": [], "seconds": 0.1, "generation": null,
@@ -179,7 +179,7 @@ fn with_program(format: Format, digest: &str) -> tempfile::TempDir {
     std::fs::write(folder.path().join(&file), "a program").unwrap();
     let files = BTreeMap::from([(file, format!("{:x}", Sha256::digest("a program")))]);
     let what = Beside::Programs(format);
-    let key = export::key_beside(what, &export::key(digest, None));
+    let key = key::beside(what, &key::of(digest, None));
     let list = FileList { key, seconds: 1.0, files, digests: BTreeMap::new() };
     sealed(folder.path(), &what.list(), &serde_json::to_string(&list).unwrap());
     folder
@@ -237,8 +237,7 @@ fn half_precision_references_are_those_of_the_device() {
     let one = safetensors::tensor::TensorView::new(safetensors::Dtype::BF16, vec![1], &[0x80, 0x3f]).unwrap();
     let tensors = safetensors::serialize([("traced/bfloat16/logits", one)], None).unwrap();
     std::fs::write(folder.path().join("half.cuda.bfloat16.safetensors"), &tensors).unwrap();
-    let key =
-        export::key_beside(Beside::Half(Target::Cuda, Dtype::Bfloat16), &export::key(SPEC.digest, None));
+    let key = key::beside(Beside::Half(Target::Cuda, Dtype::Bfloat16), &key::of(SPEC.digest, None));
     let files = BTreeMap::from([(
         "half.cuda.bfloat16.safetensors".to_owned(),
         format!("{:x}", Sha256::digest(&tensors)),

@@ -3,7 +3,8 @@
 //! In: a ready environment. Out: times and memory of eager and compiled models, as `exporter/bench.py` measures them.
 
 use super::{Pick, to_json};
-use crate::engine::Device;
+use crate::artifact::key;
+use crate::device::Device;
 use crate::export;
 use crate::failure::{At, Failure, Stage};
 use crate::process::Process;
@@ -92,7 +93,7 @@ pub(super) fn job(entry: &Entry, source: Option<&Source>) -> Result<Value, Failu
     let mut job = serde_json::to_value(entry.job()).at(Stage::Export, &entry.name)?;
     let others = [
         ("source", json!(source)),
-        ("rule", export::rule()),
+        ("rule", key::rule()),
         ("key", json!("")),
         ("code", json!({})),
         ("directory", json!("")),

@@ -3,7 +3,7 @@
 use super::found::Found;
 use super::subject::{Subject, needed, patience};
 use crate::artifact::{self, Format, Lane};
-use crate::engine::Device;
+use crate::device::Device;
 use crate::export::{self, Certified, ExportPlan, Exported, Order, Progress, Weights};
 use crate::failure::{At, Failure, Stage};
 use crate::report::journal::{Item, Journal};

@@ -1,9 +1,11 @@
 //! What a check is given: a model's artifact and its loaded program, and how outputs are held to references.
 
 use crate::artifact::{Artifact, Situation};
-use crate::engine::{Device, Engine, Program, Tensor};
+use crate::device::Device;
+use crate::engine::{Engine, Program};
 use crate::failure::{Failure, Stage};
 use crate::model::ModelSpec;
+use crate::numerics::Tensor;
 use crate::numerics::rule;
 use crate::numerics::{Agreement, Measure, Reference, Ruling, Tolerance};
 use crate::spec::{Check, followers};
@@ -265,7 +267,7 @@ fn unsound(named: &str, precision: Dtype, tolerance: Tolerance, agreement: &Agre
     let eager =
         format!("rounding alone moves eager {} by {share:.1e} of the output's size", precision.name());
     Failure::new(Stage::Compare, format!("{named}: {eager}, more than {most:.0e}: no yardstick"))
-        .with("give the entry a better-conditioned config or another seed, or look for precision lost inside the model")
+        .with("of random weights, give the entry another seed or a better-conditioned config; of weights of your own, look for precision lost inside the model")
 }
 
 fn disagreement(named: &str, output: &str, k: f64, agreement: &Agreement) -> Failure {

@@ -3,9 +3,9 @@
 use super::context::{CheckContext, CheckResult, Expectation, dims_of, rows_of};
 use super::loads;
 use crate::artifact::{CacheAxis, StepProgram};
-use crate::engine::{Cache, Decoder, Tensor, largest_at_end};
+use crate::engine::{Cache, Decoder, largest_at_end};
 use crate::failure::{At, Failure, Stage};
-use crate::numerics::Measure;
+use crate::numerics::{Measure, Tensor};
 use crate::spec::Check;
 use crate::task::{Dtype, Input, Output};
 use std::collections::BTreeMap;

@@ -5,9 +5,11 @@
 
 use super::{CheckContext, Session};
 use crate::artifact::{Artifact, Lane};
-use crate::engine::{Device, Engine, Program, Tensor};
+use crate::device::Device;
+use crate::engine::{Engine, Program};
 use crate::failure::{At, Failure, Stage};
 use crate::model::ModelSpec;
+use crate::numerics::Tensor;
 use crate::spec::{Check, Entry};
 use crate::task::{Contract, Dtype};
 use std::collections::BTreeMap;

@@ -2,8 +2,9 @@
 
 use super::context::{CheckContext, CheckResult};
 use crate::artifact::GenerationSettings;
-use crate::engine::{Tensor, Values, largest_at_end};
+use crate::engine::largest_at_end;
 use crate::failure::{At, Failure, Stage};
+use crate::numerics::{Tensor, Values};
 use crate::task::{Dtype, Fill, Generation};
 
 /// Decodes the stored prompts, a batch of two, without a cache: the program reads the whole row at every step.

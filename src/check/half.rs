@@ -2,8 +2,8 @@
 
 use super::context::{CheckContext, CheckResult, Expectation};
 use super::loads;
-use crate::engine::Tensor;
 use crate::failure::{Failure, Stage};
+use crate::numerics::Tensor;
 use crate::spec::Check;
 use crate::task::{Dtype, Output};
 

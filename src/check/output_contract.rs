@@ -1,8 +1,8 @@
 //! `output_contract`: outputs have the types, shapes and ranges their task promises, in every case.
 
 use super::context::{CheckContext, CheckResult};
-use crate::engine::{Tensor, Values};
 use crate::failure::{Failure, Stage};
+use crate::numerics::{Tensor, Values};
 use crate::task::{Dim, Output, Range};
 use std::collections::BTreeMap;
 

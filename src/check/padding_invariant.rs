@@ -2,7 +2,7 @@
 
 use super::context::{CheckContext, CheckResult, Expectation, dims_of};
 use crate::artifact::Change;
-use crate::engine::Tensor;
+use crate::numerics::Tensor;
 use crate::spec::Check;
 use crate::task::Output;
 

@@ -4,8 +4,8 @@
 //! whose signal is lost in rounding could be any backbone.
 
 use super::context::{Bounds, CheckContext, CheckResult, dims_of};
-use crate::engine::{Tensor, Values};
 use crate::failure::{Failure, Stage};
+use crate::numerics::{Tensor, Values};
 use crate::task::{Fill, Input, Output};
 
 /// How many times what the rule allows an output must change for an input to have a say in it: an input that moves

@@ -7,8 +7,8 @@ use hf_conformance::artifact::{self, Lane};
 use hf_conformance::bench::suite::{self, PytestSuite, SuiteCost};
 use hf_conformance::engine;
 use hf_conformance::report;
-use hf_conformance::report::typed::Typed;
 use hf_conformance::spec::Entry;
+use hf_conformance::typed::Typed;
 use std::path::Path;
 use std::process::ExitCode;
 

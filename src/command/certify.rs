@@ -13,9 +13,9 @@ use hf_conformance::certify::prove::{Setting, artifact_of};
 use hf_conformance::certify::{Certificate, Found, Subject, bundle, examine, example, prove, subject};
 use hf_conformance::engine;
 use hf_conformance::failure::Failure;
-use hf_conformance::report::typed::Typed;
 use hf_conformance::runner::{BrokeOff, Ended, worker};
 use hf_conformance::spec;
+use hf_conformance::typed::Typed;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 

@@ -8,9 +8,9 @@ use hf_conformance::engine;
 use hf_conformance::export::{self, ExportPlan, Exported, FaultOf, Order, Progress};
 use hf_conformance::failure::Failure;
 use hf_conformance::report::cost::{self, Step};
-use hf_conformance::report::typed::Typed;
 use hf_conformance::spec::{Entry, Spec};
 use hf_conformance::task::Dtype;
+use hf_conformance::typed::Typed;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::cell::{OnceCell, RefCell};
 use std::path::PathBuf;
@@ -59,7 +59,7 @@ pub fn artifacts(spec: &Spec, entries: &[&Entry], lane: Lane, force: bool) -> Re
     let needed = lane.needed().into_iter().next();
     carry_out(spec, orders, lane, force, artifact::root(), &|model| {
         let typed = Typed::export([model]);
-        needed.into_iter().fold(typed, Typed::made_for).flag("--force", force)
+        needed.into_iter().fold(typed, |typed, what| what.made_by(typed)).flag("--force", force)
     })
 }
 

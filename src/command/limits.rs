@@ -1,8 +1,8 @@
 //! Options for what a model may use up, as several commands have them.
 
 use clap::Args;
-use hf_conformance::report::typed::Typed;
 use hf_conformance::runner::Asked;
+use hf_conformance::typed::Typed;
 
 #[derive(Args, Clone, Copy, Debug, Default)]
 pub struct Limits {

@@ -6,14 +6,15 @@ use anyhow::{Result, bail};
 use clap::Args;
 use hf_conformance::artifact::{self, Format, Lane, Manifest};
 use hf_conformance::check::{CheckContext, CheckResult, Session};
-use hf_conformance::engine::{self, Tensor};
+use hf_conformance::engine;
 use hf_conformance::export::{Order, Weights};
 use hf_conformance::failure::Failure;
 use hf_conformance::model::RuntimeSpec;
-use hf_conformance::report::typed::Typed;
+use hf_conformance::numerics::Tensor;
 use hf_conformance::runner::run_alone;
 use hf_conformance::spec::{Check, Entry, Spec};
 use hf_conformance::task::Dtype;
+use hf_conformance::typed::Typed;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -80,7 +81,7 @@ impl Arguments {
             &self.published.size,
             super::asked(&self.device),
         );
-        self.limits.repeat(typed.engine(self.engine))
+        self.limits.repeat(typed.option("--engine", self.engine.option()))
     }
 }
 
@@ -150,7 +151,8 @@ fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path) -> Resu
     // The tests run random weights: they tell more of those alone.
     let more = match &arguments.published.weights {
         Some(_) => arguments.typed(model.name),
-        None => Typed::test([model.name], None, Some(&device.to_string())).engine(arguments.engine),
+        None => Typed::test([model.name], None, Some(&device.to_string()))
+            .option("--engine", arguments.engine.option()),
     };
     println!("\nfind out more: {more}");
     Ok(ExitCode::FAILURE)

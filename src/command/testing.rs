@@ -7,12 +7,12 @@ use comfy_table::CellAlignment;
 use hf_conformance::artifact::{self, Format, Lane};
 use hf_conformance::engine;
 use hf_conformance::process;
-use hf_conformance::report::typed::Typed;
 use hf_conformance::report::{self, Record, github, told};
 use hf_conformance::runner::shard::Shard;
 use hf_conformance::runner::{BrokeOff, Ended, TestRun};
 use hf_conformance::spec::{Check, Spec};
 use hf_conformance::task::Dtype;
+use hf_conformance::typed::Typed;
 use hf_conformance::verdict::Status;
 use std::path::Path;
 use std::process::ExitCode;
@@ -49,7 +49,8 @@ impl Options {
     fn typed(&self) -> Typed {
         let filters = self.filter.iter().map(String::as_str);
         let checks = (!self.check.is_empty()).then(|| self.check.join(","));
-        let typed = Typed::test(filters, checks.as_deref(), super::asked(&self.device)).engine(self.engine);
+        let typed = Typed::test(filters, checks.as_deref(), super::asked(&self.device))
+            .option("--engine", self.engine.option());
         let typed = typed.half(self.half.name());
         let shard = self.shard.map(|shard| shard.to_string());
         self.limits.repeat(typed.flag("--strict", self.strict).option("--shard", shard.as_deref()))

@@ -1,7 +1,7 @@
 //! Tensors that stay where a program computed them.
 
-use super::Tensor;
 use crate::failure::Failure;
+use crate::numerics::Tensor;
 
 /// A tensor on the device of the program that it belongs to. Its values are that program's alone; others see its shape.
 #[derive(Debug)]

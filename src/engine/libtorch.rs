@@ -3,8 +3,9 @@
 //! In: host tensors. Out: tch's tensors on a device, and host tensors again. tch's fallible calls are used throughout, so
 //! a C++ exception becomes a [`Failure`].
 
-use super::{Device, Found, Tensor, Values};
+use crate::device::{Device, Found};
 use crate::failure::{At, Failure, Stage};
+use crate::numerics::{Tensor, Values};
 use crate::task::Dtype;
 use std::cell::Cell;
 use std::sync::OnceLock;

@@ -5,7 +5,6 @@
 #[cfg(feature = "libtorch")]
 pub mod aot;
 mod decoder;
-mod device;
 mod device_tensor;
 #[cfg(feature = "libtorch")]
 mod libtorch;
@@ -14,27 +13,26 @@ pub mod mock;
 pub mod pt2;
 #[cfg(feature = "libtorch")]
 mod shim;
-mod tensor;
 #[cfg(feature = "libtorch")]
 pub mod torchscript;
 
 #[cfg(feature = "libtorch")]
 pub use aot::Aot;
 pub use decoder::{Cache, Decoder, largest_at_end};
-pub use device::{Device, DeviceError, Found, Request};
 pub use device_tensor::DeviceTensor;
 #[cfg(feature = "libtorch")]
 pub use pt2::Pt2;
 #[cfg(all(feature = "libtorch", any(test, feature = "fuzz")))]
 pub(crate) use pt2::pack;
-pub use tensor::{Tensor, TensorError, Values};
 #[cfg(feature = "libtorch")]
 pub use torchscript::TorchScript;
 
 use crate::artifact::Format;
 #[cfg(feature = "libtorch")]
 use crate::artifact::Target;
+use crate::device::{Device, Found, Request};
 use crate::failure::{At, Failure, Stage};
+use crate::numerics::Tensor;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicI32, Ordering};

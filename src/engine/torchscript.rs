@@ -4,8 +4,10 @@
 //! exception becomes a [`Failure`]; nothing here panics on a bad file.
 
 use super::libtorch::{bytes, prepare, shape, times, to_device, to_host, to_tch};
-use super::{Device, DeviceTensor, Engine, Program, Stepped, Tensor};
+use super::{DeviceTensor, Engine, Program, Stepped};
+use crate::device::Device;
 use crate::failure::{At, Failure, Stage};
+use crate::numerics::Tensor;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -10,15 +10,14 @@
 use super::local;
 use super::lock::{self, LockError, Set};
 use super::pip::{self, finish, run};
+use crate::interpreter::{self, ENVIRONMENT, NoPython};
 use crate::spec::{Source, Versions};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-/// Oldest Python that the pinned packages support.
-const OLDEST: (u32, u32) = (3, 11);
 /// Written last: what has another lock in it, or none, is made again.
 const STAMP: &str = "locked.txt";
 
@@ -37,12 +36,8 @@ pub struct Environment {
 /// Why there is no environment.
 #[derive(Debug, thiserror::Error)]
 pub enum EnvironmentError {
-    #[error(
-        "no Python {}.{} or later found (tried {tried}); install one, or name it in HF_CONFORMANCE_PYTHON",
-        OLDEST.0,
-        OLDEST.1
-    )]
-    NoPython { tried: String },
+    #[error(transparent)]
+    NoPython(#[from] NoPython),
     #[error(
         "the Python environment is missing or has other versions than spec/versions.yaml; run: just setup"
     )]
@@ -85,10 +80,10 @@ pub enum EnvironmentError {
 impl Environment {
     /// The environment as it stands, if it has the pinned packages.
     pub fn ready(versions: &Versions) -> Result<Self, EnvironmentError> {
-        if let Some(python) = std::env::var_os("HF_CONFORMANCE_PYTHON") {
-            return Ok(Self { python: python.into(), folder: ".venv".into() });
+        if let Some(python) = std::env::var_os(interpreter::CHOSEN) {
+            return Ok(Self { python: python.into(), folder: ENVIRONMENT.into() });
         }
-        let environment = Self::at(Path::new(".venv"));
+        let environment = Self::at(Path::new(ENVIRONMENT));
         let lock = lock::base(versions).locked()?;
         match stamped(&environment.folder, &lock) && environment.torch().exists() {
             true => Ok(environment),
@@ -102,10 +97,10 @@ impl Environment {
             Err(EnvironmentError::NotReady) => {}
             known => return known,
         }
-        let environment = Self::at(Path::new(".venv"));
+        let environment = Self::at(Path::new(ENVIRONMENT));
         if !environment.python.exists() {
-            let system = system_python()?;
-            run(&format!("creating .venv with {system}"), &system, ["-m", "venv", ".venv"])?;
+            let system = interpreter::system()?;
+            run(&format!("creating .venv with {system}"), &system, ["-m", "venv", ENVIRONMENT])?;
         }
         let set = lock::base(versions);
         let lock = set.locked()?;
@@ -115,21 +110,9 @@ impl Environment {
         Ok(environment)
     }
 
-    /// The interpreter as [`Self::plain_python`] finds it: enough to install what stands apart.
+    /// The interpreter as [`interpreter::plain`] finds it: enough to install what stands apart.
     pub(super) fn bare() -> Result<Self, EnvironmentError> {
-        Ok(Self { python: Self::plain_python()?, folder: ".venv".into() })
-    }
-
-    /// An interpreter for what needs no package: that of the environment, whatever it has, or the system's.
-    pub fn plain_python() -> Result<PathBuf, EnvironmentError> {
-        if let Some(python) = std::env::var_os("HF_CONFORMANCE_PYTHON") {
-            return Ok(python.into());
-        }
-        let environment = Self::at(Path::new(".venv"));
-        match environment.python.exists() {
-            true => Ok(environment.python),
-            false => system_python().map(PathBuf::from),
-        }
+        Ok(Self { python: interpreter::plain()?, folder: ENVIRONMENT.into() })
     }
 
     /// The interpreter.
@@ -261,8 +244,7 @@ impl Environment {
     }
 
     fn at(folder: &Path) -> Self {
-        let python = if cfg!(windows) { "Scripts/python.exe" } else { "bin/python" };
-        Self { python: folder.join(python), folder: folder.to_owned() }
+        Self { python: interpreter::of(folder), folder: folder.to_owned() }
     }
 
     fn torch(&self) -> PathBuf {
@@ -299,25 +281,6 @@ impl Environment {
         std::os::windows::fs::symlink_dir(torch.trim(), &link).map_err(io)?;
         Ok(())
     }
-}
-
-/// The oldest Python that is supported: `3.11`.
-pub(super) fn oldest() -> String {
-    format!("{}.{}", OLDEST.0, OLDEST.1)
-}
-
-/// The first interpreter on the PATH that is recent enough.
-fn system_python() -> Result<String, EnvironmentError> {
-    let candidates = ["python3", "python3.13", "python3.12", "python3.11", "python"];
-    let recent = format!("import sys; sys.exit(sys.version_info < {OLDEST:?})");
-    let works = |python: &&str| {
-        let mut command = Command::new(python);
-        command.args(["-c", &recent]).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
-    };
-    let found = candidates.iter().find(|python| works(python));
-    found
-        .map(|python| (*python).to_owned())
-        .ok_or_else(|| EnvironmentError::NoPython { tried: candidates.join(", ") })
 }
 
 /// Whether what is in a folder was installed from this lock.

@@ -158,7 +158,7 @@ impl Set {
         list.write_all(self.pins.join("\n").as_bytes()).map_err(io)?;
         let mut command = Command::new(uv);
         command.args(["pip", "compile", "--quiet", "--universal", "--generate-hashes", "--no-annotate"]);
-        command.args(["--python-version", &super::environment::oldest()]);
+        command.args(["--python-version", &crate::interpreter::oldest()]);
         command
             .args(["--custom-compile-command", "just lock", "--output-file"])
             .arg(&self.lock)

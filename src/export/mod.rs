@@ -4,7 +4,6 @@
 //! of this binary, so that what runs is what the artifacts' keys were computed from.
 
 pub mod adapters;
-mod code;
 mod driver;
 pub mod environment;
 mod layers;
@@ -13,7 +12,6 @@ pub mod lock;
 mod pip;
 mod python;
 mod replay;
-mod sources;
 pub mod upstream;
 
 pub use driver::{
@@ -22,14 +20,10 @@ pub use driver::{
 pub use layers::first_differing;
 pub use python::Python;
 pub use replay::InPython;
-pub use sources::unpack;
 
-use crate::artifact::Beside;
 use crate::failure::{At, Failure, Stage};
-use crate::numerics::rule;
 use crate::spec::Versions;
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -55,26 +49,4 @@ pub fn inventory(versions: &Versions, source: &str) -> Result<Inventory, Failure
         Ok(())
     })?;
     serde_json::from_str(&said).at(Stage::Export, "reading the inventory")
-}
-
-/// What the exporter is told of the numerical rule: it looks for parameters that move no output by more than it allows.
-pub(crate) fn rule() -> serde_json::Value {
-    serde_json::json!({"k": rule::K, "floor": rule::FLOOR, "mark": rule::MARK})
-}
-
-/// What an artifact of a model type was made from: `asked` of the entry, and the digest of the exporter's code for
-/// that type. Only who has built the model knows its type: the exporter puts the two together in the same way.
-pub fn key(entry_digest: &str, model_type: Option<&str>) -> String {
-    format!("{}-{}", asked(entry_digest), code::digests().of(model_type))
-}
-
-/// What the exporter is asked for: a sha256 over the entry (with its pins) and the numerical rule.
-fn asked(entry_digest: &str) -> String {
-    format!("{:x}", Sha256::new().chain_update(entry_digest).chain_update(rule().to_string()).finalize())
-}
-
-/// What the files beside an artifact were made from: what the artifact was, by its key, and the code for those files alone.
-pub fn key_beside(what: Beside, artifact: &str) -> String {
-    let code = sources::of(what).iter();
-    format!("{:x}", code.fold(Sha256::new().chain_update(artifact), Sha256::chain_update).finalize())
 }

@@ -1,7 +1,7 @@
 //! A Python module of the exporter as a process: JSON in, lines of JSON out.
 
 use super::environment::Environment;
-use super::sources;
+use crate::artifact::key;
 use crate::failure::{At, Failure, Stage};
 use crate::process::{Process, collect, collected};
 use crate::spec::Versions;
@@ -27,7 +27,7 @@ impl Python {
         let environment = Environment::ready(versions).at(Stage::Export, "the Python environment")?;
         let overlay = environment.overlay(source, versions).at(Stage::Export, source)?;
         let package = tempfile::tempdir().at(Stage::Export, "a temporary folder")?;
-        sources::unpack(package.path()).at(Stage::Export, "unpacking the exporter")?;
+        key::unpack(package.path()).at(Stage::Export, "unpacking the exporter")?;
         Ok(Self { interpreter: environment.python().to_owned(), overlay, extras: None, package })
     }
 

@@ -4,8 +4,10 @@
 
 use super::python::Python;
 use crate::artifact;
-use crate::engine::{Device, Engine, Program, Tensor};
+use crate::device::Device;
+use crate::engine::{Engine, Program};
 use crate::failure::{At, Failure, Stage};
+use crate::numerics::Tensor;
 use crate::process;
 use crate::spec::Versions;
 use std::collections::BTreeMap;

@@ -64,7 +64,8 @@ fn family(bytes: &[u8]) {
 
 #[cfg(feature = "libtorch")]
 mod pt2 {
-    use crate::engine::{Device, Pt2, pack};
+    use crate::device::Device;
+    use crate::engine::{Pt2, pack};
     use std::io::Cursor;
 
     /// The archive around a graph without weights.

@@ -1,10 +1,10 @@
 //! A failure in the words that people read.
 
 use super::Record;
-use super::typed::Typed;
 use crate::artifact::Format;
 use crate::failure::Stage;
 use crate::spec::Check;
+use crate::typed::Typed;
 use crate::verdict::Status;
 
 /// The records whose status is such: the first of all that are alike but for their check, with the other checks.
@@ -57,8 +57,9 @@ impl Record {
     fn again(&self) -> Vec<(&'static str, Typed)> {
         let Self { model, family, check, device, stage, .. } = self;
         let engine = Format::named(&self.engine).unwrap_or_default();
-        let rust =
-            Typed::test([model.as_str()], Some(check), device.as_deref()).engine(engine).half(&self.dtype);
+        let rust = Typed::test([model.as_str()], Some(check), device.as_deref())
+            .option("--engine", engine.option())
+            .half(&self.dtype);
         match (self.status, stage) {
             _ if device.is_none() && !self.is_real() => {
                 vec![("again:", Typed::mock_test(family, model, check))]
@@ -68,7 +69,9 @@ impl Record {
                 // What eager computes in half precision is made for the device, too.
                 let is_half = *check == Check::Half.name() && device.as_deref() != Some("cpu");
                 let place = device.as_deref().filter(|_| is_half || engine.target().is_some());
-                let export = Typed::export([model.as_str()]).engine(engine).option("--device", place);
+                let export = Typed::export([model.as_str()])
+                    .option("--engine", engine.option())
+                    .option("--device", place);
                 vec![("again:", export.half(&self.dtype))]
             }
             // Python replays TorchScript.

@@ -2,7 +2,8 @@
 //!
 //! In: the operating system, the driver, git. Out: [`Host`] and [`commit`], each found out once per process.
 
-use crate::engine::{self, Device};
+use crate::device::Device;
+use crate::engine;
 use serde::{Deserialize, Serialize};
 use std::process::Command;
 use std::sync::OnceLock;

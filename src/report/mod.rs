@@ -18,7 +18,6 @@ pub(crate) mod samples;
 mod share;
 pub mod speed;
 mod store;
-pub mod typed;
 
 pub use failure_text::told;
 pub use record::{About, RUN, Record, run};

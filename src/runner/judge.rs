@@ -4,9 +4,11 @@
 //! each check found. The checks see an ordinary engine ([`Foreign`]) and do not know.
 
 use crate::artifact::{Artifact, Format};
-use crate::engine::{self, Device, Engine, Program, Tensor};
+use crate::device::Device;
+use crate::engine::{self, Engine, Program};
 use crate::failure::{Failure, Stage};
 use crate::model::ModelSpec;
+use crate::numerics::Tensor;
 use crate::spec::{Check, Entry, Padding};
 use crate::task::{Dtype, Fill, Input};
 use std::collections::BTreeMap;

@@ -5,6 +5,7 @@
 //! straight from the spec ([`worker`]). Both end here, by the lines in the results store, so that a check which never ran
 //! cannot be counted as passed.
 
+pub mod check;
 pub mod forecast;
 mod isolation;
 pub mod judge;

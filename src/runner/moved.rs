@@ -5,8 +5,8 @@
 //! class's file differs. Checks hold a program to the eager Python of its own version: they cannot see this.
 
 use crate::artifact::{self, Manifest};
-use crate::engine::Tensor;
 use crate::failure::Failure;
+use crate::numerics::Tensor;
 use crate::numerics::rule::{Reference, Tolerance, judge};
 use std::collections::BTreeMap;
 use std::fmt;

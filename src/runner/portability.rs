@@ -167,7 +167,7 @@ mod tests {
     fn record(model: &str, status: Status, errors: &[f64]) -> Record {
         let agreement = |error: f64| Agreement {
             error,
-            eager_error: 1e-4,
+            eager_error: 1e-5,
             limit: 1.0,
             scale: 1.0,
             max_abs: error,

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::artifact::Format;
-use crate::engine::Device;
+use crate::device::Device;
 use crate::report::samples;
 
 /// A run over the sample spec whose results go to a folder of its own.

@@ -3,7 +3,7 @@
 use super::step;
 use super::toy::{Toy, ToyFault, VOCABULARY};
 use crate::artifact::{Artifact, Change, GenerationSettings, Manifest, Parameters, Situation};
-use crate::engine::Tensor;
+use crate::numerics::Tensor;
 use crate::spec::Case;
 use crate::task::Dtype;
 use std::collections::BTreeMap;

@@ -4,7 +4,7 @@ use super::artifact::{INPUTS, artifact, inputs, written};
 use super::outcome_of;
 use super::toy::{Toy, ToyFault};
 use crate::artifact::{Artifact, GenerationSettings};
-use crate::engine::Tensor;
+use crate::numerics::Tensor;
 use crate::spec::Check;
 use crate::task::Dtype;
 

@@ -10,7 +10,7 @@ mod toy;
 
 use super::{CheckContext, body};
 use crate::artifact::{Artifact, Lane};
-use crate::engine::Device;
+use crate::device::Device;
 use crate::failure::Failure;
 use crate::model::{ModelSpec, dynamic, idle};
 use crate::report::{About, Record};

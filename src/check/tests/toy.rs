@@ -2,8 +2,10 @@
 
 use super::artifact::BITS;
 use super::step;
-use crate::engine::{Device, Engine, Program, Tensor};
+use crate::device::Device;
+use crate::engine::{Engine, Program};
 use crate::failure::{Failure, Stage};
+use crate::numerics::Tensor;
 use crate::task::Dtype;
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -12,9 +12,11 @@ mod shim;
 mod tests;
 
 use super::libtorch::{all_to_device, bytes, once, open_whole, prepare, shape, times, to_host, to_tch};
-use super::{Device, Engine, Program, Tensor};
+use super::{Engine, Program};
 use crate::artifact::{Format, Target};
+use crate::device::Device;
 use crate::failure::{At, Failure, Stage};
+use crate::numerics::Tensor;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 use shim::Package;

@@ -1,6 +1,8 @@
 //! Decodes with the step program that `just export gpt2` made: prompts first, then a token a step.
 
-use hf_conformance::engine::{Decoder, Device, Tensor, TorchScript, largest_at_end};
+use hf_conformance::device::Device;
+use hf_conformance::engine::{Decoder, TorchScript, largest_at_end};
+use hf_conformance::numerics::Tensor;
 use hf_conformance::task::Dtype;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -4,9 +4,11 @@
 //! the model takes. Out: the model's outputs for them. What was read is a [`Cache`]: named tensors that never leave the
 //! program's device.
 
-use super::{Device, DeviceTensor, Engine, Program, Tensor};
+use super::{DeviceTensor, Engine, Program};
 use crate::artifact::{self, CacheTensor, Decoding, Manifest, PREFILL, STEP, StepProgram};
+use crate::device::Device;
 use crate::failure::{At, Failure, Stage};
+use crate::numerics::Tensor;
 use crate::task::Dtype;
 use std::path::Path;
 

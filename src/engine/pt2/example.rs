@@ -1,6 +1,8 @@
 //! Loads a program that `just export bert --engine pt2` made, and runs it: no Python, no spec, no test.
 
-use hf_conformance::engine::{Device, Engine, Pt2, Tensor};
+use hf_conformance::device::Device;
+use hf_conformance::engine::{Engine, Pt2};
+use hf_conformance::numerics::Tensor;
 use hf_conformance::task::Dtype;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

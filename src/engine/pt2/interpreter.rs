@@ -6,7 +6,7 @@
 use super::graph::{Argument, Graph, Output, Size, Slot, Step, Target};
 use super::shim::{Call, Given, Pointers, Returned};
 use super::sizes::{Arithmetic, Number};
-use crate::engine::Device;
+use crate::device::Device;
 use tch::Tensor;
 
 /// A graph whose operators were found.

@@ -17,9 +17,11 @@ mod sizes;
 mod tests;
 
 use super::libtorch::{all_to_device, bytes, once, prepare, shape, times, to_host, to_tch};
-use super::{Device, Engine, Program, Tensor};
+use super::{Engine, Program};
 use crate::artifact::Format;
+use crate::device::Device;
 use crate::failure::{At, Failure, Stage};
+use crate::numerics::Tensor;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use archive::write as pack;
 use archive::{Archive, Stored};

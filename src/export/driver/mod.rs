@@ -1,9 +1,8 @@
 //! Runs the exporter: one Python process per source package, which forks one process per model.
 
-use super::code;
 use super::environment::Environment;
 use super::python::Python;
-use crate::artifact::{self, Beside, Format, Lane};
+use crate::artifact::{self, Beside, Format, Lane, key};
 use crate::failure::{At, Failure, Stage};
 use crate::process::interrupted;
 use crate::spec::{Case, Check, Entry, Spec, Versions};
@@ -259,7 +258,7 @@ pub fn state(entry: &Entry, versions: &Versions, root: &Path) -> Freshness {
 
 fn state_of(folder: &Path, entry: &Entry, versions: &Versions) -> Freshness {
     match artifact::origin(folder) {
-        Ok(Some(found)) if found.key == super::key(&entry.digest(versions), found.model_type.as_deref()) => {
+        Ok(Some(found)) if found.key == key::of(&entry.digest(versions), found.model_type.as_deref()) => {
             Freshness::Fresh
         }
         Ok(None) => Freshness::Missing,
@@ -283,10 +282,10 @@ pub(super) fn job(spec: &Spec, root: &Path, order: &Order) -> Result<Value, Fail
     let mut job = serde_json::to_value(job).at(Stage::Export, &entry.name)?;
     // The exporter asks where the classes are; only the spec knows sources by name.
     job["source"] = json!(spec.versions.sources.get(&entry.source));
-    job["key"] = json!(super::asked(&entry.digest(&spec.versions)));
-    job["code"] = json!(code::digests());
+    job["key"] = json!(key::asked(&entry.digest(&spec.versions)));
+    job["code"] = json!(key::digests());
     job["directory"] = json!(in_words(&std::path::absolute(&folder).at(Stage::Export, folder.display())?)?);
-    job["rule"] = super::rule();
+    job["rule"] = key::rule();
     job["fault"] = json!(order.fault);
     if let Some(certified) = order.certified() {
         job["embedding"] = json!(certified.embedding);
@@ -375,7 +374,7 @@ fn patience(orders: &[&Order]) -> u32 {
 /// The key that the files beside the artifact in a folder have.
 fn key_beside(what: Beside, folder: &Path) -> Result<String, Failure> {
     let found = artifact::origin(folder)?.ok_or_else(|| artifact::no_artifact(folder))?;
-    Ok(super::key_beside(what, &found.key))
+    Ok(key::beside(what, &found.key))
 }
 
 /// What the exporter is asked to do, on all processors.

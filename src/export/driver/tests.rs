@@ -44,7 +44,7 @@ fn artifact(root: &Path, entry: &Entry, digest: &str) {
     let folder = root.join(entry.name.as_str());
     std::fs::create_dir_all(&folder).unwrap();
     let manifest = json!({
-        "key": super::super::key(digest, None), "model": entry.name, "task": "t", "class": "A", "module": "a",
+        "key": key::of(digest, None), "model": entry.name, "task": "t", "class": "A", "module": "a",
         "model_type": null, "model_types": [], "checkpoint": null, "weights": "random", "seed": 0,
         "versions": {}, "dims": {}, "inputs": [], "outputs": [], "layers": [], "cases": [],
         "situations": [], "parameters": {"count": 0, "tensors": {}}, "digests": {}, "idle": [], "adapters": [],
@@ -83,7 +83,7 @@ fn half_precision_references_of_a_device_are_due_where_half_is() {
     let order = || vec![&plan.orders[0]];
     assert_eq!(due(&plan, Some(halves), order()).0.len(), 1);
     let list = root.path().join("bert/half.cuda.bfloat16.json");
-    let key = super::super::key_beside(halves, &super::super::key(&digest, None));
+    let key = key::beside(halves, &key::of(&digest, None));
     let text = json!({"key": key, "seconds": 1.0, "files": {}}).to_string();
     std::fs::write(root.path().join("bert/half.cuda.bfloat16.json.sha256"), sha256(&text)).unwrap();
     std::fs::write(list, text).unwrap();

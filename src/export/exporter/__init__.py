@@ -18,6 +18,7 @@ The path of one job, file by file:
     reference   model + inputs             ->  eager outputs in fp32, fp64 and half precision, and eager's own error
     rounding    an eager run               ->  the same as on another processor
     choices     the same                   ->  with choices made the other way that rounding can turn
+    rule        exact outputs, errors     ->  how far an output may be off
     contract    outputs                    ->  nothing, or the promise that they break
     program     model + traced case        ->  TorchScript
     portable    a traced graph             ->  the same for any device

@@ -8,7 +8,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -75,10 +75,18 @@ def save_tensors(tensors: Tensors, path: Path) -> None:
 
 def save_manifest(manifest: Json, path: Path) -> None:
     """Writes the manifest, with the digests of its neighbours."""
-    files = {
-        file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(path.parent.iterdir())
-    }
-    save_sealed(manifest | {"files": files}, path)
+    save_sealed(manifest | {"files": digests(path.parent.iterdir())}, path)
+
+
+def digests(files: Iterable[Path]) -> dict[str, str]:
+    """The sha256 of files, by their names."""
+    return {file.name: sha256(file) for file in sorted(files)}
+
+
+def sha256(file: Path) -> str:
+    """The digest of a file of any size."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def save_sealed(facts: Json, path: Path) -> None:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache, cache_utils
 
+from .contract import dtype_name
 from .errors import ExportError
 from .job import Json
 
@@ -67,7 +68,7 @@ class Held:
     @property
     def facts(self) -> Json:
         """What the manifest says of it."""
-        return {"name": self.name, "dtype": str(self.dtype).removeprefix("torch."), "shape": self.shape}
+        return {"name": self.name, "dtype": dtype_name(self.dtype), "shape": self.shape}
 
 
 @dataclass(frozen=True)

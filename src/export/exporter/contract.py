@@ -5,9 +5,16 @@ In: a case and the eager fp32 outputs. Out: nothing, or the first broken promise
 
 from collections.abc import Sequence
 
+import torch
+
 from .errors import ExportError
 from .job import Case, Job, Output
 from .program import Tensors
+
+
+def dtype_name(dtype: torch.dtype) -> str:
+    """An element type as jobs and manifests name it: `float32`."""
+    return str(dtype).removeprefix("torch.")
 
 
 def check(job: Job, case: Case, dims: dict[str, int], outputs: Tensors) -> None:
@@ -15,7 +22,7 @@ def check(job: Job, case: Case, dims: dict[str, int], outputs: Tensors) -> None:
     sizes = {**dims, **case.sizes}
     for entry in job.outputs:
         tensor = outputs[entry.name]
-        dtype = str(tensor.dtype).removeprefix("torch.")
+        dtype = dtype_name(tensor.dtype)
         if not _fits(entry, tensor.shape, sizes):
             raise ExportError(
                 f"task {job.task} promises {entry.name} [{_spelt(entry, sizes)}], "

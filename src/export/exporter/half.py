@@ -10,7 +10,6 @@ what the artifact has from a processor is no reference there. By how much roundi
 units of the precision: the artifact knows it for bfloat16.
 """
 
-import hashlib
 import json
 import sys
 import time
@@ -23,6 +22,7 @@ from torch import nn
 
 from . import artifact, program, reference, weights
 from .__main__ import own_stdout
+from .contract import dtype_name
 from .errors import ExportError, stage
 from .job import Job, Json
 from .prepared import prepared
@@ -62,8 +62,7 @@ def made(data: Json) -> None:
                 f"{output.name} of eager {job.class_name} is not a number in {half} on {device.type}"
             )
     save_file(known | found, path)
-    digests = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
-    facts |= {"seconds": round(time.monotonic() - start, 3), "files": digests}
+    facts |= {"seconds": round(time.monotonic() - start, 3), "files": artifact.digests(files)}
     artifact.save_sealed(facts, path.with_suffix(".json"))
 
 
@@ -74,7 +73,7 @@ def outputs(halved: nn.Module, job: Job, inputs: Tensors, device: torch.device) 
     # What calls the model makes tensors of its own without naming a device.
     with stage(f"{job.class_name} on {device.type}"), device:
         results, _ = program.evaluate(halved.to(device), job, moved, [])
-    prefix = f"{job.traced.name}/{_name(dtype)}"
+    prefix = f"{job.traced.name}/{dtype_name(dtype)}"
     return {f"{prefix}/{name}": value.cpu().contiguous() for name, value in results.items()}
 
 
@@ -83,12 +82,10 @@ def errors(job: Job, dtype: torch.dtype) -> Tensors:
     units = torch.finfo(dtype).eps / torch.finfo(OWN).eps
     prefix = f"{job.traced.name}/error/"
     with safe_open(Path(job.directory, "cases.safetensors"), "pt") as stored:
-        known = {port.name: stored.get_tensor(f"{prefix}{_name(OWN)}/{port.name}") for port in job.outputs}
-    return {f"{prefix}{_name(dtype)}/{name}": error * units for name, error in known.items()}
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+        known = {
+            port.name: stored.get_tensor(f"{prefix}{dtype_name(OWN)}/{port.name}") for port in job.outputs
+        }
+    return {f"{prefix}{dtype_name(dtype)}/{name}": error * units for name, error in known.items()}
 
 
 def main() -> None:

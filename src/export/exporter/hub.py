@@ -23,8 +23,9 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.hf_api import RepoSibling
 
+from .artifact import sha256
 from .errors import reason
-from .stored import CONFIG, DESCRIBED, Unusable, sha256
+from .stored import CONFIG, DESCRIBED, Unusable
 
 # How often a hub is asked that is busy or cannot be reached.
 TRIES = 4

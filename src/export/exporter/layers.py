@@ -15,7 +15,8 @@ from .__main__ import own_stdout
 from .job import Job, Json
 from .prepared import prepared
 from .program import Tensors
-from .reference import cast, converted, in_float64, size
+from .reference import cast, converted, in_float64
+from .rule import bound
 
 
 class _Open(program.Program):
@@ -52,8 +53,8 @@ def _differs(job: Job, name: str, found: Tensors, rounded: Tensors, exact: Tenso
     """Whether the numerical rule says so of a layer."""
     if found[name].shape != exact[name].shape:
         return True
-    error, own = (size(value[name].double() - exact[name]) for value in (found, rounded))
-    return not error <= job.rule.k * own + job.rule.floor * size(exact[name])
+    allowed = bound(job.rule, exact[name], (rounded[name].double() - exact[name]).abs())
+    return allowed.exceeded(allowed.distance(found[name], exact[name]))
 
 
 def main() -> None:

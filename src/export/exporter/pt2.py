@@ -7,7 +7,6 @@ tracing takes tenths, so no other export waits for it. References and cases stay
 A half precision has a program of its own: a graph holds element types as constants, and asserts them.
 """
 
-import hashlib
 import json
 import sys
 import tempfile
@@ -60,13 +59,12 @@ def beside(job: Job, suffix: str, write: Write) -> None:
         halved = program.Program(reference.converted(ready.served, dtype), job)
         made[f"program.{name}"] = (halved, reference.cast(ready.traced, dtype))
     folder = Path(job.directory)
-    digests = {}
     # An archive's root has the name of its file: it is the file's own from the beginning.
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         for name, (whole, traced) in made.items():
             path = Path(scratch, f"{name}.{suffix}")
             write(whole, _exported(job, whole, traced), path)
-            digests[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+        digests = artifact.digests(Path(scratch, f"{name}.{suffix}") for name in made)
         for name in digests:
             Path(scratch, name).rename(folder / name)
     facts = {"key": job.key, "seconds": round(time.monotonic() - start, 3), "files": digests}

@@ -22,6 +22,7 @@ from .errors import ExportError
 from .job import Job
 from .program import Tensors, evaluate
 from .rounding import Disturbed
+from .rule import Bound, bound
 from .situations import Situation, row_of
 
 # Disturbed runs of a case or situation: two where the errors of each output are about the same in both (by `ALIKE`),
@@ -40,7 +41,7 @@ def references(
     The error is that of the model as it is served, beside eager's own where that is another.
     """
     job, tensors = models.job, Tensors()
-    ran: dict[str, _Held] = {}
+    ran: dict[str, Held] = {}
     for name, inputs in cases.items():
         tensors |= _prefixed(f"{name}/input", inputs)
         held = ran[name] = models.run(inputs)
@@ -62,35 +63,13 @@ def row_references(models: "Models", name: str, inputs: Tensors) -> Tensors:
     return tensors | _prefixed(f"{name}/error/float32", held.error)
 
 
-@dataclass(frozen=True)
-class Bound:
-    """The rmse that the numerical rule allows an output, and which of its elements it compares."""
-
-    limit: float
-    compared: Tensor
-
-
 def bounds(job: Job, tensors: Tensors) -> dict[str, Bound]:
-    """What the numerical rule makes of each output of the traced case.
-
-    Marks are left aside, lest their size hide what moves all others; where there is nothing else, they count.
-    """
-    name = job.traced.name
-
-    def bound(output: str) -> Bound:
-        error, exact = (tensors[f"{name}/{kind}/{output}"] for kind in ("error/float32", "float64"))
-        seen = ~error.isnan()
-        measured = seen & (exact.abs() < job.rule.mark)
-        compared = measured if measured.any() else seen
-        limit = job.rule.k * size(error[compared]) + job.rule.floor * size(exact[compared])
-        return Bound(limit, compared)
-
-    return {output.name: bound(output.name) for output in job.outputs}
-
-
-def size(value: Tensor) -> float:
-    """Root mean square."""
-    return value.double().square().mean().sqrt().item()
+    """What the numerical rule makes of each output of the traced case."""
+    kinds = [f"{job.traced.name}/{kind}" for kind in ("float64", "error/float32")]
+    return {
+        output.name: bound(job.rule, *(tensors[f"{kind}/{output.name}"] for kind in kinds))
+        for output in job.outputs
+    }
 
 
 def half_references(halved: nn.Module, job: Job, inputs: Tensors) -> Tensors:
@@ -99,12 +78,12 @@ def half_references(halved: nn.Module, job: Job, inputs: Tensors) -> Tensors:
     inputs = cast(inputs, dtype)
     outputs, _ = evaluate(halved, job, inputs, [])
     run = _Run(halved, job, inputs, outputs)
-    name, half = job.traced.name, str(dtype).removeprefix("torch.")
+    name, half = job.traced.name, contract.dtype_name(dtype)
     return _prefixed(f"{name}/{half}", outputs) | _prefixed(f"{name}/error/{half}", run.others().off([]))
 
 
 @dataclass(frozen=True)
-class _Held:
+class Held:
     """What a model returned: eager fp32 and fp64, and errors, squared, of fp32 as served."""
 
     outputs: Tensors
@@ -117,7 +96,7 @@ class _Held:
         """Taken over the runs as they are and over those of other processors: one run alone may be right by luck."""
         return self.others.off(self.own)
 
-    def row(self, job: Job, row: int) -> "_Held":
+    def row(self, job: Job, row: int) -> "Held":
         """What there is of one row."""
 
         def part(tensors: Tensors) -> Tensors:
@@ -126,7 +105,7 @@ class _Held:
         own, drawn, forced = (
             list(map(part, runs)) for runs in (self.own, self.others.drawn, self.others.forced)
         )
-        return _Held(part(self.outputs), part(self.exact), own, Others(drawn, forced))
+        return Held(part(self.outputs), part(self.exact), own, Others(drawn, forced))
 
 
 class Models:
@@ -136,7 +115,7 @@ class Models:
         self.eager, self.served, self.job = eager, served, job
         self.double = converted(eager, torch.float64)
 
-    def run(self, inputs: Tensors, like: _Held | None = None) -> _Held:
+    def run(self, inputs: Tensors, like: Held | None = None) -> Held:
         """Runs the models and, as on other processors, the one that is served, until its error is known.
 
         Rounding is passed on alike where the exact outputs are alike: where they are those of `like`, its runs on
@@ -150,7 +129,7 @@ class Models:
         if self.served is not self.eager:
             own.append(run.squares(evaluate(self.served, self.job, inputs, [])[0]))
         others = like.others if like and _equal(exact, like.exact) else run.others()
-        return _Held(outputs, exact, own, others)
+        return Held(outputs, exact, own, others)
 
 
 def _equal(exact: Tensors, other: Tensors) -> bool:

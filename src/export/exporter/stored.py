@@ -4,12 +4,12 @@ In: a folder. Out: its files, whose weights are whole, or an `Unusable` that say
 what to do about that.
 """
 
-import hashlib
 import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
 
+from .artifact import sha256
 from .job import Json
 
 CONFIG = "config.json"
@@ -140,15 +140,6 @@ def _whole(file: Path) -> None:
 def digests(files: Iterator[Path], root: Path) -> dict[str, str]:
     """The sha256 of files, by their path below the root."""
     return {file.relative_to(root).as_posix(): sha256(file) for file in sorted(files)}
-
-
-def sha256(file: Path) -> str:
-    """The digest of a file of any size."""
-    with file.open("rb") as opened:
-        digest = hashlib.sha256()
-        while block := opened.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def descriptions(folder: Path) -> list[Path]:

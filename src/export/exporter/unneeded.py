@@ -8,16 +8,14 @@ import json
 import sys
 
 import torch
-from torch import Tensor
 
-from . import attention, program
+from . import program
 from .__main__ import own_stdout
 from .errors import ExportError, reason
 from .job import Job, Json
 from .prepared import prepared
-
-# How far a program's output may be from eager's, as a share of its size.
-CLOSE = 1e-5
+from .reference import Held, Models
+from .rule import bound
 
 
 def trial(data: Json) -> str | None:
@@ -25,7 +23,8 @@ def trial(data: Json) -> str | None:
     without = data["without"]
     job = Job.from_json({key: value for key, value in data.items() if key != "without"})
     ready = prepared(job)
-    expected = {name: program.evaluate(ready.eager, job, given, [])[0] for name, given in ready.cases.items()}
+    models = Models(ready.eager, ready.served, job)
+    expected = {name: models.run(given) for name, given in ready.cases.items()}
     for one in {ready.eager, ready.served}:
         try:
             script = program.trace(program.Program(one, job), ready.traced, without)
@@ -39,33 +38,24 @@ def trial(data: Json) -> str | None:
 
 
 def _off(
-    script: torch.jit.ScriptModule, job: Job, case: str, given: program.Tensors, expected: program.Tensors
+    script: torch.jit.ScriptModule, job: Job, case: str, given: program.Tensors, expected: Held
 ) -> str | None:
-    """Which output of a case is off, and how far; what a mask hides is not compared."""
+    """Which output of a case is off, and how far."""
     torch.manual_seed(job.seed)
     try:
         with torch.no_grad():
             outputs = script(*given.values())
     except RuntimeError as error:
         return reason(error)
-    hidden = attention.hidden(job, given)
-    for (name, eager), output in zip(expected.items(), outputs, strict=True):
-        if output.shape != eager.shape:
-            return f"{name} ({case}) is {list(output.shape)}, eager's {list(eager.shape)}"
-        seen = ~hidden.get(name, torch.zeros((), dtype=torch.bool))
-        share = _share(output * seen, eager * seen)
-        if not share <= CLOSE:
-            return f"{name} ({case}) is off by {share:.1e} of its size"
+    error = expected.error
+    for (name, exact), output in zip(expected.exact.items(), outputs, strict=True):
+        if output.shape != exact.shape:
+            return f"{name} ({case}) is {list(output.shape)}, eager's {list(exact.shape)}"
+        allowed = bound(job.rule, exact, error[name])
+        distance = allowed.distance(output, exact)
+        if allowed.exceeded(distance):
+            return f"{name} ({case}) is off by {distance:.1e}, where {allowed.limit:.1e} is allowed"
     return None
-
-
-def _share(output: Tensor, eager: Tensor) -> float:
-    """The size of the difference as a share of eager's; equal infinities do not differ."""
-    output, eager = output.double(), eager.double()
-    same = output == eager
-    apart = torch.where(same, 0.0, output - eager).norm()
-    size = torch.where(eager.isfinite(), eager, 0.0).norm()
-    return 0.0 if bool(same.all()) else (apart / size).item()
 
 
 def main() -> None:

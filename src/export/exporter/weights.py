@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from .job import Job
 from .program import Program, Tensors, evaluate, run
-from .reference import Bound, fresh, size
+from .reference import fresh
+from .rule import Bound, size
 
 # What a parameter is disturbed by, as a share of its own size: a tenth, and where that shows nothing, all of it.
 STEPS = (0.1, 1.0)
@@ -125,16 +126,9 @@ def _moves(
             disturbed.enter_context(_disturbed(parameter, step))
         after, _ = evaluate(fresh(model), job, inputs, [])
     return any(
-        after[name].shape != value.shape
-        or not _change(value, after[name], bounds[name]) <= bounds[name].limit
+        after[name].shape != value.shape or bounds[name].exceeded(bounds[name].distance(value, after[name]))
         for name, value in before.items()
     )
-
-
-def _change(before: Tensor, after: Tensor, bound: Bound) -> float:
-    """The root mean square of what changed where it is compared."""
-    old, new = before[bound.compared].double(), after[bound.compared].double()
-    return size(torch.where(old == new, 0.0, new - old))
 
 
 @contextmanager

@@ -1,13 +1,16 @@
 """What adapters are made of: replacements that take hold of something, and a note of whether they did."""
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import ModuleType
 from typing import Any
 
 import pytest
+import samples
 from torch import nn, ones
+from transformers import BertModel
 
+from exporter import adapters
 from exporter.adapters.patches import Hold, held, hooked, of_tensor, replaced, rows_of, shadowed
 from exporter.errors import ExportError
 
@@ -140,3 +143,26 @@ def test_an_adapter_that_does_not_fit_is_named() -> None:
         with pytest.raises(ExportError) as raised, held(Hold(adapter), Layer()):
             pass
         assert str(raised.value) == told
+
+
+def test_an_adapter_that_finds_nothing_to_replace_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def _looks_for_layers(model: nn.Module) -> Iterator[None]:
+        with ExitStack() as stack:
+            for layer in model.modules():
+                if hasattr(layer, "factor"):
+                    stack.enter_context(replaced(layer, "factor", 3))
+            yield
+
+    monkeypatch.setitem(adapters.ADAPTERS, "bert", [_looks_for_layers])
+    model = BertModel(samples.CONFIG)
+    told = "adapter looks_for_layers: BertModel has nothing for it to replace"
+    with pytest.raises(ExportError, match=told), adapters.adapted(model):
+        pass
+    layer = Layer()
+    model.add_module("doubling", layer)
+    with adapters.adapted(model):
+        assert layer(1) == 3
+    # What all models have to do with need not be in each.
+    with adapters.adapted(model, without="looks_for_layers"):
+        pass

@@ -4,9 +4,9 @@ use super::Report;
 use crate::artifact;
 use crate::codegen::module_text;
 use crate::numerics::Measure;
-use crate::report::typed::Typed;
 use crate::report::{Record, speed::Speed, told};
 use crate::spec::{Check, Entry};
+use crate::typed::Typed;
 use crate::verdict::Status;
 use maud::{Markup, html};
 

@@ -46,7 +46,7 @@ def adapted(model: Upstream, without: str | None = None) -> Iterator[list[Hold]]
     """Opens the model's adapters, all but the one of that name; when the block has ended, each knows whether it took.
 
     Raises:
-        ExportError: no adapter of the model has that name.
+        ExportError: no adapter of the model has that name, or one that is for its type finds nothing of it to replace.
     """
     holds = [Hold(adapter) for adapter in adapters_of(model)]
     names = [hold.name for hold in holds]
@@ -56,4 +56,8 @@ def adapted(model: Upstream, without: str | None = None) -> Iterator[list[Hold]]
     with ExitStack() as stack:
         for hold in opened:
             stack.enter_context(held(hold, model))
+            if not hold.found and hold.adapter not in COMMON:
+                raise ExportError(
+                    f"adapter {hold.name}: {type(model).__name__} has nothing for it to replace"
+                )
         yield opened

@@ -30,13 +30,14 @@ Where = Callable[..., bool]
 
 @dataclass
 class Hold:
-    """An adapter while it is open, and whether it changed anything for this model.
+    """An adapter while it is open: whether it found what it is for, and whether it changed anything for this model.
 
     A function counts when it is called. A value cannot be seen being read: an adapter that places values alone
     counts as soon as it places one.
     """
 
     adapter: Adapter
+    found: bool = False
     took: bool = False
     functions: int = 0
     values: int = 0
@@ -88,11 +89,12 @@ def held(hold: Hold, model: nn.Module) -> Iterator[None]:
         yield
 
 
-def took_hold() -> None:
-    """Notes that the adapter that is being opened has changed something, for what is neither placed nor hooked."""
+def took_hold(changed: bool = True) -> None:
+    """Notes that the adapter that is being opened has found what it is for, where nothing is placed or hooked."""
     hold = _opening.get()
     if hold is not None:
-        hold.took = True
+        hold.found = True
+        hold.took |= changed
 
 
 def _noted(value: Any) -> Any:
@@ -100,6 +102,7 @@ def _noted(value: Any) -> Any:
     hold = _opening.get()
     if hold is None:
         return value
+    hold.found = True
     if isinstance(value, staticmethod):
         return staticmethod(_noted(value.__func__))
     if isinstance(value, SimpleNamespace):

@@ -44,8 +44,9 @@ def _biases_not_cached(model: Upstream) -> Iterator[None]:
 
     `LevitAttention.train` forgets what was looked up.
     """
-    if any(getattr(module, "attention_bias_cache", None) for module in model.modules()):
-        took_hold()
+    caches = [part.attention_bias_cache for part in model.modules() if hasattr(part, "attention_bias_cache")]
+    if caches:
+        took_hold(any(caches))
     model.train().eval()
     try:
         yield

@@ -6,7 +6,7 @@ use std::path::Path;
 
 macro_rules! sources {
     ($($name:literal),* $(,)?) => {
-        &[$(($name, include_str!(concat!("exporter/", $name)))),*]
+        &[$(($name, include_str!(concat!("../../export/exporter/", $name)))),*]
     };
 }
 
@@ -63,6 +63,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "recurrence.py",
     "reference.py",
     "rounding.py",
+    "rule.py",
     "runner.py",
     "situations.py",
     "weights.py",
@@ -102,9 +103,9 @@ pub const SOURCES: &[(&str, &str)] = sources!(
 
 /// The texts of what makes files beside an artifact, and nothing else.
 pub fn of(what: Beside) -> &'static [&'static str] {
-    const GRAPHS: &str = include_str!("exporter/pt2.py");
-    const PACKAGES: &str = include_str!("exporter/aot.py");
-    const HALF: &str = include_str!("exporter/half.py");
+    const GRAPHS: &str = include_str!("../../export/exporter/pt2.py");
+    const PACKAGES: &str = include_str!("../../export/exporter/aot.py");
+    const HALF: &str = include_str!("../../export/exporter/half.py");
     match what {
         Beside::Programs(Format::TorchScript) => &[],
         Beside::Programs(Format::Pt2) => &[GRAPHS],

@@ -3,8 +3,8 @@
 //! In: the embedded files. Out: a digest of the code for each model type. `exporter/outline.py` finds them with Python's
 //! own parser, once after every change of a file; from then on they are read from `target/conformance/exporter.json`.
 
-use super::environment::Environment;
 use super::sources::SOURCES;
+use crate::interpreter;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use std::sync::LazyLock;
 /// Where the digests are kept.
 const KEPT: &str = "target/conformance/exporter.json";
 /// The program that finds them.
-const OUTLINE: &str = include_str!("exporter/outline.py");
+const OUTLINE: &str = include_str!("../../export/exporter/outline.py");
 
 /// Model type → digest of the code that makes its artifacts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,7 +77,7 @@ fn text() -> String {
 
 /// What `outline.py` says; nothing where there is no Python that runs it.
 fn found() -> Option<Digests> {
-    let mut command = Command::new(Environment::plain_python().ok()?);
+    let mut command = Command::new(interpreter::plain().ok()?);
     // By itself, without the environment's packages.
     command.args(["-I", "-S", "-c", OUTLINE]);
     let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().ok()?;

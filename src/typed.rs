@@ -3,7 +3,6 @@
 //! In: a recipe, and the options that were used. Out: a [`Typed`] command line that repeats just that. All commands that
 //! repeat something are built here, so that none loses an option on the way.
 
-use crate::artifact::{Beside, Format, Target};
 use crate::spec::{Check, Name};
 use crate::task::Dtype;
 use std::fmt;
@@ -81,23 +80,10 @@ impl Typed {
         sizes.fold(self.option("--weights", weights), |typed, size| typed.option("--size", Some(&size)))
     }
 
-    /// `--engine ENGINE`, unless it is the one that is used where none is named.
-    #[must_use]
-    pub fn engine(self, engine: Format) -> Self {
-        self.option("--engine", Some(engine).filter(|engine| *engine != Format::default()).map(Format::name))
-    }
-
     /// `--half DTYPE`, unless it is the one that every artifact has.
     #[must_use]
     pub fn half(self, dtype: &str) -> Self {
         self.option("--half", Some(dtype).filter(|dtype| *dtype == Dtype::Float16.name()))
-    }
-
-    /// The same for a command that makes what is put beside an artifact: `--device` too, where that is for a kind of device.
-    #[must_use]
-    pub fn made_for(self, what: Beside) -> Self {
-        let device = what.target().map(Target::name);
-        self.engine(what.format()).option("--device", device).option("--half", what.half())
     }
 
     /// An option without a value, if it is set.
