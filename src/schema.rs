@@ -146,7 +146,10 @@ words!(Priority, ["critical", "high", "medium", "low"]);
 words!(Attention, ATTENTIONS);
 words!(Padding, ["left", "right", "none"]);
 words!(MissingStage, ["export", "load", "run", "compare"]);
-words!(FillWord, ["tokens", "text", "mask", "positions", "normal", "uniform", "boxes", "ones", "kinds"]);
+words!(
+    FillWord,
+    ["tokens", "text", "mask", "positions", "normal", "uniform", "boxes", "ones", "mm_token_type_ids"]
+);
 words!(Range, ["finite", "unit", "normalised", "token-ids"]);
 
 /// A size in elements.

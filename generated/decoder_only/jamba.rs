@@ -8,7 +8,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "JambaForCausalLM",
     checkpoint: Some("ai21labs/Jamba-v0.1"),
-    digest: "4bc3e3fc7605b320",
+    digest: "2633e583c6c195bc",
     inputs: &[
         input(
             "input_ids",

@@ -11,7 +11,7 @@ static MODEL: Model<FillMask> = Model::new(ModelSpec {
     family: "encoder-only",
     class: "MobileBertForMaskedLM",
     checkpoint: Some("google/mobilebert-uncased"),
-    digest: "e61bf5fbc9dbf720",
+    digest: "6968513e13e33e6c",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Cosmos3EdgeForConditionalGeneration",
     checkpoint: Some("nvidia/Cosmos3-Edge"),
-    digest: "4642dc4c0ba13acb",
+    digest: "6c2b2f98d40e3f5c",
     inputs: &[
         input(
             "input_ids",
@@ -37,7 +37,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
             "mm_token_type_ids",
             Dtype::Int64,
             &[named("batch"), named("sequence")],
-            Fill::Kinds,
+            Fill::MmTokenTypeIds,
         ),
     ],
     outputs: ImageTextToText::CONTRACT.outputs,

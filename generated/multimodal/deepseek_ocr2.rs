@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "DeepseekOcr2ForConditionalGeneration",
     checkpoint: Some("deepseek-community/DeepSeek-OCR-2"),
-    digest: "d2be49e9cb2e4391",
+    digest: "de8175d252c8bb3c",
     inputs: ImageTextToText::CONTRACT.inputs,
     outputs: ImageTextToText::CONTRACT.outputs,
     axes: &[

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Glm46VForConditionalGeneration",
     checkpoint: None,
-    digest: "f9a6f3d43c5c2160",
+    digest: "680f37be4c71ab64",
     inputs: &[
         input(
             "input_ids",
@@ -37,7 +37,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
             "mm_token_type_ids",
             Dtype::Int64,
             &[named("batch"), named("sequence")],
-            Fill::Kinds,
+            Fill::MmTokenTypeIds,
         ),
     ],
     outputs: ImageTextToText::CONTRACT.outputs,

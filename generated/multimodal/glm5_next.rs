@@ -9,7 +9,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Glm5NextForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-5.3-Flash"),
-    digest: "e561f402ccc8b734",
+    digest: "ed0112f88e2e70ef",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Glm46VForConditionalGeneration",
     checkpoint: None,
-    digest: "9460ff9b7bbbcce2",
+    digest: "961643b025e3b303",
     inputs: &[
         input(
             "input_ids",
@@ -37,7 +37,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
             "mm_token_type_ids",
             Dtype::Int64,
             &[named("batch"), named("sequence")],
-            Fill::Kinds,
+            Fill::MmTokenTypeIds,
         ),
     ],
     outputs: ImageTextToText::CONTRACT.outputs,

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Idefics2ForConditionalGeneration",
     checkpoint: Some("HuggingFaceM4/idefics2-8b"),
-    digest: "0b30f072f50698b2",
+    digest: "aac212c49ba386cd",
     inputs: &[
         input(
             "input_ids",

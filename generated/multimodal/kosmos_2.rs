@@ -8,7 +8,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Kosmos2ForConditionalGeneration",
     checkpoint: Some("microsoft/kosmos-2-patch14-224"),
-    digest: "018f408da41eae07",
+    digest: "08fac1112d090a39",
     inputs: &[
         input(
             "input_ids",
@@ -32,7 +32,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
             "image_embeds_position_mask",
             Dtype::Int64,
             &[named("batch"), named("sequence")],
-            Fill::Kinds,
+            Fill::MmTokenTypeIds,
         ),
     ],
     outputs: ImageTextToText::CONTRACT.outputs,

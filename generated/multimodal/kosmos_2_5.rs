@@ -8,7 +8,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Kosmos2_5ForConditionalGeneration",
     checkpoint: Some("microsoft/kosmos-2.5"),
-    digest: "c838ab1793bce924",
+    digest: "314d70ce0ba4e9dc",
     inputs: &[
         input(
             "input_ids",
@@ -32,7 +32,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
             "image_embeds_position_mask",
             Dtype::Int64,
             &[named("batch"), named("sequence")],
-            Fill::Kinds,
+            Fill::MmTokenTypeIds,
         ),
     ],
     outputs: ImageTextToText::CONTRACT.outputs,

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen2_5_VLForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen2.5-VL-7B-Instruct"),
-    digest: "b14dbdc4b9edecfa",
+    digest: "4bc171a0e8f4ba04",
     inputs: &[
         input(
             "input_ids",
@@ -37,7 +37,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
             "mm_token_type_ids",
             Dtype::Int64,
             &[named("batch"), named("sequence")],
-            Fill::Kinds,
+            Fill::MmTokenTypeIds,
         ),
     ],
     outputs: ImageTextToText::CONTRACT.outputs,

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen3_5MoeForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3.5-35B-A3B"),
-    digest: "9b13e8e36a1906dd",
+    digest: "ba546b67a67a7ace",
     inputs: &[
         input(
             "input_ids",
@@ -37,7 +37,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
             "mm_token_type_ids",
             Dtype::Int64,
             &[named("batch"), named("sequence")],
-            Fill::Kinds,
+            Fill::MmTokenTypeIds,
         ),
     ],
     outputs: ImageTextToText::CONTRACT.outputs,

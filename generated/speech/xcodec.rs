@@ -12,7 +12,7 @@ static MODEL: Model<AudioToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "XcodecModel",
     checkpoint: Some("hf-audio/xcodec-hubert-librispeech"),
-    digest: "c8aad2fc8baee6d8",
+    digest: "3068824cb7061123",
     inputs: &[
         input(
             "input_values",

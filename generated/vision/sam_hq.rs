@@ -11,7 +11,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "SamHQModel",
     checkpoint: Some("syscv-community/sam-hq-vit-base"),
-    digest: "4ea266ab9b99867c",
+    digest: "ed0ce9fe344be7a6",
     inputs: &[
         input(
             "pixel_values",

@@ -10,7 +10,7 @@ static MODEL: Model<ImageSegmentation> = Model::new(ModelSpec {
     family: "vision-text",
     class: "CLIPSegForImageSegmentation",
     checkpoint: Some("CIDAS/clipseg-rd64-refined"),
-    digest: "528e0245252a2c73",
+    digest: "83a81c6b574a294b",
     inputs: &[
         input(
             "pixel_values",

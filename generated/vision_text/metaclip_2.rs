@@ -10,8 +10,27 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "MetaClip2Model",
     checkpoint: Some("facebook/metaclip-2-worldwide-huge-quickgelu"),
-    digest: "abb3185682c54c91",
-    inputs: ZeroShotImageClassification::CONTRACT.inputs,
+    digest: "68e25ef0904c96ce",
+    inputs: &[
+        input(
+            "input_ids",
+            Dtype::Int64,
+            &[named("texts"), named("sequence")],
+            Fill::Text,
+        ),
+        input(
+            "attention_mask",
+            Dtype::Int64,
+            &[named("texts"), named("sequence")],
+            Fill::Mask,
+        ),
+        input(
+            "pixel_values",
+            Dtype::Float32,
+            &[named("batch"), named("channels"), named("image"), named("image")],
+            Fill::Normal,
+        ),
+    ],
     outputs: ZeroShotImageClassification::CONTRACT.outputs,
     axes: &[
         dynamic("batch", 2, 3),
@@ -34,16 +53,6 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
             "*.key.bias",
             "a key's bias adds the same to all scores of a query, which softmax takes away again",
             false,
-        ),
-        idle(
-            "text_model.encoder.layers.*.self_attn.k_proj.*",
-            "no row has an end token, so that the first token is pooled, which sees itself alone: its softmax is over one score",
-            true,
-        ),
-        idle(
-            "text_model.encoder.layers.*.self_attn.q_proj.*",
-            "no row has an end token, so that the first token is pooled, which sees itself alone: its softmax is over one score",
-            true,
         ),
     ],
 });

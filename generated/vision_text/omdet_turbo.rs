@@ -12,7 +12,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(ModelSpec {
     family: "vision-text",
     class: "OmDetTurboForObjectDetection",
     checkpoint: Some("omlab/omdet-turbo-swin-tiny-hf"),
-    digest: "e06bcffbb3ca8ab4",
+    digest: "a7d5cc3482238a6f",
     inputs: &[
         input(
             "pixel_values",

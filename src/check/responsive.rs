@@ -122,7 +122,7 @@ fn change(context: &CheckContext, port: &Input, inputs: &[Tensor], position: usi
         Fill::Ones => input.map_int(|_, value| 1 - value).map_float(|value| value - 0.5),
         Fill::Uniform => input.map_float(|value| 1.0 - value),
         Fill::Normal => input.map_float(|value| -value),
-        Fill::Kinds => step_on(input),
+        Fill::MmTokenTypeIds => step_on(input),
         Fill::Values { .. } | Fill::Grid { .. } => input.clone(),
     }
 }

@@ -3,11 +3,13 @@
 //! In: host tensors. Out: tch's tensors on a device, and host tensors again. tch's fallible calls are used throughout, so
 //! a C++ exception becomes a [`Failure`].
 
+use super::shim::told;
 use crate::device::{Device, Found};
 use crate::failure::{At, Failure, Stage};
 use crate::numerics::{Tensor, Values};
 use crate::task::Dtype;
 use std::cell::Cell;
+use std::ffi::c_char;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 use tch::Kind;
@@ -113,15 +115,25 @@ pub fn prepare() {
 fn load_cuda() -> &'static Result<(), String> {
     static LOADED: OnceLock<Result<(), String>> = OnceLock::new();
     LOADED.get_or_init(|| {
-        // TF32 rounds products to 10 bits; references are full float32. Set before CUDA starts.
-        // SAFETY: called once, before this process starts threads that read the environment in C.
-        unsafe { std::env::set_var("NVIDIA_TF32_OVERRIDE", "0") };
+        forbid_tf32()?;
         if cfg!(target_os = "macos") {
             return Err("not on macOS".into());
         }
         open("libcuda.so.1").map_err(|_| "no NVIDIA driver (libcuda.so.1)".to_owned())?;
         open("libtorch_cuda.so").map_err(|error| format!("this libtorch has no CUDA ({error})"))
     })
+}
+
+unsafe extern "C" {
+    fn tf32_forbid() -> *mut c_char;
+    #[cfg(test)]
+    fn tf32_is_allowed(allowed: *mut bool) -> *mut c_char;
+}
+
+/// TF32 rounds products to 10 bits, and convolutions use it unless they are told not to; references are full float32.
+fn forbid_tf32() -> Result<(), String> {
+    // SAFETY: it takes nothing, and sets what all threads read.
+    unsafe { told(tf32_forbid()) }
 }
 
 /// Brings `libtorch.so` into the process: compiled packages ask for it by that name, and a Linux linker drops it, since it is
@@ -269,6 +281,15 @@ pub fn bytes(tensor: &tch::Tensor) -> Result<Vec<u8>, tch::TchError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_looks_for_a_gpu_has_forbidden_tf32() {
+        let mut allowed = true;
+        drop(devices());
+        // SAFETY: the flag outlives the call.
+        unsafe { told(tf32_is_allowed(&raw mut allowed)) }.unwrap();
+        assert!(!allowed);
+    }
 
     #[test]
     fn every_element_type_keeps_its_kind_on_the_way_there_and_back() {

@@ -16,7 +16,7 @@ const FILLS: [(&str, Fill); 9] = [
     ("uniform", Fill::Uniform),
     ("boxes", Fill::Boxes),
     ("ones", Fill::Ones),
-    ("kinds", Fill::Kinds),
+    ("mm_token_type_ids", Fill::MmTokenTypeIds),
 ];
 
 const RANGES: [(&str, Range); 4] = [

@@ -157,7 +157,7 @@ pub enum Fill {
     Ones,
     /// 0 for words, 1 where the first of the entry's placeholders stands, 2 for the second: token types of
     /// models that see. The shape is that of the tokens.
-    Kinds,
+    MmTokenTypeIds,
     /// These numbers along the last dimension, which has as many, or one number everywhere: sizes of images, which
     /// other inputs fit.
     Values { values: &'static [i64] },

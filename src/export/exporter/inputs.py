@@ -64,7 +64,7 @@ class _Filler:
                 return torch.randint(entry.fill["low"], entry.fill["high"], shape, generator=generator)
             case "ones":
                 return torch.ones(shape)
-            case "kinds":
+            case "mm_token_type_ids":
                 return self._kinds(entry)
             case "values":
                 return torch.tensor(entry.fill["values"]).expand(shape).clone()

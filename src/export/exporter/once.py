@@ -49,7 +49,7 @@ class Once:
 
         Not where things stand that are seen or heard: in a step there are none.
         """
-        return [entry for entry in self.inputs if self.follows(entry) and entry.kind != "kinds"]
+        return [entry for entry in self.inputs if self.follows(entry) and entry.kind != "mm_token_type_ids"]
 
     @property
     def masks(self) -> list[Input]:
@@ -71,7 +71,7 @@ class Once:
         said = {}
         for entry in filter(self.follows, self.inputs):
             last = prompts[entry.name][:, -1:]
-            last = torch.zeros_like(last) if entry.kind == "kinds" else last
+            last = torch.zeros_like(last) if entry.kind == "mm_token_type_ids" else last
             said[entry.name] = last.expand(-1, count, *last.shape[2:])
         return said
 

@@ -33,7 +33,7 @@ FILLED = {
     "mask": "torch.ones({shape}).long()",
     "integers": "torch.randint({low}, {high}, {shape}).to(torch.{dtype})",
     # Behind what may be padding.
-    "kinds": "(torch.arange({length}) // {count} == 1).long().expand({shape})",
+    "mm_token_type_ids": "(torch.arange({length}) // {count} == 1).long().expand({shape})",
 }
 
 

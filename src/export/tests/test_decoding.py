@@ -145,12 +145,12 @@ PROMPTS = {
 
 def test_a_prefill_reads_until_nothing_new_is_said_of_tokens() -> None:
     assert _said("integers").least(PROMPTS) == 3
-    assert _said("kinds").least(PROMPTS) == 1
+    assert _said("mm_token_type_ids").least(PROMPTS) == 1
 
 
 def test_of_a_word_that_was_written_is_said_what_was_said_last_and_that_it_is_nothing_seen() -> None:
     assert _said("integers").later(PROMPTS, 2)["said"].tolist() == [[[0, 5], [0, 5]]]
-    assert _said("kinds").later(PROMPTS, 2)["said"].tolist() == [[[0, 0], [0, 0]]]
+    assert _said("mm_token_type_ids").later(PROMPTS, 2)["said"].tolist() == [[[0, 0], [0, 0]]]
 
 
 def test_a_step_is_told_of_its_tokens_what_was_said_last() -> None:
