@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "CohereCompassForConditionalGeneration",
     checkpoint: Some("CohereLabs/North-Micro-Vision-Instruct"),
-    digest: "832a520b59ca2335",
+    digest: "8c2b55799f492d4a",
     inputs: &[
         input(
             "input_ids",

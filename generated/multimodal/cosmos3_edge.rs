@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Cosmos3EdgeForConditionalGeneration",
     checkpoint: Some("nvidia/Cosmos3-Edge"),
-    digest: "6c2b2f98d40e3f5c",
+    digest: "1275415e886530b3",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Cosmos3OmniForConditionalGeneration",
     checkpoint: Some("nvidia/Cosmos3-Nano"),
-    digest: "4241418a19636016",
+    digest: "9950758b34312966",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Ernie4_5_VLMoeForConditionalGeneration",
     checkpoint: Some("baidu/ERNIE-4.5-VL-28B-A3B-PT"),
-    digest: "f4da1bce994e3149",
+    digest: "189c3c3a12a50c39",
     inputs: &[
         input(
             "input_ids",

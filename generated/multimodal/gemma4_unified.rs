@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Gemma4UnifiedForConditionalGeneration",
     checkpoint: Some("google/gemma-4-12B-it"),
-    digest: "2dcc610d6b12e183",
+    digest: "2195feaff1ba8674",
     inputs: &[
         input(
             "input_ids",

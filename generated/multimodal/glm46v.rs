@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Glm46VForConditionalGeneration",
     checkpoint: None,
-    digest: "680f37be4c71ab64",
+    digest: "fc9be0ad6743e7ce",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Glm4vForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-4.1V-9B-Thinking"),
-    digest: "7fb548fe6407ce01",
+    digest: "98621f94f441f451",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Glm4vMoeForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-4.5V"),
-    digest: "f690734b8c53cdf8",
+    digest: "b0cb399284a6441c",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "GlmOcrForConditionalGeneration",
     checkpoint: Some("zai-org/GLM-OCR"),
-    digest: "3148c16cb0031658",
+    digest: "06294b6a8b6ab6d8",
     inputs: &[
         input(
             "input_ids",

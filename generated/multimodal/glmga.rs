@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Glm46VForConditionalGeneration",
     checkpoint: None,
-    digest: "961643b025e3b303",
+    digest: "02f4a31a90aabaa1",
     inputs: &[
         input(
             "input_ids",

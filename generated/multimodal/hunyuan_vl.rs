@@ -9,7 +9,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "HunYuanVLForConditionalGeneration",
     checkpoint: Some("tencent/HunyuanOCR"),
-    digest: "5d33e3027b7ae435",
+    digest: "18a2c4dd9b77fed6",
     inputs: &[
         input(
             "input_ids",

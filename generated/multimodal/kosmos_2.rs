@@ -8,7 +8,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Kosmos2ForConditionalGeneration",
     checkpoint: Some("microsoft/kosmos-2-patch14-224"),
-    digest: "08fac1112d090a39",
+    digest: "50b5d12405892a0c",
     inputs: &[
         input(
             "input_ids",

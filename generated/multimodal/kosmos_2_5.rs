@@ -8,7 +8,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Kosmos2_5ForConditionalGeneration",
     checkpoint: Some("microsoft/kosmos-2.5"),
-    digest: "314d70ce0ba4e9dc",
+    digest: "2f73c3241eea734b",
     inputs: &[
         input(
             "input_ids",

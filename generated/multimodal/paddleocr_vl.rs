@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "PaddleOCRVLForConditionalGeneration",
     checkpoint: Some("PaddlePaddle/PaddleOCR-VL"),
-    digest: "7103b63df5e3e94e",
+    digest: "05f367b3150c9843",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen2_5_VLForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen2.5-VL-7B-Instruct"),
-    digest: "4bc171a0e8f4ba04",
+    digest: "e1041c13d242caf8",
     inputs: &[
         input(
             "input_ids",

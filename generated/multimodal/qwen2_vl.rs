@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen2VLForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen2-VL-7B-Instruct"),
-    digest: "d0b25c6d14a1efef",
+    digest: "caee431966748d06",
     inputs: &[
         input(
             "input_ids",

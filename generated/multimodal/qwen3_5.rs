@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen3_5ForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3.5-27B"),
-    digest: "af2ff993b283cf8b",
+    digest: "e22f831031798bad",
     inputs: &[
         input(
             "input_ids",

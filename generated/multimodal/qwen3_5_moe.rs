@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen3_5MoeForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3.5-35B-A3B"),
-    digest: "ba546b67a67a7ace",
+    digest: "2722eb0c201583ce",
     inputs: &[
         input(
             "input_ids",

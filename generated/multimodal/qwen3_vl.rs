@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen3VLForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3-VL-4B-Instruct"),
-    digest: "e15099ed58508d40",
+    digest: "739280812c835460",
     inputs: &[
         input(
             "input_ids",

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen3VLMoeForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3-VL-30B-A3B-Instruct"),
-    digest: "2195b2196942fd54",
+    digest: "8ac411873ba49418",
     inputs: &[
         input(
             "input_ids",

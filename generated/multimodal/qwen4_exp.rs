@@ -8,7 +8,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen4ExpForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen4-Exp"),
-    digest: "1b0d8ea9555313e1",
+    digest: "a47ba5914b1f0d19",
     inputs: &[
         input(
             "input_ids",

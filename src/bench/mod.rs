@@ -3,6 +3,7 @@
 //! In: an entry with its artifact, engines, a device, a Python process ([`EagerProcess`]). Out: a [`Speed`] of every engine.
 //! A program is held to its references before it is measured: how fast a wrong one is means nothing.
 
+pub mod decode;
 mod memory;
 mod python;
 pub mod suite;

@@ -66,6 +66,21 @@ impl EagerProcess {
         Ok(times.seconds.into_iter().map(|seconds| seconds * 1e3).collect())
     }
 
+    /// Milliseconds of `count` times greedy decoding by the library, with its default cache, and the tokens that it wrote.
+    pub(super) fn generate(
+        &mut self,
+        prompts: &[Vec<i64>],
+        new: usize,
+        attention: &str,
+        count: usize,
+    ) -> Result<(Vec<f64>, Vec<Vec<i64>>), Failure> {
+        let request = json!({
+            "command": "generate", "prompts": prompts, "new": new, "attention": attention, "count": count,
+        });
+        let written: Written = self.ask(&request)?;
+        Ok((written.seconds.into_iter().map(|seconds| seconds * 1e3).collect(), written.tokens))
+    }
+
     /// How far the process's memory, and the GPU's, rose since the model was loaded.
     pub(super) fn peak(&mut self) -> Result<Peak, Failure> {
         self.ask(&json!({"command": "peak"}))
@@ -116,6 +131,12 @@ impl Drop for EagerProcess {
 #[derive(serde::Deserialize)]
 struct Times {
     seconds: Vec<f64>,
+}
+
+#[derive(serde::Deserialize)]
+struct Written {
+    seconds: Vec<f64>,
+    tokens: Vec<Vec<i64>>,
 }
 
 #[derive(serde::Deserialize)]

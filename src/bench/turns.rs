@@ -35,13 +35,13 @@ pub enum Way {
     Compiled,
 }
 
-/// Measures every way, each round in their order.
+/// Measures every way, each round in their order; what stands for a forward is `measure`'s own matter.
 ///
 /// # Errors
 /// The first error of any of them.
-pub fn in_turns<E>(
-    ways: &[Way],
-    mut measure: impl FnMut(Way, usize) -> Result<Vec<f64>, E>,
+pub fn in_turns<W: Copy, E>(
+    ways: &[W],
+    mut measure: impl FnMut(W, usize) -> Result<Vec<f64>, E>,
 ) -> Result<Vec<Times>, E> {
     let mut round = |counts: &[usize]| -> Result<Vec<Vec<f64>>, E> {
         ways.iter().zip(counts).map(|(way, count)| measure(*way, *count)).collect()

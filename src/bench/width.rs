@@ -74,7 +74,14 @@ const AXES: [(&str, usize, usize); 6] = [
 /// Seconds of a processor's time for an export: 30 seconds of sound are run in float64, too.
 const PATIENCE: u64 = 1200;
 
+/// Config keys that say how many positions there are, and as many as a long prompt and what is written after it need.
+const POSITIONS: [&str; 3] = ["max_position_embeddings", "n_positions", "n_ctx"];
+const LONG_ROWS: u64 = 1024;
+
 /// Checks that a program passes before it is measured; its artifact has what these need, and nothing else.
+/// The same of a model whose decoding is measured.
+const DECODED: [Check; 3] = [Check::Loads, Check::Generates, Check::Decodes];
+const MEASURED: &str = "it is measured, not tested";
 const PROVED: [Check; 4] = [Check::Loads, Check::OutputContract, Check::MatchesReference, Check::Generalises];
 
 impl Width {
@@ -108,6 +115,40 @@ impl Width {
     }
 }
 
+impl Width {
+    /// The entry at that width, with room for long rows, and with step programs that are tested before they are measured.
+    ///
+    /// # Errors
+    /// As [`Width::of`]; the entry decodes nothing.
+    pub fn decoding(self, entry: &Entry) -> Result<Entry, String> {
+        if !entry.due().any(|check| check == Check::Decodes) {
+            let why = entry.omit.get(&Check::Decodes).map(String::as_str);
+            return Err(format!(
+                "no decoding with a cache: {}",
+                why.unwrap_or("the task does not generate text")
+            ));
+        }
+        let mut long = self.of(entry)?;
+        for name in POSITIONS {
+            if let Some(room) =
+                long.config.get_mut(name).filter(|room| room.as_u64().is_some_and(|room| room < LONG_ROWS))
+            {
+                *room = Value::from(LONG_ROWS);
+            }
+        }
+        long.omit = entry.omit.clone();
+        for check in Check::ALL.into_iter().filter(|check| !DECODED.contains(check)) {
+            long.omit.entry(check).or_insert_with(|| MEASURED.to_owned());
+        }
+        Ok(long)
+    }
+
+    /// Where artifacts of such entries are.
+    pub fn decoding_root(self) -> PathBuf {
+        PathBuf::from("target/conformance/decoding").join(self.name())
+    }
+}
+
 impl fmt::Display for Width {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -133,7 +174,7 @@ fn realistic(entry: &Entry) -> Result<Entry, String> {
     }
     wide.time_limit = Some(PATIENCE);
     for check in Check::ALL.into_iter().filter(|check| !PROVED.contains(check)) {
-        wide.omit.entry(check).or_insert_with(|| "it is measured, not tested".to_owned());
+        wide.omit.entry(check).or_insert_with(|| MEASURED.to_owned());
     }
     Ok(wide)
 }

@@ -3,6 +3,7 @@
 pub mod compare;
 pub mod cost;
 pub mod coverage;
+pub mod decoding;
 mod failure_text;
 pub mod github;
 pub mod journal;

@@ -168,3 +168,14 @@ fn misfit(fill: Fill, dtype: Dtype, shape: &Shape) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exporter_is_told_of_fills_by_the_words_of_the_spec() {
+        let told = FILLS.map(|(_, fill)| serde_json::to_value(fill).unwrap()["kind"].clone());
+        assert_eq!(told, FILLS.map(|(word, _)| word));
+    }
+}

@@ -134,7 +134,7 @@ impl Dtype {
 
 /// How the exporter fills an input with values. The seed of the entry makes them repeatable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "kind")]
+#[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Fill {
     /// Random token ids below the vocabulary, none of them special; padding ids where the mask is 0.
     Tokens,

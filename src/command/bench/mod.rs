@@ -1,5 +1,6 @@
 //! `bench`: how fast models are on libtorch and in Python.
 
+mod decode;
 mod tables;
 
 use super::progress::bar;
@@ -11,6 +12,7 @@ use hf_conformance::bench::{BenchTarget, EagerProcess, Width, measure};
 use hf_conformance::device::Device;
 use hf_conformance::engine;
 use hf_conformance::export::Order;
+use hf_conformance::failure::Failure;
 use hf_conformance::model::RuntimeSpec;
 use hf_conformance::report::speed::{self, Speed};
 use hf_conformance::report::{append_to, lines};
@@ -40,6 +42,9 @@ pub struct Arguments {
     /// Measure torch.compile too; needs a C++ compiler, and seconds to minutes a model
     #[arg(long)]
     compile: bool,
+    /// Measure how fast text is written, with a cache and without one, in turns with Python's generate
+    #[arg(long, conflicts_with_all = ["compile", "engine"])]
+    decode: bool,
 }
 
 impl Arguments {
@@ -55,6 +60,7 @@ impl Arguments {
             .option("--width", widths.as_deref())
             .option("--threads", threads.as_deref())
             .flag("--compile", self.compile)
+            .flag("--decode", self.decode)
     }
 }
 
@@ -93,6 +99,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         speeds: Vec::new(),
         failures: 0,
     };
+    if arguments.decode {
+        return run.decode(&spec, &entries);
+    }
     for width in &arguments.width {
         run.at_width(&spec, &entries, *width)?;
     }
@@ -164,24 +173,8 @@ impl Run<'_> {
     ) -> Result<()> {
         let subject = RuntimeSpec::new(entry, &spec.versions);
         let folder = width.root().join(entry.name.as_str());
-        let target = BenchTarget {
-            engines: engines.to_vec(),
-            device: self.device,
-            width,
-            threads,
-            compile: self.arguments.compile,
-        };
-        let python = match self.pythons.remove(&entry.source) {
-            Some(python) => Ok(python),
-            None => EagerProcess::start(&entry.source, &spec.versions),
-        };
-        let measured = python.and_then(|mut python| {
-            let measured = measure(&subject, &folder, &target, &mut python)?;
-            // A process that failed is not asked again: what it still has to say is unknown.
-            self.pythons.insert(entry.source.clone(), python);
-            Ok(measured)
-        });
-        match measured {
+        let target = self.target(engines.to_vec(), width, threads);
+        match self.with_python(spec, entry, |python| measure(&subject, &folder, &target, python)) {
             Ok(measured) => {
                 for (engine, failure) in &measured.failed {
                     self.failed(entry, &format!("{engine}, stage {}: {failure}", failure.stage));
@@ -193,6 +186,39 @@ impl Run<'_> {
             Err(failure) => self.failed(entry, &format!("stage {}: {failure}", failure.stage)),
         }
         Ok(())
+    }
+
+    /// Measures how fast all entries write text, and ends with a table; a failure is exit code 1.
+    fn decode(mut self, spec: &Spec, entries: &[&Entry]) -> Result<ExitCode> {
+        let mut speeds = Vec::new();
+        for width in &self.arguments.width {
+            speeds.extend(decode::at_width(&mut self, spec, entries, *width)?);
+        }
+        self.bar.finish_and_clear();
+        show(decode::table_of(&speeds))?;
+        println!("\n{} measured, {} failed", speeds.len(), self.failures);
+        Ok(if self.failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+
+    fn target(&self, engines: Vec<&'static dyn engine::Engine>, width: Width, threads: usize) -> BenchTarget {
+        BenchTarget { engines, device: self.device, width, threads, compile: self.arguments.compile }
+    }
+
+    /// Does something with the Python that has the entry's class.
+    fn with_python<T>(
+        &mut self,
+        spec: &Spec,
+        entry: &Entry,
+        work: impl FnOnce(&mut EagerProcess) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        let mut python = match self.pythons.remove(&entry.source) {
+            Some(python) => python,
+            None => EagerProcess::start(&entry.source, &spec.versions)?,
+        };
+        let done = work(&mut python)?;
+        // A process that failed is not asked again: what it still has to say is unknown.
+        self.pythons.insert(entry.source.clone(), python);
+        Ok(done)
     }
 
     /// Keeps what was measured, and says what was left out.

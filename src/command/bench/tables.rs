@@ -111,12 +111,12 @@ fn about(speed: &Speed) -> Vec<String> {
     vec![speed.model.clone(), speed.width.clone(), speed.threads.to_string()]
 }
 
-fn number(figure: Option<f64>, digits: usize) -> String {
+pub(super) fn number(figure: Option<f64>, digits: usize) -> String {
     figure.map_or_else(String::new, |figure| format!("{figure:.digits$}"))
 }
 
 /// A table with as many columns as there are words.
-fn wide(header: &[String]) -> Table {
+pub(super) fn wide(header: &[String]) -> Table {
     let mut table = table([]);
     table.set_header(header.iter().map(Cell::new));
     for column in table.column_iter_mut().skip(1) {

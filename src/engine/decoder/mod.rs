@@ -163,6 +163,19 @@ impl Decoder {
         Ok(outputs)
     }
 
+    /// What the model's program, which has no cache, takes for a whole row of text, in its order.
+    ///
+    /// # Errors
+    /// Stage `run`: it takes more than text.
+    pub fn whole(&self, tokens: &Tensor) -> Result<Vec<Tensor>, Failure> {
+        let mask = ones(tokens);
+        let given = |name: &String| {
+            let more = || Failure::new(Stage::Run, format!("the model takes {name} beside text"));
+            self.input(name, tokens, &mask).ok_or_else(more)
+        };
+        self.inputs.iter().map(given).collect()
+    }
+
     /// What the step program is given for an input of the model's program; nothing for what is given once.
     fn input(&self, name: &str, tokens: &Tensor, mask: &Tensor) -> Option<Tensor> {
         match Some(name) {
@@ -204,10 +217,9 @@ pub fn largest_at_end(logits: &Tensor) -> Result<Vec<i64>, Failure> {
         let shape = format!("logits are {:?}, not [batch, positions, vocabulary]", logits.shape());
         return Err(Failure::new(Stage::Compare, shape));
     };
-    let values = logits.to_f64();
+    let values = logits.select(1, &[positions - 1]).to_f64();
     let largest = |row: usize| {
-        let start = (row * positions + positions - 1) * vocabulary;
-        let scores = &values[start..start + vocabulary];
+        let scores = &values[row * vocabulary..(row + 1) * vocabulary];
         // The first of equal values, as torch.argmax does on the CPU.
         let best = (0..vocabulary).rev().max_by(|&a, &b| scores[a].total_cmp(&scores[b]));
         best.unwrap_or(0) as i64
@@ -222,12 +234,17 @@ fn ones(tokens: &Tensor) -> Tensor {
 
 /// Positions of the last `count` tokens, counted from each row's first real one.
 fn positions_of(mask: &Tensor, count: usize) -> Tensor {
-    let before = mask.shape()[1] - count;
-    let last: Vec<usize> = (before..before + count).collect();
-    mask.select(1, &last).map_int(|index, _| {
-        let real = (0..=before + index[1]).filter(|&at| mask.int_at(&[index[0], at]) == Some(1)).count();
-        real.saturating_sub(1) as i64
-    })
+    let (rows, read) = (mask.shape()[0], mask.shape()[1]);
+    let counted = |row: usize| {
+        let is_real = move |at| i64::from(mask.int_at(&[row, at]) == Some(1));
+        Vec::from_iter((0..read).map(is_real).scan(-1, |position, real| {
+            *position += real;
+            Some((*position).max(0))
+        }))
+    };
+    let positions: Vec<Vec<i64>> = (0..rows).map(counted).collect();
+    let last: Vec<usize> = (read - count..read).collect();
+    mask.select(1, &last).map_int(|index, _| positions[index[0]][read - count + index[1]])
 }
 
 fn none(manifest: &Manifest, why: &str) -> Failure {

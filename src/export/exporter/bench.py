@@ -1,9 +1,10 @@
 """Times models on request: `python -m exporter.bench`, one JSON request a line, one JSON reply a line.
 
 In: `load` (a job, a device, how many threads share an operator), then `time` (how often, which rows of the traced
-inputs, eager or compiled), then `peak`. Out: seconds, and MiB. The other side of the pipe runs the same forwards on
-libtorch in turns with these. The model has the artifact's weights and is what `from_pretrained` makes of them: with the
-attention that its class chooses, which is the program's, and called as its users call it.
+inputs, eager or compiled), `generate` (how often, which prompts, how many new tokens), and `peak`. Out: seconds, and
+MiB. The other side of the pipe runs the same on libtorch in turns with these. The model has the artifact's weights and
+is what `from_pretrained` makes of them: with the attention that its class chooses, which is the program's, and called
+as its users call it.
 """
 
 import contextlib
@@ -24,6 +25,7 @@ from torch import nn
 from .__main__ import own_stdout
 from .calls import completed, forward_of, parameters_of
 from .errors import ExportError, reason
+from .generation import LIBRARY
 from .job import Job, Json
 from .prepared import prepared
 from .program import Tensors, nested
@@ -77,6 +79,33 @@ class Bench:
         given = keywords(self.model, dict(zip(self.inputs, inputs, strict=True)))
         model = self._compiled() if request["compiled"] else forward_of(self.model)
         return {"seconds": [self._forward(model, given) for _ in range(request["count"])]}
+
+    def generate(self, request: Json) -> Json:
+        """Seconds of each greedy decoding by the library with its default cache, and the tokens that it wrote."""
+        prompts = torch.tensor(request["prompts"], device=self.device)
+        model: Any = self.model
+        model.set_attn_implementation(request["attention"])
+        most = request["new"]
+        # No end: every text has as many tokens, on this side and on the other.
+        config = transformers.GenerationConfig(
+            do_sample=False,
+            num_beams=1,
+            max_new_tokens=most,
+            use_cache=True,
+            eos_token_id=None,
+            pad_token_id=0,
+        )
+        model.generation_config = config
+        seconds, written = [], prompts
+        for _ in range(request["count"]):
+            with torch.inference_mode():
+                self._wait()
+                started = time.perf_counter()
+                given = {"input_ids": prompts, "attention_mask": torch.ones_like(prompts)}
+                written = LIBRARY(model, **given, generation_config=config)
+                self._wait()
+                seconds.append(time.perf_counter() - started)
+        return {"seconds": seconds, "tokens": written[:, prompts.shape[1] :].tolist()}
 
     def peak(self, _request: Json) -> Json:
         """How far memory rose since before the model was there."""
@@ -180,6 +209,7 @@ def main() -> None:
     commands: dict[str, Any] = {
         "load": bench.load,
         "time": bench.time,
+        "generate": bench.generate,
         "peak": bench.peak,
     }
     for line in sys.stdin:

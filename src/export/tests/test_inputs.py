@@ -84,7 +84,9 @@ def test_more_placeholders_than_a_row_has_room_for_are_an_error() -> None:
 
 def test_token_types_say_where_placeholders_stand() -> None:
     mm_token_type_ids = port("mm_token_type_ids", ["batch", "sequence"], "int64")
-    job = samples.job(placeholders={"image_token_id": 3}, inputs=[samples.TOKENS, samples.MASK, mm_token_type_ids])
+    job = samples.job(
+        placeholders={"image_token_id": 3}, inputs=[samples.TOKENS, samples.MASK, mm_token_type_ids]
+    )
     inputs = fill(job, samples.config(image_token_id=9), DIMS, job.traced, "right")
     assert torch.equal(inputs["mm_token_type_ids"] == 1, inputs["input_ids"] == 9)
 

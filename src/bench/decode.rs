@@ -1,0 +1,234 @@
+//! How fast a model writes text: with its cache and without one on libtorch, and by Python's `generate`, in turns.
+//!
+//! In: an entry at [`Width::decoding`](super::Width::decoding) with its artifact. Out: a [`DecodeSpeed`]. The step
+//! program passes the check `decodes` before it is measured, and the tokens that both sides write are compared.
+
+use super::turns::in_turns;
+use super::{BenchTarget, EagerProcess, milliseconds};
+use crate::artifact::{Artifact, Lane};
+use crate::check::{CheckContext, decodes};
+use crate::engine::{self, Decoder, Engine, Program, largest_at_end};
+use crate::failure::{At, Failure, Stage};
+use crate::model::RuntimeSpec;
+use crate::numerics::Tensor;
+use crate::report::decoding::{DecodeCase, DecodeSpeed};
+use crate::report::machine::{Host, commit};
+use crate::report::run;
+use crate::task::Dtype;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Tokens of a prompt, and rows.
+const CASES: [(usize, usize); 4] = [(32, 1), (32, 8), (512, 1), (512, 8)];
+/// Tokens that are written after a prompt.
+const NEW: usize = 64;
+/// The same without a cache, where each reads the whole row again.
+const NEW_UNCACHED: usize = 4;
+/// Ids below this one may be marks: of a beginning, an end, padding, a picture.
+const ORDINARY: i64 = 16;
+
+/// A way to write text.
+#[derive(Clone, Copy)]
+enum Way<'a> {
+    Cached,
+    Uncached,
+    Python(&'a str),
+}
+
+/// A decoder that is right, and what a program of the same model without a cache is.
+struct Ready {
+    decoder: Decoder,
+    program: Box<dyn Program>,
+    /// Place of the logits among the outputs.
+    logits: usize,
+    vocabulary: i64,
+}
+
+/// Measures one model whose artifact is in `folder`.
+///
+/// # Errors
+/// It takes more than text, its step program is wrong, or Python does not run it.
+pub fn measure(
+    subject: &RuntimeSpec,
+    folder: &Path,
+    target: &BenchTarget,
+    python: &mut EagerProcess,
+) -> Result<DecodeSpeed, Failure> {
+    let engine = target.engines.first().ok_or_else(|| Failure::new(Stage::Load, "no engine"))?;
+    engine::share(i32::try_from(target.threads).unwrap_or(i32::MAX));
+    let model = subject.model();
+    let artifact = Artifact::open(folder, &model, Lane::new(engine.format(), target.device))?;
+    let ready = prepared(subject, &artifact, *engine, target)?;
+    python.load(subject.entry(), target.device, target.threads)?;
+    let attention = artifact.manifest.attention.first().cloned().unwrap_or_else(|| "eager".to_owned());
+    let (mut cases, mut left_out) = (Vec::new(), Vec::new());
+    for (prompt, rows) in CASES {
+        match case(&ready, prompt, rows, &attention, python) {
+            Ok(case) => cases.push(case),
+            Err(failure) => left_out.push(format!("prompt {prompt}, {rows} rows: {failure}")),
+        }
+    }
+    Ok(DecodeSpeed {
+        run: run().to_owned(),
+        time: jiff::Timestamp::now().to_string(),
+        model: model.name.to_owned(),
+        family: model.family.to_owned(),
+        entry: model.digest.to_owned(),
+        device: target.device.to_string(),
+        width: target.width.name().to_owned(),
+        threads: target.threads,
+        attention,
+        host: Host::of(Some(target.device)),
+        commit: commit().map(str::to_owned),
+        versions: artifact.manifest.versions.clone(),
+        cases,
+        left_out,
+    })
+}
+
+fn prepared(
+    subject: &RuntimeSpec,
+    artifact: &Artifact,
+    engine: &'static dyn Engine,
+    target: &BenchTarget,
+) -> Result<Ready, Failure> {
+    let (model, contract, device) = (subject.model(), subject.entry().task, target.device);
+    let program = engine.load(&artifact.program(Dtype::Float32), device)?;
+    let decoder = Decoder::load(&artifact.folder, &artifact.manifest, engine, device)?;
+    let generation = contract.generation.as_ref();
+    let logits = model.outputs.iter().position(|port| Some(&*port.name) == generation.map(|one| one.logits));
+    let vocabulary = artifact.manifest.dims.get("vocabulary").copied();
+    let (Some(logits), Some(vocabulary)) = (logits, vocabulary) else {
+        return Err(Failure::new(Stage::Load, "the entry has no logits over a vocabulary"));
+    };
+    let context =
+        CheckContext { model: &model, contract, artifact, program: program.as_ref(), engine, device };
+    decodes::check(&context)?;
+    Ok(Ready { decoder, program, logits, vocabulary: vocabulary as i64 })
+}
+
+fn case(
+    ready: &Ready,
+    prompt: usize,
+    rows: usize,
+    attention: &str,
+    python: &mut EagerProcess,
+) -> Result<DecodeCase, Failure> {
+    let prompts = prompts(prompt, rows, ready.vocabulary);
+    // Whoever shows the program's attention first is compared with it.
+    let ways = [Way::Cached, Way::Uncached, Way::Python(attention), Way::Python("eager")];
+    let ways = if attention == "eager" { &ways[..3] } else { &ways[..] };
+    let mut steps: Vec<Duration> = Vec::new();
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    let times = in_turns(ways, |way, count| match way {
+        Way::Cached => (0..count)
+            .map(|_| {
+                let started = Instant::now();
+                (ours, steps) = ready.cached(&prompts)?;
+                Ok(started.elapsed().as_secs_f64() * 1e3)
+            })
+            .collect(),
+        Way::Uncached => (0..count).map(|_| ready.uncached(&prompts)).collect(),
+        Way::Python(name) => {
+            let (times, written) = python.generate(&prompts, NEW, name, count)?;
+            if name == attention {
+                theirs = written;
+            }
+            Ok(times)
+        }
+    })?;
+    let python = ways.iter().zip(&times).filter_map(|(way, times)| match way {
+        Way::Python(name) => Some(((*name).to_owned(), *times)),
+        _ => None,
+    });
+    Ok(DecodeCase {
+        prompt,
+        rows,
+        new_tokens: NEW,
+        cached: times[0],
+        growth: growth(&steps),
+        uncached: times[1],
+        uncached_tokens: NEW_UNCACHED,
+        python: BTreeMap::from_iter(python),
+        alike: ours.iter().zip(&theirs).filter(|(own, other)| own == other).count(),
+    })
+}
+
+impl Ready {
+    /// What is written after the prompts, row by row, and how long each step took.
+    fn cached(&self, prompts: &[Vec<i64>]) -> Result<(Vec<Vec<i64>>, Vec<Duration>), Failure> {
+        let (mut outputs, mut cache) = self.decoder.prefill(&self.decoder.whole(&tokens(prompts)?)?)?;
+        let mut written = vec![Vec::new(); prompts.len()];
+        let mut steps = Vec::new();
+        loop {
+            let next = largest_at_end(&outputs[self.logits])?;
+            written.iter_mut().zip(&next).for_each(|(row, token)| row.push(*token));
+            if written[0].len() == NEW {
+                return Ok((written, steps));
+            }
+            let started = Instant::now();
+            let next: Vec<Vec<i64>> = next.into_iter().map(|token| vec![token]).collect();
+            outputs = self.decoder.read(&mut cache, &tokens(&next)?)?;
+            steps.push(started.elapsed());
+        }
+    }
+
+    /// Milliseconds for a few tokens, each after the whole row is read again.
+    fn uncached(&self, prompts: &[Vec<i64>]) -> Result<f64, Failure> {
+        let mut rows = prompts.to_vec();
+        let started = Instant::now();
+        for _ in 0..NEW_UNCACHED {
+            let outputs = self.program.run(&self.decoder.whole(&tokens(&rows)?)?)?;
+            let next = largest_at_end(&outputs[self.logits])?;
+            rows.iter_mut().zip(next).for_each(|(row, token)| row.push(token));
+        }
+        Ok(started.elapsed().as_secs_f64() * 1e3)
+    }
+}
+
+/// Prompts of ordinary tokens; no row is another's.
+fn prompts(length: usize, rows: usize, vocabulary: i64) -> Vec<Vec<i64>> {
+    let ordinary = (vocabulary - ORDINARY).max(1);
+    let token = |row: i64, place: i64| {
+        (ORDINARY + (row * 7919 + place * 104_729 + place * place) % ordinary) % vocabulary
+    };
+    (0..rows as i64).map(|row| (0..length as i64).map(|place| token(row, place)).collect()).collect()
+}
+
+/// `[rows, tokens]`
+fn tokens(rows: &[Vec<i64>]) -> Result<Tensor, Failure> {
+    let shape = [rows.len(), rows.first().map_or(0, Vec::len)];
+    Tensor::int(Dtype::Int64, &shape, rows.concat()).at(Stage::Run, "tokens")
+}
+
+/// How much longer a step of the last quarter takes than one of the first, by their medians.
+fn growth(steps: &[Duration]) -> f64 {
+    let quarter = (steps.len() / 4).max(1);
+    let middle = |steps: &[Duration]| {
+        let mut times: Vec<f64> = milliseconds(steps).collect();
+        times.sort_by(f64::total_cmp);
+        times.get(times.len() / 2).copied().unwrap_or(f64::NAN)
+    };
+    middle(&steps[steps.len().saturating_sub(quarter)..]) / middle(&steps[..quarter.min(steps.len())])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prompts_are_ordinary_tokens_and_differ_row_by_row() {
+        let made = prompts(32, 8, 128);
+        assert!(made.iter().flatten().all(|token| (ORDINARY..128).contains(token)));
+        assert!(made.iter().all(|row| row.len() == 32));
+        assert_eq!(made.iter().collect::<std::collections::BTreeSet<_>>().len(), 8);
+    }
+
+    #[test]
+    fn steps_that_take_longer_and_longer_grow() {
+        let steps: Vec<Duration> = (1..=64).map(Duration::from_millis).collect();
+        assert!(growth(&steps) > 5.0);
+        assert_eq!(growth(&[Duration::from_millis(2); 63]), 1.0);
+    }
+}

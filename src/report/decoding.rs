@@ -1,0 +1,111 @@
+//! How fast a model decodes on libtorch and in Python, as `just bench --decode` keeps it.
+//!
+//! In: measurements. Out: [`DecodeSpeed`], one line of `target/conformance/decoding.jsonl`.
+
+use super::machine::Host;
+use super::speed::Times;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// One model on one device, its step program measured in turns with Python's `generate`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DecodeSpeed {
+    pub run: String,
+    /// When the measurement ended, in UTC.
+    pub time: String,
+    pub model: String,
+    pub family: String,
+    /// Digest of the entry at that width.
+    pub entry: String,
+    pub device: String,
+    /// How large the model is: `tiny` or `realistic`.
+    pub width: String,
+    /// Threads that share an operator, on both sides.
+    pub threads: usize,
+    /// How the step program computes attention.
+    pub attention: String,
+    pub host: Host,
+    pub commit: Option<String>,
+    pub versions: BTreeMap<String, String>,
+    pub cases: Vec<DecodeCase>,
+    /// Cases that one side refused, with its words.
+    #[serde(default)]
+    pub left_out: Vec<String>,
+}
+
+/// Greedy decoding after prompts of one length.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct DecodeCase {
+    /// Tokens of every prompt.
+    pub prompt: usize,
+    pub rows: usize,
+    /// Tokens that are written after every prompt.
+    pub new_tokens: usize,
+    /// Prompt and new tokens by the step program, from Rust.
+    pub cached: Times,
+    /// Time of a step in the last quarter over that in the first one.
+    pub growth: f64,
+    /// The program without a cache, which reads the whole row for every token: a few tokens, as long as they take.
+    pub uncached: Times,
+    pub uncached_tokens: usize,
+    /// Python's `generate` with its default cache, by attention.
+    pub python: BTreeMap<String, Times>,
+    /// Rows in which Python writes the very same tokens, under the program's attention.
+    pub alike: usize,
+}
+
+impl DecodeCase {
+    /// New tokens a second, over all rows, of the step program.
+    pub fn cached_rate(&self) -> f64 {
+        rate(self.rows * self.new_tokens, self.cached)
+    }
+
+    /// The same without a cache.
+    pub fn uncached_rate(&self) -> f64 {
+        rate(self.rows * self.uncached_tokens, self.uncached)
+    }
+
+    /// The same of Python's `generate`, by attention.
+    pub fn python_rates(&self) -> impl Iterator<Item = (&str, f64)> {
+        self.python.iter().map(|(name, times)| (name.as_str(), rate(self.rows * self.new_tokens, *times)))
+    }
+
+    /// How many times as fast as Python under that attention the step program is.
+    pub fn speedup(&self, attention: &str) -> Option<f64> {
+        self.python.get(attention).map(|python| python.p50_ms / self.cached.p50_ms)
+    }
+}
+
+fn rate(tokens: usize, times: Times) -> f64 {
+    tokens as f64 / times.p50_ms * 1e3
+}
+
+/// `decoding.jsonl` beside the results store.
+pub fn path() -> PathBuf {
+    super::path().with_file_name("decoding.jsonl")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates_count_the_tokens_of_all_rows_and_a_speedup_compares_whole_texts() {
+        let times = |p50_ms| Times { p50_ms, p95_ms: p50_ms, forwards: 5, spread: 0.0 };
+        let case = DecodeCase {
+            prompt: 32,
+            rows: 8,
+            new_tokens: 64,
+            cached: times(100.0),
+            growth: 1.0,
+            uncached: times(50.0),
+            uncached_tokens: 4,
+            python: BTreeMap::from([("sdpa".to_owned(), times(250.0))]),
+            alike: 8,
+        };
+        assert_eq!((case.cached_rate(), case.uncached_rate()), (5120.0, 640.0));
+        assert_eq!(case.python_rates().collect::<Vec<_>>(), [("sdpa", 2048.0)]);
+        assert_eq!((case.speedup("sdpa"), case.speedup("eager")), (Some(2.5), None));
+    }
+}
