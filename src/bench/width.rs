@@ -276,6 +276,26 @@ mod tests {
     }
 
     #[test]
+    fn a_model_that_writes_has_room_for_long_rows_and_its_step_programs_are_tested() {
+        let spec = spec();
+        let named = |name: &str| spec.entries.iter().find(|entry| entry.name.as_str() == name).unwrap();
+        for width in Width::ALL {
+            let long = width.decoding(named("gpt2")).unwrap();
+            assert!(
+                POSITIONS
+                    .iter()
+                    .filter_map(|key| long.config.get(*key))
+                    .all(|room| room.as_u64() >= Some(1024))
+            );
+            assert_eq!(long.due().collect::<Vec<_>>(), DECODED);
+        }
+        let why = Width::Tiny.decoding(named("bert")).unwrap_err();
+        assert_eq!(why, "no decoding with a cache: the task does not generate text");
+        let why = Width::Tiny.decoding(named("rwkv")).unwrap_err();
+        assert!(why.starts_with("no decoding with a cache: ") && why.len() > 40, "{why}");
+    }
+
+    #[test]
     fn a_width_that_is_none_is_told_with_those_that_are() {
         assert_eq!("tiny".parse(), Ok(Width::Tiny));
         let why = "wide".parse::<Width>().unwrap_err();

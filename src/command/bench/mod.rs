@@ -262,11 +262,12 @@ mod tests {
     }
 
     #[test]
-    fn no_thread_and_a_width_that_is_none_are_refused() {
+    fn what_cannot_be_measured_is_refused() {
         for words in
-            [["bench", "--threads", "0"], ["bench", "--width", "wide"], ["bench", "--engine", "onnx"]]
+            ["--threads 0", "--width wide", "--engine onnx", "--decode --compile", "--decode --engine pt2"]
         {
-            assert!(Line::try_parse_from(words).is_err(), "{words:?}");
+            let words = ["bench"].into_iter().chain(words.split(' '));
+            assert!(Line::try_parse_from(words.clone()).is_err(), "{words:?}");
         }
     }
 }

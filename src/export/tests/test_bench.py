@@ -51,3 +51,17 @@ def test_a_model_that_keeps_a_cache_is_called_without_one() -> None:
     assert "use_cache" not in bench.keywords(reader, inputs)
     gpt2 = GPT2LMHeadModel(GPT2Config(n_layer=1, n_embd=8, n_head=2, vocab_size=32))
     assert bench.keywords(gpt2, inputs)["use_cache"] is False
+
+
+def test_as_many_tokens_are_written_as_are_asked_for_under_either_attention() -> None:
+    timer = bench.Bench()
+    timer.model = GPT2LMHeadModel(
+        GPT2Config(n_layer=1, n_embd=8, n_head=2, vocab_size=32, eos_token_id=2)
+    ).eval()
+    timer.device = torch.device("cpu")
+    for attention in (model.SDPA, model.EAGER):
+        asked = {"prompts": [[3, 4], [5, 6]], "new": 5, "attention": attention, "count": 2}
+        told = timer.generate(asked)
+        assert len(told["seconds"]) == 2
+        assert [len(row) for row in told["tokens"]] == [5, 5]
+        assert timer.model.config._attn_implementation == attention
