@@ -109,7 +109,7 @@ report *OPTIONS:
 radar *WORDS: setup
     @cargo run --quiet --features libtorch -- radar {{ WORDS }}
 
-# Measure speed and memory on libtorch and in eager Python, in turns: just bench bert --engine torchscript,pt2 --width tiny,realistic --threads 1,2 [--device cpu --compile].
+# Measure speed and memory on libtorch and in eager Python, in turns: just bench bert --engine torchscript,pt2 --width tiny,realistic --threads 1,2 [--device cpu --compile]; or how fast text is written: just bench gpt2 --decode.
 bench *FILTER: setup
     @cargo run --quiet --features libtorch {{ optimised }} -- bench {{ FILTER }}
 

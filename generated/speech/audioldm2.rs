@@ -10,7 +10,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "AudioLDM2UNet2DConditionModel",
     checkpoint: Some("cvssp/audioldm2"),
-    digest: "8cc6677fb381c0d6",
+    digest: "aa79720869e8e0e4",
     inputs: &[
         input(
             "sample",

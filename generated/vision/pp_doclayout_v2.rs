@@ -12,7 +12,7 @@ static MODEL: Model<ObjectDetection> = Model::new(ModelSpec {
     family: "vision",
     class: "PPDocLayoutV2ForObjectDetection",
     checkpoint: Some("PaddlePaddle/PP-DocLayoutV2_safetensors"),
-    digest: "5dd57f17079d0ac5",
+    digest: "a8e57975d5884b42",
     inputs: ObjectDetection::CONTRACT.inputs,
     outputs: &[
         output(

@@ -11,7 +11,7 @@ static MODEL: Model<ImageClassification> = Model::new(ModelSpec {
     family: "vision",
     class: "ViTHybridForImageClassification",
     checkpoint: Some("google/vit-hybrid-base-bit-384"),
-    digest: "ef768040bbe68e89",
+    digest: "166532389fffd075",
     inputs: ImageClassification::CONTRACT.inputs,
     outputs: ImageClassification::CONTRACT.outputs,
     axes: &[

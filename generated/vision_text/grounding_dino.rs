@@ -12,7 +12,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(ModelSpec {
     family: "vision-text",
     class: "GroundingDinoForObjectDetection",
     checkpoint: Some("IDEA-Research/grounding-dino-tiny"),
-    digest: "f11ca3b9e0251288",
+    digest: "ce5392d9a91790b7",
     inputs: &[
         input(
             "input_ids",

@@ -12,7 +12,7 @@ static MODEL: Model<ZeroShotObjectDetection> = Model::new(ModelSpec {
     family: "vision-text",
     class: "MMGroundingDinoForObjectDetection",
     checkpoint: Some("openmmlab-community/mm_grounding_dino_tiny_o365v1_goldg_v3det"),
-    digest: "bc7bf485ecb062b1",
+    digest: "f90fb5c030e1181f",
     inputs: &[
         input(
             "input_ids",

@@ -11,7 +11,7 @@ static MODEL: Model<ZeroShotImageClassification> = Model::new(ModelSpec {
     family: "vision-text",
     class: "VideoPrismClipModel",
     checkpoint: Some("google/videoprism-lvt-base-f16r288"),
-    digest: "6b6850f683f3ddbc",
+    digest: "a921d70507ca26b0",
     inputs: &[
         input(
             "input_ids",
