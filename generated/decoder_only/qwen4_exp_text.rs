@@ -8,7 +8,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "decoder-only",
     class: "Qwen4ExpForCausalLM",
     checkpoint: Some("Qwen/Qwen4-Exp"),
-    digest: "4ab030fe5e886bd4",
+    digest: "b7460c7df9cfdc38",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 70)],

@@ -7,7 +7,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen3_5MoeForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen3.5-35B-A3B"),
-    digest: "2722eb0c201583ce",
+    digest: "1cc30db2f0e2353c",
     inputs: &[
         input(
             "input_ids",

@@ -8,7 +8,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "Qwen4ExpForConditionalGeneration",
     checkpoint: Some("Qwen/Qwen4-Exp"),
-    digest: "a47ba5914b1f0d19",
+    digest: "dd07f538c73c36b2",
     inputs: &[
         input(
             "input_ids",

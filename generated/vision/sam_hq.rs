@@ -11,7 +11,7 @@ static MODEL: Model<MaskGeneration> = Model::new(ModelSpec {
     family: "vision",
     class: "SamHQModel",
     checkpoint: Some("syscv-community/sam-hq-vit-base"),
-    digest: "ed0ce9fe344be7a6",
+    digest: "9fbb75cfa6bb90be",
     inputs: &[
         input(
             "pixel_values",
