@@ -116,7 +116,6 @@ fn case(
     python: &mut EagerProcess,
 ) -> Result<DecodeCase, Failure> {
     let prompts = prompts(prompt, rows, ready.vocabulary);
-    // Whoever shows the program's attention first is compared with it.
     let ways = [Way::Cached, Way::Uncached, Way::Python(attention), Way::Python("eager")];
     let ways = if attention == "eager" { &ways[..3] } else { &ways[..] };
     let mut steps: Vec<Duration> = Vec::new();
