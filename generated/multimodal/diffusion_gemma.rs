@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "DiffusionGemmaForBlockDiffusion",
     checkpoint: Some("google/diffusiongemma-26B-A4B-it"),
-    digest: "f26f02d736bd12ae",
+    digest: "e84c0e75cdde818b",
     inputs: &[
         input(
             "input_ids",

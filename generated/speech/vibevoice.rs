@@ -10,7 +10,7 @@ static MODEL: Model<TextToAudio> = Model::new(ModelSpec {
     family: "speech",
     class: "VibeVoiceForConditionalGeneration",
     checkpoint: Some("vibevoice/VibeVoice-1.5B-hf"),
-    digest: "4ba35a8762a5938f",
+    digest: "8a2551f0b0931449",
     inputs: &[
         input(
             "input_ids",
