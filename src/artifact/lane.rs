@@ -19,6 +19,20 @@ impl Lane {
         Self { format: format.on(device), device, half: Dtype::Bfloat16 }
     }
 
+    /// The same lane in another half precision.
+    ///
+    /// # Errors
+    /// No programs of the format are made in it.
+    pub fn with_half(self, half: Dtype) -> Result<Self, String> {
+        if half == Dtype::Float16 && self.format != Format::TorchScript {
+            let engine = self.format.name();
+            return Err(format!(
+                "no float16 programs are made for the engine {engine}: leave out --half or --engine"
+            ));
+        }
+        Ok(Self { half, ..self })
+    }
+
     /// What is known of a half precision on its kind of device.
     pub fn beside(self, half: Dtype) -> Beside {
         Beside::Half(self.device.into(), half)
@@ -46,5 +60,19 @@ pub fn half(name: &str) -> Result<Dtype, String> {
 impl Default for Lane {
     fn default() -> Self {
         Self::new(Format::default(), Device::Cpu)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn float16_is_for_torchscript_alone() {
+        let lane = |format| Lane::new(format, Device::Cpu).with_half(Dtype::Float16);
+        assert_eq!(lane(Format::TorchScript).unwrap().half, Dtype::Float16);
+        let why = lane(Format::Pt2).unwrap_err();
+        assert_eq!(why, "no float16 programs are made for the engine pt2: leave out --half or --engine");
+        assert!(Lane::new(Format::Pt2, Device::Cpu).with_half(Dtype::Bfloat16).is_ok());
     }
 }

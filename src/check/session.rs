@@ -46,7 +46,8 @@ impl Settings {
             let asked = std::env::var("HF_CONFORMANCE_DEVICE").unwrap_or_else(|_| "auto".to_owned());
             let (device, _) = engine::choose(&asked)?;
             let half = half_of_process()?;
-            let lane = Lane { half, ..Lane::new(format, device) };
+            let lane = Lane::new(format, device).with_half(half);
+            let lane = lane.map_err(|error| Failure::new(Stage::Load, error))?;
             let Some(engine) = engine::of(lane.format) else { return Ok(None) };
             Ok(Some(Self { engine, lane, artifacts: artifact::root() }))
         })

@@ -40,7 +40,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let spec = spec()?;
     let entries = select(&spec, &arguments.filter)?;
     let (device, _) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
-    let lane = Lane { half: arguments.half, ..Lane::new(arguments.engine, device) };
+    let lane = Lane::new(arguments.engine, device).with_half(arguments.half).map_err(anyhow::Error::msg)?;
     let exported = artifacts(&spec, &entries, lane, arguments.force)?;
     let failed = exported.iter().filter(|one| one.outcome.is_err()).count();
     let fresh = exported.iter().filter(|one| matches!(one.outcome, Ok(None))).count();

@@ -74,7 +74,7 @@ pub fn begin<'a>(spec: &'a Spec, options: &Options) -> Result<TestRun<'a>> {
     }
     let (device, explained) = engine::choose(&options.device).map_err(|failure| failed(&failure))?;
     println!("device {explained}");
-    let lane = Lane { half: options.half, ..Lane::new(options.engine, device) };
+    let lane = Lane::new(options.engine, device).with_half(options.half).map_err(anyhow::Error::msg)?;
     let mut run = TestRun::begin(spec, entries, checks, lane, artifact::root(), report::path());
     run.exported(&export::artifacts(spec, &run.entries, lane, false)?)?;
     Ok(run)
