@@ -79,10 +79,9 @@ const POSITIONS: [&str; 3] = ["max_position_embeddings", "n_positions", "n_ctx"]
 const LONG_ROWS: u64 = 1024;
 
 /// Checks that a program passes before it is measured; its artifact has what these need, and nothing else.
+const PROVED: [Check; 4] = [Check::Loads, Check::OutputContract, Check::MatchesReference, Check::Generalises];
 /// The same of a model whose decoding is measured.
 const DECODED: [Check; 3] = [Check::Loads, Check::Generates, Check::Decodes];
-const MEASURED: &str = "it is measured, not tested";
-const PROVED: [Check; 4] = [Check::Loads, Check::OutputContract, Check::MatchesReference, Check::Generalises];
 
 impl Width {
     pub const ALL: [Self; 2] = [Self::Tiny, Self::Realistic];
@@ -113,20 +112,14 @@ impl Width {
             Self::Realistic => realistic(entry),
         }
     }
-}
 
-impl Width {
     /// The entry at that width, with room for long rows, and with step programs that are tested before they are measured.
     ///
     /// # Errors
     /// As [`Width::of`]; the entry decodes nothing.
     pub fn decoding(self, entry: &Entry) -> Result<Entry, String> {
-        if !entry.due().any(|check| check == Check::Decodes) {
-            let why = entry.omit.get(&Check::Decodes).map(String::as_str);
-            return Err(format!(
-                "no decoding with a cache: {}",
-                why.unwrap_or("the task does not generate text")
-            ));
+        if let Some(why) = Check::Decodes.omitted(entry) {
+            return Err(format!("no decoding with a cache: {why}"));
         }
         let mut long = self.of(entry)?;
         for name in POSITIONS {
@@ -137,9 +130,7 @@ impl Width {
             }
         }
         long.omit = entry.omit.clone();
-        for check in Check::ALL.into_iter().filter(|check| !DECODED.contains(check)) {
-            long.omit.entry(check).or_insert_with(|| MEASURED.to_owned());
-        }
+        leave_out_all_but(&DECODED, &mut long);
         Ok(long)
     }
 
@@ -173,10 +164,15 @@ fn realistic(entry: &Entry) -> Result<Entry, String> {
         *axis = long(name, *axis);
     }
     wide.time_limit = Some(PATIENCE);
-    for check in Check::ALL.into_iter().filter(|check| !PROVED.contains(check)) {
-        wide.omit.entry(check).or_insert_with(|| MEASURED.to_owned());
-    }
+    leave_out_all_but(&PROVED, &mut wide);
     Ok(wide)
+}
+
+/// Leaves out what is not needed of a model that is measured; what the entry itself leaves out keeps its reason.
+fn leave_out_all_but(needed: &[Check], entry: &mut Entry) {
+    for check in Check::ALL.into_iter().filter(|check| !needed.contains(check)) {
+        entry.omit.entry(check).or_insert_with(|| "it is measured, not tested".to_owned());
+    }
 }
 
 /// Gives every config, also those inside it, realistic sizes; whether it had any.
