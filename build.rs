@@ -43,7 +43,8 @@ fn main() {
 #[cfg(feature = "libtorch")]
 fn shim(libraries: &std::path::Path) {
     const HEADER: &str = "src/engine/shim.h";
-    const SOURCES: [&str; 3] = ["src/engine/pt2/shim.cpp", "src/engine/aot/shim.cpp", "src/engine/tf32.cpp"];
+    const SOURCES: [&str; 3] =
+        ["src/engine/pt2/shim.cpp", "src/engine/aot/shim.cpp", "src/engine/switches.cpp"];
     let out = std::path::PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo says where to write"));
     let mut made_of = libraries.display().to_string();
     for file in SOURCES.iter().chain([&HEADER]) {

@@ -54,6 +54,16 @@ impl Failure {
         Self { stage, message: message.into(), details: Vec::new(), measures: Vec::new() }
     }
 
+    /// A refusal to plant a fault, in words that [`Failure::refusal`] knows: it has nothing to take hold of.
+    pub fn not_applicable(why: impl fmt::Display) -> Self {
+        Self::new(Stage::Load, format!("{NOT_APPLICABLE}{why}"))
+    }
+
+    /// Why a fault was not planted, where this says that it has nothing to take hold of.
+    pub fn refusal(&self) -> Option<&str> {
+        self.message.strip_prefix(NOT_APPLICABLE)
+    }
+
     /// The same failure with one more line of help.
     #[must_use]
     pub fn with(mut self, detail: impl Into<String>) -> Self {
@@ -69,6 +79,9 @@ impl Failure {
         lines[last..].iter().fold(self, |failure, line| failure.with(*line))
     }
 }
+
+/// What a refusal to plant a fault begins with, the exporter's too.
+const NOT_APPLICABLE: &str = "not applicable: ";
 
 /// Turns any error into a [`Failure`] that names its stage and what was being done.
 pub trait At<T> {

@@ -90,3 +90,8 @@ fn half() -> Verdict {
 fn generates() -> Verdict {
     check::generates(&MODEL)
 }
+
+#[cfg_attr(feature = "libtorch", test)]
+fn exact() -> Verdict {
+    check::exact(&MODEL)
+}

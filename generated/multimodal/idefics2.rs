@@ -145,3 +145,8 @@ fn generates() -> Verdict {
 fn decodes() -> Verdict {
     check::decodes(&MODEL)
 }
+
+#[cfg_attr(feature = "libtorch", test)]
+fn exact() -> Verdict {
+    check::exact(&MODEL)
+}

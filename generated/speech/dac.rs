@@ -115,3 +115,8 @@ fn reloads() -> Verdict {
 fn optimised() -> Verdict {
     check::optimised(&MODEL)
 }
+
+#[cfg_attr(feature = "libtorch", test)]
+fn exact() -> Verdict {
+    check::exact(&MODEL)
+}

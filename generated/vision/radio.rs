@@ -113,3 +113,8 @@ fn optimised() -> Verdict {
 fn half() -> Verdict {
     check::half(&MODEL)
 }
+
+#[cfg_attr(feature = "libtorch", test)]
+fn exact() -> Verdict {
+    check::exact(&MODEL)
+}

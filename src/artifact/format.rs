@@ -1,7 +1,7 @@
 //! What programs are written in.
 
 use crate::device::Device;
-use crate::spec::Check;
+use crate::spec::{Check, Entry};
 use crate::task::Dtype;
 
 /// What a program is written in, which is what its engine reads.
@@ -104,6 +104,11 @@ impl Format {
         }
     }
 
+    /// The checks that are due on an entry's programs of this format.
+    pub fn due(self, entry: &Entry) -> impl Iterator<Item = Check> {
+        entry.due().filter(move |check| self.unsuited(*check).is_none())
+    }
+
     /// Why a check makes no sense for programs of this format.
     pub fn unsuited(self, check: Check) -> Option<&'static str> {
         match (self, check) {
@@ -115,6 +120,9 @@ impl Format {
             }
             (Self::Pt2 | Self::Aot(_), Check::Decodes) => {
                 Some("step programs are exported as TorchScript alone")
+            }
+            (Self::TorchScript | Self::Aot(_), Check::Exact) => {
+                Some("only a pt2 graph can be run in another precision than it was made in")
             }
             _ => None,
         }

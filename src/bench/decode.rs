@@ -102,8 +102,15 @@ fn prepared(
     let (Some(logits), Some(vocabulary)) = (logits, vocabulary) else {
         return Err(Failure::new(Stage::Load, "the entry has no logits over a vocabulary"));
     };
-    let context =
-        CheckContext { model: &model, contract, artifact, program: program.as_ref(), engine, device };
+    let context = CheckContext {
+        model: &model,
+        contract,
+        artifact,
+        program: program.as_ref(),
+        engine,
+        device,
+        precision: Dtype::Float32,
+    };
     decodes::check(&context)?;
     Ok(Ready { decoder, program, logits, vocabulary: vocabulary as i64 })
 }

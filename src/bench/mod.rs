@@ -131,6 +131,7 @@ fn prepared(
         program: program.as_ref(),
         engine,
         device,
+        precision: Dtype::Float32,
     };
     matches_reference::check(&context)?;
     Ok(Ready { engine, artifact, program, side })

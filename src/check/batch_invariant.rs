@@ -15,7 +15,7 @@ pub fn check(context: &CheckContext) -> CheckResult {
             yardstick: &situation.name,
             told: format!("row {row} alone"),
             part: &|port, reference| rows_of(&reference, port.shape, &rows, &[row]),
-            ..Expectation::whole(Check::BatchInvariant, "traced")
+            ..context.whole(Check::BatchInvariant, "traced")
         };
         measures.extend(context.hold(&expectation, context.model.outputs.iter().zip(&returned))?);
     }

@@ -40,7 +40,7 @@ fn change(context: &CheckContext, situation: &str, input: &str) -> CheckResult {
         yardstick: situation,
         told: "before a changed token".to_owned(),
         keep: &earlier,
-        ..Expectation::whole(Check::Causal, "traced")
+        ..context.whole(Check::Causal, "traced")
     };
     let following = || context.model.outputs.iter().enumerate().filter(|(_, output)| along(output).is_some());
     let measures = context.hold(&expectation, following().map(|(place, output)| (output, &after[place])))?;

@@ -21,6 +21,8 @@ pub struct CheckContext<'a> {
     pub program: &'a dyn Program,
     pub engine: &'a dyn Engine,
     pub device: Device,
+    /// In which precision `program` computes: float32, or float64 where it was loaded so.
+    pub precision: Dtype,
 }
 
 /// What a check measured of a model that passed, or its failure.
@@ -55,27 +57,33 @@ pub struct Bounds {
     pub compared: Vec<bool>,
 }
 
-impl<'a> Expectation<'a> {
-    /// Every element of a case's outputs, in float32.
-    pub fn whole(check: Check, case: &'a str) -> Self {
-        Self {
+impl<'a> CheckContext<'a> {
+    /// Every element of a case's outputs, in the precision of the program.
+    pub fn whole<'b>(&self, check: Check, case: &'b str) -> Expectation<'b> {
+        Expectation {
             check,
             case,
             yardstick: case,
             told: case.to_owned(),
-            precision: Dtype::Float32,
+            precision: self.precision,
             truth: Dtype::Float64,
             part: &|_, reference| reference,
             view: &|_, returned| returned,
             keep: &|_, _| true,
         }
     }
-}
 
-impl<'a> CheckContext<'a> {
-    /// Runs the float32 program.
+    /// Runs the program.
     pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
-        self.complete(self.program.run(inputs)?)
+        self.run_on(self.program, inputs)
+    }
+
+    fn run_on(&self, program: &dyn Program, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
+        let outputs = match self.precision {
+            Dtype::Float32 => program.run(inputs),
+            precision => program.run(&Vec::from_iter(inputs.iter().map(|input| input.cast(precision)))),
+        };
+        self.complete(outputs?)
     }
 
     /// What a program returned, if it is one tensor for each output.
@@ -128,7 +136,10 @@ impl<'a> CheckContext<'a> {
     pub fn matches(&self, check: Check, cases: &[&str]) -> CheckResult {
         let mut measures = self.match_cases(check, cases, self.program, None)?;
         for (attention, path) in self.artifact.others() {
-            let program = self.engine.load(&path, self.device)?;
+            let program = match self.precision {
+                Dtype::Float64 => self.engine.load_in_float64(&path, self.device)?,
+                _ => self.engine.load(&path, self.device)?,
+            };
             measures.extend(self.match_cases(check, cases, program.as_ref(), Some(attention))?);
         }
         Ok(measures)
@@ -143,7 +154,7 @@ impl<'a> CheckContext<'a> {
     ) -> CheckResult {
         let mut measures = Vec::new();
         for case in cases {
-            let returned = self.complete(program.run(&self.inputs(case)?)?)?;
+            let returned = self.run_on(program, &self.inputs(case)?)?;
             measures.extend(self.judge_case(check, case, &returned, attention)?);
         }
         Ok(measures)
@@ -159,7 +170,7 @@ impl<'a> CheckContext<'a> {
         attention: Option<&str>,
     ) -> CheckResult {
         let told = attention.map_or(case.to_owned(), |attention| format!("{case}, {attention} attention"));
-        let expectation = Expectation { told, ..Expectation::whole(check, case) };
+        let expectation = Expectation { told, ..self.whole(check, case) };
         let judged = self.hold(&expectation, self.model.outputs.iter().zip(returned));
         let cases = &self.artifact.manifest.cases;
         let grown = cases.iter().find(|stored| stored.name == case).and_then(|stored| stored.sizes.get(case));
@@ -205,7 +216,7 @@ impl<'a> CheckContext<'a> {
         let agreement = rule::judge(&x, &reference, tolerance, |index| (expectation.keep)(port, index));
         let judged = match agreement.ruling(tolerance) {
             Ruling::Agrees => Ok(()),
-            Ruling::Differs => Err(disagreement(&named, &port.name, tolerance.k, &agreement)),
+            Ruling::Differs => Err(disagreement(&named, &port.name, tolerance, &agreement)),
             Ruling::NoYardstick => Err(unsound(&named, expectation.precision, tolerance, &agreement)),
             Ruling::Nothing => {
                 let nothing = Failure::new(Stage::Compare, format!("{named}: no element is left to compare"));
@@ -219,15 +230,23 @@ impl<'a> CheckContext<'a> {
     /// What an output is held to, and eager's own error there.
     fn reference(&self, expectation: &Expectation, port: &Output) -> Result<Reference, Failure> {
         let Expectation { case, yardstick, truth, precision, .. } = *expectation;
+        let error = match precision {
+            // No rounding of eager's is a yardstick there; what a mask hides is hidden all the same.
+            Dtype::Float64 => self
+                .artifact
+                .error(yardstick, Dtype::Float32, &port.name)?
+                .map_float(|error| if error.is_nan() { error } else { 0.0 }),
+            _ => self.artifact.error(yardstick, precision, &port.name)?,
+        };
         Ok(Reference {
             exact: (expectation.part)(port, self.artifact.reference(case, truth, &port.name)?),
-            error: (expectation.view)(port, self.artifact.error(yardstick, precision, &port.name)?),
+            error: (expectation.view)(port, error),
         })
     }
 
     /// What the rule makes of every output of the traced case.
     pub fn bounds(&self) -> Result<Vec<Bounds>, Failure> {
-        let expectation = Expectation::whole(Check::MatchesReference, "traced");
+        let expectation = self.whole(Check::MatchesReference, "traced");
         let bounds = |port: &Output| {
             let reference = self.reference(&expectation, port)?;
             let tolerance = self.tolerance(expectation.check, expectation.precision, port);
@@ -238,10 +257,13 @@ impl<'a> CheckContext<'a> {
         self.model.outputs.iter().map(bounds).collect()
     }
 
-    /// Everybody's tolerance in that precision, with the factor of the entry's own where it has one.
+    /// Everybody's tolerance in that precision, with the factor of the entry's own where it has one. A factor on eager's
+    /// error means nothing in float64.
     pub fn tolerance(&self, check: Check, precision: Dtype, port: &Output) -> Tolerance {
         let own = self.model.tolerance.iter().find(|waiver| {
-            waiver.check == check && waiver.output.as_ref().is_none_or(|output| *output == port.name)
+            waiver.check == check
+                && precision != Dtype::Float64
+                && waiver.output.as_ref().is_none_or(|output| *output == port.name)
         });
         let usual = Tolerance::of(precision);
         own.map_or(usual, |waiver| Tolerance { k: waiver.k, ..usual })
@@ -270,15 +292,19 @@ fn unsound(named: &str, precision: Dtype, tolerance: Tolerance, agreement: &Agre
         .with("of random weights, give the entry another seed or a better-conditioned config; of weights of your own, look for precision lost inside the model")
 }
 
-fn disagreement(named: &str, output: &str, k: f64, agreement: &Agreement) -> Failure {
+fn disagreement(named: &str, output: &str, tolerance: Tolerance, agreement: &Agreement) -> Failure {
     let Agreement { error, eager_error, limit, max_abs, relative_l2, cosine, .. } = agreement;
-    let message = format!(
-        "{named} is off by {error:.2e} rmse; allowed {limit:.2e} = {k} × eager's {eager_error:.2e} + floor"
-    );
+    let Tolerance { k, floor, .. } = tolerance;
+    let allowed = match k {
+        0.0 => format!("{floor:.0e} of the output's size"),
+        _ => format!("{k} × eager's {eager_error:.2e} + floor"),
+    };
+    let message = format!("{named} is off by {error:.2e} rmse; allowed {limit:.2e} = {allowed}");
     let figures = format!("max abs {max_abs:.2e}, relative L2 {relative_l2:.2e}, cosine {cosine:.9}");
     let failure = Failure::new(Stage::Compare, message).with(figures);
+    let digits = if k == 0.0 { 17 } else { 7 };
     agreement.worst.iter().fold(failure, |failure, difference| {
         let (index, got, expected) = (&difference.index, difference.got, difference.expected);
-        failure.with(format!("{output}{index:?} is {got:.7}, reference {expected:.7}"))
+        failure.with(format!("{output}{index:?} is {got:.digits$}, reference {expected:.digits$}"))
     })
 }

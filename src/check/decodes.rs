@@ -204,7 +204,7 @@ impl<'a> Row<'a> {
                 told: format!("{}, tokens {} to {}", way.told, span[0], span[span.len() - 1]),
                 part: &steps,
                 view: &steps,
-                ..Expectation::whole(Check::Decodes, "decode")
+                ..self.context.whole(Check::Decodes, "decode")
             };
             for measure in self.context.hold(&expectation, [(self.port, logits)])? {
                 let larger = |worst: &Measure| worst.agreement.share() < measure.agreement.share();

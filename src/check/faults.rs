@@ -4,7 +4,7 @@
 //! or its references. Every fault has a check that exists to catch it; others may catch it as well.
 
 use super::{CheckContext, Session};
-use crate::artifact::{Artifact, Lane};
+use crate::artifact::{Artifact, Format, Lane};
 use crate::device::Device;
 use crate::engine::{Engine, Program};
 use crate::failure::{At, Failure, Stage};
@@ -42,11 +42,27 @@ pub enum Plant {
     Inputs,
     /// In one value of the eager references.
     Reference,
+    /// In the graph, by a billionth: what float32 cannot show.
+    Slight(Slight),
     /// In the last token that Python generated.
     Tokens,
     /// In the class that the manifest names.
     Class,
 }
+
+/// What of a graph is off by [`SLIGHT`] of it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Slight {
+    /// One weight.
+    Weight,
+    /// All weights of one matrix, and so the product that it is a factor of.
+    Product,
+    /// One factor that is written in the graph.
+    Constant,
+}
+
+/// By which share of it something is off that only float64 can show: a sixtieth of a float32's rounding.
+const SLIGHT: f64 = 1e-9;
 
 /// Faults of the program that suit every task; the exporter says where one has nothing to take hold of.
 const PROGRAM: &[(&str, Check)] = &[
@@ -84,14 +100,17 @@ const OTHER: &[(&str, Check, Plant)] = &[
     ("one weight + 1e-3", Check::MatchesReference, Plant::Weight(1e-3)),
     ("saved copy differs", Check::Reloads, Plant::Saved),
     ("optimised wrongly", Check::Optimised, Plant::Optimised),
+    ("one weight + 1e-9 of it", Check::Exact, Plant::Slight(Slight::Weight)),
+    ("one product + 1e-9 of it", Check::Exact, Plant::Slight(Slight::Product)),
+    ("one constant + 1e-9 of it", Check::Exact, Plant::Slight(Slight::Constant)),
     ("input rows swapped", Check::MatchesReference, Plant::Inputs),
     ("references off by 1e-3", Check::MatchesReference, Plant::Reference),
     ("another last token", Check::Generates, Plant::Tokens),
     ("another class", Check::Loads, Plant::Class),
 ];
 
-/// Every fault to try on an entry; its inputs are disconnected one by one.
-pub fn faults(entry: &Entry) -> Vec<Fault> {
+/// Every fault to try on an entry's programs of a format; its inputs are disconnected one by one.
+pub fn faults(entry: &Entry, format: Format) -> Vec<Fault> {
     let program = PROGRAM.iter().map(|(name, target)| ((*name).to_owned(), *target));
     let disconnected =
         entry.inputs.iter().map(|input| (format!("input-disconnected:{}", input.name), Check::Responsive));
@@ -102,7 +121,8 @@ pub fn faults(entry: &Entry) -> Vec<Fault> {
         target: *target,
         plant: *plant,
     });
-    in_program.chain(other).filter(|fault| fault.target.omitted(entry).is_none()).collect()
+    let due = Vec::from_iter(format.due(entry));
+    in_program.chain(other).filter(|fault| due.contains(&fault.target)).collect()
 }
 
 /// A model with a fault, ready to be checked.
@@ -112,7 +132,7 @@ impl FaultyModel {
     /// The model in `folder` (healthy, or with the fault already in its program) with the fault planted.
     ///
     /// # Errors
-    /// Any stage: what cannot even be loaded is caught by that.
+    /// Any stage: what cannot even be loaded is caught by that, unless it is [`Failure::not_applicable`].
     pub fn new(
         folder: &Path,
         model: &ModelSpec,
@@ -134,6 +154,12 @@ impl FaultyModel {
                 let weight = Weight::of(&session.artifact, session.program.as_ref())?;
                 // A few bytes for each of a few trials.
                 session.engine = Box::leak(Box::new(Spoiling { engine, weight }));
+            }
+            Plant::Slight(slight) => {
+                let weight = Weight::of(&session.artifact, session.program.as_ref())?;
+                let slipping = Box::leak(Box::new(Slipping { engine, weight, slight }));
+                slipping.shows(&session)?;
+                session.engine = slipping;
             }
             Plant::Inputs => swap_rows(&mut session.artifact)?,
             Plant::Reference => shift_reference(&mut session.artifact)?,
@@ -227,6 +253,54 @@ impl Engine for Spoiling {
     fn load(&self, path: &Path, device: Device) -> Result<Box<dyn Program>, Failure> {
         let (program, weight) = (self.engine.load(path, device)?, self.weight.clone());
         Ok(Box::new(Unfaithful { program, weight, when: When::Served }))
+    }
+}
+
+/// An engine whose programs in float64 are slightly off.
+struct Slipping {
+    engine: &'static dyn Engine,
+    weight: Weight,
+    slight: Slight,
+}
+
+impl Engine for Slipping {
+    fn format(&self) -> Format {
+        self.engine.format()
+    }
+
+    fn load(&self, path: &Path, device: Device) -> Result<Box<dyn Program>, Failure> {
+        self.engine.load(path, device)
+    }
+
+    fn load_in_float64(&self, path: &Path, device: Device) -> Result<Box<dyn Program>, Failure> {
+        let Weight { parameter, element, value } = &self.weight;
+        let program = match self.slight {
+            Slight::Constant => return self.engine.load_spoilt(path, device, SLIGHT),
+            Slight::Weight | Slight::Product => self.engine.load_in_float64(path, device)?,
+        };
+        if self.slight == Slight::Weight {
+            program.perturb(parameter, *element, SLIGHT * value)?;
+        } else {
+            for (element, value) in program.parameter(parameter)?.to_f64().into_iter().enumerate() {
+                program.perturb(parameter, element, SLIGHT * value)?;
+            }
+        }
+        Ok(program)
+    }
+}
+
+impl Slipping {
+    /// Whether the program is another one for it.
+    fn shows(&self, session: &Session) -> Result<(), Failure> {
+        let (artifact, inputs) = (&session.artifact, session.artifact.inputs("traced")?);
+        let inputs = Vec::from_iter(inputs.iter().map(|input| input.cast(Dtype::Float64)));
+        let (path, device) = (artifact.program(Dtype::Float32), artifact.lane.device);
+        let healthy = self.engine.load_in_float64(&path, device)?.run(&inputs)?;
+        let spoilt = self.load_in_float64(&path, device)?.run(&inputs)?;
+        match healthy.iter().zip(&spoilt).all(|(healthy, spoilt)| healthy.same_bits(spoilt)) {
+            true => Err(Failure::not_applicable("it changes no output")),
+            false => Ok(()),
+        }
     }
 }
 

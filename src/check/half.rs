@@ -35,7 +35,7 @@ pub fn check(context: &CheckContext) -> CheckResult {
         let told =
             if run == 1 { precision.name().to_owned() } else { format!("{}, run {run}", precision.name()) };
         let expectation =
-            Expectation { told, precision, truth: precision, ..Expectation::whole(Check::Half, "traced") };
+            Expectation { told, precision, truth: precision, ..context.whole(Check::Half, "traced") };
         measures.extend(context.hold(&expectation, context.model.outputs.iter().zip(&outputs))?);
         before = outputs;
     }

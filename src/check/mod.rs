@@ -9,6 +9,7 @@ pub mod context;
 pub mod decodes;
 pub mod deterministic;
 pub mod every_parameter;
+pub mod exact;
 pub mod faults;
 pub mod generalises;
 pub mod generates;
@@ -51,6 +52,7 @@ pub fn body(check: Check) -> fn(&CheckContext) -> CheckResult {
         Check::Half => half::check,
         Check::Generates => generates::check,
         Check::Decodes => decodes::check,
+        Check::Exact => exact::check,
     }
 }
 

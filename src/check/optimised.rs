@@ -3,7 +3,7 @@
 //! The other checks of float32 run the program as it is written. A process that serves it does not: libtorch watches its
 //! first run, specialises the code to what it saw, and falls back to general code for inputs that are otherwise.
 
-use super::context::{CheckContext, CheckResult, Expectation};
+use super::context::{CheckContext, CheckResult};
 use crate::spec::Check;
 use crate::task::Dtype;
 
@@ -26,7 +26,7 @@ pub fn check(context: &CheckContext) -> CheckResult {
     for case in traced.into_iter().chain(others) {
         let runs = if case == "traced" { WARM_UP } else { 1 };
         let returned = context.complete(program.served(&context.inputs(case)?, runs)?)?;
-        let expectation = Expectation::whole(Check::Optimised, case);
+        let expectation = context.whole(Check::Optimised, case);
         measures.extend(context.hold(&expectation, context.model.outputs.iter().zip(&returned))?);
     }
     Ok(measures)

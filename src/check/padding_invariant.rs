@@ -17,7 +17,7 @@ pub fn check(context: &CheckContext) -> CheckResult {
             yardstick: &situation.name,
             told: format!("{} more padding positions along {axis}", before + after),
             view: &|output, padded| unpadded(output, padded, axis, *before, *after),
-            ..Expectation::whole(Check::PaddingInvariant, "traced")
+            ..context.whole(Check::PaddingInvariant, "traced")
         };
         measures.extend(context.hold(&expectation, context.model.outputs.iter().zip(&returned))?);
     }

@@ -88,7 +88,16 @@ impl<'e> Session<'e> {
     pub fn context<'a>(&'a self, model: &'a ModelSpec<'a>, contract: &'a Contract) -> CheckContext<'a> {
         let program = self.program.as_ref();
         let Self { artifact, engine, .. } = self;
-        CheckContext { model, contract, artifact, program, engine: *engine, device: artifact.lane.device }
+        let device = artifact.lane.device;
+        CheckContext {
+            model,
+            contract,
+            artifact,
+            program,
+            engine: *engine,
+            device,
+            precision: Dtype::Float32,
+        }
     }
 }
 

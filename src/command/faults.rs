@@ -3,7 +3,7 @@
 //! In: healthy models. Out: a table of faults × checks, and exit code 1 when a fault is missed by the check that
 //! exists to catch it, or a check is not turned red by any fault.
 
-use super::{export, failed, select::select, spec, table};
+use super::{TORCHSCRIPT, export, failed, select::select, spec, table};
 use anyhow::{Result, bail};
 use clap::Args;
 use hf_conformance::artifact::{self, Format, Lane};
@@ -20,8 +20,6 @@ use std::process::ExitCode;
 
 /// A model in which a change of one weight by this share goes unseen is no proof of anything.
 const INSENSITIVE: f64 = 1e-2;
-/// What an exporter's refusal to plant a fault begins with.
-const NOT_APPLICABLE: &str = "not applicable: ";
 
 #[derive(Args)]
 pub struct Arguments {
@@ -30,6 +28,9 @@ pub struct Arguments {
     /// auto, cpu, cuda, cuda:N or mps
     #[arg(long, env = "HF_CONFORMANCE_DEVICE", default_value = "auto")]
     device: String,
+    /// torchscript or pt2
+    #[arg(long, env = "HF_CONFORMANCE_ENGINE", default_value = TORCHSCRIPT)]
+    engine: Format,
 }
 
 /// One fault in one model.
@@ -44,29 +45,36 @@ struct PlantedFault<'a> {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let spec = spec()?;
     let entries = select(&spec, &arguments.filter)?;
-    let Some(engine) = engine::real() else { bail!("this build has no libtorch; use: just faults") };
+    if arguments.engine.target().is_some() {
+        bail!(
+            "faults are planted in programs of torchscript and pt2, not in compiled ones: leave out --engine"
+        );
+    }
+    let Some(engine) = engine::of(arguments.engine) else {
+        bail!("this build has no libtorch; use: just faults")
+    };
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     println!("device {explained}");
-    let lane = Lane::new(Format::TorchScript, device);
+    let lane = Lane::new(arguments.engine, device);
     if export::artifacts(&spec, &entries, lane, false)?.iter().any(|one| one.outcome.is_err()) {
         bail!("faults are planted in healthy models only");
     }
     let refused = plant_in_programs(&spec, &entries, lane)?;
     let mut trials = Vec::new();
     for entry in &entries {
-        for fault in faults::faults(entry) {
+        for fault in faults::faults(entry, lane.format) {
             let refusal = refused.get(&(entry.name.as_str(), fault.name.clone()));
             let caught = match refusal {
                 Some(reason) => Err(reason.clone()),
-                None => Ok(caught(&spec, entry, &fault, engine, device)),
+                None => caught(&spec, entry, &fault, engine, device),
             };
             trials.push(PlantedFault { entry, fault, caught });
         }
     }
-    println!("\n{}", matrix(&trials));
+    println!("\n{}", matrix(&trials, lane.format));
     let (smallest, insensitive) = sensitivity(&spec, &entries, engine, device)?;
     println!("\n{smallest}");
-    let missed: Vec<String> = missed(&trials, &entries).into_iter().chain(insensitive).collect();
+    let missed: Vec<String> = missed(&trials, &entries, lane.format).into_iter().chain(insensitive).collect();
     for line in &missed {
         println!("MISSED {line}");
     }
@@ -88,7 +96,8 @@ fn plant_in_programs<'a>(
 ) -> Result<BTreeMap<(&'a str, String), String>> {
     let mut orders = Vec::new();
     for &entry in entries {
-        let in_program = faults::faults(entry).into_iter().filter(|fault| fault.plant == Plant::Program);
+        let in_program =
+            faults::faults(entry, lane.format).into_iter().filter(|fault| fault.plant == Plant::Program);
         orders.extend(in_program.map(|fault| Order { fault: Some(fault.name), ..Order::plain(entry) }));
     }
     let plan = ExportPlan { spec, orders, lane, force: false, root: artifact::root() };
@@ -98,7 +107,7 @@ fn plant_in_programs<'a>(
     let mut refused = BTreeMap::new();
     for one in exported {
         let (Some(fault), Err(failure)) = (one.fault, one.outcome) else { continue };
-        let Some(reason) = failure.message.strip_prefix(NOT_APPLICABLE) else {
+        let Some(reason) = failure.refusal() else {
             return Err(failed(&failure).context(format!("planting {fault} in {}", one.model)));
         };
         let entry = entries.iter().find(|entry| entry.name.as_str() == one.model);
@@ -109,30 +118,36 @@ fn plant_in_programs<'a>(
     Ok(refused)
 }
 
-/// The checks that turn red on a faulty model; when it does not even load, `loads` alone has seen that.
+/// The checks that turn red on a faulty model, or why it cannot have the fault; when it does not even load, `loads` alone has
+/// seen that.
 fn caught(
     spec: &Spec,
     entry: &Entry,
     fault: &Fault,
     engine: &'static dyn Engine,
     device: Device,
-) -> BTreeSet<Check> {
+) -> Result<BTreeSet<Check>, String> {
     let subject = RuntimeSpec::new(entry, &spec.versions);
     let model = subject.model();
     let planted = (fault.plant == Plant::Program).then(|| fault.name.clone());
     let folder = Order { fault: planted, ..Order::plain(entry) }.folder(&artifact::root());
-    let applicable = Check::ALL.into_iter().filter(|check| check.omitted(entry).is_none());
     match FaultyModel::new(&folder, &model, fault, engine, device) {
-        Err(_) => BTreeSet::from([Check::Loads]),
+        Err(failure) => match failure.refusal() {
+            Some(why) => Err(why.to_owned()),
+            None => Ok(BTreeSet::from([Check::Loads])),
+        },
         Ok(faulty) => {
             let context = faulty.context(&model, entry.task);
-            applicable.filter(|check| check::body(*check)(&context).is_err()).collect()
+            let due = engine.format().due(entry);
+            Ok(due.filter(|check| check::body(*check)(&context).is_err()).collect())
         }
     }
 }
 
 /// Faults × checks: in how many of the models that could have it each check caught the fault.
-fn matrix(trials: &[PlantedFault]) -> String {
+fn matrix(trials: &[PlantedFault], format: Format) -> String {
+    let checks = Check::ALL.into_iter().filter(|check| format.unsuited(*check).is_none());
+    let checks = Vec::from_iter(checks);
     let mut names: Vec<&str> = Vec::new();
     for trial in trials {
         let name = plain(&trial.fault);
@@ -143,7 +158,7 @@ fn matrix(trials: &[PlantedFault]) -> String {
     let headers: Vec<String> = ["fault", "models"]
         .into_iter()
         .map(str::to_owned)
-        .chain(Check::ALL.iter().map(|check| check.name().replace('_', "\n")))
+        .chain(checks.iter().map(|check| check.name().replace('_', "\n")))
         .collect();
     let mut rows = table(["fault", "models"]);
     rows.set_header(headers);
@@ -156,7 +171,7 @@ fn matrix(trials: &[PlantedFault]) -> String {
             own.iter().filter_map(|trial| trial.caught.as_ref().ok()).collect();
         let mut row = vec![name.to_owned(), planted.len().to_string()];
         let target = own[0].fault.target;
-        row.extend(Check::ALL.iter().map(|check| {
+        row.extend(checks.iter().map(|check| {
             let caught = planted.iter().filter(|caught| caught.contains(check)).count();
             match (caught, *check == target) {
                 (0, false) => "·".to_owned(),
@@ -175,7 +190,7 @@ fn plain(fault: &Fault) -> &str {
 }
 
 /// Faults that their check missed, and checks that nothing turned red, family by family.
-fn missed(trials: &[PlantedFault], entries: &[&Entry]) -> Vec<String> {
+fn missed(trials: &[PlantedFault], entries: &[&Entry], format: Format) -> Vec<String> {
     let mut lines: Vec<String> = trials
         .iter()
         .filter_map(|trial| {
@@ -193,7 +208,7 @@ fn missed(trials: &[PlantedFault], entries: &[&Entry]) -> Vec<String> {
         })
         .collect();
     for entry in entries {
-        for check in Check::ALL.into_iter().filter(|check| check.omitted(entry).is_none()) {
+        for check in format.due(entry) {
             let red = |trial: &PlantedFault| {
                 trial.entry.family == entry.family
                     && trial.caught.as_ref().is_ok_and(|caught| caught.contains(&check))

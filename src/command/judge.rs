@@ -11,6 +11,7 @@ use hf_conformance::engine::{self, Engine};
 use hf_conformance::model::{ModelSpec, RuntimeSpec};
 use hf_conformance::runner::judge::{self, Foreign};
 use hf_conformance::spec::{Check, Entry, Spec};
+use hf_conformance::task::Dtype;
 use hf_conformance::typed::Typed;
 use hf_conformance::verdict::Status;
 use std::path::{Path, PathBuf};
@@ -95,6 +96,7 @@ fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path, countin
         program: program.as_ref(),
         engine: &foreign,
         device,
+        precision: Dtype::Float32,
     };
     println!("{}", arguments.file.display());
     let counted = ("positions", "counted by the program, and by eager Python; padding comes last".to_owned());

@@ -10,7 +10,7 @@ use crate::numerics::{Tensor, Values};
 use crate::task::Dtype;
 use std::cell::Cell;
 use std::ffi::c_char;
-use std::sync::OnceLock;
+use std::sync::{OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 use tch::Kind;
 
@@ -45,12 +45,11 @@ pub fn all_to_device(inputs: &[Tensor], device: tch::Device) -> Result<Vec<tch::
 /// # Errors
 /// As the forward, and stage `move` for the tensors.
 pub fn once(
+    _computing: Computing,
     device: tch::Device,
     inputs: &[Tensor],
     forward: impl Fn(&[tch::Tensor]) -> Result<Vec<tch::Tensor>, Failure>,
 ) -> Result<Vec<Tensor>, Failure> {
-    prepare();
-    let _guard = tch::no_grad_guard();
     forward(&all_to_device(inputs, device)?)?.iter().map(to_host).collect()
 }
 
@@ -108,6 +107,51 @@ pub fn prepare() {
     }
 }
 
+/// That this thread computes: without gradients, and with tensors of float32 where nothing says of which element type they
+/// are, or of float64 while no other thread computes.
+pub struct Computing {
+    _gradients: tch::NoGradGuard,
+    _default: Default,
+}
+
+/// What tensors are of where nothing says so. libtorch has one such type for all threads.
+enum Default {
+    Float32 { _shared: RwLockReadGuard<'static, ()> },
+    Float64 { _alone: RwLockWriteGuard<'static, ()> },
+}
+
+static DEFAULT: RwLock<()> = RwLock::new(());
+
+impl Computing {
+    /// Begins to compute as usual.
+    pub fn begin() -> Self {
+        prepare();
+        let shared = DEFAULT.read().unwrap_or_else(PoisonError::into_inner);
+        Self { _gradients: tch::no_grad_guard(), _default: Default::Float32 { _shared: shared } }
+    }
+
+    /// Waits until no other thread computes, and begins to compute in float64.
+    ///
+    /// # Errors
+    /// What libtorch says.
+    pub fn in_float64() -> Result<Self, String> {
+        prepare();
+        let alone = DEFAULT.write().unwrap_or_else(PoisonError::into_inner);
+        // SAFETY: it sets what other threads read while they compute, and none does.
+        unsafe { told(default_is_float64(true)) }?;
+        Ok(Self { _gradients: tch::no_grad_guard(), _default: Default::Float64 { _alone: alone } })
+    }
+}
+
+impl Drop for Default {
+    fn drop(&mut self) {
+        if let Self::Float64 { .. } = self {
+            // SAFETY: as above; the lock is given back after this. float32 was set before, and is not refused.
+            let _ = unsafe { told(default_is_float64(false)) };
+        }
+    }
+}
+
 /// Brings libtorch's CUDA half into the process; without a driver that is neither possible nor useful.
 ///
 /// A Linux linker drops `libtorch_cuda`, since no symbol of it is named, and CUDA then looks absent.
@@ -126,6 +170,7 @@ fn load_cuda() -> &'static Result<(), String> {
 
 unsafe extern "C" {
     fn tf32_forbid() -> *mut c_char;
+    fn default_is_float64(wide: bool) -> *mut c_char;
     #[cfg(test)]
     fn tf32_is_allowed(allowed: *mut bool) -> *mut c_char;
 }

@@ -55,6 +55,25 @@ pub trait Engine: Sync {
     /// # Errors
     /// Stage `load` when the file is unreadable, stage `move` when the device refuses it.
     fn load(&self, path: &Path, device: Device) -> Result<Box<dyn Program>, Failure>;
+
+    /// The same program, computing in float64 what it is written to compute in float32.
+    ///
+    /// # Errors
+    /// As [`Engine::load`]; and stage `load` where the engine cannot do that: code that is compiled or interpreted by
+    /// others has its element types in it.
+    fn load_in_float64(&self, path: &Path, _: Device) -> Result<Box<dyn Program>, Failure> {
+        let cannot = format!("{}: programs of the engine {} have one precision", path.display(), self.name());
+        Err(Failure::new(Stage::Load, cannot))
+    }
+
+    /// The same with one factor that is written in the program off by this share of it: how such a fault is planted.
+    ///
+    /// # Errors
+    /// As [`Engine::load_in_float64`]; and [`Failure::not_applicable`] where nothing is multiplied by a constant.
+    fn load_spoilt(&self, path: &Path, device: Device, share: f64) -> Result<Box<dyn Program>, Failure> {
+        let _ = share;
+        self.load_in_float64(path, device)
+    }
 }
 
 /// What a step returns: outputs on the host, and tensors that stay on the device.

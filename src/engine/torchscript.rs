@@ -3,7 +3,7 @@
 //! In: `program.pt`. Out: a loaded module on a device. tch's fallible calls are used throughout, so a C++
 //! exception becomes a [`Failure`]; nothing here panics on a bad file.
 
-use super::libtorch::{bytes, prepare, shape, times, to_device, to_host, to_tch};
+use super::libtorch::{Computing, bytes, shape, times, to_device, to_host, to_tch};
 use super::{DeviceTensor, Engine, Program, Stepped};
 use crate::device::Device;
 use crate::failure::{At, Failure, Stage};
@@ -33,23 +33,20 @@ impl Engine for TorchScript {
 
 impl Program for Module {
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
-        optimise(false);
-        let _guard = tch::no_grad_guard();
+        let _computing = computing(false);
         let output = self.forward(&self.moved(inputs)?)?;
         flatten(output)?.iter().map(to_host).collect()
     }
 
     fn served(&self, inputs: &[Tensor], count: usize) -> Result<Vec<Tensor>, Failure> {
-        optimise(true);
-        let _guard = tch::no_grad_guard();
+        let _computing = computing(true);
         let inputs = self.moved(inputs)?;
         (1..count).try_for_each(|_| self.forward(&inputs).map(drop))?;
         flatten(self.forward(&inputs)?)?.iter().map(to_host).collect()
     }
 
     fn time(&self, inputs: &[Tensor], count: usize) -> Result<Vec<Duration>, Failure> {
-        optimise(true);
-        let _guard = tch::no_grad_guard();
+        let _computing = computing(true);
         let inputs = self.moved(inputs)?;
         times(self.device, count, || self.forward(&inputs), first)
     }
@@ -59,8 +56,7 @@ impl Program for Module {
     }
 
     fn step(&self, inputs: &[Tensor], held: &[DeviceTensor], shown: usize) -> Result<Stepped, Failure> {
-        optimise(false);
-        let _guard = tch::no_grad_guard();
+        let _computing = computing(false);
         let mut all = self.moved(inputs)?;
         for tensor in held {
             all.push(IValue::Tensor(match tensor {
@@ -137,12 +133,14 @@ impl Module {
     }
 }
 
-/// Whether libtorch optimises the programs that this thread runs from now on. Those that it has optimised stay so.
+/// Begins to compute; says whether libtorch optimises the programs that this thread runs from now on. Those that it has
+/// optimised stay so.
 ///
 /// By itself it does, at the first two runs, and that takes far longer than a small model's run.
-fn optimise(on: bool) {
-    prepare();
-    tch::jit::set_graph_executor_optimize(on);
+fn computing(optimise: bool) -> Computing {
+    let computing = Computing::begin();
+    tch::jit::set_graph_executor_optimize(optimise);
+    computing
 }
 
 /// The first tensor of a program's result.

@@ -87,6 +87,11 @@ pub fn decodes<T: Generates>(model: &Model<T>) -> Verdict {
     verdict(Check::Decodes, &model.spec, &T::CONTRACT)
 }
 
+/// In float64 the graph gives what eager does in float64.
+pub fn exact<T: Task>(model: &Model<T>) -> Verdict {
+    verdict(Check::Exact, &model.spec, &T::CONTRACT)
+}
+
 /// Runs a check on the process's settings, records the outcome and prints a failure in full.
 #[inline(never)]
 fn verdict(check: Check, model: &ModelSpec<'static>, contract: &Contract) -> Verdict {

@@ -113,8 +113,7 @@ pub fn format_of(file: &Path) -> Format {
 
 /// The checks that are due on somebody's program for an entry.
 pub fn due(entry: &Entry, file: &Path) -> impl Iterator<Item = Check> {
-    let format = format_of(file);
-    entry.due().filter(move |check| JUDGED.contains(check) && format.unsuited(*check).is_none())
+    format_of(file).due(entry).filter(|check| JUDGED.contains(check))
 }
 
 /// What a program calls its inputs; nothing where its file does not say.

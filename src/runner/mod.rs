@@ -83,8 +83,8 @@ impl<'a> TestRun<'a> {
     ) -> Self {
         let due: Vec<Planned> = entries
             .iter()
-            .flat_map(|entry| entry.due().map(move |check| (*entry, check)))
-            .filter(|(_, check)| checks.contains(check) && lane.format.unsuited(*check).is_none())
+            .flat_map(|entry| lane.format.due(entry).map(move |check| (*entry, check)))
+            .filter(|(_, check)| checks.contains(check))
             .collect();
         let place = report::end(&store);
         let (planned, broken) = (due.clone(), BTreeSet::new());

@@ -83,7 +83,7 @@ pub fn arrived<'a>(entries: &[&'a Entry], of: usize, format: Format, records: &[
         let mut arrived =
             Arrived { shard, models: part.len(), due: 0, passed: 0, red: 0, lost: BTreeMap::new() };
         for entry in part {
-            for check in entry.due().filter(|check| format.unsuited(*check).is_none()) {
+            for check in format.due(entry) {
                 arrived.due += 1;
                 match status(entry, check) {
                     Some(Status::Passed) => arrived.passed += 1,

@@ -28,11 +28,12 @@ pub enum Check {
     Half,
     Generates,
     Decodes,
+    Exact,
 }
 
 impl Check {
     /// Every check, in the order in which they are generated and reported.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Loads,
         Self::OutputContract,
         Self::MatchesReference,
@@ -48,6 +49,7 @@ impl Check {
         Self::Half,
         Self::Generates,
         Self::Decodes,
+        Self::Exact,
     ];
 
     /// The name of its function in generated modules, and its key under `omit` and `tolerance`.
@@ -68,6 +70,7 @@ impl Check {
             Self::Half => "half",
             Self::Generates => "generates",
             Self::Decodes => "decodes",
+            Self::Exact => "exact",
         }
     }
 
@@ -101,6 +104,9 @@ impl Check {
             Self::Decodes => {
                 "so it does with a cache that stays on the device, and every step's logits are those without one"
             }
+            Self::Exact => {
+                "the graph in float64 computes what eager does in float64, to 1e-12 of it: rounding hides nothing"
+            }
         }
     }
 
@@ -113,13 +119,17 @@ impl Check {
     pub fn dtype(self, half: Dtype) -> Dtype {
         match self {
             Self::Half => half,
+            Self::Exact => Dtype::Float64,
             _ => Dtype::Float32,
         }
     }
 
     /// Whether the check runs programs of that element type.
     pub fn runs_in(self, dtype: Dtype) -> bool {
-        (self == Self::Half) == matches!(dtype, Dtype::Bfloat16 | Dtype::Float16)
+        match self {
+            Self::Half => matches!(dtype, Dtype::Bfloat16 | Dtype::Float16),
+            any => any.dtype(Dtype::Bfloat16) == dtype,
+        }
     }
 
     /// Why the entry's task or its own words leave this check out; `None` when it applies.

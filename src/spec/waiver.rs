@@ -58,7 +58,15 @@ fn waiver(node: &Node, today: Date, problems: &mut Problems) -> Option<At<Waiver
 
 fn named_check(node: &Node, problems: &mut Problems) -> Option<Check> {
     let name = node.text("check", problems)?;
-    check(name, &node.place, problems)
+    let check = check(name, &node.place, problems)?;
+    if check == Check::Exact {
+        problems.add(
+            &node.place,
+            "`exact` knows no rounding to allow more of: repair the cause, or omit the check",
+        );
+        return None;
+    }
+    Some(check)
 }
 
 /// The check of that name.

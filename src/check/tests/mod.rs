@@ -51,6 +51,7 @@ fn outcome_of(artifact: &Artifact, fault: ToyFault, check: Check) -> Result<(), 
         program: &program,
         engine: &engine,
         device: Device::Cpu,
+        precision: Dtype::Float32,
     };
     body(check)(&context).map(drop)
 }
@@ -69,6 +70,7 @@ fn idle_outcome(idle: &[&str], excuses: &[Idle]) -> Result<(), String> {
         program: &program,
         engine: &engine,
         device: Device::Cpu,
+        precision: Dtype::Float32,
     };
     body(Check::EveryParameter)(&context).map(drop).map_err(|failure| failure.message)
 }
@@ -124,6 +126,7 @@ fn every_fault_turns_its_check_red_and_reads_well() {
         (ToyFault::MaskIgnored, Check::Generates),
         (ToyFault::StaleCache, Check::Decodes),
         (ToyFault::ShortCache, Check::Decodes),
+        (ToyFault::Slight, Check::Exact),
         (ToyFault::OneOutputMissing, Check::MatchesReference),
         (ToyFault::Fails, Check::MatchesReference),
     ];
@@ -164,6 +167,7 @@ fn checks_other_than_those_that_see_a_fault_stay_green() {
     assert_eq!(red(ToyFault::OtherBits), ["loads", "half", "decodes"]);
     assert_eq!(red(ToyFault::OtherAttention), ["loads"]);
     assert_eq!(red(ToyFault::Double), ["output_contract"]);
+    assert_eq!(red(ToyFault::Slight), ["exact"]);
 }
 
 #[test]

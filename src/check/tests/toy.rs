@@ -33,6 +33,7 @@ pub enum ToyFault {
     Double,
     SavedWrong,
     OptimisedWrong,
+    Slight,
     HalfWrong,
     HalfWrongLater,
     OtherBits,
@@ -123,6 +124,7 @@ impl Program for Toy {
             ToyFault::HalfWrongLater if self.dtype == Dtype::Bfloat16 && *runs == 2 => {
                 logits.iter_mut().for_each(|value| *value *= 1.1)
             }
+            ToyFault::Slight => logits.iter_mut().for_each(|value| *value *= 1.0 + 1e-9),
             ToyFault::LengthBaked if length > 6 => logits[6 * VOCABULARY..].fill(0.25),
             ToyFault::RowsMixed => {
                 let mean = logits.iter().sum::<f64>() / logits.len() as f64;
@@ -189,5 +191,9 @@ impl Engine for ToyEngine {
             saved.into_iter().for_each(|scale| toy.scale = Mutex::new(scale));
         }
         Ok(Box::new(toy))
+    }
+
+    fn load_in_float64(&self, _: &Path, _: Device) -> Result<Box<dyn Program>, Failure> {
+        Ok(Box::new(Toy { dtype: Dtype::Float64, ..Toy::new(self.0) }))
     }
 }

@@ -11,7 +11,7 @@ mod shim;
 #[cfg(test)]
 mod tests;
 
-use super::libtorch::{all_to_device, bytes, once, open_whole, prepare, shape, times, to_host, to_tch};
+use super::libtorch::{Computing, all_to_device, bytes, once, open_whole, shape, times, to_host, to_tch};
 use super::{Engine, Program};
 use crate::artifact::{Format, Target};
 use crate::device::Device;
@@ -136,12 +136,11 @@ fn missing(constant: &str) -> Failure {
 
 impl Program for Loaded {
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
-        once(self.device, inputs, |inputs| self.forward(inputs))
+        once(Computing::begin(), self.device, inputs, |inputs| self.forward(inputs))
     }
 
     fn time(&self, inputs: &[Tensor], count: usize) -> Result<Vec<Duration>, Failure> {
-        prepare();
-        let _guard = tch::no_grad_guard();
+        let _computing = Computing::begin();
         let inputs = all_to_device(inputs, self.device)?;
         times(self.device, count, || self.forward(&inputs), |outputs| outputs.first())
     }

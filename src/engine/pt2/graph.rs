@@ -2,7 +2,7 @@
 //!
 //! In: what a file says ([`schema`]). Out: a [`Graph`], or the error that names what is not understood. Nothing of
 //! libtorch is needed here. Graphs inside the graph, for operators that only set modes which are never set here, become
-//! part of it.
+//! part of it; the body of a loop stays a graph of its own.
 
 use super::schema::{self, Argument as Written, OptionalTensor, OutputSpec, SymBool, SymFloat, SymInt};
 use super::sizes::{Arithmetic, Number};
@@ -44,7 +44,7 @@ pub struct Step {
 }
 
 /// What a step runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub enum Target {
     /// `aten::add`, `Tensor`.
     Operator {
@@ -54,6 +54,22 @@ pub enum Target {
     /// The size of a tensor along a dimension.
     Size,
     Arithmetic(Arithmetic),
+    Scan(Scan),
+}
+
+/// A loop along the first dimension of some tensors (`torch._higher_order_ops.scan`).
+///
+/// Its body takes what the step before it has left, a slice of each tensor, and what is the same in every step; it returns
+/// what it leaves, and slices of what the loop returns after what the last step has left.
+#[derive(Debug, PartialEq)]
+pub struct Scan {
+    pub body: Graph,
+    /// What the first step is given.
+    pub start: Vec<Slot>,
+    /// What is taken slice by slice.
+    pub along: Vec<Slot>,
+    /// What every step is given.
+    pub whole: Vec<Slot>,
 }
 
 /// What an operator is given: a value of the graph, a constant, or a list that may hold both.
@@ -67,6 +83,8 @@ pub enum Argument {
     Floats(Vec<f64>),
     Bools(Vec<bool>),
     Text(String),
+    /// ATen's number of an element type.
+    ElementType(i64),
     /// The device that the program is on, whatever the file says.
     Device,
 }
@@ -111,6 +129,16 @@ pub enum GraphError {
     Input(String),
     #[error("outputs of kind {0} are not supported")]
     Output(String),
+}
+
+impl Step {
+    /// The values that it needs.
+    fn reads(&self) -> Vec<Slot> {
+        match &self.target {
+            Target::Scan(Scan { start, along, whole, .. }) => [&start[..], along, whole].concat(),
+            _ => self.arguments.iter().flat_map(|(_, argument)| argument.reads()).collect(),
+        }
+    }
 }
 
 impl Argument {
@@ -172,6 +200,34 @@ impl TryFrom<schema::ExportedProgram> for Graph {
 }
 
 impl Graph {
+    /// Puts float64 in the place of every float32 that an operator is told to make or to expect.
+    pub fn widen(&mut self) {
+        for step in &mut self.steps {
+            if let Target::Scan(scan) = &mut step.target {
+                scan.body.widen();
+            }
+            for (_, argument) in &mut step.arguments {
+                if let Argument::ElementType(kind) = argument {
+                    *kind = match *kind {
+                        FLOAT32 => FLOAT64,
+                        COMPLEX64 => COMPLEX128,
+                        other => other,
+                    };
+                }
+            }
+        }
+    }
+
+    /// The first constant that something is multiplied or divided by, of a size that matters.
+    pub fn factor(&mut self) -> Option<&mut f64> {
+        let is_product = |step: &&mut Step| matches!(&step.target, Target::Operator { name, .. } if name == "aten::mul" || name == "aten::div");
+        let arguments = self.steps.iter_mut().filter(is_product).flat_map(|step| &mut step.arguments);
+        arguments.into_iter().find_map(|(_, argument)| match argument {
+            Argument::Number(Number::Float(factor)) if (1e-3..1e3).contains(&factor.abs()) => Some(factor),
+            _ => None,
+        })
+    }
+
     /// Tells every step which values are needed no more after it.
     fn find_last_uses(&mut self) {
         let mut needed = vec![false; self.slots];
@@ -179,9 +235,9 @@ impl Graph {
         needed[..self.inputs.len()].fill(true);
         self.outputs.iter().for_each(|slot| needed[*slot] = true);
         for step in self.steps.iter_mut().rev() {
-            let read = step.arguments.iter().flat_map(|(_, argument)| argument.reads());
+            let read = step.reads();
             let made = step.outputs.iter().flat_map(|output| output.slots().to_vec());
-            for slot in read.chain(made) {
+            for slot in read.into_iter().chain(made) {
                 if !std::mem::replace(&mut needed[slot], true) {
                     step.dead.push(slot);
                 }
@@ -197,6 +253,7 @@ const OF_FILES: [&str; 2] = ["from_file", "save"];
 type Names = HashMap<String, Slot>;
 
 /// A graph that is being built.
+#[derive(Default)]
 struct Building {
     graph: Graph,
 }
@@ -225,7 +282,10 @@ impl Building {
     fn node(&mut self, node: schema::Node, names: &mut Names) -> Result<(), GraphError> {
         let schema::Node { target, inputs, outputs } = node;
         if let Some(name) = target.strip_prefix("torch.ops.higher_order.") {
-            return self.inlined(name, inputs, outputs, names);
+            return match name {
+                "scan" => self.scan(inputs, outputs, names),
+                _ => self.inlined(name, inputs, outputs, names),
+            };
         }
         let arguments =
             inputs.into_iter().map(|named| Ok((named.name, argument(&target, named.arg, names)?)));
@@ -250,6 +310,49 @@ impl Building {
             }
             one => Output::Value(defined(name_of(target, one)?)),
         })
+    }
+
+    /// Adds a loop whose body is a graph.
+    fn scan(
+        &mut self,
+        inputs: Vec<schema::NamedArgument>,
+        outputs: Vec<Written>,
+        names: &mut Names,
+    ) -> Result<(), GraphError> {
+        let not_known = || GraphError::HigherOrder("scan".to_owned());
+        let mut inputs = inputs.into_iter().map(|input| input.arg);
+        let Some(Written::AsGraph(schema::Subgraph { graph: inner })) = inputs.next() else {
+            return Err(not_known());
+        };
+        let mut tensors = || match inputs.next() {
+            Some(Written::AsTensors(all)) => {
+                all.iter().map(|one| slot_of("scan", &one.name, names)).collect()
+            }
+            _ => Err(not_known()),
+        };
+        let (start, along, whole): (Vec<_>, Vec<_>, Vec<_>) = (tensors()?, tensors()?, tensors()?);
+        let mut building = Self::default();
+        let mut own = Names::new();
+        for place in inner.inputs {
+            let (slot, name) = (building.slot(), name_of("scan", place)?);
+            building.graph.inputs.push(Input::Given(name.clone()));
+            own.insert(name, slot);
+        }
+        let made = building.nodes(inner.nodes, inner.outputs, &mut own)?;
+        let mut body = Graph { outputs: made, ..building.graph };
+        body.find_last_uses();
+        let is_fit = body.inputs.len() == start.len() + along.len() + whole.len()
+            && body.outputs.len() == outputs.len()
+            && outputs.len() >= start.len()
+            && !along.is_empty();
+        if !is_fit {
+            return Err(not_known());
+        }
+        let outputs = outputs.into_iter().map(|written| self.output("scan", written, names));
+        let outputs = outputs.collect::<Result<Vec<_>, _>>()?;
+        let target = Target::Scan(Scan { body, start, along, whole });
+        self.graph.steps.push(Step { target, arguments: Vec::new(), outputs, dead: Vec::new() });
+        Ok(())
     }
 
     /// Adds the graph of an operator that runs it under a mode: gradients are off throughout, and autocast too, so that
@@ -349,7 +452,7 @@ fn argument(target: &str, written: Written, names: &Names) -> Result<Argument, G
         Written::AsString(text) => Ok(Argument::Text(text)),
         Written::AsDevice(_) => Ok(Argument::Device),
         Written::AsScalarType(written) => match element_type(written) {
-            Some(kind) => number(Number::Int(kind)),
+            Some(kind) => Ok(Argument::ElementType(kind)),
             None => Err(GraphError::ElementType(target.to_owned(), written)),
         },
         Written::AsLayout(written) => match written {
@@ -366,6 +469,12 @@ fn argument(target: &str, written: Written, names: &Names) -> Result<Argument, G
         other => Err(GraphError::Kind(target.to_owned(), kind_of(&other))),
     }
 }
+
+/// ATen's numbers of element types.
+const FLOAT32: i64 = 6;
+const FLOAT64: i64 = 7;
+const COMPLEX64: i64 = 9;
+const COMPLEX128: i64 = 10;
 
 /// ATen's number of an element type, by the schema's; `None` for what no tensor here has.
 pub fn element_type(written: u32) -> Option<i64> {

@@ -3,7 +3,7 @@
 //! In: a [`Graph`] and a device, then weights and inputs. Out: the graph's outputs. Every operator is looked up once, when
 //! the graph is loaded, with all its constants; what it is given at a run are tensors and sizes.
 
-use super::graph::{Argument, Graph, Output, Size, Slot, Step, Target};
+use super::graph::{Argument, Graph, Output, Scan, Size, Slot, Step, Target};
 use super::shim::{Call, Given, Pointers, Returned};
 use super::sizes::{Arithmetic, Number};
 use crate::device::Device;
@@ -26,6 +26,8 @@ enum Ready {
     },
     Size,
     Arithmetic(Arithmetic),
+    /// A loop, with its body's operators.
+    Scan(Vec<Ready>),
 }
 
 /// What a slot holds.
@@ -49,9 +51,7 @@ impl Interpreter {
     /// # Errors
     /// An operator that this libtorch does not have, or that takes other arguments.
     pub fn new(graph: Graph, device: Device) -> Result<Self, StepError> {
-        let device = device.to_string();
-        let steps = graph.steps.iter().map(|step| ready(step, &device).map_err(|why| failed(step, why)));
-        let steps = steps.collect::<Result<_, _>>()?;
+        let steps = all_ready(&graph, &device.to_string())?;
         Ok(Self { graph, steps })
     }
 
@@ -68,16 +68,26 @@ impl Interpreter {
     /// # Panics
     /// When there are fewer inputs than the graph has.
     pub fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, StepError> {
-        let mut values = Values { inputs, own: Vec::new() };
-        values.own.resize_with(self.graph.slots - inputs.len(), || None);
-        for (step, ready) in self.graph.steps.iter().zip(&self.steps) {
-            run(step, ready, &mut values).map_err(|why| failed(step, why))?;
-            step.dead.iter().for_each(|slot| values.forget(*slot));
-        }
-        let output = |slot: &Slot| values.tensor(*slot).map(Tensor::shallow_clone);
-        let outputs: Result<_, String> = self.graph.outputs.iter().map(output).collect();
-        outputs.map_err(|why| StepError { operator: "the graph's outputs".to_owned(), why })
+        run_all(&self.graph, &self.steps, inputs)
     }
+}
+
+/// Every step of a graph, ready to be run.
+fn all_ready(graph: &Graph, device: &str) -> Result<Vec<Ready>, StepError> {
+    graph.steps.iter().map(|step| ready(step, device).map_err(|why| failed(step, why))).collect()
+}
+
+/// A graph's outputs.
+fn run_all(graph: &Graph, steps: &[Ready], inputs: &[&Tensor]) -> Result<Vec<Tensor>, StepError> {
+    let mut values = Values { inputs, own: Vec::new() };
+    values.own.resize_with(graph.slots - inputs.len(), || None);
+    for (step, ready) in graph.steps.iter().zip(steps) {
+        run(step, ready, &mut values).map_err(|why| failed(step, why))?;
+        step.dead.iter().for_each(|slot| values.forget(*slot));
+    }
+    let output = |slot: &Slot| values.tensor(*slot).map(Tensor::shallow_clone);
+    let outputs: Result<_, String> = graph.outputs.iter().map(output).collect();
+    outputs.map_err(|why| StepError { operator: "the graph's outputs".to_owned(), why })
 }
 
 /// The values of one run.
@@ -137,6 +147,10 @@ fn ready(step: &Step, device: &str) -> Result<Ready, String> {
     let (name, overload) = match &step.target {
         Target::Size => return Ok(Ready::Size),
         Target::Arithmetic(arithmetic) => return Ok(Ready::Arithmetic(*arithmetic)),
+        Target::Scan(scan) => {
+            let body = all_ready(&scan.body, device).map_err(|error| error.to_string())?;
+            return Ok(Ready::Scan(body));
+        }
         Target::Operator { name, overload } => (name, overload),
     };
     let given = |(name, argument)| (name, constant(argument, device));
@@ -164,6 +178,7 @@ fn constant<'a>(argument: &'a Argument, device: &'a str) -> Given<'a> {
     match argument {
         Argument::None => Given::None,
         Argument::Number(number) => Given::Number(*number),
+        Argument::ElementType(kind) => Given::Number(Number::Int(*kind)),
         Argument::Floats(all) => Given::Floats(all),
         Argument::Bools(all) => Given::Bools(all),
         Argument::Text(text) => Given::Text(text),
@@ -210,7 +225,37 @@ fn run(step: &Step, ready: &Ready, values: &mut Values) -> Result<(), String> {
             let computed = arithmetic.of(&numbers).map_err(|error| error.to_string())?;
             keep_number(computed, step, values)
         }
+        Ready::Scan(body) => {
+            let Target::Scan(scan) = &step.target else { return Err("it is no loop".to_owned()) };
+            let made = looped(scan, body, values)?;
+            let returned = made.into_iter().map(Returned::Tensor).zip(&step.outputs);
+            returned.into_iter().try_for_each(|(returned, output)| keep(returned, output, values))
+        }
     }
+}
+
+/// What the last step of a loop leaves, and the slices of all steps, stacked.
+fn looped(scan: &Scan, body: &[Ready], values: &Values) -> Result<Vec<Tensor>, String> {
+    let tensors =
+        |slots: &[Slot]| slots.iter().map(|slot| values.tensor(*slot)).collect::<Result<Vec<_>, _>>();
+    let (along, whole) = (tensors(&scan.along)?, tensors(&scan.whole)?);
+    let mut left: Vec<Tensor> = tensors(&scan.start)?.into_iter().map(Tensor::shallow_clone).collect();
+    let length = along[0].size().first().copied().ok_or("it goes along a tensor of no dimensions")?;
+    let mut slices: Vec<Vec<Tensor>> = Vec::new();
+    for place in 0..length {
+        let own = along.iter().map(|tensor| tensor.f_select(0, place)).collect::<Result<Vec<_>, _>>();
+        let own = own.map_err(|error| error.to_string())?;
+        let inputs = Vec::from_iter(left.iter().chain(&own).chain(whole.iter().copied()));
+        let mut made = run_all(&scan.body, body, &inputs).map_err(|error| error.to_string())?;
+        slices.push(made.split_off(left.len()));
+        left = made;
+    }
+    let kept = scan.body.outputs.len() - left.len();
+    for place in 0..kept {
+        let stacked = Tensor::f_stack(&Vec::from_iter(slices.iter().map(|made| &made[place])), 0);
+        left.push(stacked.map_err(|error| error.to_string())?);
+    }
+    Ok(left)
 }
 
 /// An argument as it is in this run.
@@ -280,6 +325,7 @@ fn failed(step: &Step, why: String) -> StepError {
         Target::Operator { name, overload } => format!("{name}.{overload}"),
         Target::Size => "sym_size".to_owned(),
         Target::Arithmetic(arithmetic) => format!("{arithmetic:?}"),
+        Target::Scan(_) => "scan".to_owned(),
     };
     StepError { operator, why }
 }

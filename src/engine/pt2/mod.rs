@@ -16,7 +16,7 @@ mod sizes;
 #[cfg(test)]
 mod tests;
 
-use super::libtorch::{all_to_device, bytes, once, prepare, shape, times, to_host, to_tch};
+use super::libtorch::{Computing, all_to_device, bytes, once, shape, times, to_host, to_tch};
 use super::{Engine, Program};
 use crate::artifact::Format;
 use crate::device::Device;
@@ -44,8 +44,21 @@ impl Engine for Pt2 {
     }
 
     fn load(&self, path: &Path, device: Device) -> Result<Box<dyn Program>, Failure> {
-        let file = File::open(path).at(Stage::Load, path.display())?;
-        Self::read(BufReader::new(file), device, &path.display().to_string())
+        Self::open(path, device, Elements::AsWritten, |_| Ok(()))
+    }
+
+    fn load_in_float64(&self, path: &Path, device: Device) -> Result<Box<dyn Program>, Failure> {
+        Self::open(path, device, Elements::Float64, |_| Ok(()))
+    }
+
+    fn load_spoilt(&self, path: &Path, device: Device, share: f64) -> Result<Box<dyn Program>, Failure> {
+        Self::open(path, device, Elements::Float64, |graph| match graph.factor() {
+            Some(factor) => {
+                *factor *= 1.0 + share;
+                Ok(())
+            }
+            None => Err(Failure::not_applicable("the graph multiplies by no constant")),
+        })
     }
 }
 
@@ -56,8 +69,27 @@ impl Pt2 {
     /// Stage `load`: it is no such file, or holds what this build does not run.
     pub fn read(file: impl Read + Seek, device: Device, shown: &str) -> Result<Box<dyn Program>, Failure> {
         let archive = Archive::read(file).at(Stage::Load, shown)?;
-        Ok(Box::new(Loaded::new(archive, device, shown)?))
+        Ok(Box::new(Loaded::new(archive, device, Elements::AsWritten, |_| Ok(()), shown)?))
     }
+
+    fn open(
+        path: &Path,
+        device: Device,
+        elements: Elements,
+        edit: impl FnOnce(&mut Graph) -> Result<(), Failure>,
+    ) -> Result<Box<dyn Program>, Failure> {
+        let (file, shown) = (File::open(path).at(Stage::Load, path.display())?, path.display().to_string());
+        let archive = Archive::read(BufReader::new(file)).at(Stage::Load, &shown)?;
+        Ok(Box::new(Loaded::new(archive, device, elements, edit, &shown)?))
+    }
+}
+
+/// In which element types a program computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Elements {
+    AsWritten,
+    /// In float64 wherever it says float32: weights, and what operators are told to make.
+    Float64,
 }
 
 /// A program on a device.
@@ -68,6 +100,7 @@ struct Loaded {
     /// The files of the archive: those that are weights as tensors on the device, which the weights are views of.
     files: BTreeMap<String, Content>,
     device: tch::Device,
+    elements: Elements,
 }
 
 /// A weight, and the file that its numbers are in.
@@ -86,9 +119,20 @@ enum Content {
 unsafe impl Sync for Loaded {}
 
 impl Loaded {
-    fn new(archive: Archive, device: Device, shown: &str) -> Result<Self, Failure> {
+    /// `edit` has the graph before it is readied to be run.
+    fn new(
+        archive: Archive,
+        device: Device,
+        elements: Elements,
+        edit: impl FnOnce(&mut Graph) -> Result<(), Failure>,
+        shown: &str,
+    ) -> Result<Self, Failure> {
         let Archive { program, tensors, files } = archive;
-        let graph = Graph::try_from(program).at(Stage::Load, shown)?;
+        let mut graph = Graph::try_from(program).at(Stage::Load, shown)?;
+        if elements == Elements::Float64 {
+            graph.widen();
+        }
+        edit(&mut graph)?;
         let interpreter = Interpreter::new(graph, device).at(Stage::Load, shown)?;
         let mut files: BTreeMap<String, Content> =
             files.into_iter().map(|(name, bytes)| (name, Content::Bytes(bytes))).collect();
@@ -101,12 +145,15 @@ impl Loaded {
                     let none = || Failure::new(Stage::Load, format!("{shown} has no weight '{name}'"));
                     let stored = tensors.get(name).ok_or_else(none)?.clone();
                     let tensor = weight(&stored, &mut files, place)
+                        .and_then(
+                            |tensor| if elements == Elements::Float64 { widened(tensor) } else { Ok(tensor) },
+                        )
                         .map_err(|why| Failure::new(Stage::Load, format!("{shown}: weight {name}: {why}")))?;
                     Some(Weight { tensor, stored })
                 }
             });
         }
-        Ok(Self { interpreter, weights, files, device: place })
+        Ok(Self { interpreter, weights, files, device: place, elements })
     }
 
     fn forward(&self, inputs: &[tch::Tensor]) -> Result<Vec<tch::Tensor>, Failure> {
@@ -166,6 +213,16 @@ fn weight(
     numbers.f_as_strided(sizes, strides, *offset).map_err(|error| error.to_string())
 }
 
+/// A weight with its float32 numbers in float64.
+fn widened(weight: tch::Tensor) -> Result<tch::Tensor, String> {
+    let wide = match weight.kind() {
+        Kind::Float => weight.f_to_kind(Kind::Double),
+        Kind::ComplexFloat => weight.f_to_kind(Kind::ComplexDouble),
+        _ => Ok(weight),
+    };
+    wide.map_err(|error| error.to_string())
+}
+
 /// tch's word for ATen's number of an element type.
 fn kind(number: i64) -> Option<Kind> {
     Some(match number {
@@ -188,12 +245,15 @@ fn kind(number: i64) -> Option<Kind> {
 
 impl Program for Loaded {
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
-        once(self.device, inputs, |inputs| self.forward(inputs))
+        let computing = match self.elements {
+            Elements::AsWritten => Computing::begin(),
+            Elements::Float64 => Computing::in_float64().at(Stage::Run, "computing in float64")?,
+        };
+        once(computing, self.device, inputs, |inputs| self.forward(inputs))
     }
 
     fn time(&self, inputs: &[Tensor], count: usize) -> Result<Vec<Duration>, Failure> {
-        prepare();
-        let _guard = tch::no_grad_guard();
+        let _computing = Computing::begin();
         let inputs = all_to_device(inputs, self.device)?;
         times(self.device, count, || self.forward(&inputs), |outputs| outputs.first())
     }

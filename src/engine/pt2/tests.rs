@@ -99,7 +99,7 @@ fn constants_are_read_as_what_the_operator_takes() {
         graph(program(vec![sized, node("torch.ops.aten.thing.default", arguments, tensor("y"))])).unwrap();
     let read = Vec::from_iter(graph.steps[1].arguments.iter().map(|(_, argument)| argument.clone()));
     let expected = [
-        Argument::Number(Number::Int(6)),
+        Argument::ElementType(6),
         Argument::Device,
         Argument::Number(Number::Int(1)),
         Argument::Number(Number::Float(f64::NEG_INFINITY)),
@@ -237,6 +237,32 @@ fn a_graph_under_a_mode_that_is_off_is_part_of_the_graph() {
     );
 }
 
+/// A loop along the rows of x, from p: the sum so far, doubled at every step, and each of its states.
+fn scan(inner_inputs: &[&str]) -> Value {
+    let sum =
+        node("torch.ops.aten.add.Tensor", json!({"self": tensor("s"), "other": tensor("r")}), tensor("t"));
+    let doubled =
+        node("torch.ops.aten.add.Tensor", json!({"self": tensor("t"), "other": tensor("t")}), tensor("u"));
+    let inputs = Vec::from_iter(inner_inputs.iter().map(|name| tensor(name)));
+    let body = json!({"inputs": inputs, "outputs": [tensor("u"), tensor("t")], "nodes": [sum, doubled]});
+    let given = [
+        json!({"as_graph": {"name": "body", "graph": body}}),
+        json!({"as_tensors": [{"name": "p"}]}),
+        json!({"as_tensors": [{"name": "x"}]}),
+        json!({"as_tensors": []}),
+    ];
+    let inputs = Vec::from_iter(given.iter().map(|arg| json!({"name": "", "arg": arg, "kind": 1})));
+    json!({"target": "torch.ops.higher_order.scan", "inputs": inputs, "outputs": [tensor("last"), tensor("y")]})
+}
+
+#[test]
+fn a_loop_hands_on_what_a_step_leaves_and_stacks_what_all_of_them_return() {
+    // p = [1, 2]; the rows of x are [1, 2], [3, 4] and [5, 6].
+    assert_eq!(computed(vec![scan(&["s", "r"])]), Ok(vec![2.0, 4.0, 7.0, 12.0, 19.0, 30.0]));
+    let other = computed(vec![scan(&["s", "r", "q"])]).unwrap_err();
+    assert_eq!(other, "operator scan runs a graph in a way that is not known here");
+}
+
 #[test]
 fn an_operator_that_is_not_there_or_fails_is_an_error_with_its_name() {
     let of =
@@ -251,9 +277,9 @@ fn an_operator_that_is_not_there_or_fails_is_an_error_with_its_name() {
     assert!(wrong.starts_with("aten::view: shape '[7]' is invalid for input of size 6"), "{wrong}");
 }
 
-/// The same program as a file: p, in float32, is [1, 2], and two names share it.
-fn file(folder: &Path) -> PathBuf {
-    let mut program = program(vec![add("x", "p", "a"), add("a", "q", "y")]);
+/// The program as a file: p, in float32, is [1, 2], and q is p under another name.
+fn file(folder: &Path, nodes: Vec<Value>) -> PathBuf {
+    let mut program = program(nodes);
     let graph = &mut program["graph_module"];
     graph["graph"]["inputs"].as_array_mut().unwrap().insert(1, tensor("q"));
     let tied = json!({"parameter": {"arg": {"name": "q"}, "parameter_name": "model.q"}});
@@ -280,7 +306,8 @@ fn file(folder: &Path) -> PathBuf {
 #[test]
 fn a_file_is_loaded_run_changed_saved_and_loaded_again() {
     let folder = tempfile::tempdir().unwrap();
-    let program = Pt2.load(&file(folder.path()), Device::Cpu).unwrap();
+    let nodes = vec![add("x", "p", "a"), add("a", "q", "y")];
+    let program = Pt2.load(&file(folder.path(), nodes), Device::Cpu).unwrap();
     let x = Tensor::float(Dtype::Float32, &[1, 2], vec![10.0, 20.0]).unwrap();
     let run = |program: &dyn Program| program.run(std::slice::from_ref(&x)).unwrap()[0].to_f64();
     assert_eq!(run(program.as_ref()), [12.0, 24.0]);
@@ -297,4 +324,48 @@ fn a_file_is_loaded_run_changed_saved_and_loaded_again() {
     assert_eq!(again.digests(&names).unwrap(), program.digests(&names).unwrap());
     let error = again.run(&[]).unwrap_err();
     assert_eq!((error.stage, &*error.message), (Stage::Run, "the program takes 1 inputs, not 0"));
+}
+
+/// p + x · 0.5 / 3.3, where 3.3 is a tensor of whatever type tensors are of, and float32 is asked for by name.
+fn shares() -> Vec<Value> {
+    let half = json!({"self": tensor("x"), "other": {"as_float": 0.5}});
+    let whole = json!({"size": {"as_ints": []}, "fill_value": {"as_float": 3.3}});
+    let float32 = json!({"self": tensor("b"), "dtype": {"as_scalar_type": 7}});
+    vec![
+        node("torch.ops.aten.mul.Tensor", half, tensor("a")),
+        node("torch.ops.aten.full.default", whole, tensor("b0")),
+        node("torch.ops.aten.div.Tensor", json!({"self": tensor("a"), "other": tensor("b0")}), tensor("b")),
+        node("torch.ops.aten.to.dtype", float32, tensor("c")),
+        add("c", "p", "y"),
+    ]
+}
+
+fn of_one(program: &dyn Program) -> f64 {
+    let x = Tensor::float(Dtype::Float64, &[1, 2], vec![1.0, 1.0]).unwrap();
+    program.run(&[x]).unwrap()[0].to_f64()[0]
+}
+
+#[test]
+fn a_graph_in_float64_rounds_nowhere_to_float32_and_leaves_others_as_they_were() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(folder.path(), shares());
+    let (exact, rounded) = (1.0 + 0.5 / 3.3, f64::from(1.0f32 + 0.5f32 / 3.3));
+    assert_ne!(exact, rounded);
+    let wide = Pt2.load_in_float64(&path, Device::Cpu).unwrap();
+    assert_eq!(of_one(wide.as_ref()), exact);
+    assert_eq!(of_one(Pt2.load(&path, Device::Cpu).unwrap().as_ref()), rounded);
+    // Weights are as wide as what is computed of them.
+    wide.perturb("model.p", 0, 1e-9).unwrap();
+    assert_eq!(of_one(wide.as_ref()), exact + 1e-9);
+}
+
+#[test]
+fn a_factor_that_is_spoilt_is_off_by_its_share_and_a_graph_without_one_cannot_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let spoilt = Pt2.load_spoilt(&file(folder.path(), shares()), Device::Cpu, 1e-3).unwrap();
+    let off = of_one(spoilt.as_ref()) - (1.0 + 0.5 / 3.3);
+    assert!((off - 1e-3 * 0.5 / 3.3).abs() < 1e-15, "{off}");
+    let plain = file(folder.path(), vec![add("x", "p", "y")]);
+    let refusal = Pt2.load_spoilt(&plain, Device::Cpu, 1e-3).err().unwrap();
+    assert_eq!(refusal.refusal(), Some("the graph multiplies by no constant"));
 }

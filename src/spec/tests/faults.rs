@@ -98,6 +98,7 @@ const MODEL: &[(&str, &str)] = &[
         "tolerance: unknown check",
         "tolerance: [{check: maches_reference, k: 4, reason: r, issue: 'https://a.b/1'}]",
     ),
+    ("tolerance: exact", "tolerance: [{check: exact, k: 4, reason: r, issue: 'https://a.b/1'}]"),
     ("tolerance: k", "tolerance: [{check: half, k: -4, reason: r, issue: 'https://a.b/1'}]"),
     ("tolerance: k is text", "tolerance: [{check: half, k: four, reason: r, issue: 'https://a.b/1'}]"),
     (
