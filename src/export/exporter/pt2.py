@@ -4,9 +4,11 @@ In: the request of `__main__`, for artifacts that are there. Out: its events, an
 `program.pt2`, one for each half precision, and `pt2.json` with their digests. `torch.export` takes seconds where
 tracing takes tenths, so no other export waits for it. References and cases stay the artifact's: they are eager's.
 
-A half precision has a program of its own: a graph holds element types as constants, and asserts them.
+A half precision has a program of its own: a graph holds element types as constants, and asserts them. A planted fault
+is in the one program that it is about, as in TorchScript's.
 """
 
+import copy
 import json
 import sys
 import tempfile
@@ -17,8 +19,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.fx.experimental.symbolic_shapes import cast_symbool_to_symint_guardless
 
-from . import artifact, program, reference
+from . import artifact, faults, program, reference
 from .__main__ import own_stdout
 from .adapters import adapted
 from .errors import stage
@@ -53,10 +56,11 @@ def beside(job: Job, suffix: str, write: Write) -> None:
     """Makes programs from a job's graphs and, when all of them are there, the file that lists them."""
     start = time.monotonic()
     ready = prepared(job)
-    made = {"program": (program.Program(ready.served, job), ready.traced)}
+    made = {"program": (_program(job, ready.served, ready.cases), ready.traced)}
     for name in job.half:
         dtype = getattr(torch, name)
-        halved = program.Program(reference.converted(ready.served, dtype), job)
+        cases = {case: reference.cast(inputs, dtype) for case, inputs in ready.cases.items()}
+        halved = _program(job, reference.converted(ready.served, dtype), cases, "half-")
         made[f"program.{name}"] = (halved, reference.cast(ready.traced, dtype))
     folder = Path(job.directory)
     # An archive's root has the name of its file: it is the file's own from the beginning.
@@ -71,15 +75,40 @@ def beside(job: Job, suffix: str, write: Write) -> None:
     artifact.save_sealed(facts, folder / f"{suffix}.json")
 
 
+def _program(job: Job, model: nn.Module, cases: dict[str, Tensors], about: str = "") -> program.Program:
+    """The program of a model, with the job's fault in it if that is about such a program."""
+    name, _, argument = (job.fault or "").partition(":")
+    fault = faults.FAULTS.get(name)
+    if name.startswith("eager-"):
+        raise faults.not_applicable("a graph has one attention")
+    if fault is None or name.startswith("half-") != bool(about):
+        return program.Program(model, job)
+    layers = program.find_layers(model, job, cases[job.traced.name])
+    site = faults.Site(job, copy.deepcopy(model), layers, cases, argument)
+    return program.Program(site.model, job, fault(site))
+
+
 def _exported(job: Job, whole: program.Program, traced: Tensors) -> torch.export.ExportedProgram:
     """The program as a graph of operators, whose sizes are free along the axes that have a second size."""
     with stage("torch.export.export"), torch.no_grad(), adapted(whole.model):
-        return torch.export.export(
+        exported = torch.export.export(
             Exportable(whole).eval(),
             tuple(traced.values()),
             dynamic_shapes=((*(_free(job, name) for name in traced),),),
             strict=False,
         )
+    _with_words_for_all(exported.graph)
+    return exported
+
+
+def _with_words_for_all(graph: torch.fx.Graph) -> None:
+    """Says in other words what `torch.export.export` writes and `torch.export.save` does not know.
+
+    A check of a value (`torch._check(tensor.item())`) makes a number of a truth value.
+    """
+    for node in graph.nodes:
+        if node.target is cast_symbool_to_symint_guardless:
+            node.target, node.args = torch.sym_ite, (*node.args, 1, 0)
 
 
 def _free(job: Job, name: str) -> dict[int, Any]:

@@ -1,52 +1,130 @@
-"""Recurrences whose length is not baked into a trace.
+"""Recurrences whose length is not baked into a program.
 
-In: what the functions of transformers take that they stand in for while a model is traced (`adapters`). Out:
-what those return. Upstream loops over `range(length)` in Python, which the tracer unrolls; a scripted loop stays
-a loop, and does the same arithmetic in the same order.
+In: what the functions of transformers take that they stand in for while a model is traced or exported (`adapters`).
+Out: what those return. Upstream loops over `range(length)` in Python, which is unrolled; here a loop stays a loop, and
+does the same arithmetic in the same order: in a trace as TorchScript, in a graph of `torch.export` as a scan. Both are
+made of one function, a step.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._higher_order_ops.scan import scan
 from torch.nn import functional
 
 
+def _scanned(
+    step: Callable[..., tuple[Tensor, ...]], start: tuple[Tensor, ...], along: tuple[Tensor, ...], dim: int
+) -> tuple[tuple[Tensor, ...], Tensor]:
+    """The states that a loop along a dimension ends in, and what its steps return, along the same dimension.
+
+    A step takes what it goes along and the states before it, and returns what it computes and the states after it.
+    """
+
+    def combine(states: tuple[Tensor, ...], given: tuple[Tensor, ...]) -> tuple[tuple[Tensor, ...], Tensor]:
+        made, *after = step(*given, *states)
+        # What a step returns may be a state, and no two tensors that leave a step may be one.
+        return tuple(after), made.clone()
+
+    after, made = scan(combine, start, tuple(given.movedim(dim, 0) for given in along))
+    return after, made.movedim(0, dim)
+
+
+def _fading_sum(decay: Tensor, update: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
+    """`state = decay · state + update`."""
+    state = decay * state + update
+    return state, state
+
+
 @torch.jit.script
-def linear(decay: Tensor, update: Tensor) -> Tensor:
-    """All states of `state = decay · state + update`, from zero, along the second dimension."""
-    state = torch.zeros_like(update[:, 0])
+def _linear(decay: Tensor, update: Tensor, state: Tensor) -> Tensor:
     states: list[Tensor] = []
     for step in range(update.size(1)):
-        state = decay[:, step] * state + update[:, step]
-        states.append(state)
+        made, state = _fading_sum(decay[:, step], update[:, step], state)
+        states.append(made)
     return torch.stack(states, dim=1)
 
 
+def linear(decay: Tensor, update: Tensor) -> Tensor:
+    """All states of `state = decay · state + update`, from zero, along the second dimension."""
+    start = torch.zeros_like(update[:, 0])
+    if torch.compiler.is_exporting():
+        return _scanned(_fading_sum, (start,), (decay, update), 1)[1]
+    return _linear(decay, update, start)
+
+
+def _average(
+    new: Tensor,
+    content: Tensor,
+    numerator: Tensor,
+    denominator: Tensor,
+    highest: Tensor,
+    decay: Tensor,
+    first: Tensor,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """One step of RWKV's attention."""
+    top = torch.maximum(highest, new + first)
+    old_share, new_share = torch.exp(highest - top), torch.exp(new + first - top)
+    average = (old_share * numerator + new_share * content) / (old_share * denominator + new_share)
+    top = torch.maximum(highest + decay, new)
+    old_share, new_share = torch.exp(highest + decay - top), torch.exp(new - top)
+    numerator = old_share * numerator + new_share * content
+    denominator = old_share * denominator + new_share
+    return average, numerator, denominator, top
+
+
 @torch.jit.script
+def _weighted_average(decay: Tensor, first: Tensor, key: Tensor, value: Tensor, zero: Tensor) -> Tensor:
+    numerator, denominator, highest = zero, zero, zero - 1e38
+    averages: list[Tensor] = []
+    for step in range(key.size(1)):
+        average, numerator, denominator, highest = _average(
+            key[:, step], value[:, step], numerator, denominator, highest, decay, first
+        )
+        averages.append(average)
+    return torch.stack(averages, dim=1)
+
+
 def weighted_average(decay: Tensor, first: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """RWKV's attention: an average of the values so far with weights e^key, which fade by e^decay a step.
 
     Numerator and denominator are kept as multiples of e^highest, so that neither overflows.
     """
-    numerator = torch.zeros_like(key[:, 0])
-    denominator = torch.zeros_like(key[:, 0])
-    highest = torch.zeros_like(key[:, 0]) - 1e38
-    averages: list[Tensor] = []
-    for step in range(key.size(1)):
-        new, content = key[:, step], value[:, step]
-        top = torch.maximum(highest, new + first)
-        old_share, new_share = torch.exp(highest - top), torch.exp(new + first - top)
-        averages.append((old_share * numerator + new_share * content) / (old_share * denominator + new_share))
-        top = torch.maximum(highest + decay, new)
-        old_share, new_share = torch.exp(highest + decay - top), torch.exp(new - top)
-        numerator = old_share * numerator + new_share * content
-        denominator = old_share * denominator + new_share
-        highest = top
-    return torch.stack(averages, dim=1)
+    zero = torch.zeros_like(key[:, 0])
+    if torch.compiler.is_exporting():
+        step = partial(_average, decay=decay, first=first)
+        return _scanned(step, (zero, zero.clone(), zero - 1e38), (key, value), 1)[1]
+    return _weighted_average(decay, first, key, value, zero)
+
+
+def _correct(
+    query: Tensor, key: Tensor, value: Tensor, decay: Tensor, rate: Tensor, memory: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One step of the delta rule."""
+    address = key[..., None]
+    memory = memory * decay[..., None]
+    known = (memory * address).sum(dim=-2)
+    change = (value - known) * rate
+    memory = memory + address * change[:, :, None]
+    return (memory * query[..., None]).sum(dim=-2), memory
 
 
 @torch.jit.script
+def _corrected_memory(
+    query: Tensor, key: Tensor, value: Tensor, decay: Tensor, rate: Tensor, memory: Tensor
+) -> tuple[Tensor, Tensor]:
+    read: list[Tensor] = []
+    for step in range(key.size(1)):
+        made, memory = _correct(
+            query[:, step], key[:, step], value[:, step], decay[:, step], rate[:, step], memory
+        )
+        read.append(made)
+    return torch.stack(read, dim=1), memory
+
+
 def corrected_memory(
     memory: Tensor, query: Tensor, key: Tensor, value: Tensor, decay: Tensor, rate: Tensor
 ) -> tuple[Tensor, Tensor]:
@@ -55,48 +133,80 @@ def corrected_memory(
     All but the memory are [batch, length, heads, channels]; decay has one channel or those of the key, rate one.
     What is read at every step, and the memory after the last.
     """
-    read: list[Tensor] = []
-    for step in range(key.size(1)):
-        address = key[:, step, :, :, None]
-        memory = memory * decay[:, step, :, :, None]
-        known = (memory * address).sum(dim=-2)
-        change = (value[:, step] - known) * rate[:, step]
-        memory = memory + address * change[:, :, None]
-        read.append((memory * query[:, step, :, :, None]).sum(dim=-2))
-    return torch.stack(read, dim=1), memory
+    along = (query, key, value, decay, rate)
+    if torch.compiler.is_exporting():
+        (memory,), read = _scanned(_correct, (memory,), along, 1)
+        return read, memory
+    return _corrected_memory(*along, memory)
 
 
-@torch.jit.script
-def matrix_memory(
+def _remember(
     query: Tensor,
     key: Tensor,
     value: Tensor,
     forget: Tensor,
     write: Tensor,
+    memory: Tensor,
+    norm: Tensor,
+    highest: Tensor,
     eps: float,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """One step of the mLSTM."""
+    kept, new = forget[..., None] + highest, write[..., None]
+    highest = torch.maximum(kept, new)
+    old_share, new_share = torch.exp(kept - highest), torch.exp(new - highest)
+    memory = old_share[..., None] * memory + new_share[..., None] * key[..., None] * value[:, :, None]
+    norm = old_share * norm + new_share * key
+    weight = (query * norm).sum(dim=-1, keepdim=True).abs()
+    total = torch.maximum(weight, torch.exp(-highest)) + eps
+    return (query[..., None] * memory).sum(dim=-2) / total, memory, norm, highest
+
+
+@torch.jit.script
+def _matrix_memory(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    forget: Tensor,
+    write: Tensor,
+    memory: Tensor,
+    norm: Tensor,
+    highest: Tensor,
+    eps: float,
+) -> Tensor:
+    read: list[Tensor] = []
+    for step in range(key.size(2)):
+        made, memory, norm, highest = _remember(
+            query[:, :, step],
+            key[:, :, step],
+            value[:, :, step],
+            forget[:, :, step],
+            write[:, :, step],
+            memory,
+            norm,
+            highest,
+            eps,
+        )
+        read.append(made)
+    return torch.stack(read, dim=2)
+
+
+def matrix_memory(
+    query: Tensor, key: Tensor, value: Tensor, forget: Tensor, write: Tensor, eps: float
 ) -> Tensor:
     """The mLSTM of xLSTM: a matrix memory with exponential gates, and the sum of its keys to normalise by.
 
     Gates are logarithms, [batch, heads, length]; memory and norm are kept as multiples of e^highest.
     """
-    memory = torch.zeros_like(key[:, :, 0, :, None] * value[:, :, 0, None])
-    norm = torch.zeros_like(key[:, :, 0])
-    highest = torch.zeros_like(forget[:, :, :1])
-    read: list[Tensor] = []
-    for step in range(key.size(2)):
-        kept, new = forget[:, :, step, None] + highest, write[:, :, step, None]
-        highest = torch.maximum(kept, new)
-        old_share, new_share = torch.exp(kept - highest), torch.exp(new - highest)
-        address, content = key[:, :, step], value[:, :, step]
-        memory = (
-            old_share[..., None] * memory + new_share[..., None] * address[..., None] * content[:, :, None]
-        )
-        norm = old_share * norm + new_share * address
-        asked = query[:, :, step]
-        weight = (asked * norm).sum(dim=-1, keepdim=True).abs()
-        total = torch.maximum(weight, torch.exp(-highest)) + eps
-        read.append((asked[..., None] * memory).sum(dim=-2) / total)
-    return torch.stack(read, dim=2)
+    along = (query, key, value, forget, write)
+    start = (
+        torch.zeros_like(key[:, :, 0, :, None] * value[:, :, 0, None]),
+        torch.zeros_like(key[:, :, 0]),
+        torch.zeros_like(forget[:, :, :1]),
+    )
+    if torch.compiler.is_exporting():
+        return _scanned(partial(_remember, eps=eps), start, along, 2)[1]
+    return _matrix_memory(*along, *start, eps)
 
 
 def delta_rule(
@@ -142,9 +252,9 @@ def mlstm(
     **_: Any,
 ) -> Any:
     """`wrap_chunkwise_arbitrary_sequence_length` of xLSTM, without a cache: its recurrent form for any length."""
-    given = (query * query.shape[-1] ** -0.5, key, value)
-    forget = functional.logsigmoid(fgate).float()
-    read = matrix_memory(*(tensor.float() for tensor in given), forget, igate.float(), eps).to(query.dtype)
+    asked = (query * query.shape[-1] ** -0.5).float()
+    forget, write = functional.logsigmoid(fgate).float(), igate.float()
+    read = matrix_memory(asked, key.float(), value.float(), forget, write, eps).to(query.dtype)
     return (read, (None, None, None)) if return_last_states else read
 
 
