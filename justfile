@@ -182,6 +182,10 @@ adapters *FILTER: setup
 upstream *FILTER: setup
     @cargo run --quiet --features libtorch -- upstream {{ FILTER }}
 
+# Run MODEL's graph beside itself in float64, operator by operator, and say which is off, with its line in Python.
+explain MODEL *OPTIONS: setup
+    @cargo run --quiet --features libtorch -- explain {{ MODEL }} {{ OPTIONS }}
+
 # Run MODEL's program on its stored cases in Python, to tell an engine's fault from an artifact's.
 replay MODEL: setup
     @cargo run --quiet --features libtorch -- replay {{ MODEL }}

@@ -82,6 +82,8 @@ enum Command {
     Stress(command::stress::Arguments),
     /// Holds somebody's own program, exported by whatever means, to an entry's references
     Judge(command::judge::Arguments),
+    /// Runs a model's graph beside itself in float64, operator by operator, and says which is off
+    Explain(command::explain::Arguments),
     /// Repeats a model's cases in Python: the exported program against the stored references
     Replay(command::replay::Arguments),
 }
@@ -116,6 +118,7 @@ fn main() -> ExitCode {
         Command::Portability(arguments) => command::portability::run(&arguments),
         Command::Radar(arguments) => command::radar::run(&arguments),
         Command::Adapters(arguments) => command::adapters::run(&arguments),
+        Command::Explain(arguments) => command::explain::run(&arguments),
         Command::Replay(arguments) => command::replay::run(&arguments),
         Command::Upstream(arguments) => command::upstream::run(&arguments),
         #[cfg(unix)]

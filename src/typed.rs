@@ -41,6 +41,11 @@ impl Typed {
         Self::just("replay").word(model)
     }
 
+    /// `just explain MODEL`.
+    pub fn explain(model: &str) -> Self {
+        Self::just("explain").word(model)
+    }
+
     /// `just bench FILTERS --device DEVICE`.
     pub fn bench<'a>(filters: impl IntoIterator<Item = &'a str>, device: Option<&str>) -> Self {
         Self::just("bench").words(filters).option("--device", device)

@@ -10,6 +10,7 @@ mod certify_roster;
 pub mod check;
 pub mod coverage;
 pub mod doctor;
+pub mod explain;
 pub mod export;
 pub mod faults;
 pub mod forecast;

@@ -66,6 +66,19 @@ pub trait Engine: Sync {
         Err(Failure::new(Stage::Load, cannot))
     }
 
+    /// By how much each operator of the program is off on a device, at these inputs.
+    ///
+    /// # Errors
+    /// As [`Engine::load_in_float64`], and stage `run` for the operator that fails.
+    fn explain(&self, path: &Path, _: Device, _: &[Tensor]) -> Result<Explained, Failure> {
+        let cannot = format!(
+            "{}: the operators of a {} program cannot be run one by one",
+            path.display(),
+            self.name()
+        );
+        Err(Failure::new(Stage::Load, cannot))
+    }
+
     /// The same with one factor that is written in the program off by this share of it: how such a fault is planted.
     ///
     /// # Errors
@@ -73,6 +86,39 @@ pub trait Engine: Sync {
     fn load_spoilt(&self, path: &Path, device: Device, share: f64) -> Result<Box<dyn Program>, Failure> {
         let _ = share;
         self.load_in_float64(path, device)
+    }
+}
+
+/// A program, operator by operator.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explained {
+    /// How many operators it has.
+    pub operators: usize,
+    /// Those that make tensors, in the order in which they run.
+    pub reports: Vec<StepReport>,
+}
+
+/// By how much an operator is off, as a share of the size of what it makes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StepReport {
+    /// Its place among all.
+    pub place: usize,
+    /// Its name: `aten::mul.Tensor`.
+    pub operator: String,
+    /// By itself: beside the same operator in float64, given the same numbers. The share is that of what it makes or is given,
+    /// whichever is larger.
+    pub own: f64,
+    /// With all that came before it: beside the program in float64.
+    pub so_far: f64,
+    /// File and line that it comes from, and what is written there.
+    pub line: Option<(String, String)>,
+}
+
+impl StepReport {
+    /// Whether rounding does not explain by how much the operator is off by itself. One rounding is 2⁻²⁴, and of sums of a few
+    /// thousand terms some ten times that; bfloat16 is 2⁻⁸, float16 and TF32 2⁻¹¹.
+    pub fn is_wrong(&self) -> bool {
+        self.own.is_nan() || self.own > 2f64.powi(-15)
     }
 }
 

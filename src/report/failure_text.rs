@@ -74,6 +74,10 @@ impl Record {
                     .option("--device", place);
                 vec![("again:", export.half(&self.dtype))]
             }
+            (_, Some(Stage::Compare)) if engine == Format::Pt2 && !self.dtype.ends_with("16") => {
+                let explain = Typed::explain(model).option("--device", device.as_deref());
+                vec![("where it comes from:", explain), ("again:", rust)]
+            }
             // Python replays TorchScript.
             _ if engine != Format::TorchScript => vec![("again:", rust)],
             (_, stage) => {
@@ -117,8 +121,11 @@ mod tests {
         assert_eq!(again(&record(Status::NotRun, Stage::Export)), [format!("again: {rust}")]);
         let compiled = Record { engine: "aot".to_owned(), ..record(Status::Failed, Stage::Export) };
         assert_eq!(again(&compiled), ["again: just export bert --engine aot --device cpu"]);
-        let pt2 = Record { engine: "pt2".to_owned(), ..compare.clone() };
-        assert_eq!(again(&pt2), [format!("again: {rust} --engine pt2")]);
+        let half = Record { engine: "pt2".to_owned(), dtype: "bfloat16".to_owned(), ..compare.clone() };
+        assert_eq!(again(&half), [format!("again: {rust} --engine pt2")]);
+        let pt2 = Record { dtype: "float32".to_owned(), ..half };
+        let explain = "where it comes from: just explain bert --device cpu".to_owned();
+        assert_eq!(again(&pt2), [explain, format!("again: {rust} --engine pt2")]);
         let mock = Record { engine: "mock".to_owned(), device: None, ..compare };
         assert_eq!(again(&mock), ["again: cargo test --test suite -- --exact MOCK::text::bert::half"]);
     }

@@ -41,6 +41,16 @@ pub struct Step {
     pub outputs: Vec<Output>,
     /// Values that no later step reads and that are no outputs.
     pub dead: Vec<Slot>,
+    /// Where in the model's source it comes from, as far as the file says.
+    pub line: Option<Line>,
+}
+
+/// A line of Python.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    pub file: String,
+    pub number: usize,
+    pub code: String,
 }
 
 /// What a step runs.
@@ -133,7 +143,7 @@ pub enum GraphError {
 
 impl Step {
     /// The values that it needs.
-    fn reads(&self) -> Vec<Slot> {
+    pub fn reads(&self) -> Vec<Slot> {
         match &self.target {
             Target::Scan(Scan { start, along, whole, .. }) => [&start[..], along, whole].concat(),
             _ => self.arguments.iter().flat_map(|(_, argument)| argument.reads()).collect(),
@@ -163,7 +173,8 @@ impl Size {
 }
 
 impl Output {
-    fn slots(&self) -> &[Slot] {
+    /// The values that it is.
+    pub fn slots(&self) -> &[Slot] {
         match self {
             Self::Nothing => &[],
             Self::Value(slot) => std::slice::from_ref(slot),
@@ -246,6 +257,21 @@ impl Graph {
     }
 }
 
+/// The innermost call of a traceback that is not torch's own: its file below the folder of packages, its line, and what is
+/// written there.
+fn innermost(trace: &str) -> Option<Line> {
+    let lines = Vec::from_iter(trace.lines().map(str::trim));
+    let is_place = |line: &&str| line.starts_with("File \"");
+    let of_torch = |line: &&str| line.contains("site-packages/torch/");
+    let place = lines.iter().rposition(|line| is_place(line) && !of_torch(line));
+    let place = place.or_else(|| lines.iter().rposition(is_place))?;
+    let (file, rest) = lines[place].strip_prefix("File \"")?.split_once("\", line ")?;
+    let number = rest.split(',').next()?.parse().ok()?;
+    let file = file.rsplit_once("site-packages/").map_or(file, |(_, below)| below);
+    let code = lines.get(place + 1).copied().unwrap_or_default();
+    Some(Line { file: file.to_owned(), number, code: code.to_owned() })
+}
+
 /// ATen's operators that read and write files.
 const OF_FILES: [&str; 2] = ["from_file", "save"];
 
@@ -280,10 +306,11 @@ impl Building {
     }
 
     fn node(&mut self, node: schema::Node, names: &mut Names) -> Result<(), GraphError> {
-        let schema::Node { target, inputs, outputs } = node;
+        let schema::Node { target, inputs, outputs, metadata } = node;
+        let line = metadata.stack_trace.as_deref().and_then(innermost);
         if let Some(name) = target.strip_prefix("torch.ops.higher_order.") {
             return match name {
-                "scan" => self.scan(inputs, outputs, names),
+                "scan" => self.scan(inputs, outputs, line, names),
                 _ => self.inlined(name, inputs, outputs, names),
             };
         }
@@ -293,7 +320,7 @@ impl Building {
         let outputs = outputs.into_iter().map(|written| self.output(&target, written, names));
         let outputs = outputs.collect::<Result<Vec<_>, _>>()?;
         let target = target_of(&target)?;
-        self.graph.steps.push(Step { target, arguments, outputs, dead: Vec::new() });
+        self.graph.steps.push(Step { target, arguments, outputs, dead: Vec::new(), line });
         Ok(())
     }
 
@@ -317,6 +344,7 @@ impl Building {
         &mut self,
         inputs: Vec<schema::NamedArgument>,
         outputs: Vec<Written>,
+        line: Option<Line>,
         names: &mut Names,
     ) -> Result<(), GraphError> {
         let not_known = || GraphError::HigherOrder("scan".to_owned());
@@ -351,7 +379,7 @@ impl Building {
         let outputs = outputs.into_iter().map(|written| self.output("scan", written, names));
         let outputs = outputs.collect::<Result<Vec<_>, _>>()?;
         let target = Target::Scan(Scan { body, start, along, whole });
-        self.graph.steps.push(Step { target, arguments: Vec::new(), outputs, dead: Vec::new() });
+        self.graph.steps.push(Step { target, arguments: Vec::new(), outputs, dead: Vec::new(), line });
         Ok(())
     }
 

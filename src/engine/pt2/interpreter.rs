@@ -70,6 +70,11 @@ impl Interpreter {
     pub fn run(&self, inputs: &[&Tensor]) -> Result<Vec<Tensor>, StepError> {
         run_all(&self.graph, &self.steps, inputs)
     }
+
+    /// Begins to run the graph step by step.
+    pub fn begin<'a>(&'a self, inputs: &'a [&'a Tensor]) -> Running<'a> {
+        Running::new(&self.graph, &self.steps, inputs)
+    }
 }
 
 /// Every step of a graph, ready to be run.
@@ -79,15 +84,75 @@ fn all_ready(graph: &Graph, device: &str) -> Result<Vec<Ready>, StepError> {
 
 /// A graph's outputs.
 fn run_all(graph: &Graph, steps: &[Ready], inputs: &[&Tensor]) -> Result<Vec<Tensor>, StepError> {
-    let mut values = Values { inputs, own: Vec::new() };
-    values.own.resize_with(graph.slots - inputs.len(), || None);
-    for (step, ready) in graph.steps.iter().zip(steps) {
-        run(step, ready, &mut values).map_err(|why| failed(step, why))?;
-        step.dead.iter().for_each(|slot| values.forget(*slot));
+    let mut running = Running::new(graph, steps, inputs);
+    for place in 0..steps.len() {
+        running.step(place)?;
+        running.forget_after(place);
     }
-    let output = |slot: &Slot| values.tensor(*slot).map(Tensor::shallow_clone);
+    let output = |slot: &Slot| running.values.tensor(*slot).map(Tensor::shallow_clone);
     let outputs: Result<_, String> = graph.outputs.iter().map(output).collect();
     outputs.map_err(|why| StepError { operator: "the graph's outputs".to_owned(), why })
+}
+
+/// A graph that has run so far.
+pub struct Running<'a> {
+    graph: &'a Graph,
+    steps: &'a [Ready],
+    values: Values<'a>,
+}
+
+impl<'a> Running<'a> {
+    fn new(graph: &'a Graph, steps: &'a [Ready], inputs: &'a [&'a Tensor]) -> Self {
+        Self { graph, steps, values: Values::new(inputs, graph.slots) }
+    }
+
+    /// Runs the step at a place, all before it having run.
+    pub fn step(&mut self, place: usize) -> Result<(), StepError> {
+        let step = &self.graph.steps[place];
+        run(step, &self.steps[place], &mut self.values).map_err(|why| failed(step, why))
+    }
+
+    /// Drops what nobody needs after that step.
+    pub fn forget_after(&mut self, place: usize) {
+        self.graph.steps[place].dead.iter().for_each(|slot| self.values.forget(*slot));
+    }
+
+    /// The tensors that a step needs, before it has run.
+    pub fn given(&self, place: usize) -> Vec<&Tensor> {
+        let slots = self.graph.steps[place].reads();
+        slots.into_iter().filter_map(|slot| self.values.tensor(slot).ok()).collect()
+    }
+
+    /// The tensors that a step has made.
+    pub fn made(&self, place: usize) -> Vec<&Tensor> {
+        let slots = self.graph.steps[place].outputs.iter().flat_map(Output::slots);
+        slots.filter_map(|slot| self.values.tensor(*slot).ok()).collect()
+    }
+
+    /// What the same step of another interpreter of this graph makes of what is given to it here, once `converted`. To be
+    /// asked before the step has run: it may write into what it is given.
+    pub fn elsewhere(
+        &self,
+        place: usize,
+        other: &Interpreter,
+        converted: impl Fn(&Tensor) -> Result<Tensor, String>,
+    ) -> Result<Vec<Tensor>, StepError> {
+        let step = &other.graph.steps[place];
+        let made = || {
+            let mut values = Values::new(&[], other.graph.slots);
+            for slot in step.reads() {
+                let value = match self.values.get(slot)? {
+                    Held::Tensor(tensor) => Value::Tensor(converted(tensor)?),
+                    Held::Number(number) => Value::Number(number),
+                };
+                values.put(slot, value);
+            }
+            run(step, &other.steps[place], &mut values)?;
+            let slots = step.outputs.iter().flat_map(Output::slots);
+            Ok(slots.filter_map(|slot| values.tensor(*slot).ok().map(Tensor::shallow_clone)).collect())
+        };
+        made().map_err(|why| failed(step, why))
+    }
 }
 
 /// The values of one run.
@@ -95,6 +160,13 @@ struct Values<'a> {
     inputs: &'a [&'a Tensor],
     /// All others.
     own: Vec<Option<Value>>,
+}
+
+impl<'a> Values<'a> {
+    fn new(inputs: &'a [&'a Tensor], slots: usize) -> Self {
+        let own = Vec::from_iter((inputs.len()..slots).map(|_| None));
+        Self { inputs, own }
+    }
 }
 
 impl Values<'_> {
@@ -320,12 +392,16 @@ fn keep_number(number: Number, step: &Step, values: &mut Values) -> Result<(), S
 }
 
 fn failed(step: &Step, why: String) -> StepError {
-    let operator = match &step.target {
+    StepError { operator: operator(step), why }
+}
+
+/// What a step runs, by the name that the graph's file has for it.
+pub fn operator(step: &Step) -> String {
+    match &step.target {
         Target::Operator { name, overload } if overload.is_empty() => name.clone(),
         Target::Operator { name, overload } => format!("{name}.{overload}"),
         Target::Size => "sym_size".to_owned(),
         Target::Arithmetic(arithmetic) => format!("{arithmetic:?}"),
         Target::Scan(_) => "scan".to_owned(),
-    };
-    StepError { operator, why }
+    }
 }

@@ -8,6 +8,7 @@
 //! of a single row is for checks to prove.
 
 mod archive;
+mod explain;
 mod graph;
 mod interpreter;
 mod schema;
@@ -17,7 +18,7 @@ mod sizes;
 mod tests;
 
 use super::libtorch::{Computing, all_to_device, bytes, once, shape, times, to_host, to_tch};
-use super::{Engine, Program};
+use super::{Engine, Explained, Program};
 use crate::artifact::Format;
 use crate::device::Device;
 use crate::failure::{At, Failure, Stage};
@@ -44,21 +45,25 @@ impl Engine for Pt2 {
     }
 
     fn load(&self, path: &Path, device: Device) -> Result<Box<dyn Program>, Failure> {
-        Self::open(path, device, Elements::AsWritten, |_| Ok(()))
+        boxed(Self::open(path, device, Elements::AsWritten, |_| Ok(())))
     }
 
     fn load_in_float64(&self, path: &Path, device: Device) -> Result<Box<dyn Program>, Failure> {
-        Self::open(path, device, Elements::Float64, |_| Ok(()))
+        boxed(Self::open(path, device, Elements::Float64, |_| Ok(())))
+    }
+
+    fn explain(&self, path: &Path, device: Device, inputs: &[Tensor]) -> Result<Explained, Failure> {
+        explain::explain(path, device, inputs)
     }
 
     fn load_spoilt(&self, path: &Path, device: Device, share: f64) -> Result<Box<dyn Program>, Failure> {
-        Self::open(path, device, Elements::Float64, |graph| match graph.factor() {
+        boxed(Self::open(path, device, Elements::Float64, |graph| match graph.factor() {
             Some(factor) => {
                 *factor *= 1.0 + share;
                 Ok(())
             }
             None => Err(Failure::not_applicable("the graph multiplies by no constant")),
-        })
+        }))
     }
 }
 
@@ -77,10 +82,10 @@ impl Pt2 {
         device: Device,
         elements: Elements,
         edit: impl FnOnce(&mut Graph) -> Result<(), Failure>,
-    ) -> Result<Box<dyn Program>, Failure> {
+    ) -> Result<Loaded, Failure> {
         let (file, shown) = (File::open(path).at(Stage::Load, path.display())?, path.display().to_string());
         let archive = Archive::read(BufReader::new(file)).at(Stage::Load, &shown)?;
-        Ok(Box::new(Loaded::new(archive, device, elements, edit, &shown)?))
+        Loaded::new(archive, device, elements, edit, &shown)
     }
 }
 
@@ -90,6 +95,10 @@ enum Elements {
     AsWritten,
     /// In float64 wherever it says float32: weights, and what operators are told to make.
     Float64,
+}
+
+fn boxed(loaded: Result<Loaded, Failure>) -> Result<Box<dyn Program>, Failure> {
+    Ok(Box::new(loaded?))
 }
 
 /// A program on a device.
@@ -156,7 +165,8 @@ impl Loaded {
         Ok(Self { interpreter, weights, files, device: place, elements })
     }
 
-    fn forward(&self, inputs: &[tch::Tensor]) -> Result<Vec<tch::Tensor>, Failure> {
+    /// The graph's inputs in their order: what is given at a run, and weights.
+    fn all<'a>(&'a self, inputs: &'a [tch::Tensor]) -> Result<Vec<&'a tch::Tensor>, Failure> {
         let expected = self.weights.iter().filter(|weight| weight.is_none()).count();
         if inputs.len() != expected {
             let counts = format!("the program takes {expected} inputs, not {}", inputs.len());
@@ -167,7 +177,11 @@ impl Loaded {
             .weights
             .iter()
             .filter_map(|weight| weight.as_ref().map_or_else(|| given.next(), |weight| Some(&weight.tensor)));
-        self.interpreter.run(&Vec::from_iter(all)).at(Stage::Run, "the program failed")
+        Ok(all.collect())
+    }
+
+    fn forward(&self, inputs: &[tch::Tensor]) -> Result<Vec<tch::Tensor>, Failure> {
+        self.interpreter.run(&self.all(inputs)?).at(Stage::Run, "the program failed")
     }
 
     /// Parameters and buffers by their names in the model, each tensor once, under its first name.

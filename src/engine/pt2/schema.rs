@@ -43,6 +43,15 @@ pub struct Node {
     pub target: String,
     pub inputs: Vec<NamedArgument>,
     pub outputs: Vec<Argument>,
+    #[serde(default)]
+    pub metadata: Metadata,
+}
+
+/// What the exporter noted of a node.
+#[derive(Debug, Default, Deserialize)]
+pub struct Metadata {
+    /// The Python calls that it came from, as in a traceback, the innermost last.
+    pub stack_trace: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]

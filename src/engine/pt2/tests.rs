@@ -4,9 +4,9 @@ use super::graph::{Argument, Graph, GraphError, Input, Output, Size, Step, Targe
 use super::interpreter::Interpreter;
 use super::schema::ExportedProgram;
 use super::sizes::Number;
-use super::{Pt2, archive};
+use super::{Elements, Pt2, archive, explain};
 use crate::device::Device;
-use crate::engine::{Engine, Program};
+use crate::engine::{Engine, Program, StepReport};
 use crate::failure::Stage;
 use crate::numerics::Tensor;
 use crate::task::Dtype;
@@ -82,7 +82,7 @@ fn values_are_numbered_and_end_with_their_last_use() {
     let arguments = vec![("other".to_owned(), Argument::Value(0)), ("self".to_owned(), Argument::Value(1))];
     assert_eq!(
         graph.steps[0],
-        Step { target: operator, arguments, outputs: vec![Output::Value(2)], dead: vec![] }
+        Step { target: operator, arguments, outputs: vec![Output::Value(2)], dead: vec![], line: None }
     );
 }
 
@@ -368,4 +368,38 @@ fn a_factor_that_is_spoilt_is_off_by_its_share_and_a_graph_without_one_cannot_be
     let plain = file(folder.path(), vec![add("x", "p", "y")]);
     let refusal = Pt2.load_spoilt(&plain, Device::Cpu, 1e-3).err().unwrap();
     assert_eq!(refusal.refusal(), Some("the graph multiplies by no constant"));
+}
+
+#[test]
+fn the_operator_that_is_off_is_told_from_those_that_hand_its_error_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(folder.path(), shares());
+    let wide = Pt2::open(&path, Device::Cpu, Elements::Float64, |_| Ok(())).unwrap();
+    let x = Tensor::float(Dtype::Float32, &[1, 2], vec![1.0, 2.0]).unwrap();
+    let told = |share: f64| {
+        let spoil = |graph: &mut Graph| {
+            graph.factor().into_iter().for_each(|factor| *factor *= 1.0 + share);
+            Ok(())
+        };
+        let narrow = Pt2::open(&path, Device::Cpu, Elements::AsWritten, spoil).unwrap();
+        explain::compared(&narrow, &wide, std::slice::from_ref(&x)).unwrap()
+    };
+    let healthy = told(0.0);
+    assert_eq!((healthy.operators, healthy.reports.len()), (5, 5));
+    assert!(!healthy.reports.iter().any(StepReport::is_wrong), "{healthy:?}");
+    let off = told(1e-3);
+    let wrong = Vec::from_iter(off.reports.iter().filter(|report| report.is_wrong()));
+    assert_eq!(Vec::from_iter(wrong.iter().map(|report| &*report.operator)), ["aten::mul.Tensor"]);
+    let last = off.reports.last().unwrap();
+    assert!(last.own < 1e-7 && last.so_far > 1e-5, "{last:?}");
+}
+
+#[test]
+fn a_step_has_the_innermost_line_that_is_not_torchs_own() {
+    let trace = "File \"/a/site-packages/transformers/x.py\", line 7, in forward\n    y = self.dense(x)\n  \
+                 File \"/a/site-packages/torch/nn/linear.py\", line 9, in forward\n    return F.linear(x)";
+    let mut node = add("x", "p", "y");
+    node["metadata"] = json!({"stack_trace": trace, "other": "words"});
+    let line = graph(program(vec![node])).unwrap().steps[0].line.clone().unwrap();
+    assert_eq!((&*line.file, line.number, &*line.code), ("transformers/x.py", 7, "y = self.dense(x)"));
 }
