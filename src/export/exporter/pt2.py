@@ -10,6 +10,8 @@ is in the one program that it is about, as in TorchScript's.
 
 import copy
 import json
+import math
+import operator
 import sys
 import tempfile
 import time
@@ -24,6 +26,7 @@ from torch.fx.experimental.symbolic_shapes import cast_symbool_to_symint_guardle
 from . import artifact, faults, program, reference
 from .__main__ import own_stdout
 from .adapters import adapted
+from .adapters.patches import replaced
 from .errors import stage
 from .job import Job, Json
 from .prepared import prepared
@@ -90,7 +93,10 @@ def _program(job: Job, model: nn.Module, cases: dict[str, Tensors], about: str =
 
 def _exported(job: Job, whole: program.Program, traced: Tensors) -> torch.export.ExportedProgram:
     """The program as a graph of operators, whose sizes are free along the axes that have a second size."""
-    with stage("torch.export.export"), torch.no_grad(), adapted(whole.model):
+    # In its first run a class may bring parts of itself to another type (Switch's router), which is no part of a graph.
+    program.evaluate(whole.model, job, traced, [])
+    kept = replaced(nn.Module, "to", lambda module, *_, **__: module, _is_so)
+    with stage("torch.export.export"), torch.no_grad(), adapted(whole.model), kept:
         exported = torch.export.export(
             Exportable(whole).eval(),
             tuple(traced.values()),
@@ -101,14 +107,34 @@ def _exported(job: Job, whole: program.Program, traced: Tensors) -> torch.export
     return exported
 
 
+def _is_so(module: nn.Module, to: Any = None, *_: Any, **__: Any) -> bool:
+    """Whether all weights of a module have the type that it is to be brought to."""
+    return all(tensor.dtype is to for tensor in module.parameters())
+
+
 def _with_words_for_all(graph: torch.fx.Graph) -> None:
     """Says in other words what `torch.export.export` writes and `torch.export.save` does not know.
 
-    A check of a value (`torch._check(tensor.item())`) makes a number of a truth value.
+    A check of a value (`torch._check(tensor.item())`) makes a number of a truth value; and sizes may be rounded up.
     """
-    for node in graph.nodes:
+    for node in list(graph.nodes):
         if node.target is cast_symbool_to_symint_guardless:
             node.target, node.args = torch.sym_ite, (*node.args, 1, 0)
+        elif node.target is math.ceil:
+            with graph.inserting_before(node):
+                down = _called(graph, operator.floordiv, _called(graph, operator.neg, *node.args), 1)
+                up = _called(graph, operator.neg, _called(graph, torch.sym_int, down))
+            node.replace_all_uses_with(up)
+            graph.erase_node(node)
+
+
+def _called(graph: torch.fx.Graph, function: Callable[..., Any], *given: Any) -> torch.fx.Node:
+    """A node for a function of numbers, with its value at the traced sizes."""
+    node = graph.call_function(function, given)
+    node.meta["val"] = function(
+        *(one.meta["val"] if isinstance(one, torch.fx.Node) else one for one in given)
+    )
+    return node
 
 
 def _free(job: Job, name: str) -> dict[int, Any]:
