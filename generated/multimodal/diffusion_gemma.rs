@@ -10,7 +10,7 @@ static MODEL: Model<FeatureExtraction> = Model::new(ModelSpec {
     family: "multimodal",
     class: "DiffusionGemmaForBlockDiffusion",
     checkpoint: Some("google/diffusiongemma-26B-A4B-it"),
-    digest: "e84c0e75cdde818b",
+    digest: "d6eda5df15da298e",
     inputs: &[
         input(
             "input_ids",

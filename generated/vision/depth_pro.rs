@@ -11,7 +11,7 @@ static MODEL: Model<DepthEstimation> = Model::new(ModelSpec {
     family: "vision",
     class: "DepthProForDepthEstimation",
     checkpoint: Some("apple/DepthPro-hf"),
-    digest: "0897b89383368b08",
+    digest: "6495b3efc253477d",
     inputs: DepthEstimation::CONTRACT.inputs,
     outputs: &[
         output(

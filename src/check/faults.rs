@@ -50,7 +50,7 @@ pub enum Plant {
     Class,
 }
 
-/// What of a graph is off by [`SLIGHT`] of it.
+/// What of a graph is off by a billionth of it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Slight {
     /// One weight.
@@ -61,7 +61,7 @@ pub enum Slight {
     Constant,
 }
 
-/// By which share of it something is off that only float64 can show: a sixtieth of a float32's rounding.
+/// That billionth, which only float64 can show: a sixtieth of what float32 rounds.
 const SLIGHT: f64 = 1e-9;
 
 /// Faults of the program that suit every task; the exporter says where one has nothing to take hold of.
