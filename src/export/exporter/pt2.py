@@ -15,7 +15,8 @@ import operator
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,9 @@ from torch.fx.experimental.symbolic_shapes import cast_symbool_to_symint_guardle
 from . import artifact, faults, program, reference
 from .__main__ import own_stdout
 from .adapters import adapted
-from .adapters.patches import replaced
+from .adapters.patches import module_of, replaced
 from .errors import stage
+from .foreign import config_of
 from .job import Job, Json
 from .prepared import prepared
 from .program import Tensors
@@ -44,6 +46,11 @@ class Exportable(nn.Module):
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """What the program returns."""
         return self._whole[0].forward(*tensors)
+
+
+# Model types whose code keeps sizes free where it asks whether it is traced. Elsewhere what it then does is for a trace
+# alone (MobileViT rounds sizes as tensors).
+FREE_WHEN_TRACED = ("beit", "dinov2")
 
 
 # Writes a program to a path, given the program and its graph.
@@ -95,8 +102,7 @@ def _exported(job: Job, whole: program.Program, traced: Tensors) -> torch.export
     """The program as a graph of operators, whose sizes are free along the axes that have a second size."""
     # In its first run a class may bring parts of itself to another type (Switch's router), which is no part of a graph.
     program.evaluate(whole.model, job, traced, [])
-    kept = replaced(nn.Module, "to", lambda module, *_, **__: module, _is_so)
-    with stage("torch.export.export"), torch.no_grad(), adapted(whole.model), kept:
+    with stage("torch.export.export"), torch.no_grad(), adapted(whole.model), _as_graphs_need(whole.model):
         exported = torch.export.export(
             Exportable(whole).eval(),
             tuple(traced.values()),
@@ -105,6 +111,17 @@ def _exported(job: Job, whole: program.Program, traced: Tensors) -> torch.export
         )
     _with_words_for_all(exported.graph)
     return exported
+
+
+@contextmanager
+def _as_graphs_need(model: nn.Module) -> Iterator[None]:
+    """What models are exported under: modules stay of the type that they are, and sizes of images stay free."""
+    with ExitStack() as stack:
+        stack.enter_context(replaced(nn.Module, "to", lambda module, *_, **__: module, _is_so))
+        if config_of(model).model_type in FREE_WHEN_TRACED:
+            stack.enter_context(replaced(torch.jit, "is_tracing", lambda: True))
+            stack.enter_context(replaced(module_of(model), "torch_int", torch.sym_int))
+        yield
 
 
 def _is_so(module: nn.Module, to: Any = None, *_: Any, **__: Any) -> bool:
