@@ -9,6 +9,7 @@ use hf_conformance::check::{Session, body};
 use hf_conformance::engine::{self, Explained, StepReport};
 use hf_conformance::model::RuntimeSpec;
 use hf_conformance::spec::Check;
+use hf_conformance::task::Dtype;
 use hf_conformance::typed::Typed;
 use std::process::ExitCode;
 
@@ -53,7 +54,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let context = session.context(&model, entry.task);
     let inputs = context.inputs(&arguments.case).map_err(|failure| failed(&failure))?;
-    let path = session.artifact.program(hf_conformance::task::Dtype::Float32);
+    let path = session.artifact.program(Dtype::Float32);
     let found = engine.explain(&path, device, &inputs).map_err(|failure| failed(&failure))?;
     println!("{}, case {}", entry.name, arguments.case);
     println!("  device     {explained}");
