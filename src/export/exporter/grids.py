@@ -98,11 +98,12 @@ def token_positions(
             continue
         here = real & (mm_token_type_ids == kind)
         frames, height, width = (grid // grid.new_tensor([1, merge, merge])).unbind(-1)
-        ends = (frames * height * width).cumsum(0)
+        sizes = frames * height * width
+        ends = sizes.cumsum(0)
         order = (here.flatten().cumsum(0) - 1).clamp(min=0).view_as(input_ids)
         image = torch.searchsorted(ends, order, right=True).clamp(max=grid.shape[0] - 1)
         height, width = height[image], width[image]
-        place = order - nn.functional.pad(ends[:-1], (1, 0))[image]
+        place = order - (ends - sizes)[image]
         places = (
             place // (height * width),
             place % (height * width) // width,

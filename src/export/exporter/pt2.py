@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,8 @@ from torch.fx.experimental.symbolic_shapes import cast_symbool_to_symint_guardle
 from . import artifact, faults, program, reference
 from .__main__ import own_stdout
 from .adapters import adapted
-from .adapters.patches import module_of, replaced
+from .adapters.patches import SYMBOLS, of_tensor, replaced, rows_of, shadowed, whole, whole_sizes
 from .errors import stage
-from .foreign import config_of
 from .job import Job, Json
 from .prepared import prepared
 from .program import Tensors
@@ -48,9 +48,8 @@ class Exportable(nn.Module):
         return self._whole[0].forward(*tensors)
 
 
-# Model types whose code keeps sizes free where it asks whether it is traced. Elsewhere what it then does is for a trace
-# alone (MobileViT rounds sizes as tensors).
-FREE_WHEN_TRACED = ("beit", "dinov2")
+# Where upstream makes tensors of sizes when it is traced. Everywhere else it asks in order to keep sizes free.
+TENSORS_WHEN_TRACED = ("set_shift_and_window_size", "unfolding")
 
 
 # Writes a program to a path, given the program and its graph.
@@ -66,18 +65,20 @@ def beside(job: Job, suffix: str, write: Write) -> None:
     """Makes programs from a job's graphs and, when all of them are there, the file that lists them."""
     start = time.monotonic()
     ready = prepared(job)
-    made = {"program": (_program(job, ready.served, ready.cases), ready.traced)}
+    made = {"program": (_program(job, ready.served, ready.cases), ready.cases)}
     for name in job.half:
         dtype = getattr(torch, name)
         cases = {case: reference.cast(inputs, dtype) for case, inputs in ready.cases.items()}
-        halved = _program(job, reference.converted(ready.served, dtype), cases, "half-")
-        made[f"program.{name}"] = (halved, reference.cast(ready.traced, dtype))
+        made[f"program.{name}"] = (
+            _program(job, reference.converted(ready.served, dtype), cases, "half-"),
+            cases,
+        )
     folder = Path(job.directory)
     # An archive's root has the name of its file: it is the file's own from the beginning.
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        for name, (whole, traced) in made.items():
+        for name, (whole, cases) in made.items():
             path = Path(scratch, f"{name}.{suffix}")
-            write(whole, _exported(job, whole, traced), path)
+            write(whole, _exported(job, whole, cases), path)
         digests = artifact.digests(Path(scratch, f"{name}.{suffix}") for name in made)
         for name in digests:
             Path(scratch, name).rename(folder / name)
@@ -98,30 +99,90 @@ def _program(job: Job, model: nn.Module, cases: dict[str, Tensors], about: str =
     return program.Program(site.model, job, fault(site))
 
 
-def _exported(job: Job, whole: program.Program, traced: Tensors) -> torch.export.ExportedProgram:
-    """The program as a graph of operators, whose sizes are free along the axes that have a second size."""
+def _exported(job: Job, whole: program.Program, cases: dict[str, Tensors]) -> torch.export.ExportedProgram:
+    """The program as a graph of operators, whose sizes are free along the axes that have a second size.
+
+    A size that a class happens to ask for (is it that of the learned positions? is it one?) is a constant of a graph
+    that is made at it: then the graph is made at another case's sizes. Where no graph holds for all cases, it is that
+    of the traced case, and the checks say what it does not hold for.
+    """
     # In its first run a class may bring parts of itself to another type (Switch's router), which is no part of a graph.
-    program.evaluate(whole.model, job, traced, [])
-    with stage("torch.export.export"), torch.no_grad(), adapted(whole.model), _as_graphs_need(whole.model):
-        exported = torch.export.export(
-            Exportable(whole).eval(),
-            tuple(traced.values()),
-            dynamic_shapes=((*(_free(job, name) for name in traced),),),
-            strict=False,
-        )
+    program.evaluate(whole.model, job, cases[job.traced.name], [])
+    first = _graph(job, whole, cases[job.traced.name])
+    others = (_graph(job, whole, inputs) for name, inputs in cases.items() if name != job.traced.name)
+    exported = next((graph for graph in chain([first], others) if _holds(graph, whole, cases)), first)
     _with_words_for_all(exported.graph)
     return exported
 
 
+def _graph(job: Job, whole: program.Program, inputs: Tensors) -> torch.export.ExportedProgram:
+    """The graph that `torch.export` makes of a program at the sizes of these inputs."""
+    with stage("torch.export.export"), torch.no_grad(), adapted(whole.model), _as_graphs_need(whole.model):
+        return torch.export.export(
+            Exportable(whole).eval(),
+            tuple(inputs.values()),
+            dynamic_shapes=((*(_free(job, name) for name in inputs),),),
+            strict=False,
+        )
+
+
+def _holds(graph: torch.export.ExportedProgram, whole: program.Program, cases: dict[str, Tensors]) -> bool:
+    """Whether a graph computes what its program does at the sizes of every case."""
+    module = graph.module(check_guards=False)
+    with torch.no_grad():
+        for inputs in cases.values():
+            try:
+                torch.testing.assert_close(
+                    module(*inputs.values()), whole.forward(*inputs.values()), equal_nan=True
+                )
+            except (AssertionError, IndexError, RuntimeError):
+                return False
+    return True
+
+
 @contextmanager
 def _as_graphs_need(model: nn.Module) -> Iterator[None]:
-    """What models are exported under: modules stay of the type that they are, and sizes of images stay free."""
+    """What models are exported under: modules stay of the type that they are, and sizes stay free."""
     with ExitStack() as stack:
         stack.enter_context(replaced(nn.Module, "to", lambda module, *_, **__: module, _is_so))
-        if config_of(model).model_type in FREE_WHEN_TRACED:
-            stack.enter_context(replaced(torch.jit, "is_tracing", lambda: True))
-            stack.enter_context(replaced(module_of(model), "torch_int", torch.sym_int))
+        stack.enter_context(replaced(torch.jit, "is_tracing", _sizes_are_to_be_free))
+        stack.enter_context(replaced(torch, "max_pool1d", _pooled_in_a_plane))
+        stack.enter_context(replaced(Tensor, "repeat_interleave", _repeated, _names_its_size))
+        for module in {sys.modules[type(part).__module__] for part in model.modules()}:
+            if "torch_int" in vars(module):
+                stack.enter_context(replaced(module, "torch_int", whole))
+            if "len" not in vars(module):
+                stack.enter_context(shadowed(module, "len", rows_of, of_tensor))
+            if "int" not in vars(module):
+                stack.enter_context(whole_sizes(module, SYMBOLS))
         yield
+
+
+def _sizes_are_to_be_free() -> bool:
+    """What upstream is told that asks whether it is traced."""
+    return sys._getframe(1).f_code.co_name not in TENSORS_WHEN_TRACED
+
+
+def _repeated(given: Tensor, repeats: int, dim: int | None = None, **_: Any) -> Tensor:
+    """What `repeat_interleave` computes, which makes a constant of the size that it is told."""
+    return torch.repeat_interleave(given, repeats, dim)
+
+
+def _names_its_size(_given: Tensor, repeats: Any, *_: Any, output_size: Any = None, **__: Any) -> bool:
+    """Whether the size follows from how often everything is repeated."""
+    return isinstance(repeats, int) and output_size is not None
+
+
+def _pooled_in_a_plane(
+    given: Tensor, kernel: Any, stride: Any = (), padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False
+) -> Tensor:
+    """What `max_pool1d` computes, whose operator makes a constant of the length, by that for planes."""
+
+    def plane(along: Any, across: int) -> tuple[int, int]:
+        return across, along if isinstance(along, int) else along[0]
+
+    sizes = plane(kernel, 1), plane(stride or kernel, 1), plane(padding, 0), plane(dilation, 1)
+    return torch.max_pool2d(given.unsqueeze(-2), *sizes, ceil_mode).squeeze(-2)
 
 
 def _is_so(module: nn.Module, to: Any = None, *_: Any, **__: Any) -> bool:

@@ -36,7 +36,7 @@ def whole() -> Program:
 
 @pytest.fixture(scope="module")
 def graph(whole: Program) -> torch.export.ExportedProgram:
-    return _exported(whole.job, whole, {"values": torch.randn(2, 3)})
+    return _exported(whole.job, whole, {"traced": {"values": torch.randn(2, 3)}})
 
 
 def test_a_tied_weight_is_held_by_the_name_that_is_read_and_one_that_nothing_reads_by_none(

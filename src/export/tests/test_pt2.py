@@ -1,12 +1,15 @@
+import builtins
 import json
 import math
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
+import pytest
 import samples
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from exporter.program import Program
 from exporter.pt2 import _exported, _free, _program, _saved
@@ -19,7 +22,7 @@ class Doubled(nn.Module):
         super().__init__()
         self.inner = nn.Linear(3, 3)
 
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
+    def forward(self, values: Tensor) -> Tensor:
         return self.inner(values) * values.shape[0]
 
 
@@ -32,10 +35,9 @@ def test_a_program_has_the_models_names_and_sizes_that_move(tmp_path: Path) -> N
     cases = [{"name": "traced", "sizes": {"batch": 2}}, {"name": "batch", "sizes": {"batch": 5}}]
     job = samples.job(inputs=[samples.VALUES], outputs=[samples.ROW], cases=cases)
     model = Doubled().eval().requires_grad_(False)
-    traced = {"values": torch.randn(2, 3)}
     whole = Program(model, job)
     with torch.no_grad():
-        exported = _exported(job, whole, traced)
+        exported = _exported(job, whole, {"traced": {"values": torch.randn(2, 3)}})
         other = torch.randn(5, 3)
         assert torch.equal(exported.module()(other)[0], model(other))
     _saved(whole, exported, tmp_path / "program.pt2")
@@ -53,7 +55,7 @@ class Worded(nn.Module):
         super().__init__()
         self.inner = nn.Linear(3, 3)
 
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
+    def forward(self, values: Tensor) -> Tensor:
         torch._check(cast("bool", values.isfinite().all().item()))
         self.inner = self.inner.to(torch.float32)
         return self.inner(values) * math.ceil(values.shape[0] / 2)
@@ -65,18 +67,89 @@ def test_what_cannot_be_saved_is_said_in_other_words(tmp_path: Path) -> None:
     model = Worded().eval().requires_grad_(False)
     whole = Program(model, job)
     with torch.no_grad():
-        exported = _exported(job, whole, {"values": torch.randn(4, 3)})
+        exported = _exported(job, whole, {"traced": {"values": torch.randn(4, 3)}})
         _saved(whole, exported, tmp_path / "program.pt2")
         other = torch.randn(5, 3)
         loaded = torch.export.load(tmp_path / "program.pt2")
         assert torch.equal(loaded.module()(other)[0], model(other))
 
 
+# Its types leave out what upstream calls.
+jit: Any = torch.jit
+
+
+def torch_int(size: Any) -> int:
+    """As upstream's, which is looked up in the module of the class that calls it."""
+    return builtins.int(size)
+
+
+def mixed(values: Tensor) -> Tensor:
+    return values + values.mean(0)
+
+
+def unless_known(values: Tensor, known: tuple[int, ...]) -> Tensor:
+    rows = values.shape[0]
+    size = next((size for size in known if size == rows), None)
+    return mixed(values) if size is None else mixed(values[:size])
+
+
+def unless_traced(values: Tensor) -> Tensor:
+    return mixed(values) if jit.is_tracing() else unless_known(values, (FEW, MORE))
+
+
+def pooled(values: Tensor) -> Tensor:
+    return nn.MaxPool1d(2, padding=1)(values.t()[None])[0]
+
+
+FEW, MORE = 4, 9
+# Functions of [rows, 3] that make a number of how many rows there are, or ask for one.
+OF_ROWS: dict[str, Callable[[Tensor], Tensor]] = {
+    "int": lambda values: values.repeat(int(values.shape[0] ** 0.5), 1),
+    "len": lambda values: values / len(values),
+    "torch_int": lambda values: values[: torch_int(values.shape[0] / 2)],
+    "tensor": lambda values: values * torch.tensor([values.shape[0], 1, 2]),
+    "tensor of one": lambda values: values * torch.tensor(values.shape[0]),
+    "is_tracing": unless_traced,
+    "repeat_interleave": lambda values: values.repeat_interleave(2, 0, output_size=values.shape[0] * 2),
+    "max_pool1d": pooled,
+    "a branch": lambda values: unless_known(values, (FEW,)),
+}
+
+
+class OfRows(nn.Module):
+    config = samples.CONFIG
+
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.inner = nn.Linear(3, 3)
+        self.function = function
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.function(self.inner(values))
+
+
+@pytest.mark.parametrize("function", OF_ROWS.values(), ids=OF_ROWS)
+def test_sizes_stay_free_whatever_a_class_makes_of_them(function: Callable[[Tensor], Tensor]) -> None:
+    rows = {"traced": FEW, "batch": MORE}
+    job = samples.job(
+        inputs=[samples.VALUES],
+        outputs=[samples.ROW],
+        cases=[{"name": name, "sizes": {"batch": count}} for name, count in rows.items()],
+    )
+    model = OfRows(function).eval().requires_grad_(False)
+    cases = {name: {"values": torch.randn(count, 3)} for name, count in rows.items()}
+    with torch.no_grad():
+        graph = _exported(job, Program(model, job), cases).module(check_guards=False)
+        for count in (FEW, MORE, 16):
+            values = torch.randn(count, 3)
+            torch.testing.assert_close(graph(values)[0], model(values))
+
+
 def test_a_fault_is_in_the_program_that_it_is_about() -> None:
     model = Doubled().eval().requires_grad_(False)
     cases = {"traced": {"values": torch.randn(2, 3)}}
 
-    def returned(fault: str, about: str = "") -> torch.Tensor:
+    def returned(fault: str, about: str = "") -> Tensor:
         job = samples.job(inputs=[samples.VALUES], outputs=[samples.ROW], fault=fault)
         return _program(job, model, cases, about)(cases["traced"]["values"])[0]
 

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from itertools import product
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
 
 from .. import recurrence
 from .buckets import buckets_by_table
-from .patches import Adapter, Upstream, module_of, replaced, took_hold
+from .patches import SYMBOLS, Adapter, Upstream, module_of, replaced, took_hold
 
 try:
     from transformers import masking_utils
@@ -27,7 +27,7 @@ except ImportError:
     rope_tables = {}
 
 # Attributes in which modules keep what the last run computed.
-CACHES = ("_embed", "cached_rotary_positional_embedding")
+CACHES = ("_embed", "cached_rotary_positional_embedding", "cached_sequence_length")
 # The gated delta rule by chunks, with one decay for each head or for each channel of the keys.
 DELTA_RULES = ("torch_chunk_gated_delta_rule", "chunk_kimi_delta_attention")
 
@@ -61,10 +61,10 @@ def _lists_of_sizes(_model: Upstream) -> Iterator[None]:
     def stack(data: Any, *_rest: Any, **named: Any) -> Tensor:
         return _stacked(data).to(**{k: named[k] for k in ("dtype", "device") if k in named})
 
-    def of_tensors(data: Any, *_rest: Any, **_named: Any) -> bool:
-        return _holds_tensor(data)
+    def of_sizes(data: Any, *_rest: Any, **_named: Any) -> bool:
+        return isinstance(data, SYMBOLS) or _holds_size(data)
 
-    with replaced(torch, "tensor", stack, of_tensors), replaced(torch, "as_tensor", stack, of_tensors):
+    with replaced(torch, "tensor", stack, of_sizes), replaced(torch, "as_tensor", stack, of_sizes):
         yield
 
 
@@ -87,16 +87,19 @@ def _splits_by_sizes(_model: Upstream) -> AbstractContextManager[None]:
     return replaced(Tensor, "split", split, by_tensor)
 
 
-def _holds_tensor(data: Any) -> bool:
-    """Whether a list, at any depth, has a tensor for an element."""
+def _holds_size(data: Any) -> bool:
+    """Whether a list, at any depth, has what may be a traced size for an element."""
     return isinstance(data, list | tuple) and any(
-        isinstance(item, Tensor) or _holds_tensor(item) for item in data
+        isinstance(item, (Tensor, *SYMBOLS)) or _holds_size(item) for item in data
     )
 
 
 def _stacked(data: Any) -> Tensor:
     if isinstance(data, list | tuple):
         return torch.stack([_stacked(item) for item in data])
+    if isinstance(data, SYMBOLS):
+        whole = torch.int64 if isinstance(data, torch.SymInt) else None
+        return torch.scalar_tensor(cast("Any", data), dtype=whole)
     return torch.as_tensor(data)
 
 

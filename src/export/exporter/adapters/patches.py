@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import ExportError, reason
@@ -200,6 +201,41 @@ def hooked(register: Callable[..., Any], hook: Callable[..., Any], **options: An
 def of_tensor(value: Any = None, *_: Any) -> bool:
     """Whether a call's first argument is a tensor: the `where` of built-in names that make numbers of sizes."""
     return isinstance(value, Tensor)
+
+
+# What sizes are while `torch.export` runs a model; TorchScript's tracer makes tensors of them.
+SYMBOLS = (torch.SymInt, torch.SymFloat)
+
+
+def whole(size: Any) -> Any:
+    """What `int` is to a size, as the tracer's own number."""
+    return size.to(torch.int64) if isinstance(size, Tensor) else torch.sym_int(size)
+
+
+def at_least(size: Any, floor: int) -> Any:
+    """What `max` is to a size and a number, as the tracer's own number."""
+    return torch.clamp(size, min=floor) if isinstance(size, Tensor) else torch.sym_max(size, floor)
+
+
+def _int_but_for(kinds: tuple[type, ...]) -> type:
+    """The type `int`, but what is of these kinds stays what it is to the tracer."""
+    kept = _noted(whole)
+
+    class But(type):
+        def __call__(cls, value: Any = 0, *rest: Any) -> Any:
+            return kept(value) if isinstance(value, kinds) else builtins.int(value, *rest)
+
+        def __instancecheck__(cls, value: Any) -> bool:
+            return isinstance(value, builtins.int)
+
+    return But("int", (), {})
+
+
+@contextmanager
+def whole_sizes(module: ModuleType, kinds: tuple[type, ...] = (Tensor, *SYMBOLS)) -> Iterator[None]:
+    """While the block runs, `int` makes no constants of sizes in one module, as upstream's `torch_int` does not."""
+    with shadowed(module, "int", _int_but_for(kinds)):
+        yield
 
 
 def rows_of(values: Tensor) -> Any:

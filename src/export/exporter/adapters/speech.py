@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .patches import Adapter, Upstream, module_of, of_tensor, replaced, shadowed
+from .patches import Adapter, Upstream, module_of, replaced, shadowed, whole_sizes
 
 
 @contextmanager
@@ -110,7 +110,7 @@ def _lengths_by_floor(model: Upstream) -> AbstractContextManager[None]:
 
 def _int_of_tensors(model: Upstream) -> AbstractContextManager[None]:
     """NeuCodec counts the samples it returns by `int(length * 1.5)`: a trace bakes what `int` returns."""
-    return shadowed(module_of(model), "int", lambda value: value.to(torch.int64), of_tensor)
+    return whole_sizes(module_of(model))
 
 
 def _booleans_as_numbers(_model: Upstream) -> AbstractContextManager[None]:

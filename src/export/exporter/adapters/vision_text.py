@@ -10,7 +10,7 @@ import numpy
 import torch
 from torch import Tensor, nn
 
-from .patches import Adapter, Upstream, hooked, module_of, of_tensor, replaced, rows_of, shadowed
+from .patches import Adapter, Upstream, hooked, module_of, of_tensor, replaced, rows_of, shadowed, whole_sizes
 
 
 def images_as_one(model: Upstream) -> AbstractContextManager[None]:
@@ -48,7 +48,7 @@ def _square_root_in_tensors(model: Upstream) -> Iterator[None]:
     root = SimpleNamespace(sqrt=lambda number: number**0.5)
     with (
         replaced(module, "math", root),
-        shadowed(module, "int", lambda value: value.to(torch.int64), of_tensor),
+        whole_sizes(module),
     ):
         yield
 
@@ -177,7 +177,7 @@ def _omdet_texts_as_tensors(model: Upstream) -> Iterator[None]:
     with (
         replaced(type(model), "get_language_embedding", get_language_embedding),
         shadowed(module, "len", rows_of, of_tensor),
-        shadowed(module, "int", lambda size: size, of_tensor),
+        whole_sizes(module),
     ):
         yield
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 
 from ... import grids
 from ..patches import (
@@ -16,7 +17,11 @@ from ..patches import (
     module_of,
     registered,
     replaced,
+    rewritten,
 )
+
+# How many patches stand before those of an image. The first way asks whether all images but one are one.
+COUNTED_BEFORE = {r"F\.pad\(counts\.cumsum\(0\)\[:-1\], \(1, 0\)\)": "counts.cumsum(0) - counts"}
 
 
 def seeing(model: Upstream) -> Upstream:
@@ -41,6 +46,9 @@ def patches_as_tensors(model: Upstream) -> Iterator[None]:
         for module in modules:
             if hasattr(module, "get_vision_position_ids"):
                 stack.enter_context(replaced(module, "get_vision_position_ids", grids.patch_positions))
+            if hasattr(module, "get_vision_interpolation_indices_and_weights"):
+                weights = rewritten(module.get_vision_interpolation_indices_and_weights, COUNTED_BEFORE)
+                stack.enter_context(replaced(module, "get_vision_interpolation_indices_and_weights", weights))
             if hasattr(module, "get_vision_window_index"):
                 stack.enter_context(replaced(module, "get_vision_window_index", grids.window_order))
             if hasattr(module, "eager_attention_forward"):
@@ -71,7 +79,12 @@ def features_unsplit(model: Upstream) -> Iterator[None]:
 
     def whole(own: Callable[..., Any]) -> Callable[..., Any]:
         def features(*args: Any, **given: Any) -> Any:
-            with replaced(torch, "split", as_one, by_image), replaced(Tensor, "split", as_one, by_image):
+            with (
+                replaced(torch, "split", as_one, by_image),
+                replaced(Tensor, "split", as_one, by_image),
+                replaced(Tensor, "tolist", lambda lengths: [lengths]),
+                replaced(FakeTensor, "tolist", lambda lengths: [lengths]),
+            ):
                 return own(*args, **given)
 
         return features

@@ -16,6 +16,7 @@ from ..patches import (
     replaced,
     rows_of,
     shadowed,
+    whole_sizes,
 )
 from .qwen import features_unsplit, patches_as_tensors
 
@@ -62,7 +63,7 @@ def _kimi_pictures(model: Upstream) -> Iterator[None]:
     with (
         patches_as_tensors(model),
         replaced(module, "get_vision_frame_index", frames),
-        shadowed(module, "int", lambda size: size, of_tensor),
+        whole_sizes(module),
         shadowed(module, "len", rows_of, of_tensor),
     ):
         yield

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from ..patches import (
     Adapter,
     Upstream,
+    at_least,
     module_of,
     replaced,
     took_hold,
@@ -27,7 +28,7 @@ def _tf_padding(model: Upstream) -> AbstractContextManager[None]:
         for axis in (1, 0):
             size, stride = features.shape[axis - 2], conv.stride[axis]
             whole = (size + stride - 1) // stride * stride
-            missing = torch.clamp(torch.as_tensor(whole - size + conv.kernel_size[axis] - stride), min=0)
+            missing = at_least(whole - size + conv.kernel_size[axis] - stride, 0)
             before = missing // 2
             padding += [
                 before * conv.dilation[axis],

@@ -3,7 +3,7 @@
 import builtins
 import math
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,33 +19,13 @@ from ..patches import (
     replaced,
     rows_of,
     shadowed,
+    whole_sizes,
 )
 
 
-class _SizeKept(type):
-    """The type `int`, but for traced sizes, which stay tensors."""
-
-    def __call__(cls, value: Any = 0, *rest: Any) -> Any:
-        if isinstance(value, Tensor):
-            return value.to(torch.int64)
-        return builtins.int(value, *rest)
-
-    def __instancecheck__(cls, value: Any) -> bool:
-        return isinstance(value, builtins.int)
-
-
-class _Int(metaclass=_SizeKept):
-    pass
-
-
-@contextmanager
-def _sizes_kept(model: Upstream) -> Iterator[None]:
-    """Code that calls `int` on a size makes it a constant of the trace.
-
-    In the model's own module `int` keeps sizes as tensors, as transformers' `torch_int` does where it is used.
-    """
-    with shadowed(module_of(model), "int", _Int):
-        yield
+def _sizes_kept(model: Upstream) -> AbstractContextManager[None]:
+    """Code that calls `int` on a size makes it a constant of the trace."""
+    return whole_sizes(module_of(model))
 
 
 # DepthPro lets patches overlap where there are at least so many.
