@@ -14,9 +14,10 @@ from ..patches import (
     hooked,
     module_of,
     replaced,
+    rewritten,
     shadowed,
 )
-from .qwen import features_unsplit
+from .qwen import features_unsplit, seeing
 
 
 def _queries_by_number(model: Upstream) -> AbstractContextManager[None]:
@@ -158,17 +159,40 @@ def _pictures_of_one_shape(model: Upstream) -> Iterator[None]:
         yield
 
 
+# Where images of padding are told from others and left out before they are seen; and how, after it.
+LEFT_OUT_LATER = {
+    r"pixel_values\.shape\[1:\]\.numel\(\)": "pixel_values[0].numel()",
+    r"(pixel_values) = pixel_values\[real_images_inds\]\.contiguous\(\)": r"\1 = \1",
+    r"(pixel_attention_mask) = pixel_attention_mask\[real_images_inds\]\.contiguous\(\)": r"\1 = \1",
+    r"image_features\.split": "image_features[real_images_inds].split",
+}
+
+
+def _all_pictures_seen(model: Upstream) -> AbstractContextManager[None]:
+    """Idefics leaves out images of padding before it sees the others, so that how many it sees depends on data.
+
+    It sees every image by itself: what it sees of those can be left out afterwards.
+    """
+    owner = type(seeing(model))
+    features = rewritten(owner.get_image_features, LEFT_OUT_LATER)
+
+    def get_image_features(*args: Any, return_dict: bool = True, **given: Any) -> Any:
+        return features(*args, **given)
+
+    return replaced(owner, "get_image_features", get_image_features)
+
+
 ADAPTERS: dict[str, list[Adapter]] = {
     "aria": [_queries_by_number],
     "colmodernvbert": [features_unsplit],
     "emu3": [_pictures_as_words],
     "fast_vlm": [_features_in_one],
-    "idefics2": [features_unsplit],
-    "idefics3": [features_unsplit],
+    "idefics2": [_all_pictures_seen, features_unsplit],
+    "idefics3": [_all_pictures_seen, features_unsplit],
     "lfm2_vl": [_pictures_of_one_shape],
     "lighton_ocr": [_pictures_on_top_of_each_other],
     "mistral3": [_pictures_on_top_of_each_other],
     "modernvbert": [features_unsplit],
     "pi0": [_cameras_by_mask],
-    "smolvlm": [features_unsplit],
+    "smolvlm": [_all_pictures_seen, features_unsplit],
 }
