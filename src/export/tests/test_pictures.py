@@ -1,3 +1,5 @@
+from typing import Any
+
 import torch
 from transformers import Idefics3Config, Idefics3Model
 
@@ -11,13 +13,14 @@ def test_what_is_seen_of_images_of_padding_is_left_out() -> None:
         text_config=small | {"vocab_size": 32, "num_key_value_heads": 2, "pad_token_id": 0},
         scale_factor=2,
     )
-    model = Idefics3Model(config).eval()
+    model = Idefics3Model(config).eval().requires_grad_(False)
     images = torch.randn(2, 2, 3, 16, 16)
     images[1, 0] = 0
 
     def seen() -> torch.Tensor:
-        with torch.no_grad():
-            return torch.cat(model.get_image_features(images).pooler_output)
+        # Typed as a tuple or as what has one tensor.
+        features: Any = model.get_image_features(images)
+        return torch.cat(features.pooler_output)
 
     expected = seen()
     assert expected.shape == (3 * 4, 16)
