@@ -144,10 +144,7 @@ impl Artifact {
 
     /// What is known of that precision, where it is beside the artifact.
     fn half(&self, dtype: Dtype) -> Result<Option<&Half>, Failure> {
-        let what = self.lane.beside(dtype);
-        if !self.lane.needed().contains(&what) {
-            return Ok(None);
-        }
+        let Some(what) = self.lane.half_beside().filter(|_| dtype == self.lane.half) else { return Ok(None) };
         let read = || {
             let FileList { files, digests, .. } = beside(&self.folder, &self.manifest, what)?;
             let files = files.keys().filter(|name| name.ends_with(".safetensors"));
