@@ -1,6 +1,7 @@
 //! Graphs written by hand: how they are understood, and what they compute.
 
-use super::graph::{Argument, Graph, GraphError, Input, Output, Size, Step, Target};
+use super::from_schema::GraphError;
+use super::graph::{Argument, Graph, Input, Output, Size, Step, Target};
 use super::interpreter::Interpreter;
 use super::schema::ExportedProgram;
 use super::sizes::Number;
