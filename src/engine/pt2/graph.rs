@@ -110,6 +110,16 @@ pub enum Output {
     List(Vec<Slot>),
 }
 
+impl Input {
+    /// The name of the weight that it stands for; none where it is given at each run.
+    pub fn weight(&self) -> Option<&str> {
+        match self {
+            Self::Given(_) => None,
+            Self::Parameter(name) | Self::Buffer(name) | Self::Constant(name) => Some(name),
+        }
+    }
+}
+
 impl Step {
     /// The values that it needs.
     pub fn reads(&self) -> Vec<Slot> {
