@@ -38,13 +38,17 @@ impl Lane {
         Beside::Half(self.device.into(), half)
     }
 
+    /// The same of its own half precision, where that is not in every artifact: what eager computes in bfloat16 on a
+    /// processor is.
+    pub fn half_beside(self) -> Option<Beside> {
+        let half = self.beside(self.half);
+        (half != Beside::Half(Target::Cpu, Dtype::Bfloat16)).then_some(half)
+    }
+
     /// What its checks need beside an artifact, in the order in which it is made.
     pub fn needed(self) -> Vec<Beside> {
         let programs = (self.format != Format::TorchScript).then_some(Beside::Programs(self.format));
-        let half = self.beside(self.half);
-        // What eager computes in bfloat16 on a processor is in every artifact.
-        let half = (half != Beside::Half(Target::Cpu, Dtype::Bfloat16)).then_some(half);
-        programs.into_iter().chain(half).collect()
+        programs.into_iter().chain(self.half_beside()).collect()
     }
 }
 

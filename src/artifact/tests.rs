@@ -1,6 +1,7 @@
 use super::*;
 use crate::device::Device;
 use serde_json::json;
+use sha2::{Digest, Sha256};
 
 const SPEC: ModelSpec = ModelSpec {
     name: "toy",

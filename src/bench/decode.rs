@@ -4,7 +4,7 @@
 //! program passes the check `decodes` before it is measured, and the tokens that both sides write are compared.
 
 use super::turns::in_turns;
-use super::{BenchTarget, EagerProcess, milliseconds};
+use super::{BenchTarget, EagerProcess, measurement, milliseconds};
 use crate::artifact::{Artifact, Lane};
 use crate::check::{CheckContext, decodes};
 use crate::engine::{self, Decoder, Engine, Program, largest_at_end};
@@ -12,8 +12,7 @@ use crate::failure::{At, Failure, Stage};
 use crate::model::RuntimeSpec;
 use crate::numerics::Tensor;
 use crate::report::decoding::{DecodeCase, DecodeSpeed};
-use crate::report::machine::{Host, commit};
-use crate::report::run;
+use crate::report::speed::Measurement;
 use crate::task::Dtype;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -70,18 +69,7 @@ pub fn measure(
         }
     }
     Ok(DecodeSpeed {
-        run: run().to_owned(),
-        time: jiff::Timestamp::now().to_string(),
-        model: model.name.to_owned(),
-        family: model.family.to_owned(),
-        entry: model.digest.to_owned(),
-        device: target.device.to_string(),
-        width: target.width.name().to_owned(),
-        threads: target.threads,
-        attention,
-        host: Host::of(Some(target.device)),
-        commit: commit().map(str::to_owned),
-        versions: artifact.manifest.versions.clone(),
+        about: Measurement { attention, ..measurement(subject, target, &artifact.manifest) },
         cases,
         left_out,
     })
@@ -102,16 +90,7 @@ fn prepared(
     let (Some(logits), Some(vocabulary)) = (logits, vocabulary) else {
         return Err(Failure::new(Stage::Load, "the entry has no logits over a vocabulary"));
     };
-    let context = CheckContext {
-        model: &model,
-        contract,
-        artifact,
-        program: program.as_ref(),
-        engine,
-        device,
-        precision: Dtype::Float32,
-    };
-    decodes::check(&context)?;
+    decodes::check(&CheckContext::new(&model, contract, artifact, program.as_ref(), engine))?;
     Ok(Ready { decoder, program, logits, vocabulary: vocabulary as i64 })
 }
 

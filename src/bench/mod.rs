@@ -13,7 +13,7 @@ mod width;
 pub use python::EagerProcess;
 pub use width::Width;
 
-use crate::artifact::{Artifact, Lane};
+use crate::artifact::{Artifact, Lane, Manifest};
 use crate::check::context::dims_of;
 use crate::check::{CheckContext, matches_reference};
 use crate::device::Device;
@@ -23,7 +23,7 @@ use crate::model::{ModelSpec, RuntimeSpec};
 use crate::numerics::Tensor;
 use crate::report::machine::{Host, commit};
 use crate::report::run;
-use crate::report::speed::{Batch, Side, Speed, Times};
+use crate::report::speed::{Batch, Measurement, Side, Speed, Times};
 use crate::spec::{Axis, followers};
 use crate::task::Dtype;
 use serde_json::json;
@@ -124,16 +124,7 @@ fn prepared(
         let _ = program.time(&picked(&inputs, picks), RUNS);
     }
     let side = Side { load_ms, first_ms, peak_mib: memory.risen(), peak_gpu_mib: None };
-    let context = CheckContext {
-        model: &model,
-        contract,
-        artifact: &artifact,
-        program: program.as_ref(),
-        engine,
-        device,
-        precision: Dtype::Float32,
-    };
-    matches_reference::check(&context)?;
+    matches_reference::check(&CheckContext::new(&model, contract, &artifact, program.as_ref(), engine))?;
     Ok(Ready { engine, artifact, program, side })
 }
 
@@ -145,28 +136,36 @@ fn speed(
     python: Side,
     (batches, left_out): (Vec<Batch>, Vec<String>),
 ) -> Speed {
-    let (model, manifest) = (subject.model(), &ready.artifact.manifest);
+    let manifest = &ready.artifact.manifest;
     Speed {
-        run: run().to_owned(),
-        time: jiff::Timestamp::now().to_string(),
-        model: model.name.to_owned(),
-        family: model.family.to_owned(),
+        about: measurement(subject, target, manifest),
         task: subject.entry().task.name.to_owned(),
-        entry: model.digest.to_owned(),
-        device: target.device.to_string(),
         engine: ready.engine.name().to_owned(),
-        width: target.width.name().to_owned(),
-        threads: target.threads,
-        attention: manifest.attention.first().cloned().unwrap_or_default(),
         dtype: Dtype::Float32.name().to_owned(),
         weights: manifest.weights.clone(),
-        host: Host::of(Some(target.device)),
-        commit: commit().map(str::to_owned),
-        versions: manifest.versions.clone(),
         rust: ready.side,
         python,
         batches,
         left_out,
+    }
+}
+
+/// What was measured just now.
+fn measurement(subject: &RuntimeSpec, target: &BenchTarget, manifest: &Manifest) -> Measurement {
+    let model = subject.model();
+    Measurement {
+        run: run().to_owned(),
+        time: jiff::Timestamp::now().to_string(),
+        model: model.name.to_owned(),
+        family: model.family.to_owned(),
+        entry: model.digest.to_owned(),
+        device: target.device.to_string(),
+        width: target.width.name().to_owned(),
+        threads: target.threads,
+        attention: manifest.attention.first().cloned().unwrap_or_default(),
+        host: Host::of(Some(target.device)),
+        commit: commit().map(str::to_owned),
+        versions: manifest.versions.clone(),
     }
 }
 

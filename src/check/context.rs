@@ -11,6 +11,7 @@ use crate::numerics::{Agreement, Measure, Reference, Ruling, Tolerance};
 use crate::spec::{Check, followers};
 use crate::task::{Contract, Dim, Dtype, Fill, Input, Output};
 use std::collections::BTreeMap;
+use std::path::Path;
 
 /// A model ready to be checked.
 #[derive(Clone, Copy)]
@@ -58,6 +59,29 @@ pub struct Bounds {
 }
 
 impl<'a> CheckContext<'a> {
+    /// A model as its float32 program was loaded, where its artifact says.
+    pub fn new(
+        model: &'a ModelSpec<'a>,
+        contract: &'a Contract,
+        artifact: &'a Artifact,
+        program: &'a dyn Program,
+        engine: &'a dyn Engine,
+    ) -> Self {
+        let device = artifact.lane.device;
+        Self { model, contract, artifact, program, engine, device, precision: Dtype::Float32 }
+    }
+
+    /// Loads another program, to compute in the same precision on the same device.
+    ///
+    /// # Errors
+    /// As [`Engine::load`] and [`Engine::load_in_float64`].
+    pub fn load(&self, path: &Path) -> Result<Box<dyn Program>, Failure> {
+        match self.precision {
+            Dtype::Float64 => self.engine.load_in_float64(path, self.device),
+            _ => self.engine.load(path, self.device),
+        }
+    }
+
     /// Every element of a case's outputs, in the precision of the program.
     pub fn whole<'b>(&self, check: Check, case: &'b str) -> Expectation<'b> {
         Expectation {
@@ -75,15 +99,7 @@ impl<'a> CheckContext<'a> {
 
     /// Runs the program.
     pub fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
-        self.run_on(self.program, inputs)
-    }
-
-    fn run_on(&self, program: &dyn Program, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
-        let outputs = match self.precision {
-            Dtype::Float32 => program.run(inputs),
-            precision => program.run(&Vec::from_iter(inputs.iter().map(|input| input.cast(precision)))),
-        };
-        self.complete(outputs?)
+        self.complete(self.program.run(inputs)?)
     }
 
     /// What a program returned, if it is one tensor for each output.
@@ -134,27 +150,19 @@ impl<'a> CheckContext<'a> {
 
     /// Holds whole cases against their references, under every attention that there is a program of.
     pub fn matches(&self, check: Check, cases: &[&str]) -> CheckResult {
-        let mut measures = self.match_cases(check, cases, self.program, None)?;
+        let mut measures = self.match_cases(check, cases, None)?;
         for (attention, path) in self.artifact.others() {
-            let program = match self.precision {
-                Dtype::Float64 => self.engine.load_in_float64(&path, self.device)?,
-                _ => self.engine.load(&path, self.device)?,
-            };
-            measures.extend(self.match_cases(check, cases, program.as_ref(), Some(attention))?);
+            let program = self.load(&path)?;
+            let other = CheckContext { program: program.as_ref(), ..*self };
+            measures.extend(other.match_cases(check, cases, Some(attention))?);
         }
         Ok(measures)
     }
 
-    fn match_cases(
-        &self,
-        check: Check,
-        cases: &[&str],
-        program: &dyn Program,
-        attention: Option<&str>,
-    ) -> CheckResult {
+    fn match_cases(&self, check: Check, cases: &[&str], attention: Option<&str>) -> CheckResult {
         let mut measures = Vec::new();
         for case in cases {
-            let returned = self.run_on(program, &self.inputs(case)?)?;
+            let returned = self.run(&self.inputs(case)?)?;
             measures.extend(self.judge_case(check, case, &returned, attention)?);
         }
         Ok(measures)
@@ -257,13 +265,10 @@ impl<'a> CheckContext<'a> {
         self.model.outputs.iter().map(bounds).collect()
     }
 
-    /// Everybody's tolerance in that precision, with the factor of the entry's own where it has one. A factor on eager's
-    /// error means nothing in float64.
+    /// Everybody's tolerance in that precision, with the factor of the entry's own where it has one.
     pub fn tolerance(&self, check: Check, precision: Dtype, port: &Output) -> Tolerance {
         let own = self.model.tolerance.iter().find(|waiver| {
-            waiver.check == check
-                && precision != Dtype::Float64
-                && waiver.output.as_ref().is_none_or(|output| *output == port.name)
+            waiver.check == check && waiver.output.as_ref().is_none_or(|output| *output == port.name)
         });
         let usual = Tolerance::of(precision);
         own.map_or(usual, |waiver| Tolerance { k: waiver.k, ..usual })

@@ -3,16 +3,16 @@
 //! In: a healthy model. Out: the same model with one thing wrong, in its program, its weights, its stored inputs
 //! or its references. Every fault has a check that exists to catch it; others may catch it as well.
 
-use super::{CheckContext, Session};
+use super::{CheckContext, Session, body};
 use crate::artifact::{Artifact, Format, Lane};
 use crate::device::Device;
-use crate::engine::{Engine, Program};
+use crate::engine::{self, Engine, Program};
 use crate::failure::{At, Failure, Stage};
 use crate::model::ModelSpec;
 use crate::numerics::Tensor;
 use crate::spec::{Check, Entry};
 use crate::task::{Contract, Dtype};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 /// One way in which a model can be wrong.
@@ -126,7 +126,12 @@ pub fn faults(entry: &Entry, format: Format) -> Vec<Fault> {
 }
 
 /// A model with a fault, ready to be checked.
-pub struct FaultyModel(Session<'static>);
+pub struct FaultyModel {
+    session: Session<'static>,
+    plant: Plant,
+    /// In the place of the session's own engine, where that is at fault.
+    engine: Option<Box<dyn Engine>>,
+}
 
 impl FaultyModel {
     /// The model in `folder` (healthy, or with the fault already in its program) with the fault planted.
@@ -140,38 +145,83 @@ impl FaultyModel {
         engine: &'static dyn Engine,
         device: Device,
     ) -> Result<Self, Failure> {
-        let mut session = Session::open(folder, model, engine, Lane::new(engine.format(), device))?;
-        match fault.plant {
+        let session = Session::open(folder, model, engine, Lane::new(engine.format(), device))?;
+        Self::planted(session, fault.plant)
+    }
+
+    /// The same of a model that is open.
+    pub(super) fn planted(mut session: Session<'static>, plant: Plant) -> Result<Self, Failure> {
+        let weight = || Weight::of(&session.artifact, session.program.as_ref());
+        let mut engine: Option<Box<dyn Engine>> = None;
+        match plant {
             Plant::Program => {}
             Plant::Weight(delta) => change_weight(&session, |_| delta)?,
             Plant::LastPlace => change_weight(&session, |value| value * f64::from(f32::EPSILON))?,
             Plant::Saved => {
-                let weight = Weight::of(&session.artifact, session.program.as_ref())?;
+                let weight = weight()?;
                 session.program =
                     Box::new(Unfaithful { weight, program: session.program, when: When::Saved });
             }
             Plant::Optimised => {
-                let weight = Weight::of(&session.artifact, session.program.as_ref())?;
-                // A few bytes for each of a few trials.
-                session.engine = Box::leak(Box::new(Spoiling { engine, weight }));
+                engine = Some(Box::new(Spoiling { engine: session.engine, weight: weight()? }));
             }
             Plant::Slight(slight) => {
-                let weight = Weight::of(&session.artifact, session.program.as_ref())?;
-                let slipping = Box::leak(Box::new(Slipping { engine, weight, slight }));
-                slipping.shows(&session)?;
-                session.engine = slipping;
+                engine = Some(Box::new(Slipping { engine: session.engine, weight: weight()?, slight }));
             }
             Plant::Inputs => swap_rows(&mut session.artifact)?,
             Plant::Reference => shift_reference(&mut session.artifact)?,
             Plant::Tokens => shift_token(&mut session.artifact)?,
             Plant::Class => session.artifact.manifest.class.push_str("Fast"),
         }
-        Ok(Self(session))
+        Ok(Self { session, plant, engine })
     }
 
     /// The faulty model, ready to be checked.
     pub fn context<'a>(&'a self, model: &'a ModelSpec<'a>, contract: &'a Contract) -> CheckContext<'a> {
-        self.0.context(model, contract)
+        let context = self.session.context(model, contract);
+        CheckContext { engine: self.engine.as_deref().unwrap_or(context.engine), ..context }
+    }
+
+    /// Those of the checks that turn red.
+    ///
+    /// # Errors
+    /// Why the fault is none here, in words: it has nothing to take hold of, or moves no output.
+    pub fn caught(
+        &self,
+        model: &ModelSpec,
+        contract: &Contract,
+        checks: impl Iterator<Item = Check>,
+    ) -> Result<BTreeSet<Check>, String> {
+        let context = self.context(model, contract);
+        let mut red = BTreeSet::new();
+        for check in checks {
+            if let Err(failure) = body(check)(&context) {
+                if let Some(why) = failure.refusal() {
+                    return Err(why.to_owned());
+                }
+                red.insert(check);
+            }
+        }
+        match self.plant {
+            Plant::Slight(_) if !red.contains(&Check::Exact) && self.is_idle(&context) => {
+                Err("it changes no output".to_owned())
+            }
+            _ => Ok(red),
+        }
+    }
+
+    /// Whether the program in float64 gives the very bits of the healthy one.
+    fn is_idle(&self, faulty: &CheckContext) -> bool {
+        let path = faulty.artifact.program(Dtype::Float32);
+        let outputs = |engine: &dyn Engine| {
+            engine.load_in_float64(&path, faulty.device)?.run(&faulty.inputs("traced")?)
+        };
+        match (outputs(self.session.engine), outputs(faulty.engine)) {
+            (Ok(healthy), Ok(faulty)) => {
+                healthy.iter().zip(&faulty).all(|(healthy, faulty)| healthy.same_bits(faulty))
+            }
+            _ => false,
+        }
     }
 }
 
@@ -275,7 +325,7 @@ impl Engine for Slipping {
     fn load_in_float64(&self, path: &Path, device: Device) -> Result<Box<dyn Program>, Failure> {
         let Weight { parameter, element, value } = &self.weight;
         let program = match self.slight {
-            Slight::Constant => return self.engine.load_spoilt(path, device, SLIGHT),
+            Slight::Constant => return engine::spoilt(path, device, SLIGHT),
             Slight::Weight | Slight::Product => self.engine.load_in_float64(path, device)?,
         };
         if self.slight == Slight::Weight {
@@ -286,21 +336,6 @@ impl Engine for Slipping {
             }
         }
         Ok(program)
-    }
-}
-
-impl Slipping {
-    /// Whether the program is another one for it.
-    fn shows(&self, session: &Session) -> Result<(), Failure> {
-        let (artifact, inputs) = (&session.artifact, session.artifact.inputs("traced")?);
-        let inputs = Vec::from_iter(inputs.iter().map(|input| input.cast(Dtype::Float64)));
-        let (path, device) = (artifact.program(Dtype::Float32), artifact.lane.device);
-        let healthy = self.engine.load_in_float64(&path, device)?.run(&inputs)?;
-        let spoilt = self.load_in_float64(&path, device)?.run(&inputs)?;
-        match healthy.iter().zip(&spoilt).all(|(healthy, spoilt)| healthy.same_bits(spoilt)) {
-            true => Err(Failure::not_applicable("it changes no output")),
-            false => Ok(()),
-        }
     }
 }
 

@@ -18,7 +18,7 @@ const RUNS: usize = 3;
 /// nobody can use the outputs, and to equal them proves nothing.
 pub fn check(context: &CheckContext) -> CheckResult {
     let precision = context.artifact.lane.half;
-    let program = context.engine.load(&context.artifact.program(precision), context.device)?;
+    let program = context.load(&context.artifact.program(precision))?;
     loads::weights(program.as_ref(), context.artifact.digests(precision)?)?;
     let inputs: Vec<Tensor> = context.inputs("traced")?.iter().map(|input| input.cast(precision)).collect();
     for output in context.model.outputs {

@@ -30,7 +30,7 @@ pub fn check(context: &CheckContext) -> CheckResult {
     same("parameter count", &manifest.parameters.count.to_string(), &count.to_string())?;
     weights(context.program, context.artifact.digests(Dtype::Float32)?)?;
     for (attention, path) in context.artifact.others() {
-        let program = context.engine.load(&path, context.device)?;
+        let program = context.load(&path)?;
         let none = || wrong(format!("the manifest has no digests of the program with {attention} attention"));
         weights(program.as_ref(), manifest.digests.get(attention).ok_or_else(none)?)
             .map_err(|failure| failure.with(format!("in the program with {attention} attention")))?;

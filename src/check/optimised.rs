@@ -14,7 +14,7 @@ const WARM_UP: usize = 3;
 /// Runs a program of its own as a server does, on the traced case until it is rewritten and then on every other, and
 /// applies the numerical rule to what comes out.
 pub fn check(context: &CheckContext) -> CheckResult {
-    let program = context.engine.load(&context.artifact.program(Dtype::Float32), context.device)?;
+    let program = context.load(&context.artifact.program(Dtype::Float32))?;
     let (traced, others): (Vec<_>, Vec<_>) = context
         .artifact
         .manifest

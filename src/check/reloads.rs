@@ -9,7 +9,7 @@ pub fn check(context: &CheckContext) -> CheckResult {
     let folder = tempfile::tempdir().at(Stage::Load, "a temporary folder")?;
     let path = folder.path().join("saved.pt");
     context.program.save(&path)?;
-    let reloaded = context.engine.load(&path, context.device)?;
+    let reloaded = context.load(&path)?;
     let inputs = context.inputs("traced")?;
     let first = context.run(&inputs)?;
     let second = CheckContext { program: reloaded.as_ref(), ..*context }.run(&inputs)?;

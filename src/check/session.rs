@@ -86,18 +86,7 @@ impl<'e> Session<'e> {
 
     /// The model, ready to be checked.
     pub fn context<'a>(&'a self, model: &'a ModelSpec<'a>, contract: &'a Contract) -> CheckContext<'a> {
-        let program = self.program.as_ref();
-        let Self { artifact, engine, .. } = self;
-        let device = artifact.lane.device;
-        CheckContext {
-            model,
-            contract,
-            artifact,
-            program,
-            engine: *engine,
-            device,
-            precision: Dtype::Float32,
-        }
+        CheckContext::new(model, contract, &self.artifact, self.program.as_ref(), self.engine)
     }
 }
 

@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use comfy_table::CellAlignment;
 use hf_conformance::artifact::{self, Format, Lane};
-use hf_conformance::check::{Session, body};
+use hf_conformance::check::{CheckResult, Session, body};
 use hf_conformance::engine::{self, Explained, StepReport};
 use hf_conformance::model::RuntimeSpec;
 use hf_conformance::spec::Check;
@@ -60,16 +60,26 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     println!("  device     {explained}");
     println!("  operators  {}, of which {} make tensors", found.operators, found.reports.len());
     let exact = body(Check::Exact)(&context);
-    match &exact {
-        Ok(_) => println!("  graph      in float64 it is eager Python in float64"),
-        Err(failure) => {
-            println!("  graph      in float64 it is not eager Python: {}", failure.message);
-            println!("             in which layer it begins: {}", Typed::replay(entry.name.as_str()));
-        }
-    }
+    println!("  graph      {}", of_graph(&exact, entry.name.as_str()));
     show(told(&found))?;
-    let is_well = exact.is_ok() && !found.reports.iter().any(StepReport::is_wrong);
-    Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if is_well(&exact, &found) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the graph is without rounding; where that is not eager Python, with what says more.
+fn of_graph(exact: &CheckResult, model: &str) -> String {
+    match exact {
+        Ok(_) => "in float64 it is eager Python in float64".to_owned(),
+        Err(failure) => format!(
+            "in float64 it is not eager Python: {}\n             in which layer it begins: {}",
+            failure.message,
+            Typed::replay(model)
+        ),
+    }
+}
+
+/// Whether the graph is eager's, and no operator of it is wrong.
+fn is_well(exact: &CheckResult, found: &Explained) -> bool {
+    exact.is_ok() && !found.reports.iter().any(StepReport::is_wrong)
 }
 
 /// The operators that are wrong, or where none is, those that add most.
@@ -107,4 +117,36 @@ fn rows<'a>(reports: impl IntoIterator<Item = &'a StepReport>) -> String {
         ]);
     }
     format!("{rows}\n\nerrors as shares of the size of what an operator makes, against float64")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hf_conformance::failure::{Failure, Stage};
+
+    /// A program of one operator that is off by that share.
+    fn off_by(own: f64) -> Explained {
+        let operator = "aten::mul.Tensor".to_owned();
+        Explained {
+            operators: 1,
+            reports: vec![StepReport { place: 0, operator, own, so_far: own, line: None }],
+        }
+    }
+
+    #[test]
+    fn a_graph_that_is_not_eager_is_told_with_what_says_more_though_no_operator_is_off() {
+        let exact: CheckResult = Err(Failure::new(Stage::Compare, "logits (traced) is off by 1.00e-9 rmse"));
+        let expected = "in float64 it is not eager Python: logits (traced) is off by 1.00e-9 rmse\n             \
+                        in which layer it begins: just replay gpt2";
+        assert_eq!(of_graph(&exact, "gpt2"), expected);
+        assert!(!is_well(&exact, &off_by(1e-8)));
+    }
+
+    #[test]
+    fn a_graph_that_is_eager_is_well_where_no_operator_is_off() {
+        let exact: CheckResult = Ok(Vec::new());
+        assert_eq!(of_graph(&exact, "gpt2"), "in float64 it is eager Python in float64");
+        assert!(is_well(&exact, &off_by(1e-8)));
+        assert!(!is_well(&exact, &off_by(1e-3)));
+    }
 }

@@ -4,7 +4,7 @@
 //! exists to catch it, or a check is not turned red by any fault.
 
 use super::{TORCHSCRIPT, export, failed, select::select, spec, table};
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use hf_conformance::artifact::{self, Format, Lane};
 use hf_conformance::check::faults::{Fault, FaultyModel, Plant, Weight};
@@ -43,16 +43,9 @@ struct PlantedFault<'a> {
 
 /// Plants every fault in every selected model.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
+    let engine = engine_of(arguments.engine)?;
     let spec = spec()?;
     let entries = select(&spec, &arguments.filter)?;
-    if arguments.engine.target().is_some() {
-        bail!(
-            "faults are planted in programs of torchscript and pt2, not in compiled ones: leave out --engine"
-        );
-    }
-    let Some(engine) = engine::of(arguments.engine) else {
-        bail!("this build has no libtorch; use: just faults")
-    };
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     println!("device {explained}");
     let lane = Lane::new(arguments.engine, device);
@@ -86,6 +79,16 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         missed.len()
     );
     Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The engine of a format whose programs can be faulty.
+fn engine_of(format: Format) -> Result<&'static dyn Engine> {
+    if format.target().is_some() {
+        bail!(
+            "faults are planted in programs of torchscript and pt2, not in compiled ones: leave out --engine"
+        );
+    }
+    engine::of(format).ok_or_else(|| anyhow!("this build has no libtorch; use: just faults"))
 }
 
 /// Has the exporter make the faulty programs; which it refused, and why.
@@ -136,11 +139,7 @@ fn caught(
             Some(why) => Err(why.to_owned()),
             None => Ok(BTreeSet::from([Check::Loads])),
         },
-        Ok(faulty) => {
-            let context = faulty.context(&model, entry.task);
-            let due = engine.format().due(entry);
-            Ok(due.filter(|check| check::body(*check)(&context).is_err()).collect())
-        }
+        Ok(faulty) => faulty.caught(&model, entry.task, engine.format().due(entry)),
     }
 }
 
@@ -277,4 +276,22 @@ fn smallest_change(
         smallest = Some(relative);
     }
     Ok((weight.parameter, smallest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hf_conformance::artifact::Target;
+
+    #[test]
+    fn no_fault_is_planted_in_a_compiled_program_and_the_refusal_says_what_to_leave_out() {
+        for target in [Target::Cpu, Target::Cuda, Target::Mps] {
+            let refusal = engine_of(Format::Aot(target)).err().unwrap().to_string();
+            let expected = "faults are planted in programs of torchscript and pt2, not in compiled ones: leave out --engine";
+            assert_eq!(refusal, expected);
+        }
+        for format in [Format::TorchScript, Format::Pt2] {
+            assert_eq!(engine_of(format).is_ok(), cfg!(feature = "libtorch"), "{}", format.name());
+        }
+    }
 }

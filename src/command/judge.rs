@@ -11,7 +11,6 @@ use hf_conformance::engine::{self, Engine};
 use hf_conformance::model::{ModelSpec, RuntimeSpec};
 use hf_conformance::runner::judge::{self, Foreign};
 use hf_conformance::spec::{Check, Entry, Spec};
-use hf_conformance::task::Dtype;
 use hf_conformance::typed::Typed;
 use hf_conformance::verdict::Status;
 use std::path::{Path, PathBuf};
@@ -89,15 +88,7 @@ fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path, countin
     let foreign = Foreign::open(&arguments.file, arguments.inputs.as_deref(), &opened, &model, device)
         .map_err(|failure| failed(&failure))?;
     let program = foreign.load(&foreign.file, device).map_err(|failure| failed(&failure))?;
-    let context = CheckContext {
-        model: &model,
-        contract: entry.task,
-        artifact: &opened,
-        program: program.as_ref(),
-        engine: &foreign,
-        device,
-        precision: Dtype::Float32,
-    };
+    let context = CheckContext::new(&model, entry.task, &opened, program.as_ref(), &foreign);
     println!("{}", arguments.file.display());
     let counted = ("positions", "counted by the program, and by eager Python; padding comes last".to_owned());
     for (what, value) in

@@ -56,7 +56,8 @@ pub trait Engine: Sync {
     /// Stage `load` when the file is unreadable, stage `move` when the device refuses it.
     fn load(&self, path: &Path, device: Device) -> Result<Box<dyn Program>, Failure>;
 
-    /// The same program, computing in float64 what it is written to compute in float32.
+    /// The same program, computing in float64 what it is written to compute in float32. It takes the same inputs, and widens
+    /// them.
     ///
     /// # Errors
     /// As [`Engine::load`]; and stage `load` where the engine cannot do that: code that is compiled or interpreted by
@@ -77,15 +78,6 @@ pub trait Engine: Sync {
             self.name()
         );
         Err(Failure::new(Stage::Load, cannot))
-    }
-
-    /// The same with one factor that is written in the program off by this share of it: how such a fault is planted.
-    ///
-    /// # Errors
-    /// As [`Engine::load_in_float64`]; and [`Failure::not_applicable`] where nothing is multiplied by a constant.
-    fn load_spoilt(&self, path: &Path, device: Device, share: f64) -> Result<Box<dyn Program>, Failure> {
-        let _ = share;
-        self.load_in_float64(path, device)
     }
 }
 
@@ -218,6 +210,20 @@ pub fn of(format: Format) -> Option<&'static dyn Engine> {
     {
         let _ = format;
         None
+    }
+}
+
+/// A pt2 program in float64 with one factor that is written in it off by this share of it: how such a fault is planted.
+///
+/// # Errors
+/// As [`Engine::load_in_float64`]; and [`Failure::not_applicable`] where nothing is multiplied by a constant.
+pub fn spoilt(path: &Path, device: Device, share: f64) -> Result<Box<dyn Program>, Failure> {
+    #[cfg(feature = "libtorch")]
+    return pt2::spoilt(path, device, share);
+    #[cfg(not(feature = "libtorch"))]
+    {
+        let _ = (path, device, share);
+        Err(Failure::new(Stage::Load, "this build has no libtorch"))
     }
 }
 

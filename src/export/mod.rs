@@ -6,6 +6,7 @@
 pub mod adapters;
 mod driver;
 pub mod environment;
+mod jobs;
 mod layers;
 pub mod local;
 pub mod lock;

@@ -2,8 +2,7 @@
 //!
 //! In: measurements. Out: [`DecodeSpeed`], one line of `target/conformance/decoding.jsonl`.
 
-use super::machine::Host;
-use super::speed::Times;
+use super::speed::{Measurement, Times};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,23 +10,8 @@ use std::path::PathBuf;
 /// One model on one device, its step program measured in turns with Python's `generate`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DecodeSpeed {
-    pub run: String,
-    /// When the measurement ended, in UTC.
-    pub time: String,
-    pub model: String,
-    pub family: String,
-    /// Digest of the entry at that width.
-    pub entry: String,
-    pub device: String,
-    /// How large the model is: `tiny` or `realistic`.
-    pub width: String,
-    /// Threads that share an operator, on both sides.
-    pub threads: usize,
-    /// How the step program computes attention.
-    pub attention: String,
-    pub host: Host,
-    pub commit: Option<String>,
-    pub versions: BTreeMap<String, String>,
+    #[serde(flatten)]
+    pub about: Measurement,
     pub cases: Vec<DecodeCase>,
     /// Cases that one side refused, with its words.
     #[serde(default)]
@@ -89,6 +73,17 @@ pub fn path() -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_of_an_earlier_version_is_read_and_written_with_the_same_keys() {
+        let line = serde_json::json!({
+            "run": "r", "time": "t", "model": "m", "family": "f", "entry": "e", "device": "cpu", "width": "tiny", "threads": 1,
+            "attention": "sdpa", "host": {"os": "linux", "arch": "x86_64", "processor": "p"}, "commit": "c", "versions": {},
+            "cases": [], "left_out": [],
+        });
+        let read: DecodeSpeed = serde_json::from_str(&line.to_string()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), line);
+    }
 
     #[test]
     fn rates_count_the_tokens_of_all_rows_and_a_speedup_compares_whole_texts() {

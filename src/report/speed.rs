@@ -7,30 +7,37 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// One model on one device and engine, measured in turns with Python, and with the other engines that were asked for.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Speed {
+/// What was measured, where and when: what every line of measurements begins with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Measurement {
     pub run: String,
     /// When the measurement ended, in UTC.
     pub time: String,
     pub model: String,
     pub family: String,
-    pub task: String,
-    /// Digest of the entry.
+    /// Digest of the entry at that width.
     pub entry: String,
     pub device: String,
-    pub engine: String,
     /// How large the model is: `tiny` or `realistic`.
     pub width: String,
     /// Threads that share an operator, on both sides.
     pub threads: usize,
-    /// How program and Python compute attention.
+    /// How the program computes attention.
     pub attention: String,
-    pub dtype: String,
-    pub weights: String,
     pub host: Host,
     pub commit: Option<String>,
     pub versions: BTreeMap<String, String>,
+}
+
+/// One model on one device and engine, measured in turns with Python, and with the other engines that were asked for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Speed {
+    #[serde(flatten)]
+    pub about: Measurement,
+    pub task: String,
+    pub engine: String,
+    pub dtype: String,
+    pub weights: String,
     pub rust: Side,
     pub python: Side,
     /// By batch size, ascending; one of them at the traced batch where rows cannot be repeated.
@@ -108,7 +115,8 @@ impl Speed {
 
     /// How it was measured.
     pub fn setting(&self) -> Setting {
-        (self.device.clone(), self.engine.clone(), self.width.clone(), self.threads)
+        let Measurement { device, width, threads, .. } = &self.about;
+        (device.clone(), self.engine.clone(), width.clone(), *threads)
     }
 }
 
@@ -120,8 +128,8 @@ pub fn path() -> PathBuf {
 /// The last word on each model in each setting.
 #[must_use]
 pub fn latest(mut speeds: Vec<Speed>) -> Vec<Speed> {
-    speeds.sort_by(|a, b| a.time.cmp(&b.time));
-    let key = |speed: &Speed| (speed.model.clone(), speed.setting());
+    speeds.sort_by(|a, b| a.about.time.cmp(&b.about.time));
+    let key = |speed: &Speed| (speed.about.model.clone(), speed.setting());
     let latest: BTreeMap<_, _> = speeds.into_iter().map(|speed| (key(&speed), speed)).collect();
     latest.into_values().collect()
 }
@@ -146,7 +154,7 @@ pub fn means(speeds: &[Speed]) -> Vec<Mean> {
     let mut groups: BTreeMap<(Setting, usize, Option<String>), Vec<&Batch>> = BTreeMap::new();
     for speed in speeds {
         for batch in &speed.batches {
-            for family in [None, Some(speed.family.clone())] {
+            for family in [None, Some(speed.about.family.clone())] {
                 groups.entry((speed.setting(), batch.rows, family)).or_default().push(batch);
             }
         }
@@ -182,23 +190,26 @@ mod tests {
     fn speed(model: &str, family: &str, engine: &str, time: &str, rust: f64, compiled: Option<f64>) -> Speed {
         let rows =
             |rows| Batch { rows, rust: times(rust), python: times(8.0), compiled: compiled.map(times) };
-        Speed {
+        let about = Measurement {
             run: String::new(),
             time: time.to_owned(),
             model: model.to_owned(),
             family: family.to_owned(),
-            task: String::new(),
             entry: String::new(),
             device: "cpu".to_owned(),
-            engine: engine.to_owned(),
             width: "tiny".to_owned(),
             threads: 1,
             attention: "sdpa".to_owned(),
-            dtype: "float32".to_owned(),
-            weights: "random".to_owned(),
             host: Host::of(None),
             commit: None,
             versions: BTreeMap::new(),
+        };
+        Speed {
+            about,
+            task: String::new(),
+            engine: engine.to_owned(),
+            dtype: "float32".to_owned(),
+            weights: "random".to_owned(),
             rust: Side::default(),
             python: Side::default(),
             batches: vec![rows(1)],
@@ -224,13 +235,33 @@ mod tests {
     }
 
     #[test]
+    fn a_line_of_an_earlier_version_is_read_and_written_with_the_same_keys() {
+        let line = serde_json::json!({
+            "run": "r", "time": "t", "model": "m", "family": "f", "task": "k", "entry": "e", "device": "cpu", "engine": "pt2",
+            "width": "tiny", "threads": 1, "attention": "sdpa", "dtype": "float32", "weights": "random",
+            "host": {"os": "linux", "arch": "x86_64", "processor": "p"}, "commit": null, "versions": {"torch": "2"},
+            "rust": {"load_ms": 1.0, "first_ms": 2.0, "peak_mib": null, "peak_gpu_mib": null},
+            "python": {"load_ms": 1.0, "first_ms": 2.0, "peak_mib": 3.5, "peak_gpu_mib": null},
+            "batches": [], "left_out": ["why"],
+        });
+        let read: Speed = serde_json::from_str(&line.to_string()).unwrap();
+        assert_eq!(serde_json::to_value(&read).unwrap(), line);
+    }
+
+    #[test]
     fn a_model_has_a_last_word_in_every_setting() {
         let old = speed("a", "f", "pt2", "1", 1.0, None);
-        let new = Speed { time: "2".to_owned(), ..old.clone() };
-        let wide = Speed { width: "realistic".to_owned(), ..old.clone() };
-        let threads = Speed { threads: 2, ..old.clone() };
+        let but = |change: fn(&mut Measurement)| {
+            let mut other = old.clone();
+            change(&mut other.about);
+            other
+        };
+        let new = but(|about| about.time = "2".to_owned());
+        let wide = but(|about| about.width = "realistic".to_owned());
+        let threads = but(|about| about.threads = 2);
         let found = latest(vec![new, old, wide, threads]);
-        let words: Vec<_> = found.iter().map(|speed| (&*speed.width, speed.threads, &*speed.time)).collect();
+        let words: Vec<_> =
+            found.iter().map(|Speed { about, .. }| (&*about.width, about.threads, &*about.time)).collect();
         assert_eq!(words, [("realistic", 1, "1"), ("tiny", 1, "2"), ("tiny", 2, "1")]);
     }
 }

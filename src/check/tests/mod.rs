@@ -8,16 +8,18 @@ mod generates;
 mod step;
 mod toy;
 
-use super::{CheckContext, body};
+use super::faults::{FaultyModel, Plant, Slight};
+use super::{CheckContext, Session, body};
 use crate::artifact::{Artifact, Lane};
-use crate::device::Device;
+use crate::engine::Engine;
 use crate::failure::Failure;
 use crate::model::{ModelSpec, dynamic, idle};
 use crate::report::{About, Record};
-use crate::spec::{Axis, Check, Idle};
+use crate::spec::{Axis, Check, Idle, Waiver};
 use crate::task::{Dtype, Task, Text, TextGeneration};
 use crate::verdict::Outcome;
 use artifact::artifact;
+use std::collections::BTreeSet;
 use std::time::Duration;
 use toy::{Toy, ToyEngine, ToyFault};
 
@@ -44,16 +46,7 @@ fn outcome(fault: ToyFault, check: Check) -> Result<(), Failure> {
 fn outcome_of(artifact: &Artifact, fault: ToyFault, check: Check) -> Result<(), Failure> {
     let (program, engine) = (Toy::new(fault), ToyEngine(fault));
     let contract = TextGeneration::CONTRACT;
-    let context = CheckContext {
-        model: &SPEC,
-        contract: &contract,
-        artifact,
-        program: &program,
-        engine: &engine,
-        device: Device::Cpu,
-        precision: Dtype::Float32,
-    };
-    body(check)(&context).map(drop)
+    body(check)(&CheckContext::new(&SPEC, &contract, artifact, &program, &engine)).map(drop)
 }
 
 /// What `every_parameter` says of a toy with these idle parameters and reasons.
@@ -63,15 +56,7 @@ fn idle_outcome(idle: &[&str], excuses: &[Idle]) -> Result<(), String> {
     artifact.manifest.idle = idle.iter().map(|name| (*name).to_owned()).collect();
     let model = ModelSpec { idle: excuses, ..SPEC };
     let contract = TextGeneration::CONTRACT;
-    let context = CheckContext {
-        model: &model,
-        contract: &contract,
-        artifact: &artifact,
-        program: &program,
-        engine: &engine,
-        device: Device::Cpu,
-        precision: Dtype::Float32,
-    };
+    let context = CheckContext::new(&model, &contract, &artifact, &program, &engine);
     body(Check::EveryParameter)(&context).map(drop).map_err(|failure| failure.message)
 }
 
@@ -168,6 +153,46 @@ fn checks_other_than_those_that_see_a_fault_stay_green() {
     assert_eq!(red(ToyFault::OtherAttention), ["loads"]);
     assert_eq!(red(ToyFault::Double), ["output_contract"]);
     assert_eq!(red(ToyFault::Slight), ["exact"]);
+}
+
+#[test]
+fn no_waiver_allows_more_than_the_order_of_sums_without_rounding() {
+    let waiver = Waiver {
+        check: Check::MatchesReference,
+        output: None,
+        k: 100.0,
+        reason: Text("rounding"),
+        issue: None,
+        until: None,
+    };
+    let model = ModelSpec { tolerance: &[waiver], ..SPEC };
+    let (artifact, program, engine) = (artifact(), Toy::new(ToyFault::Slight), ToyEngine(ToyFault::Slight));
+    let contract = TextGeneration::CONTRACT;
+    let context = CheckContext::new(&model, &contract, &artifact, &program, &engine);
+    let failure = body(Check::Exact)(&context).unwrap_err();
+    assert!(failure.message.ends_with("= 1e-12 of the output's size"), "{}", failure.message);
+}
+
+/// The checks that a slight fault in the graph turns red, of a toy with a fault of its own; or why it is none.
+fn caught(engine: &'static dyn Engine, slight: Slight) -> Result<BTreeSet<Check>, String> {
+    let session = Session { artifact: artifact(), program: Box::new(Toy::new(ToyFault::Nothing)), engine };
+    let faulty = FaultyModel::planted(session, Plant::Slight(slight)).unwrap();
+    faulty.caught(&SPEC, &TextGeneration::CONTRACT, Check::ALL.into_iter())
+}
+
+#[test]
+fn a_slight_fault_is_caught_without_rounding_and_by_nothing_else() {
+    for slight in [Slight::Weight, Slight::Product] {
+        assert_eq!(caught(&ToyEngine(ToyFault::Nothing), slight), Ok(BTreeSet::from([Check::Exact])));
+    }
+}
+
+#[test]
+fn a_fault_that_changes_no_output_or_has_nothing_to_take_hold_of_is_none() {
+    let idle = caught(&ToyEngine(ToyFault::Rigid), Slight::Weight);
+    assert_eq!(idle, Err("it changes no output".to_owned()));
+    let nothing = caught(&ToyEngine(ToyFault::NothingToPlant), Slight::Weight);
+    assert_eq!(nothing, Err("a toy is all of a piece".to_owned()));
 }
 
 #[test]

@@ -44,6 +44,10 @@ pub enum ToyFault {
     StaleCache,
     ShortCache,
     Fails,
+    /// Its weight cannot be changed.
+    Rigid,
+    /// It does not load in float64, since a fault has nothing to take hold of.
+    NothingToPlant,
 }
 
 pub struct Toy {
@@ -167,7 +171,7 @@ impl Program for Toy {
     }
 
     fn perturb(&self, _: &str, _: usize, delta: f64) -> Result<(), Failure> {
-        *self.scale.lock().unwrap() += delta;
+        *self.scale.lock().unwrap() += if self.fault == ToyFault::Rigid { 0.0 } else { delta };
         Ok(())
     }
 }
@@ -194,6 +198,9 @@ impl Engine for ToyEngine {
     }
 
     fn load_in_float64(&self, _: &Path, _: Device) -> Result<Box<dyn Program>, Failure> {
+        if self.0 == ToyFault::NothingToPlant {
+            return Err(Failure::not_applicable("a toy is all of a piece"));
+        }
         Ok(Box::new(Toy { dtype: Dtype::Float64, ..Toy::new(self.0) }))
     }
 }

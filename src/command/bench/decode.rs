@@ -2,7 +2,7 @@
 
 use super::super::export;
 use super::Run;
-use super::tables::{number, wide};
+use super::tables::{named, number, wide};
 use anyhow::Result;
 use hf_conformance::artifact::Lane;
 use hf_conformance::bench::{EagerProcess, Width, decode};
@@ -53,7 +53,7 @@ fn one(
         Ok(speed) => {
             append_to(&path(), &speed)?;
             run.bar.suspend(|| {
-                speed.left_out.iter().for_each(|why| println!("left out {} · {why}", speed.model));
+                speed.left_out.iter().for_each(|why| println!("left out {} · {why}", speed.about.model));
             });
             Ok(Some(speed))
         }
@@ -99,21 +99,21 @@ fn row(speed: &DecodeSpeed, case: &DecodeCase) -> Vec<String> {
     let python = |name: &str| case.python_rates().find(|(other, _)| *other == name).map(|(_, rate)| rate);
     let times = case.python.values().chain([&case.cached]);
     let spread = times.map(|times| times.spread).fold(0.0, f64::max);
-    let other = Some("eager").filter(|eager| *eager != speed.attention);
-    vec![
-        speed.model.clone(),
-        speed.width.clone(),
-        speed.threads.to_string(),
+    let attention = &*speed.about.attention;
+    let other = Some("eager").filter(|eager| *eager != attention);
+    let mut cells = named(&speed.about);
+    cells.extend([
         case.prompt.to_string(),
         case.rows.to_string(),
         number(Some(case.cached_rate()), 0),
         number(Some(case.uncached_rate()), 0),
-        number(python(&speed.attention), 0),
-        number(case.speedup(&speed.attention), 2),
+        number(python(attention), 0),
+        number(case.speedup(attention), 2),
         number(other.and_then(python), 0),
         number(other.and_then(|name| case.speedup(name)), 2),
         number(Some(case.growth), 2),
         format!("{}/{}", case.alike, case.rows),
         number(Some(100.0 * spread), 1),
-    ]
+    ]);
+    cells
 }

@@ -224,8 +224,9 @@ impl Run<'_> {
     /// Keeps what was measured, and says what was left out.
     fn measured(&mut self, speed: Speed) -> Result<()> {
         append_to(&speed::path(), &speed)?;
-        self.bar
-            .suspend(|| speed.left_out.iter().for_each(|why| println!("left out {} · {why}", speed.model)));
+        self.bar.suspend(|| {
+            speed.left_out.iter().for_each(|why| println!("left out {} · {why}", speed.about.model))
+        });
         self.speeds.push(speed);
         Ok(())
     }

@@ -5,7 +5,7 @@
 use super::super::table;
 use anyhow::Result;
 use comfy_table::{Cell, CellAlignment, Table};
-use hf_conformance::report::speed::{Batch, Mean, Speed, means};
+use hf_conformance::report::speed::{Batch, Mean, Measurement, Speed, means};
 use std::path::Path;
 
 /// Latency, then loading and memory, then means over models.
@@ -34,9 +34,9 @@ fn latencies(speeds: &[Speed]) -> Table {
     }
     header.push("± %".to_owned());
     let mut rows = wide(&header);
-    for group in speeds.chunk_by(|a, b| (&a.model, &a.width, a.threads) == (&b.model, &b.width, b.threads)) {
+    for group in speeds.chunk_by(|a, b| subject(a) == subject(b)) {
         for (place, first) in group[0].batches.iter().enumerate() {
-            let mut cells = about(&group[0]);
+            let mut cells = named(&group[0].about);
             cells.extend([first.rows.to_string(), format!("{:.3}", first.python.p50_ms)]);
             cells.extend(compiled.then(|| number(first.compiled.map(|times| times.p50_ms), 3)));
             for engine in &engines {
@@ -63,8 +63,8 @@ fn loading(speeds: &[Speed]) -> Table {
         header.extend(["load ms", "first ms", "MiB"].map(|column| format!("{side} {column}")));
     }
     let mut rows = wide(&header);
-    for group in speeds.chunk_by(|a, b| (&a.model, &a.width, a.threads) == (&b.model, &b.width, b.threads)) {
-        let mut cells = about(&group[0]);
+    for group in speeds.chunk_by(|a, b| subject(a) == subject(b)) {
+        let mut cells = named(&group[0].about);
         let own = |engine: &&str| group.iter().find(|speed| speed.engine == **engine).map(|speed| speed.rust);
         for side in engines.iter().map(own).chain([Some(group[0].python)]) {
             cells.push(number(side.map(|side| side.load_ms), 1));
@@ -107,8 +107,14 @@ fn engines(speeds: &[Speed]) -> Vec<&str> {
     engines
 }
 
-fn about(speed: &Speed) -> Vec<String> {
-    vec![speed.model.clone(), speed.width.clone(), speed.threads.to_string()]
+/// What a line is of.
+fn subject(Speed { about, .. }: &Speed) -> (&str, &str, usize) {
+    (&about.model, &about.width, about.threads)
+}
+
+/// The first cells of a line: model, width, threads.
+pub(super) fn named(about: &Measurement) -> Vec<String> {
+    vec![about.model.clone(), about.width.clone(), about.threads.to_string()]
 }
 
 pub(super) fn number(figure: Option<f64>, digits: usize) -> String {
@@ -171,17 +177,18 @@ pub fn write_csv(path: &Path, speeds: &[Speed]) -> Result<()> {
 
 fn csv_row(speed: &Speed, batch: &Batch) -> [String; 28] {
     let known = |figure: Option<f64>| figure.map_or_else(String::new, |figure| figure.to_string());
+    let about = &speed.about;
     [
-        speed.model.clone(),
-        speed.family.clone(),
-        speed.device.clone(),
+        about.model.clone(),
+        about.family.clone(),
+        about.device.clone(),
         speed.engine.clone(),
-        speed.width.clone(),
-        speed.threads.to_string(),
-        speed.attention.clone(),
+        about.width.clone(),
+        about.threads.to_string(),
+        about.attention.clone(),
         speed.dtype.clone(),
-        speed.time.clone(),
-        speed.commit.clone().unwrap_or_default(),
+        about.time.clone(),
+        about.commit.clone().unwrap_or_default(),
         speed.rust.load_ms.to_string(),
         speed.rust.first_ms.to_string(),
         known(speed.rust.peak_mib),

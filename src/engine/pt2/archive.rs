@@ -3,8 +3,7 @@
 //! In: a path. Out: an [`Archive`]: the graph's JSON, and the numbers of every weight. Only data is read: what is pickled
 //! (custom objects, the inputs of the export) is never opened, and a weight that is pickled is an error.
 
-use super::graph::element_type;
-use super::schema::{ExportedProgram, Payload, Payloads};
+use super::schema::{ExportedProgram, Payload, Payloads, element_type};
 use std::collections::BTreeMap;
 use std::io::{Read, Seek, SeekFrom, Write};
 use zip::write::SimpleFileOptions;

@@ -6,7 +6,7 @@
 
 use super::graph::Line;
 use super::interpreter::{Running, operator};
-use super::{Elements, Loaded, Pt2, widened};
+use super::{Loaded, Opened, widened};
 use crate::device::Device;
 use crate::engine::libtorch::{Computing, all_to_device, to_host};
 use crate::engine::{Explained, StepReport};
@@ -22,16 +22,15 @@ use tch::Kind;
 /// # Errors
 /// As [`crate::engine::Engine::load`], and stage `run` for the operator that fails.
 pub fn explain(path: &Path, device: Device, inputs: &[Tensor]) -> Result<Explained, Failure> {
-    let narrow = Pt2::open(path, device, Elements::AsWritten, |_| Ok(()))?;
-    let wide = Pt2::open(path, Device::Cpu, Elements::Float64, |_| Ok(()))?;
+    let narrow = Opened::open(path)?.ready(device)?;
+    let wide = Opened::open(path)?.in_float64().ready(Device::Cpu)?;
     compared(&narrow, &wide, inputs)
 }
 
 /// What every operator of a program adds, beside those of the same program in float64.
 pub(super) fn compared(narrow: &Loaded, wide: &Loaded, inputs: &[Tensor]) -> Result<Explained, Failure> {
-    let inputs_wide = Vec::from_iter(inputs.iter().map(|input| input.cast(Dtype::Float64)));
-    let (given, given_wide) =
-        (all_to_device(inputs, narrow.device)?, all_to_device(&inputs_wide, tch::Device::Cpu)?);
+    let moved = |to: &Loaded| all_to_device(&to.given(inputs), to.device);
+    let (given, given_wide) = (moved(narrow)?, moved(wide)?);
     let (all, all_wide) = (narrow.all(&given)?, wide.all(&given_wide)?);
     let mut runs =
         Runs { narrow: narrow.interpreter.begin(&all), wide: wide.interpreter.begin(&all_wide), exact: wide };

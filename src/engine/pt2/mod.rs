@@ -1,7 +1,7 @@
 //! The engine after TorchScript: `torch.export`'s programs, read and run here.
 //!
 //! In: `program.pt2`. Out: a program on a device. The file is data, and nothing in it is run: [`archive`] reads it,
-//! [`graph`] understands what [`schema`] says, [`interpreter`] calls ATen's operators by name through [`shim`] and computes
+//! [`from_schema`] makes a [`graph`] of what [`schema`] says, [`interpreter`] calls ATen's operators by name through [`shim`] and computes
 //! sizes by [`sizes`]. Device arguments are replaced when a program is loaded, so one file runs on every device.
 //!
 //! The ranges of sizes that a file lists are not asserted: `torch.export` begins every one at 2, and what a program computes
@@ -9,6 +9,7 @@
 
 mod archive;
 mod explain;
+mod from_schema;
 mod graph;
 mod interpreter;
 mod schema;
@@ -23,12 +24,14 @@ use crate::artifact::Format;
 use crate::device::Device;
 use crate::failure::{At, Failure, Stage};
 use crate::numerics::Tensor;
+use crate::task::Dtype;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use archive::write as pack;
 use archive::{Archive, Stored};
 use graph::{Graph, Input};
 use interpreter::Interpreter;
 use sha2::{Digest, Sha256};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek};
@@ -45,25 +48,15 @@ impl Engine for Pt2 {
     }
 
     fn load(&self, path: &Path, device: Device) -> Result<Box<dyn Program>, Failure> {
-        boxed(Self::open(path, device, Elements::AsWritten, |_| Ok(())))
+        Ok(Box::new(Opened::open(path)?.ready(device)?))
     }
 
     fn load_in_float64(&self, path: &Path, device: Device) -> Result<Box<dyn Program>, Failure> {
-        boxed(Self::open(path, device, Elements::Float64, |_| Ok(())))
+        Ok(Box::new(Opened::open(path)?.in_float64().ready(device)?))
     }
 
     fn explain(&self, path: &Path, device: Device, inputs: &[Tensor]) -> Result<Explained, Failure> {
         explain::explain(path, device, inputs)
-    }
-
-    fn load_spoilt(&self, path: &Path, device: Device, share: f64) -> Result<Box<dyn Program>, Failure> {
-        boxed(Self::open(path, device, Elements::Float64, |graph| match graph.factor() {
-            Some(factor) => {
-                *factor *= 1.0 + share;
-                Ok(())
-            }
-            None => Err(Failure::not_applicable("the graph multiplies by no constant")),
-        }))
     }
 }
 
@@ -73,32 +66,80 @@ impl Pt2 {
     /// # Errors
     /// Stage `load`: it is no such file, or holds what this build does not run.
     pub fn read(file: impl Read + Seek, device: Device, shown: &str) -> Result<Box<dyn Program>, Failure> {
-        let archive = Archive::read(file).at(Stage::Load, shown)?;
-        Ok(Box::new(Loaded::new(archive, device, Elements::AsWritten, |_| Ok(()), shown)?))
+        Ok(Box::new(Opened::read(file, shown.to_owned())?.ready(device)?))
     }
+}
 
-    fn open(
-        path: &Path,
-        device: Device,
-        elements: Elements,
-        edit: impl FnOnce(&mut Graph) -> Result<(), Failure>,
-    ) -> Result<Loaded, Failure> {
-        let (file, shown) = (File::open(path).at(Stage::Load, path.display())?, path.display().to_string());
-        let archive = Archive::read(BufReader::new(file)).at(Stage::Load, &shown)?;
-        Loaded::new(archive, device, elements, edit, &shown)
-    }
+/// A program in float64 with one factor that is written in it off by this share of it: how such a fault is planted.
+///
+/// # Errors
+/// As [`Engine::load_in_float64`]; and [`Failure::not_applicable`] where nothing is multiplied by a constant.
+pub fn spoilt(path: &Path, device: Device, share: f64) -> Result<Box<dyn Program>, Failure> {
+    let mut opened = Opened::open(path)?.in_float64();
+    let none = || Failure::not_applicable("the graph multiplies by no constant");
+    *opened.graph.factor().ok_or_else(none)? *= 1.0 + share;
+    Ok(Box::new(opened.ready(device)?))
 }
 
 /// In which element types a program computes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Elements {
     AsWritten,
-    /// In float64 wherever it says float32: weights, and what operators are told to make.
+    /// In float64 wherever it says float32: weights, inputs, and what operators are told to make.
     Float64,
 }
 
-fn boxed(loaded: Result<Loaded, Failure>) -> Result<Box<dyn Program>, Failure> {
-    Ok(Box::new(loaded?))
+/// A program that was read. Its graph may be changed before it is readied.
+struct Opened {
+    graph: Graph,
+    tensors: BTreeMap<String, Stored>,
+    files: BTreeMap<String, Vec<u8>>,
+    elements: Elements,
+    /// What stands for its file in messages.
+    shown: String,
+}
+
+impl Opened {
+    /// The program at `path`.
+    fn open(path: &Path) -> Result<Self, Failure> {
+        let file = File::open(path).at(Stage::Load, path.display())?;
+        Self::read(BufReader::new(file), path.display().to_string())
+    }
+
+    /// The program in a file, wherever that is.
+    fn read(file: impl Read + Seek, shown: String) -> Result<Self, Failure> {
+        let Archive { program, tensors, files } = Archive::read(file).at(Stage::Load, &shown)?;
+        let graph = Graph::try_from(program).at(Stage::Load, &shown)?;
+        Ok(Self { graph, tensors, files, elements: Elements::AsWritten, shown })
+    }
+
+    /// The same program, to compute in float64 what it is written to compute in float32.
+    fn in_float64(mut self) -> Self {
+        self.graph.widen();
+        Self { elements: Elements::Float64, ..self }
+    }
+
+    /// Looks up the operators, and brings the weights to a device.
+    fn ready(self, device: Device) -> Result<Loaded, Failure> {
+        let Self { graph, tensors, files, elements, shown } = self;
+        let interpreter = Interpreter::new(graph, device).at(Stage::Load, &shown)?;
+        let mut files = files.into_iter().map(|(name, bytes)| (name, Content::Bytes(bytes))).collect();
+        let device = to_tch(device);
+        let mut named = |name: &str| {
+            let none = || Failure::new(Stage::Load, format!("{shown} has no weight '{name}'"));
+            let stored = tensors.get(name).ok_or_else(none)?.clone();
+            let tensor = weight(&stored, &mut files, device).and_then(|tensor| match elements {
+                Elements::AsWritten => Ok(tensor),
+                Elements::Float64 => widened(tensor),
+            });
+            let tensor = tensor.at(Stage::Load, format!("{shown}: weight {name}"))?;
+            Ok(Weight { tensor, stored })
+        };
+        let inputs = interpreter.graph().inputs.iter();
+        let weights = inputs.map(|input| input.weight().map(&mut named).transpose());
+        let weights = weights.collect::<Result<_, Failure>>()?;
+        Ok(Loaded { interpreter, weights, files, device, elements })
+    }
 }
 
 /// A program on a device.
@@ -128,41 +169,12 @@ enum Content {
 unsafe impl Sync for Loaded {}
 
 impl Loaded {
-    /// `edit` has the graph before it is readied to be run.
-    fn new(
-        archive: Archive,
-        device: Device,
-        elements: Elements,
-        edit: impl FnOnce(&mut Graph) -> Result<(), Failure>,
-        shown: &str,
-    ) -> Result<Self, Failure> {
-        let Archive { program, tensors, files } = archive;
-        let mut graph = Graph::try_from(program).at(Stage::Load, shown)?;
-        if elements == Elements::Float64 {
-            graph.widen();
+    /// What is given at a run, in the element types that the program computes in.
+    fn given<'a>(&self, inputs: &'a [Tensor]) -> Cow<'a, [Tensor]> {
+        match self.elements {
+            Elements::AsWritten => Cow::Borrowed(inputs),
+            Elements::Float64 => inputs.iter().map(|input| input.cast(Dtype::Float64)).collect(),
         }
-        edit(&mut graph)?;
-        let interpreter = Interpreter::new(graph, device).at(Stage::Load, shown)?;
-        let mut files: BTreeMap<String, Content> =
-            files.into_iter().map(|(name, bytes)| (name, Content::Bytes(bytes))).collect();
-        let place = to_tch(device);
-        let mut weights = Vec::new();
-        for input in &interpreter.graph().inputs {
-            weights.push(match input {
-                Input::Given(_) => None,
-                Input::Parameter(name) | Input::Buffer(name) | Input::Constant(name) => {
-                    let none = || Failure::new(Stage::Load, format!("{shown} has no weight '{name}'"));
-                    let stored = tensors.get(name).ok_or_else(none)?.clone();
-                    let tensor = weight(&stored, &mut files, place)
-                        .and_then(
-                            |tensor| if elements == Elements::Float64 { widened(tensor) } else { Ok(tensor) },
-                        )
-                        .map_err(|why| Failure::new(Stage::Load, format!("{shown}: weight {name}: {why}")))?;
-                    Some(Weight { tensor, stored })
-                }
-            });
-        }
-        Ok(Self { interpreter, weights, files, device: place, elements })
     }
 
     /// The graph's inputs in their order: what is given at a run, and weights.
@@ -263,12 +275,12 @@ impl Program for Loaded {
             Elements::AsWritten => Computing::begin(),
             Elements::Float64 => Computing::in_float64().at(Stage::Run, "computing in float64")?,
         };
-        once(computing, self.device, inputs, |inputs| self.forward(inputs))
+        once(computing, self.device, &self.given(inputs), |inputs| self.forward(inputs))
     }
 
     fn time(&self, inputs: &[Tensor], count: usize) -> Result<Vec<Duration>, Failure> {
         let _computing = Computing::begin();
-        let inputs = all_to_device(inputs, self.device)?;
+        let inputs = all_to_device(&self.given(inputs), self.device)?;
         times(self.device, count, || self.forward(&inputs), |outputs| outputs.first())
     }
 

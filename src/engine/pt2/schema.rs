@@ -193,6 +193,16 @@ pub struct TensorMeta {
     pub storage_offset: Known,
 }
 
+/// ATen's number of an element type, by the schema's; `None` for what no tensor here has.
+pub fn element_type(written: u32) -> Option<i64> {
+    match written {
+        // From uint8 to bool they are in ATen's order.
+        1..=12 => Some(i64::from(written) - 1),
+        13 => Some(15),
+        _ => None,
+    }
+}
+
 /// A size of a stored tensor, which depends on nothing.
 #[derive(Debug, Deserialize)]
 pub struct Known {

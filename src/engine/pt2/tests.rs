@@ -1,10 +1,11 @@
 //! Graphs written by hand: how they are understood, and what they compute.
 
-use super::graph::{Argument, Graph, GraphError, Input, Output, Size, Step, Target};
+use super::from_schema::GraphError;
+use super::graph::{Argument, Graph, Input, Output, Size, Step, Target};
 use super::interpreter::Interpreter;
 use super::schema::ExportedProgram;
 use super::sizes::Number;
-use super::{Elements, Pt2, archive, explain};
+use super::{Opened, Pt2, archive, explain, spoilt};
 use crate::device::Device;
 use crate::engine::{Engine, Program, StepReport};
 use crate::failure::Stage;
@@ -341,7 +342,7 @@ fn shares() -> Vec<Value> {
 }
 
 fn of_one(program: &dyn Program) -> f64 {
-    let x = Tensor::float(Dtype::Float64, &[1, 2], vec![1.0, 1.0]).unwrap();
+    let x = Tensor::float(Dtype::Float32, &[1, 2], vec![1.0, 1.0]).unwrap();
     program.run(&[x]).unwrap()[0].to_f64()[0]
 }
 
@@ -362,11 +363,11 @@ fn a_graph_in_float64_rounds_nowhere_to_float32_and_leaves_others_as_they_were()
 #[test]
 fn a_factor_that_is_spoilt_is_off_by_its_share_and_a_graph_without_one_cannot_be() {
     let folder = tempfile::tempdir().unwrap();
-    let spoilt = Pt2.load_spoilt(&file(folder.path(), shares()), Device::Cpu, 1e-3).unwrap();
-    let off = of_one(spoilt.as_ref()) - (1.0 + 0.5 / 3.3);
+    let off = spoilt(&file(folder.path(), shares()), Device::Cpu, 1e-3).unwrap();
+    let off = of_one(off.as_ref()) - (1.0 + 0.5 / 3.3);
     assert!((off - 1e-3 * 0.5 / 3.3).abs() < 1e-15, "{off}");
     let plain = file(folder.path(), vec![add("x", "p", "y")]);
-    let refusal = Pt2.load_spoilt(&plain, Device::Cpu, 1e-3).err().unwrap();
+    let refusal = spoilt(&plain, Device::Cpu, 1e-3).err().unwrap();
     assert_eq!(refusal.refusal(), Some("the graph multiplies by no constant"));
 }
 
@@ -374,14 +375,12 @@ fn a_factor_that_is_spoilt_is_off_by_its_share_and_a_graph_without_one_cannot_be
 fn the_operator_that_is_off_is_told_from_those_that_hand_its_error_on() {
     let folder = tempfile::tempdir().unwrap();
     let path = file(folder.path(), shares());
-    let wide = Pt2::open(&path, Device::Cpu, Elements::Float64, |_| Ok(())).unwrap();
+    let wide = Opened::open(&path).unwrap().in_float64().ready(Device::Cpu).unwrap();
     let x = Tensor::float(Dtype::Float32, &[1, 2], vec![1.0, 2.0]).unwrap();
     let told = |share: f64| {
-        let spoil = |graph: &mut Graph| {
-            graph.factor().into_iter().for_each(|factor| *factor *= 1.0 + share);
-            Ok(())
-        };
-        let narrow = Pt2::open(&path, Device::Cpu, Elements::AsWritten, spoil).unwrap();
+        let mut opened = Opened::open(&path).unwrap();
+        *opened.graph.factor().unwrap() *= 1.0 + share;
+        let narrow = opened.ready(Device::Cpu).unwrap();
         explain::compared(&narrow, &wide, std::slice::from_ref(&x)).unwrap()
     };
     let healthy = told(0.0);

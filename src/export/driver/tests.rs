@@ -1,6 +1,7 @@
 use super::*;
-use crate::artifact::Target;
+use crate::artifact::{Lane, Target, key};
 use crate::report::samples;
+use crate::spec::Spec;
 use crate::task::Dtype;
 use std::cell::RefCell;
 

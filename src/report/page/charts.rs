@@ -113,7 +113,7 @@ fn least_gain(speeds: &[&Speed]) -> Markup {
             tbody {
                 @for (speed, batch) in measured.into_iter().take(LEAST) {
                     tr {
-                        th scope="row" { (model::link(&speed.model)) }
+                        th scope="row" { (model::link(&speed.about.model)) }
                         td.n { (format!("{:.2}", batch.rust.p50_ms)) } td.n { (format!("{:.0}", speed.rust.load_ms)) }
                         td.n { (format!("{:.0}", speed.rust.first_ms)) } td.n { (format!("{:.2}", batch.speedup())) }
                     }

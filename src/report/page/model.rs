@@ -31,7 +31,7 @@ pub fn drawer(report: &Report, entry: &Entry, records: &[&Record]) -> Markup {
         @for (record, _) in told(records.iter().copied(), Status::is_red) { pre tabindex="0" { (record.failure_text()) } }
         h3 { "Outputs against eager Python" }
         (measures(records))
-        (speeds(report.speeds.iter().filter(|speed| speed.model == name)))
+        (speeds(report.speeds.iter().filter(|speed| speed.about.model == name)))
         h3 { "Again" }
         pre tabindex="0" { (again(name)) }
         details { summary { "The entry, resolved" } pre tabindex="0" { (resolved(entry)) } }
@@ -165,7 +165,7 @@ fn speeds<'a>(speeds: impl Iterator<Item = &'a Speed>) -> Markup {
     html! {
         @for speed in speeds {
             @let compiled = speed.batches.iter().any(|batch| batch.compiled.is_some());
-            h3 { "Speed on " (speed.device) ", " (speed.engine) ", " (speed.width) ", threads: " (speed.threads) }
+            h3 { "Speed on " (speed.about.device) ", " (speed.engine) ", " (speed.about.width) ", threads: " (speed.about.threads) }
             p.soft {
                 "Load " (format!("{:.1} ms", speed.rust.load_ms)) ", first forward " (format!("{:.1} ms", speed.rust.first_ms))
                 @if let Some(peak) = speed.rust.peak_mib { ", memory " (format!("{peak:.0} MiB")) }

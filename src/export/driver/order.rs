@@ -1,0 +1,123 @@
+//! What is asked of the exporter.
+//!
+//! In: entries of the spec. Out: [`Order`]s, and each in the exporter's words.
+
+use crate::artifact::{Lane, key};
+use crate::failure::{At, Failure, Stage};
+use crate::spec::{Case, Entry, Spec};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// What to export, and how.
+pub struct ExportPlan<'a> {
+    pub spec: &'a Spec,
+    pub orders: Vec<Order<'a>>,
+    /// How the programs are to be run.
+    pub lane: Lane,
+    /// Export even what is up to date; where programs of another format are wanted, only those.
+    pub force: bool,
+    /// The folder of artifacts.
+    pub root: PathBuf,
+}
+
+/// One artifact to make.
+#[derive(Clone, Debug)]
+pub struct Order<'a> {
+    pub entry: &'a Entry,
+    /// A fault to plant in the program; none but when the checks themselves are on trial.
+    pub fault: Option<String>,
+    /// Published weights instead of random ones.
+    pub weights: Option<Weights>,
+}
+
+/// Weights that someone trained.
+#[derive(Clone, Debug)]
+pub struct Weights {
+    /// A hub id or a folder, as `from_pretrained` takes it.
+    pub checkpoint: String,
+    /// Sizes of axes that the checkpoint's own config asks for, in place of the entry's.
+    pub sizes: BTreeMap<String, usize>,
+    /// What more is wanted where the checkpoint is to be certified.
+    pub certified: Option<Certified>,
+}
+
+/// What the export of a checkpoint holds that is to be certified.
+#[derive(Clone, Debug)]
+pub struct Certified {
+    /// Runs beside those of the entry's own axes.
+    pub cases: Vec<Case>,
+    /// What becomes of hidden states, where that is a part of the program.
+    pub embedding: Option<Embedding>,
+    /// Seconds of a processor's time that it may take: real weights may be of any size.
+    pub timeout_seconds: u32,
+}
+
+/// How an embedding is made of hidden states.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Embedding {
+    /// `mean`, `cls` or `max`.
+    pub pooling: String,
+    /// Whether it has length 1.
+    pub normalised: bool,
+    /// The most tokens that texts are cut to; none where nothing says so.
+    pub max_length: Option<usize>,
+}
+
+impl<'a> Order<'a> {
+    /// The healthy entry with random weights.
+    pub fn plain(entry: &'a Entry) -> Self {
+        Self { entry, fault: None, weights: None }
+    }
+
+    /// What more is wanted of it, where it is a checkpoint that is to be certified.
+    pub(super) fn certified(&self) -> Option<&Certified> {
+        self.weights.as_ref()?.certified.as_ref()
+    }
+
+    /// Where its artifact goes below `root`; only a plain order's folder has the model's own name.
+    pub fn folder(&self, root: &Path) -> PathBuf {
+        let model = self.entry.name.as_str();
+        match (&self.fault, &self.weights) {
+            (Some(fault), _) => root.join(".faults").join(model).join(fault.replace(':', "-")),
+            (None, Some(_)) => root.join(".checkpoints").join(model),
+            (None, None) => root.join(model),
+        }
+    }
+}
+
+/// The exporter's words for an order: the entry's job, and where its artifact goes.
+pub(in crate::export) fn job(spec: &Spec, root: &Path, order: &Order) -> Result<Value, Failure> {
+    let entry = order.entry;
+    let folder = order.folder(root);
+    let mut job = entry.job();
+    if let Some(weights) = &order.weights {
+        job.weights = "checkpoint";
+        job.checkpoint = Some(&weights.checkpoint);
+        for case in &mut job.cases {
+            case.sizes.extend(weights.sizes.clone());
+        }
+        job.cases.extend(weights.certified.iter().flat_map(|certified| certified.cases.clone()));
+    }
+    let mut job = serde_json::to_value(job).at(Stage::Export, &entry.name)?;
+    // The exporter asks where the classes are; only the spec knows sources by name.
+    job["source"] = json!(spec.versions.sources.get(&entry.source));
+    job["key"] = json!(key::asked(&entry.digest(&spec.versions)));
+    job["code"] = json!(key::digests());
+    job["directory"] = json!(in_words(&std::path::absolute(&folder).at(Stage::Export, folder.display())?)?);
+    job["rule"] = key::rule();
+    job["fault"] = json!(order.fault);
+    if let Some(certified) = order.certified() {
+        job["embedding"] = json!(certified.embedding);
+    }
+    Ok(job)
+}
+
+/// A path as the exporter is told it, which is in JSON.
+fn in_words(path: &Path) -> Result<&str, Failure> {
+    path.to_str().ok_or_else(|| {
+        let failure = Failure::new(Stage::Export, format!("{} is no UTF-8", path.display()));
+        failure.with("name another folder in HF_CONFORMANCE_ARTIFACTS")
+    })
+}
