@@ -1,7 +1,7 @@
 //! Where a trial takes place: a folder with artifacts and results, and what must hold of them afterwards.
 
 use super::{Doing, YARD};
-use crate::artifact::{Artifact, Lane};
+use crate::artifact::{Artifact, Format, Lane};
 use crate::model::RuntimeSpec;
 use crate::report::{self, Record};
 use crate::spec::{Entry, Spec};
@@ -172,7 +172,7 @@ impl<'a> Yard<'a> {
             let own = |check: &str| {
                 records.iter().any(|record| record.model == entry.name.as_str() && record.check == check)
             };
-            if let Some(check) = entry.due().find(|check| !own(check.name())) {
+            if let Some(check) = Format::default().due(entry).find(|check| !own(check.name())) {
                 return Err(format!("{} · {} has no result", entry.name, check.name()));
             }
         }
@@ -212,7 +212,7 @@ impl<'a> Yard<'a> {
             records.iter().rev().find(own).is_some_and(|record| record.status == Status::Passed)
         };
         for entry in &self.entries {
-            for check in entry.due() {
+            for check in Format::default().due(entry) {
                 if !passed(entry, check.name()) {
                     return Err(format!("{} · {} has not passed", entry.name, check.name()));
                 }
