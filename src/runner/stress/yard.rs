@@ -82,7 +82,7 @@ impl<'a> Yard<'a> {
         Ok(fresh)
     }
 
-    fn root(&self) -> PathBuf {
+    pub(super) fn root(&self) -> PathBuf {
         self.place.path().join(OsStr::from_bytes(&self.name))
     }
 
@@ -94,14 +94,20 @@ impl<'a> Yard<'a> {
         self.root().join("results.jsonl")
     }
 
-    /// This program, doing that here.
+    /// The program that is put to stress.
+    pub(super) fn program(&self) -> Command {
+        Command::new(&self.program)
+    }
+
+    /// It, doing that here.
     pub(super) fn command(&self, doing: Doing) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = self.program();
         let names = self.entries.iter().map(|entry| entry.name.as_str());
         match doing {
             Doing::Export => command.arg("export").args(names),
-            Doing::Check => command.arg("check").args(names).args(["--device", "cpu"]),
+            Doing::Check => command.arg("check").args(names),
         };
+        command.env("HF_CONFORMANCE_DEVICE", "cpu");
         command.env("HF_CONFORMANCE_ARTIFACTS", self.artifacts());
         command.env("HF_CONFORMANCE_RESULTS", self.results());
         command
