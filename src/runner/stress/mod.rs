@@ -6,6 +6,7 @@
 
 mod index;
 mod load;
+mod suite;
 mod yard;
 
 use std::io;
@@ -48,6 +49,8 @@ pub enum Happens {
     Written(usize, usize),
     /// An environment is set up from an index that breaks off in the middle of a package.
     BrokenOff,
+    /// A suite of so many models that nobody has is generated, compiled and run without libtorch.
+    Suite(usize),
     /// Both kinds of runs are started by this shell script, as `"$@"`, with all their files in a folder of this name.
     Around { folder: &'static [u8], script: &'static str, must: Must },
 }
@@ -98,6 +101,7 @@ pub const FAULTS: &[Fault] = &[
     Fault { name: "8 writers of 2000 results each", times: [5, 1], happens: Happens::Written(8, 2000) },
     Fault { name: "damaged programs under right digests", times: [20, 2], happens: Happens::Forged },
     Fault { name: "an index that breaks off during set-up", times: [4, 1], happens: Happens::BrokenOff },
+    Fault { name: "a suite of 5000 models", times: [1, 0], happens: Happens::Suite(5000) },
     named("a folder with spaces", b"a folder, with 'spaces'", Must::Work),
     named("a folder that is not UTF-8", b"caf\xe9", Must::WorkOrSay),
     around("no HOME", r#"unset HOME; exec "$@""#, Must::Work),
@@ -211,6 +215,7 @@ impl Fault {
                 load::written(&yard.fresh(YARD, Doing::Export)?.results(), writers, each)?
             }
             Happens::BrokenOff => well(index::breaks_off(&yard.fresh(YARD, Doing::Export)?, moment)?),
+            Happens::Suite(models) => suite::of(&yard.fresh(YARD, Doing::Export)?, models)?,
             Happens::Around { folder, script, must: Must::Work } => {
                 well(surrounded(yard, folder, script, &worked)?)
             }
