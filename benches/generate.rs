@@ -5,48 +5,22 @@
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use hf_conformance::codegen::{plan, sync};
-use hf_conformance::spec::{File, Spec, parse, today};
-use std::fmt::Write;
+use hf_conformance::spec::{Spec, parse, synthetic, today};
 
 const SIZES: [usize; 4] = [100, 1_000, 10_000, 100_000];
-/// Entries of a synthetic family; a file may hold 1 MiB.
-const FAMILY: usize = 5_000;
-const VERSIONS: &str =
-    "python: {transformers: 1.0.0}\nsources: {transformers: {package: transformers, version: 1.0.0}}\n";
 
 fn main() {
     divan::main();
 }
 
-/// The files of a spec of so many models, which differ in a config value.
-fn files(count: usize) -> Vec<File> {
-    let mut files = vec![("spec/versions.yaml".into(), VERSIONS.into())];
-    for first in (0..count).step_by(FAMILY) {
-        let family = format!("family-{}", first / FAMILY);
-        let mut text = format!(
-            "family: {family}\ndefaults:\n  task: text-generation\n  axes: {{batch: [2, 3], sequence: [12, 19]}}\n\
-             models:\n"
-        );
-        for model in first..count.min(first + FAMILY) {
-            let _ = writeln!(
-                text,
-                "- {{name: model-{model}, class: Model{model}ForCausalLM, checkpoint: org/model-{model}, config: \
-                 {{hidden_size: {model}}}}}"
-            );
-        }
-        files.push((format!("spec/{family}.yaml").into(), text.into_bytes()));
-    }
-    files
-}
-
 fn spec(count: usize) -> Spec {
-    parse(&files(count), today()).unwrap_or_else(|problems| panic!("{}", problems[0]))
+    parse(&synthetic(count), today()).unwrap_or_else(|problems| panic!("{}", problems[0]))
 }
 
 /// YAML to checked entries.
 #[divan::bench(args = SIZES, max_time = 3)]
 fn read(bencher: Bencher, count: usize) {
-    let files = files(count);
+    let files = synthetic(count);
     bencher
         .counter(ItemsCount::new(count))
         .bench_local(|| parse(&files, today()).map(|spec| spec.entries.len()).ok());

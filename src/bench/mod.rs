@@ -9,6 +9,7 @@ mod python;
 pub mod suite;
 mod turns;
 mod width;
+pub mod worker;
 
 pub use python::EagerProcess;
 pub use width::Width;

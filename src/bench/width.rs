@@ -5,6 +5,7 @@
 //! the product with it is one kernel, alike on every side.
 
 use crate::spec::{Axis, Check, Entry};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,7 +13,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 /// A size that models are measured at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Width {
     /// The spec's own.
     Tiny,

@@ -51,7 +51,7 @@ pub enum EnvironmentError {
         all: String,
     },
     #[error(
-        "{what}: no package index answers; is there a network? Where one is behind a proxy or a mirror: HTTPS_PROXY, PIP_INDEX_URL"
+        "{what}: no package index answers, or it breaks off; is there a network? Where one is behind a proxy or a mirror: HTTPS_PROXY, PIP_INDEX_URL. The same command goes on from there"
     )]
     NoNetwork { what: String },
     #[error(

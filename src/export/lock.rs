@@ -28,8 +28,9 @@ pub enum LockError {
     Other { path: PathBuf, package: String, locked: String, pinned: String },
     #[error("{} has no digest of {package}; run: just lock", path.display())]
     NoDigest { path: PathBuf, package: String },
-    #[error("{package} of {} is not the file that was locked: its sha256 is {found}; it was not installed. If the lock is \
-             as old as it should be, somebody has changed the file: try another index", path.display())]
+    #[error("{package} of {} is not the file that was locked: its sha256 is {found}; it was not installed. It may have \
+             been cut on its way: the same command fetches it again. Else, if the lock is as old as it should be, somebody has \
+             changed the file: try another index", path.display())]
     Changed { path: PathBuf, package: String, found: String },
 }
 

@@ -12,9 +12,17 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-/// What pip and uv say where nothing answers.
-const NO_NETWORK: [&str; 5] =
-    ["NewConnectionError", "Failed to establish", "name resolution", "ConnectTimeout", "Failed to fetch"];
+/// What pip and uv say where nothing answers, or breaks off.
+const NO_NETWORK: [&str; 8] = [
+    "NewConnectionError",
+    "Failed to establish",
+    "name resolution",
+    "ConnectTimeout",
+    "Failed to fetch",
+    "Max retries exceeded",
+    "Connection broken",
+    "Read timed out",
+];
 /// What is said where a disk is full, or what its user may have of it.
 const NO_SPACE: [&str; 3] = ["No space left on device", "File too large", "Disk quota exceeded"];
 
@@ -141,12 +149,14 @@ mod tests {
         let told = |said: &str| {
             failed("installing packages", "pip".to_owned(), "exit status: 1", said.as_bytes()).to_string()
         };
-        let network = "WARNING: Retrying after connection broken by 'NewConnectionError(…)'";
-        assert!(
-            told(network).starts_with("installing packages: no package index answers"),
-            "{}",
-            told(network)
-        );
+        for network in [
+            "WARNING: Retrying after connection broken by 'NewConnectionError(…)'",
+            "OSError: HTTPConnectionPool(…): Max retries exceeded with url: /files/a.whl (Caused by ResponseError('too many \
+             500 error responses'))",
+        ] {
+            let told = told(network);
+            assert!(told.starts_with("installing packages: no package index answers"), "{told}");
+        }
         let disk = "ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device";
         assert!(told(disk).starts_with("installing packages: the disk is full"), "{}", told(disk));
         assert_eq!(told("a\nb"), "`pip` failed (exit status: 1): a; b");

@@ -4,11 +4,14 @@
 //! says nothing any more, so everything must have been said before. The file is named by `HF_CONFORMANCE_JOURNAL`; where
 //! that is not set nobody watches.
 
+use super::{RUN, run};
+use crate::process::Process;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
@@ -78,6 +81,20 @@ impl Journal {
     /// Where it is.
     pub fn path(&self) -> &Path {
         self.file.path()
+    }
+
+    /// Starts a child that keeps it, prints to pipes, and is of this run; `request` is what it reads.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start(&self, command: &mut Command, request: &impl Serialize) -> io::Result<Process> {
+        command.env(RUN, run()).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = Process::spawn(self.of(command))?;
+        if let Some(mut stdin) = child.stdin() {
+            // What a child that died said of itself is told by whoever watches it.
+            let _ = stdin.write_all(&serde_json::to_vec(request)?);
+        }
+        Ok(child)
     }
 
     /// Has a child keep it.

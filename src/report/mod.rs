@@ -25,4 +25,4 @@ pub use record::{About, RUN, Record, run};
 pub use share::Share;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use store::lines_in;
-pub use store::{Lines, append, append_to, end, line, lines, merged, path, read_since};
+pub use store::{Lines, append, append_to, end, line, lines, lines_since, merged, path, read_since};

@@ -134,7 +134,11 @@ pub fn lines<T: DeserializeOwned>(path: &Path) -> io::Result<Lines<T>> {
     lines_since(path, 0)
 }
 
-fn lines_since<T: DeserializeOwned>(path: &Path, place: u64) -> io::Result<Lines<T>> {
+/// What was written behind a place in such a file.
+///
+/// # Errors
+/// As [`lines`].
+pub fn lines_since<T: DeserializeOwned>(path: &Path, place: u64) -> io::Result<Lines<T>> {
     let mut bytes = Vec::new();
     match fs::File::open(path) {
         Ok(mut file) => {

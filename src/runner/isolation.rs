@@ -1,7 +1,7 @@
 //! A run in children: what ends one of them is an outcome of the check that did it, like any other.
 
 use super::limits::{Asked, Limits};
-use super::supervisor::{BrokeOff, Children, Fate, gib, watch};
+use super::supervisor::{BrokeOff, Children, Fate, StartChild, gib, watch};
 use super::{Planned, TestRun};
 use crate::artifact;
 use crate::failure::{Failure, Stage};
@@ -77,8 +77,24 @@ fn failure(fate: &Fate, place: &str) -> Failure {
         }
         Fate::TimedOut(limit) => new(format!("timed out after {} s{place}", limit.as_secs_f64()))
             .with("where it needs more: time_limit in the entry, or --timeout SECONDS"),
-        Fate::GivenUp(count) => new(format!("not tried, since {count} checks of the model had timed out")),
+        Fate::GivenUp(count) => new(format!("not tried, since the model had timed out {count} times")),
     }
+}
+
+/// Has children do work that is no check, item by item, as the checks of models are; `lost` hears what ended an item, or
+/// why it was not tried.
+///
+/// # Errors
+/// No child can be started, or what `lost` says.
+pub fn work(
+    items: Vec<Item>,
+    start: &StartChild,
+    limits: &dyn Fn(&str) -> Limits,
+    over: &dyn Fn(usize),
+    lost: &dyn Fn(&Item, Failure) -> io::Result<()>,
+) -> io::Result<Vec<BrokeOff>> {
+    let record = |item: &Item, fate: &Fate| lost(item, failure(fate, &format!(" at {}", item.1)));
+    Children { start, limits, over, record: &record }.carry_out(items)
 }
 
 /// Runs a command that runs one model, and waits for it.

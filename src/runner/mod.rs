@@ -22,7 +22,7 @@ mod tally;
 mod tests;
 pub mod worker;
 
-pub use isolation::{Start, carry_out, run_alone};
+pub use isolation::{Start, carry_out, run_alone, work};
 pub use limits::{Asked, Limits, installed};
 pub use supervisor::BrokeOff;
 pub use tally::Tally;

@@ -3,7 +3,10 @@
 use super::*;
 use crate::artifact::Format;
 use crate::device::Device;
+use crate::report::journal::{Item, Journal};
 use crate::report::samples;
+use std::cell::{Cell, RefCell};
+use std::process::Command;
 
 /// A run over the sample spec whose results go to a folder of its own.
 fn begun<'a>(spec: &'a Spec, checks: &[Check], folder: &tempfile::TempDir) -> TestRun<'a> {
@@ -167,4 +170,30 @@ fn what_makes_no_sense_on_an_engine_is_not_due_there() {
     let ended = run.end(None).unwrap();
     assert_eq!(ended.records[0].engine, "pt2");
     assert_eq!(ended.tally.left_out, 1);
+}
+
+#[cfg(unix)]
+#[test]
+fn other_work_that_ends_its_child_is_told_with_its_place_and_the_rest_is_done() {
+    let place = "--threads 1";
+    let start = |items: &[Item], _: bool, journal: &Journal| {
+        let one = |(model, place): &Item| {
+            let mark =
+                |sign| format!("printf '%s\\t{model}\\t{place}\\n' '{sign}' >> $HF_CONFORMANCE_JOURNAL");
+            let does = if model == "b" { "kill -SEGV $$; sleep 1" } else { ":" };
+            format!("{}; {does}; {}", mark('+'), mark('-'))
+        };
+        let script: Vec<String> = items.iter().map(one).collect();
+        journal.start(Command::new("sh").args(["-c", &script.join("\n")]), &())
+    };
+    let (lost, over) = (RefCell::new(Vec::new()), Cell::new(0));
+    let items = ["a", "b", "c"].map(|model| (model.to_owned(), place.to_owned()));
+    let limits = |_: &str| Limits { time: Duration::from_secs(60), memory: 1 << 30 };
+    let tell = |(model, _): &Item, failure: Failure| {
+        lost.borrow_mut().push(format!("{model}: stage {}: {failure}", failure.stage));
+        Ok(())
+    };
+    let broken = work(items.to_vec(), &start, &limits, &|count| over.set(over.get() + count), &tell).unwrap();
+    assert_eq!(lost.into_inner(), ["b: stage run: crashed (SIGSEGV) at --threads 1"]);
+    assert_eq!((broken, over.get()), (vec![], 3));
 }

@@ -13,9 +13,9 @@ use crate::report::journal::{self, Item, Journal};
 use crate::report::{self, About, Record};
 use crate::spec::{Check, Entry, Spec, Versions};
 use serde::{Deserialize, Serialize};
-use std::io::{self, Write};
+use std::io;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
@@ -69,14 +69,7 @@ pub fn start_as(
         alone,
         checks: checks.to_vec(),
     };
-    command.env(report::RUN, report::run());
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = Process::spawn(journal.of(&mut command))?;
-    if let Some(mut stdin) = child.stdin() {
-        // What a child that died said of itself is told by whoever watches it.
-        let _ = stdin.write_all(&serde_json::to_vec(&request)?);
-    }
-    Ok(child)
+    journal.start(&mut command, &request)
 }
 
 /// Puts every model of a request to its checks, and records every outcome.

@@ -27,6 +27,7 @@ mod problem;
 mod resolve;
 mod scalar;
 mod sizes;
+mod synthetic;
 mod tree;
 mod versions;
 mod waiver;
@@ -41,6 +42,7 @@ pub use job::{Job, NEW_TOKENS};
 pub use layer::{ATTENTIONS, NEVER_OMITTED};
 pub use name::{NAME_MAX, Name, NameError};
 pub use problem::Problem;
+pub use synthetic::synthetic;
 pub use waiver::K_MAX;
 
 use problem::Problems;

@@ -4,21 +4,25 @@ mod decode;
 mod tables;
 
 use super::progress::bar;
-use super::{export, failed, select::select, show, spec};
+use super::{export, failed, limits, select::select, show, spec};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use hf_conformance::artifact::{Format, Lane};
-use hf_conformance::bench::{BenchTarget, EagerProcess, Width, measure};
+use hf_conformance::bench::Width;
+use hf_conformance::bench::worker::{self, Job, Lost, Plan, Request};
 use hf_conformance::device::Device;
 use hf_conformance::engine;
 use hf_conformance::export::Order;
 use hf_conformance::failure::Failure;
-use hf_conformance::model::RuntimeSpec;
+use hf_conformance::process;
+use hf_conformance::report::decoding::{self, DecodeSpeed};
+use hf_conformance::report::journal::{Item, Journal};
 use hf_conformance::report::speed::{self, Speed};
-use hf_conformance::report::{append_to, lines};
+use hf_conformance::report::{self, append_to, lines, lines_since};
+use hf_conformance::runner::{Asked, Limits, work};
 use hf_conformance::spec::{Entry, Spec};
 use hf_conformance::typed::Typed;
-use indicatif::ProgressBar;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::num::NonZeroU16;
 use std::process::ExitCode;
@@ -45,6 +49,11 @@ pub struct Arguments {
     /// Measure how fast text is written, with a cache and without one, in turns with Python's generate
     #[arg(long, conflicts_with_all = ["compile", "engine"])]
     decode: bool,
+    #[command(flatten)]
+    limits: limits::Limits,
+    /// Measures what standard input asks for: what this program does in a child
+    #[arg(long, hide = true)]
+    serve: bool,
 }
 
 impl Arguments {
@@ -55,186 +64,185 @@ impl Arguments {
             list(self.engine.iter().map(|engine| engine.name().to_owned()).collect(), super::TORCHSCRIPT);
         let widths = list(self.width.iter().map(Width::to_string).collect(), Width::Tiny.name());
         let threads = list(self.threads.iter().map(NonZeroU16::to_string).collect(), "1");
-        Typed::bench(filters, super::asked(&self.device))
+        let typed = Typed::bench(filters, super::asked(&self.device))
             .option("--engine", engines.as_deref())
             .option("--width", widths.as_deref())
             .option("--threads", threads.as_deref())
             .flag("--compile", self.compile)
-            .flag("--decode", self.decode)
+            .flag("--decode", self.decode);
+        self.limits.repeat(typed)
     }
 }
 
-/// What is measured and where, and what came of it so far.
+/// What is measured and where, and how much of it could not be.
 struct Run<'a> {
     arguments: &'a Arguments,
+    spec: &'a Spec,
     device: Device,
-    engines: Vec<&'static dyn engine::Engine>,
-    /// Each package of classes has a process of its own.
-    pythons: BTreeMap<String, EagerProcess>,
-    bar: ProgressBar,
-    speeds: Vec<Speed>,
-    failures: usize,
+    lost: usize,
 }
 
 /// Measures one model after the other, keeps every result and ends with tables; a failure is exit code 1.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let spec = spec()?;
+    if arguments.serve {
+        let request = serde_json::from_reader(std::io::stdin().lock()).context("reading the request")?;
+        return worker::serve(&spec, &request)
+            .map(|()| ExitCode::SUCCESS)
+            .map_err(|failure| failed(&failure));
+    }
     let entries = select(&spec, &arguments.filter)?;
+    if engine::real().is_none() {
+        let again = arguments.typed(arguments.filter.iter().map(String::as_str));
+        bail!("this build has no libtorch; use: {again}");
+    }
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
-    let formats = arguments.engine.iter().map(|format| format.on(device));
-    let Some(engines) = formats.map(engine::of).collect() else {
-        bail!(
-            "this build has no libtorch; use: {}",
-            arguments.typed(arguments.filter.iter().map(String::as_str))
-        );
-    };
     println!("device {explained}");
-    let rounds = entries.len() * arguments.width.len() * arguments.threads.len();
-    let mut run = Run {
-        arguments,
-        device,
-        engines,
-        pythons: BTreeMap::new(),
-        bar: bar("measuring", rounds),
-        speeds: Vec::new(),
-        failures: 0,
-    };
-    if arguments.decode {
-        return run.decode(&spec, &entries);
-    }
+    let mut run = Run { arguments, spec: &spec, device, lost: 0 };
+    let begin = report::end(&run.plan(Width::Tiny).store());
     for width in &arguments.width {
-        run.at_width(&spec, &entries, *width)?;
+        if process::interrupted().is_none() {
+            run.at_width(&entries, *width)?;
+        }
     }
-    run.bar.finish_and_clear();
-    show(tables::all(&run.speeds))?;
-    let csv = speed::path().with_extension("csv");
-    let latest = speed::latest(lines(&speed::path())?.read);
-    tables::write_csv(&csv, &latest).with_context(|| csv.display().to_string())?;
-    println!(
-        "\n{} measured, {} failed; {} has everything measured so far",
-        run.speeds.len(),
-        run.failures,
-        csv.display()
-    );
-    Ok(if run.failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    match arguments.decode {
+        true => run.written(begin)?,
+        false => run.measured(begin)?,
+    }
+    Ok(if run.lost == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 impl Run<'_> {
-    /// Exports what changed, and measures all entries at one width.
-    fn at_width(&mut self, spec: &Spec, entries: &[&Entry], width: Width) -> Result<()> {
+    fn plan(&self, width: Width) -> Plan {
+        let Arguments { compile, decode, .. } = *self.arguments;
+        Plan { device: self.device.to_string(), width, compile, decode }
+    }
+
+    /// Exports what changed, and has all entries measured at one width.
+    fn at_width(&mut self, entries: &[&Entry], width: Width) -> Result<()> {
+        let plan = self.plan(width);
         let mut sized = Vec::new();
         for entry in entries {
-            match width.of(entry) {
+            match plan.entry(entry) {
                 Ok(one) => sized.push(one),
-                Err(why) => self.failed(entry, &format!("{width} width: {why}")),
+                Err(why) => {
+                    self.lost += 1;
+                    tell(&Lost { model: entry.name.to_string(), why: vec![why] });
+                }
             }
         }
-        // Whoever cannot be exported was told of, and is one failure, not one for every number of threads.
-        let mut without: Vec<(Format, String)> = Vec::new();
-        // Programs of other formats stand beside the artifact, which has TorchScript: where it failed, so do they.
-        let lacks = |without: &[(Format, String)], entry: &Entry, format: Format| {
-            let is_missing = |(lost, model): &(Format, String)| {
-                *model == entry.name.as_str() && [format, Format::TorchScript].contains(lost)
-            };
-            without.iter().any(is_missing)
-        };
-        for format in self.engines.iter().map(|engine| engine.format()) {
-            let left = sized.iter().filter(|entry| !lacks(&without, entry, format));
+        let without = self.export(&plan, &sized)?;
+        self.lost += without.len();
+        let mut jobs = Vec::new();
+        for entry in &sized {
+            let runs = self.arguments.engine.iter().filter(|format| !lacks(&without, entry, **format));
+            let engines: Vec<String> = runs.map(|format| format.name().to_owned()).collect();
+            let threads = self.arguments.threads.iter().filter(|_| !engines.is_empty());
+            jobs.extend(threads.map(|threads| Job {
+                model: entry.name.to_string(),
+                threads: usize::from(threads.get()),
+                engines: engines.clone(),
+            }));
+        }
+        self.carry_out(&sized, plan, jobs)
+    }
+
+    /// Exports what changed; the models that cannot be, each with the format in which it cannot: that is one failure, which
+    /// was told of, and not one for every number of threads.
+    fn export(&self, plan: &Plan, sized: &[Entry]) -> Result<Vec<Without>> {
+        let mut without: Vec<Without> = Vec::new();
+        for format in &self.arguments.engine {
+            let left = sized.iter().filter(|entry| !lacks(&without, entry, *format));
             let orders = left.map(Order::plain).collect();
             let again = |model: &str| self.arguments.typed([model]);
             // No half precision is measured, so that a device's is not needed.
-            let lane = Lane { format, ..Lane::default() };
-            let exported = export::carry_out(spec, orders, lane, false, width.root(), &again)?;
+            let lane = Lane { format: format.on(self.device), ..Lane::default() };
+            let exported = export::carry_out(self.spec, orders, lane, false, plan.root(), &again)?;
             let failed = exported.into_iter().filter(|one| one.outcome.is_err());
-            without.extend(failed.map(|one| (format, one.model)));
+            without.extend(failed.map(|one| (*format, one.model)));
         }
-        self.failures += without.len();
-        for entry in &sized {
-            let engines = self.engines.iter().filter(|engine| !lacks(&without, entry, engine.format()));
-            let engines: Vec<_> = engines.copied().collect();
-            for threads in &self.arguments.threads {
-                if !engines.is_empty() {
-                    self.one(spec, entry, width, usize::from(threads.get()), &engines)?;
-                }
-                self.bar.inc(1);
-            }
-        }
-        Ok(())
+        Ok(without)
     }
 
-    /// Measures one model on the engines that it was exported for.
-    fn one(
-        &mut self,
-        spec: &Spec,
-        entry: &Entry,
-        width: Width,
-        threads: usize,
-        engines: &[&'static dyn engine::Engine],
-    ) -> Result<()> {
-        let subject = RuntimeSpec::new(entry, &spec.versions);
-        let folder = width.root().join(entry.name.as_str());
-        let target = self.target(engines.to_vec(), width, threads);
-        match self.with_python(spec, entry, |python| measure(&subject, &folder, &target, python)) {
-            Ok(measured) => {
-                for (engine, failure) in &measured.failed {
-                    self.failed(entry, &format!("{engine}, stage {}: {failure}", failure.stage));
-                }
-                for speed in measured.speeds {
-                    self.measured(speed)?;
-                }
-            }
-            Err(failure) => self.failed(entry, &format!("stage {}: {failure}", failure.stage)),
-        }
-        Ok(())
-    }
-
-    /// Measures how fast all entries write text, and ends with a table; a failure is exit code 1.
-    fn decode(mut self, spec: &Spec, entries: &[&Entry]) -> Result<ExitCode> {
-        let mut speeds = Vec::new();
-        for width in &self.arguments.width {
-            speeds.extend(decode::at_width(&mut self, spec, entries, *width)?);
-        }
-        self.bar.finish_and_clear();
-        show(decode::table_of(&speeds))?;
-        println!("\n{} measured, {} failed", speeds.len(), self.failures);
-        Ok(if self.failures == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-    }
-
-    fn target(&self, engines: Vec<&'static dyn engine::Engine>, width: Width, threads: usize) -> BenchTarget {
-        BenchTarget { engines, device: self.device, width, threads, compile: self.arguments.compile }
-    }
-
-    /// Does something with the Python that has the entry's class.
-    fn with_python<T>(
-        &mut self,
-        spec: &Spec,
-        entry: &Entry,
-        work: impl FnOnce(&mut EagerProcess) -> Result<T, Failure>,
-    ) -> Result<T, Failure> {
-        let mut python = match self.pythons.remove(&entry.source) {
-            Some(python) => python,
-            None => EagerProcess::start(&entry.source, &spec.versions)?,
+    /// Has children measure; one that does not end well loses no more than what it was measuring.
+    fn carry_out(&mut self, sized: &[Entry], plan: Plan, jobs: Vec<Job>) -> Result<()> {
+        let failures = tempfile::NamedTempFile::new()?;
+        let request = Request { plan, jobs, failures: failures.path().to_owned() };
+        let start = |items: &[Item], _, journal: &Journal| {
+            let left = request.jobs.iter().filter(|job| items.contains(&job.item()));
+            worker::start(&Request { jobs: left.cloned().collect(), ..request.clone() }, journal)
         };
-        let done = work(&mut python)?;
-        // A process that failed is not asked again: what it still has to say is unknown.
-        self.pythons.insert(entry.source.clone(), python);
-        Ok(done)
-    }
-
-    /// Keeps what was measured, and says what was left out.
-    fn measured(&mut self, speed: Speed) -> Result<()> {
-        append_to(&speed::path(), &speed)?;
-        self.bar.suspend(|| {
-            speed.left_out.iter().for_each(|why| println!("left out {} · {why}", speed.about.model))
-        });
-        self.speeds.push(speed);
+        let asked = self.arguments.limits.asked();
+        let patience = |entry: &Entry| asked.seconds.or(Some(worker::patience(entry)));
+        let limits = |entry: &Entry| Asked { seconds: patience(entry), ..asked }.of(entry);
+        let limits: BTreeMap<&str, Limits> =
+            sized.iter().map(|entry| (entry.name.as_str(), limits(entry))).collect();
+        let (bar, told) = (bar("measuring", request.jobs.len()), Cell::new(0));
+        let hear = |over: usize| -> std::io::Result<()> {
+            bar.inc(over as u64);
+            let lost = lines::<Lost>(&request.failures)?.read;
+            bar.suspend(|| lost.iter().skip(told.replace(lost.len())).for_each(tell));
+            Ok(())
+        };
+        let ended = |(model, _): &Item, failure: Failure| {
+            let why = [vec![format!("stage {}: {failure}", failure.stage)], failure.details].concat();
+            append_to(&request.failures, &Lost { model: model.clone(), why })
+        };
+        let items = request.jobs.iter().map(Job::item).collect();
+        // What cannot be read meanwhile is an error at the end.
+        let broken = work(items, &start, &|model| limits[model], &|over| drop(hear(over)), &ended)?;
+        hear(0)?;
+        bar.finish_and_clear();
+        self.lost += told.get() + broken.len();
+        for broken in broken {
+            println!("\n{}\n{}", broken.said, broken.why);
+        }
         Ok(())
     }
 
-    fn failed(&mut self, entry: &Entry, why: &str) {
-        self.failures += 1;
-        self.bar.suspend(|| println!("FAILED {} · {why}", entry.name));
+    /// Shows what was measured of forwards since a place in the file, and puts all that is known into a table.
+    fn measured(&self, begin: u64) -> Result<()> {
+        let mut speeds = lines_since::<Speed>(&speed::path(), begin)?.read;
+        speeds.retain(|speed| speed.about.run == report::run());
+        speeds.iter().for_each(|speed| tell_left_out(&speed.about.model, &speed.left_out));
+        show(tables::all(&speeds))?;
+        let csv = speed::path().with_extension("csv");
+        let latest = speed::latest(lines(&speed::path())?.read);
+        tables::write_csv(&csv, &latest).with_context(|| csv.display().to_string())?;
+        let (count, lost, csv) = (speeds.len(), self.lost, csv.display());
+        println!("\n{count} measured, {lost} failed; {csv} has everything measured so far");
+        Ok(())
     }
+
+    /// Shows what was measured of writing.
+    fn written(&self, begin: u64) -> Result<()> {
+        let mut speeds = lines_since::<DecodeSpeed>(&decoding::path(), begin)?.read;
+        speeds.retain(|speed| speed.about.run == report::run());
+        speeds.iter().for_each(|speed| tell_left_out(&speed.about.model, &speed.left_out));
+        show(decode::table_of(&speeds))?;
+        println!("\n{} measured, {} failed", speeds.len(), self.lost);
+        Ok(())
+    }
+}
+
+/// A model that has no program in a format.
+type Without = (Format, String);
+
+/// Whether it is among them. Programs of other formats stand beside the artifact, which has TorchScript: where that failed,
+/// so do they.
+fn lacks(without: &[Without], entry: &Entry, format: Format) -> bool {
+    let is_missing = |(lost, model): &Without| {
+        *model == entry.name.as_str() && [format, Format::TorchScript].contains(lost)
+    };
+    without.iter().any(is_missing)
+}
+
+fn tell(lost: &Lost) {
+    println!("FAILED {} · {}", lost.model, lost.why.join("\n  "));
+}
+
+fn tell_left_out(model: &str, left_out: &[String]) {
+    left_out.iter().for_each(|why| println!("left out {model} · {why}"));
 }
 
 #[cfg(test)]
@@ -251,10 +259,10 @@ mod tests {
     #[test]
     fn lists_of_engines_widths_and_threads_are_read_and_repeated() {
         let words =
-            ["bench", "bert", "--engine", "torchscript,pt2", "--width", "realistic", "--threads", "1,2"];
+            "bench bert --engine torchscript,pt2 --width realistic --threads 1,2 --timeout 9".split(' ');
         let arguments = Line::parse_from(words).arguments;
         assert_eq!(arguments.engine, [Format::TorchScript, Format::Pt2]);
-        let again = "just bench bert --engine torchscript,pt2 --width realistic --threads 1,2";
+        let again = "just bench bert --engine torchscript,pt2 --width realistic --threads 1,2 --timeout 9";
         assert_eq!(arguments.typed(["bert"]).to_string(), again);
         assert_eq!(
             Line::parse_from(["bench", "bert"]).arguments.typed(["bert"]).to_string(),

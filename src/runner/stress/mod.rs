@@ -4,7 +4,9 @@
 //! what was not. Every trial has a [`Yard`] of its own, with artifacts and results that nothing else uses; the faults stand
 //! in [`FAULTS`].
 
+mod index;
 mod load;
+mod suite;
 mod yard;
 
 use std::io;
@@ -45,6 +47,10 @@ pub enum Happens {
     Forged,
     /// So many writers add so many results each to one file.
     Written(usize, usize),
+    /// An environment is set up from an index that breaks off in the middle of a package.
+    BrokenOff,
+    /// A suite of so many models that nobody has is generated, compiled and run without libtorch.
+    Suite(usize),
     /// Both kinds of runs are started by this shell script, as `"$@"`, with all their files in a folder of this name.
     Around { folder: &'static [u8], script: &'static str, must: Must },
 }
@@ -66,6 +72,19 @@ pub struct Fault {
     pub happens: Happens,
 }
 
+/// Checks run on the best device, where there is a driver that is none, and libtorch has no half for it: hidden where it has.
+const WITHOUT_CUDA: &str = r#"
+[ "$2" = check ] && [ "$(uname)" = Linux ] || exec "$@"
+driver="$HF_CONFORMANCE_RESULTS.driver" said="$HF_CONFORMANCE_RESULTS.said" half="$(readlink -f .venv/torch)/lib/libtorch_cuda.so"
+mkdir "$driver" && echo | cc -shared -x c - -o "$driver/libcuda.so.1"
+export LD_LIBRARY_PATH="$driver" HF_CONFORMANCE_DEVICE=auto
+if [ -e "$half" ]; then
+    unshare -rm true 2> /dev/null || exec "$@"
+    set -- unshare -rm sh -c 'mount --bind /dev/null "$0" && exec "$@"' "$half" "$@"
+fi
+"$@" > "$said" || { cat "$said"; exit 1; }
+grep -q "no cuda: this libtorch has no CUDA" "$said" || { echo "error: it does not say that CUDA is missing"; exit 1; }"#;
+
 /// Everything that is tried.
 pub const FAULTS: &[Fault] = &[
     signal("kill -9 during export", [50, 5], Doing::Export, rustix::process::Signal::KILL),
@@ -81,6 +100,8 @@ pub const FAULTS: &[Fault] = &[
     Fault { name: "eight runs of checks at once", times: [1, 0], happens: Happens::AtOnce(Doing::Check, 8) },
     Fault { name: "8 writers of 2000 results each", times: [5, 1], happens: Happens::Written(8, 2000) },
     Fault { name: "damaged programs under right digests", times: [20, 2], happens: Happens::Forged },
+    Fault { name: "an index that breaks off during set-up", times: [4, 1], happens: Happens::BrokenOff },
+    Fault { name: "a suite of 5000 models", times: [1, 0], happens: Happens::Suite(5000) },
     named("a folder with spaces", b"a folder, with 'spaces'", Must::Work),
     named("a folder that is not UTF-8", b"caf\xe9", Must::WorkOrSay),
     around("no HOME", r#"unset HOME; exec "$@""#, Must::Work),
@@ -119,6 +140,7 @@ pub const FAULTS: &[Fault] = &[
            fi; exec "$@""#,
         Must::WorkOrSay,
     ),
+    around("a libtorch without CUDA, beside a driver", WITHOUT_CUDA, Must::Work),
     around("umask 077", r#"umask 077; exec "$@""#, Must::Work),
     around("a disk that is full", r#"trap "" XFSZ; ulimit -f 8; exec "$@""#, Must::WorkOrSay),
     around("1 GiB of memory", r#"ulimit -v 1048576; exec "$@""#, Must::WorkOrSay),
@@ -192,6 +214,8 @@ impl Fault {
             Happens::Written(writers, each) => {
                 load::written(&yard.fresh(YARD, Doing::Export)?.results(), writers, each)?
             }
+            Happens::BrokenOff => well(index::breaks_off(&yard.fresh(YARD, Doing::Export)?, moment)?),
+            Happens::Suite(models) => suite::of(&yard.fresh(YARD, Doing::Export)?, models)?,
             Happens::Around { folder, script, must: Must::Work } => {
                 well(surrounded(yard, folder, script, &worked)?)
             }
@@ -235,9 +259,19 @@ fn signalled(
 
 /// Starts runs at once, all of which must do their work; the most memory that a process of theirs held.
 fn at_once(yard: &Yard, doing: Doing, count: usize) -> io::Result<Outcome> {
+    let (outputs, largest) = watched(yard, (0..count).map(|_| yard.command(doing)).collect())?;
+    let well = outputs.iter().try_for_each(worked);
+    let well = well.and_then(|()| yard.is_valid(doing)).and_then(|()| goes_on(yard, doing));
+    Ok(well.map(|()| Some(format!("at most {} MiB a process", largest >> 20))))
+}
+
+/// Runs commands at once; what they printed, and the bytes that the largest process held of those that have the yard in
+/// their environment.
+fn watched(yard: &Yard, commands: Vec<Command>) -> io::Result<(Vec<Output>, u64)> {
     let mut largest = 0;
     let outputs = std::thread::scope(|scope| {
-        let runs: Vec<_> = (0..count).map(|_| scope.spawn(|| yard.command(doing).output())).collect();
+        let start = |mut command: Command| scope.spawn(move || command.output());
+        let runs: Vec<_> = commands.into_iter().map(start).collect();
         while !runs.iter().all(|run| run.is_finished()) {
             largest = largest.max(yard.largest());
             std::thread::sleep(LOOK);
@@ -246,9 +280,7 @@ fn at_once(yard: &Yard, doing: Doing, count: usize) -> io::Result<Outcome> {
         let ended = ended.map(|run| run.unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         ended.collect::<io::Result<Vec<_>>>()
     })?;
-    let well = outputs.iter().try_for_each(worked);
-    let well = well.and_then(|()| yard.is_valid(doing)).and_then(|()| goes_on(yard, doing));
-    Ok(well.map(|()| Some(format!("at most {} MiB a process", largest >> 20))))
+    Ok((outputs, largest))
 }
 
 /// Damages every program at that part of its file; whatever libtorch does with it, every check must have a result.

@@ -1,7 +1,7 @@
 //! Where a trial takes place: a folder with artifacts and results, and what must hold of them afterwards.
 
 use super::{Doing, YARD};
-use crate::artifact::{Artifact, Lane};
+use crate::artifact::{Artifact, Format, Lane};
 use crate::model::RuntimeSpec;
 use crate::report::{self, Record};
 use crate::spec::{Entry, Spec};
@@ -82,7 +82,7 @@ impl<'a> Yard<'a> {
         Ok(fresh)
     }
 
-    fn root(&self) -> PathBuf {
+    pub(super) fn root(&self) -> PathBuf {
         self.place.path().join(OsStr::from_bytes(&self.name))
     }
 
@@ -94,14 +94,20 @@ impl<'a> Yard<'a> {
         self.root().join("results.jsonl")
     }
 
-    /// This program, doing that here.
+    /// The program that is put to stress.
+    pub(super) fn program(&self) -> Command {
+        Command::new(&self.program)
+    }
+
+    /// It, doing that here.
     pub(super) fn command(&self, doing: Doing) -> Command {
-        let mut command = Command::new(&self.program);
+        let mut command = self.program();
         let names = self.entries.iter().map(|entry| entry.name.as_str());
         match doing {
             Doing::Export => command.arg("export").args(names),
-            Doing::Check => command.arg("check").args(names).args(["--device", "cpu"]),
+            Doing::Check => command.arg("check").args(names),
         };
+        command.env("HF_CONFORMANCE_DEVICE", "cpu");
         command.env("HF_CONFORMANCE_ARTIFACTS", self.artifacts());
         command.env("HF_CONFORMANCE_RESULTS", self.results());
         command
@@ -172,7 +178,7 @@ impl<'a> Yard<'a> {
             let own = |check: &str| {
                 records.iter().any(|record| record.model == entry.name.as_str() && record.check == check)
             };
-            if let Some(check) = entry.due().find(|check| !own(check.name())) {
+            if let Some(check) = Format::default().due(entry).find(|check| !own(check.name())) {
                 return Err(format!("{} · {} has no result", entry.name, check.name()));
             }
         }
@@ -212,7 +218,7 @@ impl<'a> Yard<'a> {
             records.iter().rev().find(own).is_some_and(|record| record.status == Status::Passed)
         };
         for entry in &self.entries {
-            for check in entry.due() {
+            for check in Format::default().due(entry) {
                 if !passed(entry, check.name()) {
                     return Err(format!("{} · {} has not passed", entry.name, check.name()));
                 }
