@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
 from typing import Any, TypeAlias
 
+import torch
 from torch import Tensor, nn
 
 from ..errors import ExportError, reason
@@ -205,6 +206,16 @@ def of_tensor(value: Any = None, *_: Any) -> bool:
 def rows_of(values: Tensor) -> Any:
     """What `len` is to a tensor, as the tracer's own number."""
     return values.shape[0]
+
+
+def of_sizes(*values: Any) -> bool:
+    """Whether the tracer's own numbers are among a call's arguments: the `where` of names that compare them."""
+    return any(isinstance(value, Tensor) for value in values)
+
+
+def smaller(first: Any, second: Any) -> Tensor:
+    """What `min` is of two numbers, as the tracer's own number."""
+    return torch.minimum(torch.as_tensor(first), torch.as_tensor(second))
 
 
 def _called(owner: object) -> str:
