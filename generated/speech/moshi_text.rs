@@ -8,7 +8,7 @@ static MODEL: Model<TextGeneration> = Model::new(ModelSpec {
     family: "speech",
     class: "MoshiForCausalLM",
     checkpoint: Some("kyutai/moshiko-pytorch-bf16"),
-    digest: "63a363ad5d22716a",
+    digest: "cabfb9cd66e90612",
     inputs: TextGeneration::CONTRACT.inputs,
     outputs: TextGeneration::CONTRACT.outputs,
     axes: &[dynamic("batch", 2, 3), dynamic("sequence", 12, 19)],

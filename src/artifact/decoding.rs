@@ -66,7 +66,7 @@ impl StepProgram {
     }
 }
 
-/// A tensor of a cache.
+/// A tensor of a cache; before any token was read it is zeros.
 #[derive(Clone, Debug, PartialEq, Serialize, Derive)]
 pub struct CacheTensor {
     /// `cache/0/key`

@@ -7,8 +7,9 @@ size; and an empty cache of the same kind, into which such tensors can be put.
 pictures has layers for it: `cross/…` holds the keys and values of what is seen there, and stays as it is.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import copy
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -20,9 +21,14 @@ from .contract import dtype_name
 from .errors import ExportError
 from .job import Json
 
-# What layers of a cache hold for every token: the attribute, its name here, and which dimension counts tokens.
+# What layers of a cache hold for every token: the attribute, its name here, and which dimensions count rows and tokens.
 TOKENS = 2
-GROWING = (("keys", "key", TOKENS), ("values", "value", TOKENS), ("indexer_keys", "indexer_key", 1))
+GROWING = (
+    ("keys", "key", 0, TOKENS),
+    ("values", "value", 0, TOKENS),
+    ("indexer_keys", "indexer_key", 0, 1),
+    ("indexer_position_ids", "indexer_position", 1, 2),
+)
 # What they hold of all tokens together, once or several times, `[rows, …]`.
 STATES = (("conv_states", "convolution_state"), ("recurrent_states", "recurrent_state"))
 # The layers that hold no more than that, or nothing.
@@ -39,6 +45,8 @@ FLAT = frozenset(
 )
 # The library's caches, which hold layers.
 KINDS = ("DynamicCache", "EncoderDecoderCache")
+# Caches of single architectures, and where they hold states of whole layers: by layer, one or several.
+OWN_KINDS = {"MiniMaxCache": "linear_cache", "xLSTMCache": "rnn_state"}
 # The two caches of a decoder that looks at an encoder, by what their tensors' names begin with.
 OWN, CROSS = "cache", "cross"
 # The axis of what an encoder returned for its input.
@@ -73,12 +81,16 @@ class Held:
 
 @dataclass(frozen=True)
 class Slot(Held):
-    """A tensor of a cache: where in the cache it is, and which of several states of its layer."""
+    """A tensor of a cache: where in the cache it is, and which of several states of its layer.
+
+    Before any token was read it is zeros: a state that begins at another number is counted from there, `start`.
+    """
 
     part: str
     layer: int
     attribute: str
     state: int | None
+    start: int = 0
 
     def empty(self, rows: int) -> Tensor:
         """Its tensor before any token was read."""
@@ -91,14 +103,15 @@ class Slot(Held):
     def of(self, cache: Any) -> Tensor:
         """The tensor that a cache holds."""
         held = getattr(self._layer(cache), self.attribute)
-        return held if self.state is None else held[self.state]
+        held = held if self.state is None else held[self.state]
+        return held - self.start if self.start else held
 
     def put(self, cache: Any, held: Tensor, read: Callable[[], Any]) -> None:
         """Puts a tensor into an empty cache; `read` tells how many tokens of every row were read."""
         layer = self._layer(cache)
         layer.dtype, layer.device = held.dtype, held.device
         if self.state is not None:
-            self._put_state(layer, self.state, held)
+            self._put_state(layer, self.state, held + self.start if self.start else held)
             return
         layer.is_initialized = layer.is_indexer_initialized = True
         setattr(layer, self.attribute, held)
@@ -107,6 +120,21 @@ class Slot(Held):
             layer.cumulative_length = read()
             layer.get_seq_length = partial(_seen, layer)
             layer.get_mask_sizes = partial(_mask_sizes, layer)
+
+    def begun(self, cache: Any) -> "Slot":
+        """The same, counted from what it holds before any token; the cache has read one.
+
+        Raises:
+            Refusal: it has no place left from before that token.
+        """
+        if self.state is None or self.dtype.is_floating_point:
+            return self
+        held = self.of(cache)
+        if held.shape[-1] == 1:
+            raise Refusal(
+                "layer", f"{self.name} holds one token alone, and what stands there before none is not seen"
+            )
+        return replace(self, start=int(held.flatten()[0]))
 
     @property
     def given(self) -> bool:
@@ -130,6 +158,25 @@ class Slot(Held):
             layer.conv_kernel_size[state] = held.shape[-1]
 
 
+class Apart(Slot):
+    """A state that a cache of a single architecture holds beside its layers: by layer, perhaps one of several."""
+
+    def of(self, cache: Any) -> Tensor:
+        """The tensor that a cache holds."""
+        held = getattr(cache, self.attribute)[self.layer]
+        return held if self.state is None else held[self.state]
+
+    def put(self, cache: Any, held: Tensor, read: Callable[[], Any]) -> None:
+        """Puts a tensor into an empty cache."""
+        states = getattr(cache, self.attribute)
+        # A copy: layers write into their states.
+        kept = held.clone()
+        if self.state is not None:
+            before = states[self.layer]
+            kept = (*before[: self.state], kept, *before[self.state + 1 :])
+        states[self.layer] = kept
+
+
 def _size(axis: str | int | Json, rows: int, read: int) -> int:
     if isinstance(axis, dict):
         return min(read, axis["window"])
@@ -144,20 +191,42 @@ def parts(cache: Any) -> dict[str, Any]:
     return {OWN: cache}
 
 
+def layers(cache: Any) -> list[Any]:
+    """A cache's layers; one of a single architecture may have none."""
+    return getattr(cache, "layers", [])
+
+
+def of_one(cache: Any) -> bool:
+    """Whether a cache is of a single architecture's class."""
+    return type(cache).__name__ in OWN_KINDS
+
+
 def fresh(config: Any, left: Any) -> Any:
     """A cache that holds nothing, of the kind that the library was left with.
 
     Raises:
         Refusal: that is no cache of the library's.
     """
-    if type(left).__name__ not in KINDS:
-        raise Refusal("class", f"generate keeps a {type(left).__name__}, not a DynamicCache")
+    kind = type(left).__name__
+    if of_one(left):
+        return _emptied(left, OWN_KINDS[kind])
+    if kind not in KINDS:
+        raise Refusal("class", f"generate keeps a {kind}, not a DynamicCache")
     own = DynamicCache(config=config.get_text_config(decoder=True))
     if CROSS not in parts(left):
         return own
     cross = DynamicCache()
     cross.layers.extend(cache_utils.DynamicLayer() for _ in left.cross_attention_cache.layers)
     return cache_utils.EncoderDecoderCache(own, cross)
+
+
+def _emptied(left: Any, attribute: str) -> Any:
+    """A cache of a single architecture with as many layers as the one left; all its states are still to be put."""
+    empty = copy.copy(left)
+    setattr(empty, attribute, copy.copy(getattr(left, attribute)))
+    if hasattr(left, "layers"):
+        empty.layers = [type(layer)() for layer in left.layers]
+    return empty
 
 
 def _seen(layer: Any) -> Any:
@@ -186,7 +255,7 @@ def slots(config: Any, left: Any, empty: Any, rows: int, read: int) -> list[Slot
     looking = getattr(config.get_text_config(decoder=True), "cross_attention_layers", None) or ()
     for part, cache in parts(left).items():
         kinds, expected = (
-            [type(layer).__name__ for layer in one.layers] for one in (cache, parts(empty)[part])
+            [type(layer).__name__ for layer in layers(one)] for one in (cache, parts(empty)[part])
         )
         if kinds != expected:
             others = f"generate's {part} has layers {', '.join(kinds)}, and one of the config others"
@@ -194,9 +263,10 @@ def slots(config: Any, left: Any, empty: Any, rows: int, read: int) -> list[Slot
         unknown = sorted(set(kinds) - FLAT)
         if unknown:
             raise Refusal("layer", f"{', '.join(unknown)}: what such layers hold is not read as tensors yet")
-        for number, layer in enumerate(cache.layers):
+        for number, layer in enumerate(layers(cache)):
             looks = part == CROSS or number in looking
             found.extend(_slots_of(layer, part, number, read, CROSS if looks else OWN))
+        found.extend(_apart(cache, part))
     for slot in found:
         _holds(slot, left, rows, read)
     return found
@@ -216,10 +286,11 @@ def _slots_of(layer: Any, part: str, number: int, read: int, kind: str) -> Itera
         if layer.sliding_window > read:
             why = f"a window of {layer.sliding_window} is not left within {read} tokens: make it smaller"
             raise ExportError(f"decode: {why}")
-    for attribute, name, dim in GROWING:
+    for attribute, name, rows, dim in GROWING:
         held = getattr(layer, attribute, None)
         if held is not None:
-            shape = ("batch", *held.shape[1:dim], tokens, *held.shape[dim + 1 :])
+            counted = {rows: "batch", dim: tokens}
+            shape = tuple(counted.get(axis, size) for axis, size in enumerate(held.shape))
             yield Slot(f"{kind}/{number}/{name}", held.dtype, shape, part, number, attribute, None)
     for attribute, name in STATES:
         for state, held in getattr(layer, attribute, {}).items():
@@ -227,3 +298,16 @@ def _slots_of(layer: Any, part: str, number: int, read: int, kind: str) -> Itera
                 shape = ("batch", *held.shape[1:])
                 named = f"{kind}/{number}/{name}/{state}"
                 yield Slot(named, held.dtype, shape, part, number, attribute, state)
+
+
+def _apart(cache: Any, part: str) -> Iterator[Slot]:
+    """The states that a cache of a single architecture holds beside its layers, or in place of them."""
+    attribute = OWN_KINDS.get(type(cache).__name__)
+    if attribute is None:
+        return
+    held = getattr(cache, attribute)
+    for number, states in held.items() if isinstance(held, Mapping) else enumerate(held):
+        one = isinstance(states, Tensor)
+        for state, tensor in enumerate([states] if one else states):
+            name, shape = f"{part}/{number}/recurrent_state/{state}", ("batch", *tensor.shape[1:])
+            yield Apart(name, tensor.dtype, shape, part, number, attribute, None if one else state)

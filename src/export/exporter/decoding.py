@@ -49,6 +49,10 @@ class Decoder:
         self.slots = [slot for slot in slots if not slot.given]
         self.cross = [slot for slot in slots if slot.given]
         self.once = Once(model, job, names, encodes=cache.CROSS in cache.parts(written.cache))
+        if not self.once.inputs:
+            self.slots = self._counted(self.slots)
+        elif cache.of_one(written.cache):
+            raise Refusal("class", f"no prefill begins with a {type(written.cache).__name__} yet")
         if names.mask is None and not self._counts and any(slot.window for slot in self.slots):
             raise Refusal("inputs", "all its layers have a window, and tokens are counted by no mask")
         self.held = self._held_by(self.prefilled) if self.once.inputs else []
@@ -171,6 +175,15 @@ class Decoder:
 
     def _fresh(self) -> Any:
         return cache.fresh(config_of(self.model), self.written.cache)
+
+    def _counted(self, slots: list[Slot]) -> list[Slot]:
+        """States of whole numbers counted from what they hold before any token: what stands before the first."""
+        if not any(slot.state is not None and not slot.dtype.is_floating_point for slot in slots):
+            return slots
+        held = self._fresh()
+        with stage("decode"), torch.no_grad():
+            self._called(self.part(0, 1), held)
+        return [slot.begun(held) for slot in slots]
 
     def _called(self, inputs: Tensors, held: Any, **others: Any) -> Any:
         """What the model returns with a cache, which it changes."""

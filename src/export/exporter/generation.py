@@ -29,8 +29,8 @@ LATE = 11
 UNCACHED = {
     "blt": "BltModel builds its cache from a `num_hidden_layers` that BltConfig has not",
     "cpmant": "CpmAntModel lets earlier tokens see later ones, and a cache does not",
-    "evolla": "EvollaForProteinText2Text.forward names no past_key_values: the library gives it all tokens beside a "
-    "full cache",
+    "evolla": "EvollaModel gives the layers that look at a protein the mask of the whole row, beside the tokens of a "
+    "step",
     "git": "GitModel.forward adds the cache's length to positions that the library already counts past it",
     "rwkv": "RwkvSelfAttention adds a cached [batch, hidden] to a row of [batch, 1, hidden], and mixes the rows",
 }

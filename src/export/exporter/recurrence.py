@@ -48,9 +48,9 @@ def _linear(decay: Tensor, update: Tensor, state: Tensor) -> Tensor:
     return torch.stack(states, dim=1)
 
 
-def linear(decay: Tensor, update: Tensor) -> Tensor:
-    """All states of `state = decay · state + update`, from zero, along the second dimension."""
-    start = torch.zeros_like(update[:, 0])
+def linear(decay: Tensor, update: Tensor, start: Tensor | None = None) -> Tensor:
+    """All states of `state = decay · state + update`, from a start or from zero, along the second dimension."""
+    start = torch.zeros_like(update[:, 0]) if start is None else start
     if torch.compiler.is_exporting():
         return _scanned(_fading_sum, (start,), (decay, update), 1)[1]
     return _linear(decay, update, start)
@@ -173,7 +173,7 @@ def _matrix_memory(
     norm: Tensor,
     highest: Tensor,
     eps: float,
-) -> Tensor:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     read: list[Tensor] = []
     for step in range(key.size(2)):
         made, memory, norm, highest = _remember(
@@ -188,25 +188,39 @@ def _matrix_memory(
             eps,
         )
         read.append(made)
-    return torch.stack(read, dim=2)
+    return torch.stack(read, dim=2), memory, norm, highest
+
+
+# A memory, the sum of its keys, and the exponent by which both are multiples.
+Memory = tuple[Tensor, Tensor, Tensor]
 
 
 def matrix_memory(
-    query: Tensor, key: Tensor, value: Tensor, forget: Tensor, write: Tensor, eps: float
-) -> Tensor:
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    forget: Tensor,
+    write: Tensor,
+    eps: float,
+    start: Memory | None = None,
+) -> tuple[Tensor, Memory]:
     """The mLSTM of xLSTM: a matrix memory with exponential gates, and the sum of its keys to normalise by.
 
-    Gates are logarithms, [batch, heads, length]; memory and norm are kept as multiples of e^highest.
+    Gates are logarithms, [batch, heads, length]; memory and norm are kept as multiples of e^highest. What is read at
+    every step, and the memory after the last.
     """
     along = (query, key, value, forget, write)
-    start = (
-        torch.zeros_like(key[:, :, 0, :, None] * value[:, :, 0, None]),
-        torch.zeros_like(key[:, :, 0]),
-        torch.zeros_like(forget[:, :, :1]),
-    )
+    if start is None:
+        start = (
+            torch.zeros_like(key[:, :, 0, :, None] * value[:, :, 0, None]),
+            torch.zeros_like(key[:, :, 0]),
+            torch.zeros_like(forget[:, :, :1]),
+        )
     if torch.compiler.is_exporting():
-        return _scanned(partial(_remember, eps=eps), start, along, 2)[1]
-    return _matrix_memory(*along, *start, eps)
+        (memory, norm, highest), read = _scanned(partial(_remember, eps=eps), start, along, 2)
+    else:
+        read, memory, norm, highest = _matrix_memory(*along, *start, eps)
+    return read, (memory, norm, highest)
 
 
 def delta_rule(
@@ -247,15 +261,22 @@ def mlstm(
     value: Tensor,
     igate: Tensor,
     fgate: Tensor,
+    c_initial: Tensor | None = None,
+    n_initial: Tensor | None = None,
+    m_initial: Tensor | None = None,
     eps: float = 1e-6,
     return_last_states: bool = True,
     **_: Any,
 ) -> Any:
-    """`wrap_chunkwise_arbitrary_sequence_length` of xLSTM, without a cache: its recurrent form for any length."""
+    """`wrap_chunkwise_arbitrary_sequence_length` of xLSTM: its recurrent form for any length."""
     asked = (query * query.shape[-1] ** -0.5).float()
     forget, write = functional.logsigmoid(fgate).float(), igate.float()
-    read = matrix_memory(asked, key.float(), value.float(), forget, write, eps).to(query.dtype)
-    return (read, (None, None, None)) if return_last_states else read
+    start = None
+    if c_initial is not None and n_initial is not None and m_initial is not None:
+        start = (c_initial.float(), n_initial.float(), m_initial.float())
+    read, memory = matrix_memory(asked, key.float(), value.float(), forget, write, eps, start)
+    read = read.to(query.dtype)
+    return (read, memory) if return_last_states else read
 
 
 def selective_scan(

@@ -26,6 +26,10 @@ ROWS, LENGTH = 2, 53
 CLEAR = 1e-3
 # What classes call the cache that they take and return.
 KEYWORDS = ("cache", "past_key_values", "state")
+# Types whose `forward` takes the whole row again, and skips what its cache holds by itself.
+WHOLE_AGAIN = frozenset({"cpmant"})
+# Types whose `forward` returns no cache: it is the caller's.
+RETURNS_NONE = frozenset({"recurrent_gemma"})
 # What stands for an input that is given beside tokens.
 FILLED = {
     "normal": "torch.randn({shape})",
@@ -114,9 +118,11 @@ def program(job: Job, way: Way) -> str:
     }
     masked = way.padded > 0 and names.mask is not None
     part = f"{names.grows}=tokens[:, {{part}}]" + (f", {names.mask}=mask[:, :{{last}}]" if masked else "")
+    model_type = ready.config.model_type
+    rest = ":" if model_type in WHOLE_AGAIN else f"{way.first}:"
     whole, first, later = (
         part.format(part=part_of, last=last)
-        for part_of, last in ((":", ""), (f":{way.first}", way.first), (f"{way.first}:", ""))
+        for part_of, last in ((":", ""), (f":{way.first}", way.first), (rest, ""))
     )
     following = {entry.name for entry in job.inputs if entry.shape[1:2] == tokens.shape[1:2]}
     given = "".join(f", {name}={name}" for name in beside)
@@ -125,9 +131,10 @@ def program(job: Job, way: Way) -> str:
     )
     # An encoder's input is asked for in every call.
     again = given if getattr(ready.config, "is_encoder_decoder", False) else ""
+    own = model_type in RETURNS_NONE
     lines = [
         "import torch",
-        f"from transformers import {job.class_name}, {config}",
+        f"from transformers import {job.class_name}, {config}" + (", DynamicCache" if own else ""),
         "torch.manual_seed(0)",
         f"model = {job.class_name}({config}(**{job.config!r})).eval().requires_grad_(False)",
         "[weight.normal_(std=0.2) for weight in model.parameters() if weight.ndim > 1]",
@@ -139,8 +146,10 @@ def program(job: Job, way: Way) -> str:
     lines += [f"{name} = {value}" for name, value in beside.items()]
     lines += [
         f'whole = model({whole}{given}, use_cache=False)["logits"][:, {way.first - LENGTH}:]',
-        f"first = model({first}{begun}, use_cache=True)",
-        f'later = model({later}{again}, {keyword}=first["{keyword}"], use_cache=True)["logits"]',
+        *(["held = DynamicCache(config=model.config)"] if own else []),
+        f"first = model({first}{begun}" + (f", {keyword}=held" if own else "") + ", use_cache=True)",
+        *([] if own else [f'held = first["{keyword}"]']),
+        f'later = model({later}{again}, {keyword}=held, use_cache=True)["logits"]',
         "print(((later - whole).abs().max() / whole.abs().max()).item())",
     ]
     return "\n".join(lines) + "\n"

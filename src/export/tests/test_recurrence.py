@@ -41,8 +41,9 @@ class _Called(nn.Module):
         return (returned,) if isinstance(returned, Tensor) else returned
 
 
-def _matrix_memory(*given: Tensor) -> Tensor:
-    return recurrence.matrix_memory(*given, eps=1e-6)
+def _matrix_memory(*given: Tensor) -> tuple[Tensor, ...]:
+    read, memory = recurrence.matrix_memory(*given, eps=1e-6)
+    return read, *memory
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import recurrence
-from .patches import Adapter, Upstream, module_of, replaced, rewritten
+from .patches import Adapter, Upstream, module_of, of_sizes, replaced, rewritten, shadowed, smaller
 
 
 def _bloom_gelu(model: Upstream) -> AbstractContextManager[None]:
@@ -121,6 +121,7 @@ def _lightning_attention(model: Upstream) -> AbstractContextManager[None]:
         hidden_states: Tensor,
         position_embeddings: Any,
         attention_mask: Tensor | None,
+        cache: Upstream = None,
         **_: Any,
     ) -> tuple[Tensor, None]:
         rows, length, _width = hidden_states.shape
@@ -130,7 +131,10 @@ def _lightning_attention(model: Upstream) -> AbstractContextManager[None]:
         query, key, value = heads.float().chunk(3, dim=-1)
         update = key[..., :, None] * value[..., None, :]
         decay = torch.exp(-attention.slope_rate.float()).expand_as(update[0, 0])
-        states = recurrence.linear(decay[None, None].expand_as(update), update)
+        before = None if cache is None else cache.get_linear_cache(attention.layer_idx)
+        states = recurrence.linear(decay[None, None].expand_as(update), update, before)
+        if cache is not None:
+            cache.set_linear_cache(attention.layer_idx, states[:, -1])
         mixed = torch.matmul(query[..., None, :], states).squeeze(-2)
         mixed = attention.norm(mixed.flatten(2).to(hidden_states.dtype))
         gate = torch.sigmoid(attention.output_gate(hidden_states))
@@ -150,6 +154,11 @@ def _scatter_numbers(_model: Upstream) -> AbstractContextManager[None]:
         return isinstance(value, bool)
 
     return replaced(Tensor, "scatter", scatter, truth_value)
+
+
+def short_rows(model: Upstream) -> AbstractContextManager[None]:
+    """Sparse attention chooses no more tokens than it finds, by Python's `min`, which a trace bakes."""
+    return shadowed(module_of(model), "min", smaller, of_sizes)
 
 
 @contextmanager
@@ -223,15 +232,15 @@ def _prompt_mask(model: Upstream) -> AbstractContextManager[None]:
 
 
 ADAPTERS: dict[str, list[Adapter]] = {
-    "axk2": [_scatter_numbers],
+    "axk2": [_scatter_numbers, short_rows],
     "bloom": [_bloom_gelu],
     "cpmant": [_prompt_mask],
     "dbrx": [_every_expert],
-    "deepseek_v32": [_scatter_numbers],
+    "deepseek_v32": [_scatter_numbers, short_rows],
     "dots3_note_text": [_scatter_numbers],
     "falcon_mamba": [_selective_scan],
-    "glm_moe_dsa": [_scatter_numbers],
-    "hy_v4": [_scatter_numbers],
+    "glm_moe_dsa": [_scatter_numbers, short_rows],
+    "hy_v4": [_scatter_numbers, short_rows],
     "hy_v4_vl_text": [_scatter_numbers],
     "jamba": [_selective_scan],
     "jetmoe": [_experts_by_row],

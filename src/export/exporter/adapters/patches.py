@@ -243,6 +243,18 @@ def rows_of(values: Tensor) -> Any:
     return values.shape[0]
 
 
+def of_sizes(*values: Any) -> bool:
+    """Whether the tracer's own numbers are among a call's arguments: the `where` of names that compare them."""
+    return any(isinstance(value, (Tensor, *SYMBOLS)) for value in values)
+
+
+def smaller(first: Any, second: Any) -> Any:
+    """What `min` is to two numbers, as the tracer's own number."""
+    if isinstance(first, Tensor) or isinstance(second, Tensor):
+        return torch.minimum(torch.as_tensor(first), torch.as_tensor(second))
+    return torch.sym_min(first, second)
+
+
 def _called(owner: object) -> str:
     """What an owner of attributes is called in an error."""
     named = owner if isinstance(owner, type | ModuleType) else type(owner)

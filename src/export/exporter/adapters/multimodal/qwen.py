@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 
 from ... import grids
+from ..decoder_only import short_rows
 from ..patches import (
     Adapter,
     Upstream,
@@ -18,6 +19,7 @@ from ..patches import (
     registered,
     replaced,
     rewritten,
+    smaller,
 )
 
 # How many patches stand before those of an image. The first way asks whether all images but one are one.
@@ -112,14 +114,18 @@ def _tokens_by_block(model: Upstream) -> AbstractContextManager[None]:
     kind = next(type(m) for m in model.modules() if type(m).__name__.endswith("QSAIndexer"))
     rotate = sys.modules[kind.__module__].apply_rotary_pos_emb
 
-    def forward(self: Any, states: Tensor, angles: Any, attention_mask: Tensor, _cache: None) -> Tensor:
+    def forward(self: Any, states: Tensor, angles: Any, attention_mask: Tensor, cache: Upstream) -> Tensor:
+        # Those of the queries stand behind those of what a cache holds.
         cos, sin = angles
+        own = [turn[:, -states.shape[1] :] for turn in angles]
         ratio, width = self.compress_ratio, self.index_head_dim
         queries, keys = self.index_qk_proj(states).split(
             [self.index_n_heads * width, self.index_kv_heads * width], -1
         )
         queries = self.q_layernorm(queries.unflatten(-1, (-1, width)))
-        queries = rotate(queries, cos=cos, sin=sin, unsqueeze_dim=2)
+        queries = rotate(queries, cos=own[0], sin=own[1], unsqueeze_dim=2)
+        if cache is not None:
+            keys = cache.update_indexer(keys, self.layer_idx)
         # Eager adds its mask to scores; the other implementations are given booleans.
         seen = (attention_mask if attention_mask.dtype is torch.bool else attention_mask == 0)[:, 0]
         real = seen[:, -1]
@@ -136,13 +142,14 @@ def _tokens_by_block(model: Upstream) -> AbstractContextManager[None]:
             unsqueeze_dim=2,
         )[:, :, 0]
         scores = torch.einsum("bshd,bkd->bskh", queries.float(), pooled.float())
-        scores = torch.relu(scores).sum(-1) / width**0.5
+        # One block more, never complete, so that there is one in a row too short for any.
+        scores = nn.functional.pad(torch.relu(scores).sum(-1) / width**0.5, (0, 1))
         complete = seen.sum(-1, keepdim=True) // ratio
-        ready = torch.arange(blocks) < complete
-        best = scores.masked_fill(~ready, float("-inf")).topk(min(self.block_topk, blocks)).indices
+        ready = torch.arange(blocks + 1) < complete
+        best = scores.masked_fill(~ready, float("-inf")).topk(smaller(self.block_topk, blocks)).indices
         chosen = torch.zeros_like(scores).scatter(-1, best, 1.0).bool() & ready
         block = ((real.cumsum(-1) - 1).clamp(min=0) // ratio)[:, None].expand_as(seen)
-        kept = chosen.gather(-1, block.clamp(max=blocks - 1)) | (block >= complete)
+        kept = chosen.gather(-1, block.clamp(max=blocks)) | (block >= complete)
         return (kept & seen)[:, None]
 
     return replaced(kind, "forward", forward)
@@ -160,7 +167,7 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "glm4v_moe": [grids_as_tensors],
     "glm4v_moe_vision": [patches_as_tensors],
     "glm4v_vision": [patches_as_tensors],
-    "glm5_next": [grids_as_tensors],
+    "glm5_next": [grids_as_tensors, short_rows],
     "glm5_next_vision": [patches_as_tensors],
     "glm_image_vision": [patches_as_tensors],
     "glm_ocr": [grids_as_tensors],

@@ -1,0 +1,43 @@
+"""Programs that show what a class computes otherwise with a cache than without one."""
+
+import pytest
+from samples import TOKENS, job
+
+from exporter.errors import ExportError
+from exporter.job import Job, Json
+from exporter.upstream import WAYS, program, run
+
+TOKEN, SEVERAL, _ = WAYS
+SMALL: Json = {"vocab_size": 32, "hidden_size": 8, "num_attention_heads": 2, "num_key_value_heads": 1}
+
+
+def _job(name: str, **config: object) -> Job:
+    names: Json = {"grows": "input_ids", "mask": None, "positions": None, "logits": "logits"}
+    return job(**{"class": name, "config": SMALL | config}, inputs=[TOKENS], generation=names)
+
+
+def test_a_class_that_returns_no_cache_is_given_one() -> None:
+    gemma = {"num_hidden_layers": 3, "intermediate_size": 8, "lru_width": 8, "head_dim": 4}
+    text = program(_job("RecurrentGemmaForCausalLM", attention_window_size=8, **gemma), SEVERAL)
+    assert "first = model(input_ids=tokens[:, :12], cache=held, use_cache=True)" in text
+    assert run(text)[1]
+
+
+def test_a_class_that_skips_what_its_cache_holds_is_given_the_whole_row() -> None:
+    # With two layers: what earlier tokens hold follows from later ones behind the first alone.
+    ant = {"num_hidden_layers": 2, "dim_head": 4, "dim_ff": 8, "prompt_length": 4}
+    text = program(_job("CpmAntForCausalLM", **ant), SEVERAL)
+    assert "later = model(input_ids=tokens[:, :], cache=held, use_cache=True)" in text
+    assert run(text)[1]
+
+
+@pytest.mark.parametrize(("window", "shown"), [(64, False), (48, True)])
+def test_a_row_longer_than_what_bounds_a_cache_alone_shows_it(window: int, shown: bool) -> None:
+    moshi = {"num_hidden_layers": 1, "ffn_dim": 8, "max_position_embeddings": 64, "num_key_value_heads": 2}
+    text = program(_job("MoshiForCausalLM", sliding_window=window, **moshi), TOKEN)
+    assert run(text)[1] is shown
+
+
+def test_a_class_without_a_cache_has_no_program() -> None:
+    with pytest.raises(ExportError, match=r"OpenAIGPTLMHeadModel\.forward takes no cache"):
+        program(_job("OpenAIGPTLMHeadModel", n_embd=8, n_layer=1, n_head=2), TOKEN)
