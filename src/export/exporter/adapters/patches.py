@@ -217,6 +217,18 @@ def at_least(size: Any, floor: int) -> Any:
     return torch.clamp(size, min=floor) if isinstance(size, Tensor) else torch.sym_max(size, floor)
 
 
+def of_sizes(*values: Any) -> bool:
+    """Whether the tracer's own numbers are among a call's arguments: the `where` of names that compare them."""
+    return any(isinstance(value, (Tensor, *SYMBOLS)) for value in values)
+
+
+def smaller(first: Any, second: Any) -> Any:
+    """What `min` is to two numbers, as the tracer's own number."""
+    if isinstance(first, Tensor) or isinstance(second, Tensor):
+        return torch.minimum(torch.as_tensor(first), torch.as_tensor(second))
+    return torch.sym_min(first, second)
+
+
 def _int_but_for(kinds: tuple[type, ...]) -> type:
     """The type `int`, but what is of these kinds stays what it is to the tracer."""
     kept = _noted(whole)
@@ -241,18 +253,6 @@ def whole_sizes(module: ModuleType, kinds: tuple[type, ...] = (Tensor, *SYMBOLS)
 def rows_of(values: Tensor) -> Any:
     """What `len` is to a tensor, as the tracer's own number."""
     return values.shape[0]
-
-
-def of_sizes(*values: Any) -> bool:
-    """Whether the tracer's own numbers are among a call's arguments: the `where` of names that compare them."""
-    return any(isinstance(value, (Tensor, *SYMBOLS)) for value in values)
-
-
-def smaller(first: Any, second: Any) -> Any:
-    """What `min` is to two numbers, as the tracer's own number."""
-    if isinstance(first, Tensor) or isinstance(second, Tensor):
-        return torch.minimum(torch.as_tensor(first), torch.as_tensor(second))
-    return torch.sym_min(first, second)
 
 
 def _called(owner: object) -> str:
