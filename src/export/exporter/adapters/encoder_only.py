@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, autograd
 
 from .patches import (
+    SYMBOLS,
     Adapter,
     Upstream,
     hooked,
@@ -337,9 +338,22 @@ def _gptsan_by_rows(model: Upstream) -> Iterator[None]:
         yield
 
 
+def _span_as_a_number(model: Upstream) -> AbstractContextManager[None]:
+    """DeBERTa makes a tensor of a length and cuts weights by it: to `torch.export` a number that depends on data."""
+
+    def span(queries: Tensor, keys: Tensor, most: int) -> Any:
+        return torch.sym_min(torch.sym_max(queries.shape[-2], keys.shape[-2]), most)
+
+    def is_symbol(queries: Tensor, *_: Any) -> bool:
+        return isinstance(queries.shape[-2], SYMBOLS)
+
+    return replaced(module_of(model), "compute_attention_span", span, is_symbol)
+
+
 ADAPTERS: dict[str, list[Adapter]] = {
     "big_bird": [_big_bird_dense],
     "canine": [_canine_dense],
+    "deberta": [_span_as_a_number],
     "funnel": [_funnel_positions],
     "gptsan-japanese": [_gptsan_by_rows],
     "longformer": [_longformer_dense],
