@@ -79,13 +79,16 @@ def features_unsplit(model: Upstream) -> Iterator[None]:
     def as_one(features: Tensor, *_: Any, **__: Any) -> tuple[Tensor]:
         return (features,)
 
+    def of_any_number(lengths: Tensor) -> bool:
+        # A graph would have as many numbers as there were images when it was made.
+        return isinstance(lengths.shape[0], torch.SymInt)
+
     def whole(own: Callable[..., Any]) -> Callable[..., Any]:
         def features(*args: Any, **given: Any) -> Any:
             with (
                 replaced(torch, "split", as_one, by_image),
                 replaced(Tensor, "split", as_one, by_image),
-                replaced(Tensor, "tolist", lambda lengths: [lengths]),
-                replaced(FakeTensor, "tolist", lambda lengths: [lengths]),
+                replaced(FakeTensor, "tolist", lambda lengths: [lengths], of_any_number),
             ):
                 return own(*args, **given)
 
