@@ -8,6 +8,7 @@ use crate::engine;
 use crate::export::{self, environment::Environment};
 use crate::report::{self, Record};
 use crate::spec::{Spec, Versions};
+use crate::typed::Typed;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
@@ -190,11 +191,12 @@ fn free(subject: &str, bytes: u64) -> Finding {
 
 /// The artifact cache: how much there is, what is stale, what belongs to no entry.
 fn cache(spec: &Spec, root: &Path) -> Vec<Finding> {
-    let (mut fresh, mut stale, mut missing) = (0, Vec::new(), 0);
+    let (mut fresh, mut stale, mut missing, mut foreign) = (0, Vec::new(), 0, 0);
     for entry in &spec.entries {
         match export::state(entry, &spec.versions, root) {
             export::Freshness::Fresh => fresh += 1,
             export::Freshness::Missing => missing += 1,
+            export::Freshness::Foreign => foreign += 1,
             export::Freshness::Stale => stale.push(entry.name.to_string()),
         }
     }
@@ -207,6 +209,11 @@ fn cache(spec: &Spec, root: &Path) -> Vec<Finding> {
     let mut findings =
         vec![Finding::new("artifacts", said, more.map_or(Health::Good, |more| Health::Note(Some(more))))];
     findings.extend(outdated(&stale));
+    if foreign > 0 {
+        let said = format!("{foreign} made elsewhere; the next test makes them anew, or takes them after");
+        let take = Typed::export([]).flag("--trust", true).to_string();
+        findings.push(Finding::new("artifacts", said, Health::Note(Some(take))));
+    }
     let names: BTreeSet<&str> = spec.entries.iter().map(|entry| entry.name.as_str()).collect();
     let orphans = orphans(root, &names);
     if !orphans.is_empty() {

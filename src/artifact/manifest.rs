@@ -151,7 +151,7 @@ pub struct GenerationSettings {
 
 /// The manifest in `folder`; `None` when there is none.
 pub fn manifest(folder: &Path) -> Result<Option<Manifest>, Failure> {
-    read(&folder.join("manifest.json"))
+    read(&folder.join(super::MANIFEST))
 }
 
 /// The list of what is put beside the artifact in `folder`; `None` when there is none.

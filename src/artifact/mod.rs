@@ -12,6 +12,7 @@ pub mod key;
 mod lane;
 mod manifest;
 mod origin;
+mod signature;
 
 pub use beside::Beside;
 pub use decoding::{CacheAxis, CacheTensor, Decoding, Refusal, StepProgram};
@@ -23,6 +24,7 @@ pub use manifest::{
     Change, FileList, GenerationSettings, Manifest, Note, Parameters, Situation, listed, manifest,
 };
 pub use origin::{Origin, origin};
+pub(crate) use signature::{is_ours, sign};
 
 use crate::failure::{Failure, Stage};
 use crate::model::ModelSpec;
@@ -56,6 +58,8 @@ struct Half {
 
 /// The file of inputs and references.
 pub const CASES: &str = "cases.safetensors";
+/// The file that lists all others of an artifact.
+pub(crate) const MANIFEST: &str = "manifest.json";
 
 /// `HF_CONFORMANCE_ARTIFACTS`, or `artifacts` below the working directory.
 pub fn root() -> PathBuf {
@@ -67,7 +71,7 @@ impl Artifact {
     /// precision references are those of the device on which the programs are to run.
     ///
     /// # Errors
-    /// Stage `export` when there is none or it is stale, stage `load` when a file is damaged.
+    /// Stage `export` when there is none or it is stale, stage `load` when it was made elsewhere or a file is damaged.
     pub fn open(folder: &Path, model: &ModelSpec, lane: Lane) -> Result<Self, Failure> {
         let renew = format!("renew it: just export {}", model.name);
         let manifest = manifest(folder)
@@ -78,6 +82,7 @@ impl Artifact {
                 format!("{} is stale: the entry, a pin or the exporter changed since", folder.display());
             return Err(Failure::new(Stage::Export, stale).with(renew));
         }
+        made_here(folder, MANIFEST, &Typed::export([model.name]))?;
         // Only its key tells whether an artifact is due.
         whole(folder, &manifest.files).map_err(|failure| failure.with(format!("{renew} --force")))?;
         if lane.format != Format::TorchScript {
@@ -189,8 +194,20 @@ fn beside(folder: &Path, manifest: &Manifest, what: Beside) -> Result<FileList, 
         let none = format!("{} has no {what} of the entry as it stands", folder.display());
         return Err(Failure::new(Stage::Export, none).with(renew));
     };
+    made_here(folder, &what.list(), &what.made_by(Typed::export([&*manifest.model])))?;
     whole(folder, &list.files).map_err(forced)?;
     Ok(list)
+}
+
+/// Whether what a list names was made by this checkout, or taken by somebody who said so; `export` makes it.
+fn made_here(folder: &Path, list: &str, export: &Typed) -> Result<(), Failure> {
+    if is_ours(&folder.join(list))? {
+        return Ok(());
+    }
+    let list = folder.join(list);
+    let elsewhere = format!("{} is not of this checkout's making, and programs are code", list.display());
+    let failure = Failure::new(Stage::Load, elsewhere).with(format!("make it here: {export}"));
+    Err(failure.with(format!("or take it as it is, where you trust who made it: {export} --trust")))
 }
 
 /// What is said where there is none.

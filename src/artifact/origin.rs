@@ -17,7 +17,7 @@ pub struct Origin {
 /// The origin of the artifact in `folder`; `None` when there is none. It stands at the beginning of the manifest, and the
 /// rest is not read: whether hundreds of artifacts are due is asked before every test.
 pub fn origin(folder: &Path) -> Result<Option<Origin>, Failure> {
-    let path = folder.join("manifest.json");
+    let path = folder.join(super::MANIFEST);
     let file = match File::open(&path) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),

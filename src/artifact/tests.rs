@@ -38,8 +38,14 @@ fn folder(digest: &str) -> tempfile::TempDir {
     folder
 }
 
-/// Writes a list of digests, with its own beside it.
+/// Writes a list of digests, with its own and this checkout's signature beside it.
 fn sealed(folder: &Path, name: &str, text: &str) {
+    forged(folder, name, text);
+    sign(&folder.join(name)).unwrap();
+}
+
+/// Writes a list of digests as anybody can: with its own beside it.
+fn forged(folder: &Path, name: &str, text: &str) {
     std::fs::write(folder.join(name), text).unwrap();
     std::fs::write(folder.join(format!("{name}.sha256")), format!("{:x}\n", Sha256::digest(text))).unwrap();
 }
@@ -102,6 +108,53 @@ fn a_broken_manifest_fails_at_load() {
     let folder = folder(SPEC.digest);
     sealed(folder.path(), "manifest.json", "{");
     assert_eq!(failure(folder.path(), "just export toy").0, Stage::Load);
+}
+
+/// What is said of an artifact of pt2 programs that somebody else may have made.
+fn not_ours(folder: &Path, list: &str, export: &str) {
+    let failure = Artifact::open(folder, &SPEC, Lane::new(Format::Pt2, Device::Cpu)).unwrap_err();
+    let of =
+        format!("{} is not of this checkout's making, and programs are code", folder.join(list).display());
+    assert_eq!((failure.stage, failure.message), (Stage::Load, of));
+    let take = format!("or take it as it is, where you trust who made it: {export} --trust");
+    assert_eq!(failure.details, [format!("make it here: {export}"), take]);
+}
+
+#[test]
+fn what_was_made_elsewhere_is_not_loaded_until_somebody_says_so() {
+    let lists = ["manifest.json", "pt2.json"];
+    let exports = ["just export toy", "just export toy --engine pt2"];
+    for (list, export) in lists.into_iter().zip(exports) {
+        let folder = with_pt2(SPEC.digest);
+        let open = || Artifact::open(folder.path(), &SPEC, Lane::new(Format::Pt2, Device::Cpu));
+        let [path, signature] =
+            [list.to_owned(), format!("{list}.signature")].map(|name| folder.path().join(name));
+        let [text, signed] = [&path, &signature].map(|path| std::fs::read(path).unwrap());
+        // Whoever changes a list can make its digest right, and no signature.
+        forged(folder.path(), list, &format!("{} ", String::from_utf8_lossy(&text)));
+        not_ours(folder.path(), list, export);
+        forged(folder.path(), list, std::str::from_utf8(&text).unwrap());
+        assert!(open().is_ok());
+        for other in [Vec::new(), b"a signature".to_vec(), vec![0; 32], signed[..31].to_vec()] {
+            std::fs::write(&signature, &other).unwrap();
+            not_ours(folder.path(), list, export);
+        }
+        std::fs::remove_file(&signature).unwrap();
+        not_ours(folder.path(), list, export);
+        sign(&path).unwrap();
+        assert!(open().is_ok());
+    }
+}
+
+#[test]
+fn the_signature_of_one_list_is_none_of_another() {
+    let folder = with_pt2(SPEC.digest);
+    let text = std::fs::read_to_string(folder.path().join("pt2.json")).unwrap();
+    sealed(folder.path(), "half.cpu.float16.json", &text);
+    let [from, to] =
+        ["half.cpu.float16.json.signature", "pt2.json.signature"].map(|name| folder.path().join(name));
+    std::fs::copy(from, to).unwrap();
+    not_ours(folder.path(), "pt2.json", "just export toy --engine pt2");
 }
 
 /// A file's bytes cut at twenty places, with each of two hundred bits flipped, and gone.

@@ -6,7 +6,7 @@ use crate::artifact::{self, Lane};
 use crate::check::{self, Session, every_parameter};
 use crate::device::Device;
 use crate::engine::{self, Engine};
-use crate::export::{self, ExportPlan, Exported, FaultOf, Order, Progress};
+use crate::export::{self, Anew, ExportPlan, Exported, FaultOf, Order, Progress};
 use crate::failure::{At, Failure, Stage};
 use crate::model::RuntimeSpec;
 use crate::roster::plain;
@@ -108,7 +108,7 @@ impl Trial<'_> {
         let orders = entries.map(Order::plain).collect();
         let lane =
             self.engine.map_or_else(Lane::default, |(engine, device)| Lane::new(engine.format(), device));
-        let plan = ExportPlan { spec: &spec, orders, lane, force: true, root: folder.path().to_owned() };
+        let plan = ExportPlan { spec: &spec, orders, lane, anew: Anew::All, root: folder.path().to_owned() };
         let exported = export::export(&plan, self.progress)?;
         for one in tried.iter_mut() {
             let Tried::Added(added) = one else { continue };

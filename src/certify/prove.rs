@@ -4,7 +4,7 @@ use super::found::Found;
 use super::subject::{Subject, needed, patience};
 use crate::artifact::{self, Format, Lane};
 use crate::device::Device;
-use crate::export::{self, Certified, ExportPlan, Exported, Order, Progress, Weights};
+use crate::export::{self, Anew, Certified, ExportPlan, Exported, Order, Progress, Weights};
 use crate::failure::{At, Failure, Stage};
 use crate::report::journal::{Item, Journal};
 use crate::runner::{Asked, BrokeOff, Ended, TestRun, carry_out, installed, worker};
@@ -59,8 +59,13 @@ pub fn prove<'a>(
     let order = order(subject, found);
     let folder = order.folder(&artifact::root());
     let lane = Lane::new(Format::TorchScript, setting.device);
-    let plan =
-        ExportPlan { spec: &subject.spec, orders: vec![order], lane, force: true, root: artifact::root() };
+    let plan = ExportPlan {
+        spec: &subject.spec,
+        orders: vec![order],
+        lane,
+        anew: Anew::All,
+        root: artifact::root(),
+    };
     let exported = export::export(&plan, setting.progress)?;
     if let Some(Exported { outcome: Err(failure), .. }) = exported.first() {
         return Err(failure.clone());

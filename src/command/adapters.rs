@@ -5,6 +5,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use comfy_table::{Table, presets};
 use hf_conformance::artifact;
+use hf_conformance::export::Anew;
 use hf_conformance::export::adapters::{Retrace, Retraced, carry_out};
 use hf_conformance::spec::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +22,7 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let spec = spec()?;
     let entries = select(&spec, &arguments.filter)?;
-    if export::artifacts(&spec, &entries, <_>::default(), false)?.iter().any(|one| one.outcome.is_err()) {
+    if export::artifacts(&spec, &entries, <_>::default(), Anew::Due)?.iter().any(|one| one.outcome.is_err()) {
         bail!("adapters are tried on healthy models only");
     }
     let trials = trials(&entries, &artifact::root())?;

@@ -6,6 +6,7 @@ use clap::Args;
 use hf_conformance::artifact::{self, Lane};
 use hf_conformance::bench::suite::{self, PytestSuite, SuiteCost};
 use hf_conformance::engine;
+use hf_conformance::export::Anew;
 use hf_conformance::report;
 use hf_conformance::spec::Entry;
 use hf_conformance::typed::Typed;
@@ -39,7 +40,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             suite::SOURCE
         );
     }
-    let exported = export::artifacts(&spec, &entries, Lane::default(), false)?;
+    let exported = export::artifacts(&spec, &entries, Lane::default(), Anew::Due)?;
     if exported.iter().any(|one| one.outcome.is_err()) {
         return Ok(ExitCode::FAILURE);
     }

@@ -7,6 +7,7 @@ use comfy_table::CellAlignment;
 use hf_conformance::artifact::{self, Format, Lane};
 use hf_conformance::check::{CheckResult, Session, body};
 use hf_conformance::engine::{self, Explained, StepReport};
+use hf_conformance::export::Anew;
 use hf_conformance::model::RuntimeSpec;
 use hf_conformance::spec::Check;
 use hf_conformance::task::Dtype;
@@ -41,7 +42,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     };
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     let lane = Lane::new(Format::Pt2, device);
-    for one in export::artifacts(&spec, &[entry], lane, false)? {
+    for one in export::artifacts(&spec, &[entry], lane, Anew::Due)? {
         one.outcome.map_err(|failure| failed(&failure))?;
     }
     let subject = RuntimeSpec::new(entry, &spec.versions);

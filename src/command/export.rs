@@ -5,7 +5,7 @@ use anyhow::Result;
 use clap::Args;
 use hf_conformance::artifact::{self, Beside, Format, Lane};
 use hf_conformance::engine;
-use hf_conformance::export::{self, ExportPlan, Exported, FaultOf, Order, Progress};
+use hf_conformance::export::{self, Anew, ExportPlan, Exported, FaultOf, Order, Progress};
 use hf_conformance::failure::Failure;
 use hf_conformance::report::cost::{self, Step};
 use hf_conformance::spec::{Entry, Spec};
@@ -24,6 +24,9 @@ pub struct Arguments {
     /// Also export what is up to date
     #[arg(long)]
     force: bool,
+    /// Take what somebody else made of the same entries as it is, from now on: programs are code
+    #[arg(long, env = "HF_CONFORMANCE_TRUST", conflicts_with = "force", value_parser = clap::builder::FalseyValueParser::new())]
+    trust: bool,
     /// torchscript, or pt2 or aot for its programs beside the others
     #[arg(long, env = "HF_CONFORMANCE_ENGINE", default_value = super::TORCHSCRIPT)]
     engine: Format,
@@ -41,7 +44,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let entries = select(&spec, &arguments.filter)?;
     let (device, _) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     let lane = Lane::new(arguments.engine, device).with_half(arguments.half).map_err(anyhow::Error::msg)?;
-    let exported = artifacts(&spec, &entries, lane, arguments.force)?;
+    let anew = match (arguments.force, arguments.trust) {
+        (true, _) => Anew::All,
+        (_, true) => Anew::Trusting,
+        _ => Anew::Due,
+    };
+    let exported = artifacts(&spec, &entries, lane, anew)?;
     let failed = exported.iter().filter(|one| one.outcome.is_err()).count();
     let fresh = exported.iter().filter(|one| matches!(one.outcome, Ok(None))).count();
     let interrupted = exported.iter().filter(|one| one.fault_of == FaultOf::Interrupt).count();
@@ -54,12 +62,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 
 /// Exports what changed among `entries` under a progress bar, with what programs of that format need on a device;
 /// failures are printed as they come.
-pub fn artifacts(spec: &Spec, entries: &[&Entry], lane: Lane, force: bool) -> Result<Vec<Exported>> {
+pub fn artifacts(spec: &Spec, entries: &[&Entry], lane: Lane, anew: Anew) -> Result<Vec<Exported>> {
     let orders = entries.iter().map(|entry| Order::plain(entry)).collect();
     let needed = lane.needed().into_iter().next();
-    carry_out(spec, orders, lane, force, artifact::root(), &|model| {
+    carry_out(spec, orders, lane, anew, artifact::root(), &|model| {
         let typed = Typed::export([model]);
-        needed.into_iter().fold(typed, |typed, what| what.made_by(typed)).flag("--force", force)
+        needed.into_iter().fold(typed, |typed, what| what.made_by(typed)).flag("--force", anew == Anew::All)
     })
 }
 
@@ -69,16 +77,26 @@ pub fn carry_out(
     spec: &Spec,
     orders: Vec<Order>,
     lane: Lane,
-    force: bool,
+    anew: Anew,
     root: PathBuf,
     again: &dyn Fn(&str) -> Typed,
 ) -> Result<Vec<Exported>> {
-    let plan = ExportPlan { spec, orders, lane, force, root };
+    let plan = ExportPlan { spec, orders, lane, anew, root };
+    tell_of_foreign(&plan);
     let bar = Bar::telling(again);
     let exported = export::export(&plan, &bar).map_err(|failure| failed(&failure))?;
     bar.end();
     bar.costs.take().into_iter().try_for_each(|(step, count, took)| cost::keep(step, count, took))?;
     Ok(exported)
+}
+
+/// Says how many artifacts are made anew because this checkout does not know who made them.
+fn tell_of_foreign(plan: &ExportPlan) {
+    let count = export::foreign(plan, None).count();
+    if count > 0 && plan.anew == Anew::Due {
+        let take = Typed::export([]).flag("--trust", true);
+        eprintln!("made elsewhere, and so made anew: {count}; to take such artifacts as they are: {take}");
+    }
 }
 
 /// A progress bar over models; silent when standard error is not a terminal.

@@ -11,7 +11,7 @@ use hf_conformance::check::faults::{Fault, FaultyModel, Plant, Weight};
 use hf_conformance::check::{self, Session, faults};
 use hf_conformance::device::Device;
 use hf_conformance::engine::{self, Engine};
-use hf_conformance::export::{ExportPlan, Order, export as carry_out};
+use hf_conformance::export::{Anew, ExportPlan, Order, export as carry_out};
 use hf_conformance::failure::Failure;
 use hf_conformance::model::RuntimeSpec;
 use hf_conformance::spec::{Check, Entry, Spec};
@@ -49,7 +49,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     println!("device {explained}");
     let lane = Lane::new(arguments.engine, device);
-    if export::artifacts(&spec, &entries, lane, false)?.iter().any(|one| one.outcome.is_err()) {
+    if export::artifacts(&spec, &entries, lane, Anew::Due)?.iter().any(|one| one.outcome.is_err()) {
         bail!("faults are planted in healthy models only");
     }
     let refused = plant_in_programs(&spec, &entries, lane)?;
@@ -103,7 +103,7 @@ fn plant_in_programs<'a>(
             faults::faults(entry, lane.format).into_iter().filter(|fault| fault.plant == Plant::Program);
         orders.extend(in_program.map(|fault| Order { fault: Some(fault.name), ..Order::plain(entry) }));
     }
-    let plan = ExportPlan { spec, orders, lane, force: false, root: artifact::root() };
+    let plan = ExportPlan { spec, orders, lane, anew: Anew::Due, root: artifact::root() };
     let bar = export::Bar::quiet();
     let exported = carry_out(&plan, &bar).map_err(|failure| failed(&failure))?;
     bar.end();

@@ -8,6 +8,7 @@ use clap::Args;
 use hf_conformance::artifact::{self, Artifact, Format, Lane};
 use hf_conformance::check::{self, CheckContext, CheckResult};
 use hf_conformance::engine::{self, Engine};
+use hf_conformance::export::Anew;
 use hf_conformance::model::{ModelSpec, RuntimeSpec};
 use hf_conformance::runner::judge::{self, Foreign};
 use hf_conformance::spec::{Check, Entry, Spec};
@@ -69,7 +70,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         return one(arguments, &spec, entry, &folder, counting.is_some());
     }
     let exported =
-        export::carry_out(&spec, vec![order], Lane::default(), false, artifact::root(), &|_| typed.clone())?;
+        export::carry_out(&spec, vec![order], Lane::default(), Anew::Due, artifact::root(), &|_| {
+            typed.clone()
+        })?;
     match exported.iter().any(|one| one.outcome.is_err()) {
         true => Ok(ExitCode::FAILURE),
         false => in_child(entry, &arguments.published, &arguments.limits, &typed),

@@ -7,7 +7,7 @@ use clap::Args;
 use hf_conformance::artifact::{self, Format, Lane, Manifest};
 use hf_conformance::check::{CheckContext, CheckResult, Session};
 use hf_conformance::engine;
-use hf_conformance::export::{Order, Weights};
+use hf_conformance::export::{Anew, Order, Weights};
 use hf_conformance::failure::Failure;
 use hf_conformance::model::RuntimeSpec;
 use hf_conformance::numerics::Tensor;
@@ -101,9 +101,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         return one(arguments, &spec, entry, &folder);
     }
     let lane = Lane::new(arguments.engine, device);
-    if export::carry_out(&spec, vec![order], lane, false, artifact::root(), &|model| arguments.typed(model))?
-        .iter()
-        .any(|one| one.outcome.is_err())
+    if export::carry_out(&spec, vec![order], lane, Anew::Due, artifact::root(), &|model| {
+        arguments.typed(model)
+    })?
+    .iter()
+    .any(|one| one.outcome.is_err())
     {
         if let Some(checkpoint) = &arguments.published.weights {
             println!("as the class that its own config names: {}", Typed::just("certify").word(checkpoint));

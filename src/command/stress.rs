@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use clap::Args;
 use hf_conformance::artifact;
 use hf_conformance::engine;
+use hf_conformance::export::Anew;
 use hf_conformance::process;
 use hf_conformance::runner::stress::{FAULTS, Survival, Yard};
 use std::process::ExitCode;
@@ -40,7 +41,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         bail!("no fault is called so; there are: {}", names.join(", "));
     }
     let entries: Vec<_> = spec.entries.iter().filter(|entry| MODELS.contains(&entry.name.as_str())).collect();
-    if export::artifacts(&spec, &entries, <_>::default(), false)?.iter().any(|one| one.outcome.is_err()) {
+    if export::artifacts(&spec, &entries, <_>::default(), Anew::Due)?.iter().any(|one| one.outcome.is_err()) {
         bail!("runs are disturbed that go well by themselves");
     }
     let program = std::env::current_exe().context("looking for this program")?;

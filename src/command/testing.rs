@@ -6,6 +6,7 @@ use clap::Args;
 use comfy_table::CellAlignment;
 use hf_conformance::artifact::{self, Format, Lane};
 use hf_conformance::engine;
+use hf_conformance::export::Anew;
 use hf_conformance::process;
 use hf_conformance::report::{self, Record, github, told};
 use hf_conformance::runner::shard::Shard;
@@ -76,7 +77,7 @@ pub fn begin<'a>(spec: &'a Spec, options: &Options) -> Result<TestRun<'a>> {
     println!("device {explained}");
     let lane = Lane::new(options.engine, device).with_half(options.half).map_err(anyhow::Error::msg)?;
     let mut run = TestRun::begin(spec, entries, checks, lane, artifact::root(), report::path());
-    run.exported(&export::artifacts(spec, &run.entries, lane, false)?)?;
+    run.exported(&export::artifacts(spec, &run.entries, lane, Anew::Due)?)?;
     Ok(run)
 }
 

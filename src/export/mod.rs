@@ -16,7 +16,8 @@ mod replay;
 pub mod upstream;
 
 pub use driver::{
-    Certified, Embedding, ExportPlan, Exported, FaultOf, Freshness, Order, Progress, Weights, export, state,
+    Anew, Certified, Embedding, ExportPlan, Exported, FaultOf, Freshness, Order, Progress, Weights, export,
+    foreign, state,
 };
 pub use layers::first_differing;
 pub use python::Python;

@@ -12,7 +12,7 @@ use hf_conformance::bench::Width;
 use hf_conformance::bench::worker::{self, Job, Lost, Plan, Request};
 use hf_conformance::device::Device;
 use hf_conformance::engine;
-use hf_conformance::export::Order;
+use hf_conformance::export::{Anew, Order};
 use hf_conformance::failure::Failure;
 use hf_conformance::process;
 use hf_conformance::report::decoding::{self, DecodeSpeed};
@@ -157,7 +157,7 @@ impl Run<'_> {
             let again = |model: &str| self.arguments.typed([model]);
             // No half precision is measured, so that a device's is not needed.
             let lane = Lane { format: format.on(self.device), ..Lane::default() };
-            let exported = export::carry_out(self.spec, orders, lane, false, plan.root(), &again)?;
+            let exported = export::carry_out(self.spec, orders, lane, Anew::Due, plan.root(), &again)?;
             let failed = exported.into_iter().filter(|one| one.outcome.is_err());
             without.extend(failed.map(|one| (*format, one.model)));
         }

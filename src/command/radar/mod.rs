@@ -15,7 +15,7 @@ use hf_conformance::device::Device;
 use hf_conformance::engine;
 use hf_conformance::export::environment::Environment;
 use hf_conformance::export::local::Local;
-use hf_conformance::export::{ExportPlan, Order, export, inventory};
+use hf_conformance::export::{Anew, ExportPlan, Order, export, inventory};
 use hf_conformance::report::Record;
 use hf_conformance::report::latest::current;
 use hf_conformance::runner::radar::{Row, Standing, Whose, local, rows, versions};
@@ -194,7 +194,7 @@ fn tried(
     let orders = entries.iter().map(|entry| Order::plain(entry)).collect();
     let progress = Bar::quiet();
     let lane = artifact::Lane::new(artifact::Format::TorchScript, device);
-    let plan = ExportPlan { spec, orders, lane, force: false, root: artifacts.clone() };
+    let plan = ExportPlan { spec, orders, lane, anew: Anew::Due, root: artifacts.clone() };
     let exported = export(&plan, &progress).map_err(|failure| failed(&failure))?;
     progress.end();
     let mut run = TestRun::begin(spec, entries.to_vec(), Check::ALL.to_vec(), lane, artifacts, store);

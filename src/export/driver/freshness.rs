@@ -1,6 +1,6 @@
 //! Which orders are due: those whose files are missing, or made from something else than the entry as it stands.
 
-use super::order::{ExportPlan, Order};
+use super::order::{Anew, ExportPlan, Order};
 use crate::artifact::{self, Beside, Format, key};
 use crate::failure::Failure;
 use crate::spec::{Entry, Versions};
@@ -13,22 +13,38 @@ pub(super) fn due<'a, 'b>(
     made: Option<Beside>,
     orders: Vec<&'b Order<'a>>,
 ) -> (Vec<&'b Order<'a>>, Vec<&'b Order<'a>>) {
-    let force = plan.force && (made.is_some() || plan.lane.format == Format::TorchScript);
-    orders.into_iter().partition(|order| force || !up_to_date(plan, made, order))
+    let all = plan.anew == Anew::All && (made.is_some() || plan.lane.format == Format::TorchScript);
+    // What is in a checkpoint's folder is not known: those are always exported again.
+    let is_due = |order: &Order| order.weights.is_some() || wanted(plan, made, order) != Freshness::Fresh;
+    orders.into_iter().partition(|order| all || is_due(order))
 }
 
-/// Whether the artifact of an order, or what is beside it, is made from the entry as it stands. What is in a checkpoint's
-/// folder is not known: those are always exported again.
-fn up_to_date(plan: &ExportPlan, made: Option<Beside>, order: &Order) -> bool {
+/// Those of a plan's orders whose files somebody else made, from the entry as it stands.
+pub fn foreign<'a>(plan: &'a ExportPlan<'a>, made: Option<Beside>) -> impl Iterator<Item = &'a Order<'a>> {
+    let plain = plan.orders.iter().filter(|order| order.weights.is_none());
+    plain.filter(move |order| wanted(plan, made, order) == Freshness::Foreign)
+}
+
+/// How the artifact of an order, or what is beside it, stands to the entry.
+fn wanted(plan: &ExportPlan, made: Option<Beside>, order: &Order) -> Freshness {
     let folder = order.folder(&plan.root);
-    order.weights.is_none()
-        && match made {
-            None => state_of(&folder, order.entry, &plan.spec.versions) == Freshness::Fresh,
-            Some(what) => {
-                let (found, key) = (artifact::listed(&folder, what), key_beside(what, &folder));
-                matches!((found, key), (Ok(Some(found)), Ok(key)) if found.key == key)
-            }
-        }
+    match made {
+        None => state_of(&folder, order.entry, &plan.spec.versions),
+        Some(what) => match (artifact::listed(&folder, what), key_beside(what, &folder)) {
+            (Ok(Some(found)), Ok(key)) if found.key == key => whose(&folder.join(what.list())),
+            (Ok(None), _) => Freshness::Missing,
+            _ => Freshness::Stale,
+        },
+    }
+}
+
+/// How a list of files of the right key stands to this checkout.
+fn whose(list: &Path) -> Freshness {
+    match artifact::is_ours(list) {
+        Ok(true) => Freshness::Fresh,
+        Ok(false) => Freshness::Foreign,
+        Err(_) => Freshness::Stale,
+    }
 }
 
 /// How an artifact stands to the entry it was made from.
@@ -39,6 +55,8 @@ pub enum Freshness {
     Fresh,
     /// Made from others: the next test exports it again.
     Stale,
+    /// Made from the same, but not by this checkout: the next test exports it again, unless it is taken as it is.
+    Foreign,
     Missing,
 }
 
@@ -48,6 +66,7 @@ impl Freshness {
         match self {
             Self::Fresh => "up to date",
             Self::Stale => "stale",
+            Self::Foreign => "made elsewhere",
             Self::Missing => "missing",
         }
     }
@@ -61,7 +80,7 @@ pub fn state(entry: &Entry, versions: &Versions, root: &Path) -> Freshness {
 fn state_of(folder: &Path, entry: &Entry, versions: &Versions) -> Freshness {
     match artifact::origin(folder) {
         Ok(Some(found)) if found.key == key::of(&entry.digest(versions), found.model_type.as_deref()) => {
-            Freshness::Fresh
+            whose(&folder.join(artifact::MANIFEST))
         }
         Ok(None) => Freshness::Missing,
         _ => Freshness::Stale,

@@ -85,6 +85,8 @@ pub(super) struct Hearing<'a> {
     pub orders: &'a [&'a Order<'a>],
     pub exported: Vec<Exported>,
     pub progress: &'a dyn Progress,
+    /// Signs what an order made.
+    pub sign: &'a dyn Fn(&Order) -> Result<(), Failure>,
 }
 
 impl Hearing<'_> {
@@ -101,7 +103,8 @@ impl Hearing<'_> {
                 return Ok(());
             }
             Event::Done { model, fault, seconds } => {
-                Exported { model, fault, outcome: Ok(Some(seconds)), fault_of: FaultOf::Model }
+                let done = Exported { model, fault, outcome: Ok(Some(seconds)), fault_of: FaultOf::Model };
+                self.signed(done)
             }
             Event::Failed { model, fault, reason, detail } => {
                 let failure = Failure::new(Stage::Export, reason).with_end_of(&detail);
@@ -111,6 +114,15 @@ impl Hearing<'_> {
         self.progress.finished(&exported);
         self.exported.push(exported);
         Ok(())
+    }
+
+    /// What was made, once it is signed.
+    fn signed(&self, done: Exported) -> Exported {
+        let own = self.orders.iter().find(|order| done.is_of(order));
+        match own.map_or(Ok(()), |order| (self.sign)(order)) {
+            Ok(()) => done,
+            Err(failure) => Exported { outcome: Err(failure), fault_of: FaultOf::Environment, ..done },
+        }
     }
 
     /// What became of every order, however the exporter ended: those that it said nothing of were not tried.

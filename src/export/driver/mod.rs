@@ -4,14 +4,14 @@ mod freshness;
 mod hearing;
 mod order;
 
-pub use freshness::{Freshness, state};
+pub use freshness::{Freshness, foreign, state};
 pub use hearing::{Exported, FaultOf, Progress};
 pub(super) use order::job;
-pub use order::{Certified, Embedding, ExportPlan, Order, Weights};
+pub use order::{Anew, Certified, Embedding, ExportPlan, Order, Weights};
 
 use super::environment::Environment;
 use super::python::Python;
-use crate::artifact::{Beside, Format};
+use crate::artifact::{self, Beside, Format};
 use crate::failure::{At, Failure, Stage};
 use crate::process::interrupted;
 use crate::spec::{Check, Entry};
@@ -61,6 +61,9 @@ fn step(
     orders: Vec<&Order>,
     progress: &dyn Progress,
 ) -> Result<Vec<Exported>, Failure> {
+    if plan.anew == Anew::Trusting {
+        foreign(plan, made).try_for_each(|order| artifact::sign(&order.list(&plan.root, made)))?;
+    }
     let (due, fresh) = due(plan, made, orders);
     let mut exported: Vec<Exported> =
         fresh.into_iter().map(|order| Exported::new(order, Ok(None), FaultOf::Model)).collect();
@@ -122,7 +125,8 @@ fn export_from(
         Some(Beside::Half(..)) => ("exporter.half", timeout),
     };
     let request = request(jobs, timeout);
-    let mut hearing = Hearing { orders, exported: Vec::new(), progress };
+    let sign = |order: &Order| artifact::sign(&order.list(&plan.root, made));
+    let mut hearing = Hearing { orders, exported: Vec::new(), progress, sign: &sign };
     let ended = python.converse(module, &request, |line| hearing.line(line));
     let exported = hearing.end(ended);
     for order in orders.iter().filter(|order| is_silent(order, &exported)) {

@@ -2,7 +2,7 @@
 //!
 //! In: entries of the spec. Out: [`Order`]s, and each in the exporter's words.
 
-use crate::artifact::{Lane, key};
+use crate::artifact::{self, Beside, Lane, key};
 use crate::failure::{At, Failure, Stage};
 use crate::spec::{Case, Entry, Spec};
 use serde::{Deserialize, Serialize};
@@ -16,10 +16,21 @@ pub struct ExportPlan<'a> {
     pub orders: Vec<Order<'a>>,
     /// How the programs are to be run.
     pub lane: Lane,
-    /// Export even what is up to date; where programs of another format are wanted, only those.
-    pub force: bool,
+    pub anew: Anew,
     /// The folder of artifacts.
     pub root: PathBuf,
+}
+
+/// What is made anew.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Anew {
+    /// What is missing, stale, or made elsewhere.
+    #[default]
+    Due,
+    /// Even what is up to date; where programs of another format are wanted, only those.
+    All,
+    /// What is missing or stale: what was made elsewhere is taken as it is, from now on.
+    Trusting,
 }
 
 /// One artifact to make.
@@ -74,6 +85,11 @@ impl<'a> Order<'a> {
     /// What more is wanted of it, where it is a checkpoint that is to be certified.
     pub(super) fn certified(&self) -> Option<&Certified> {
         self.weights.as_ref()?.certified.as_ref()
+    }
+
+    /// The list of its artifact's files below `root`, or of what is put beside them.
+    pub(super) fn list(&self, root: &Path, made: Option<Beside>) -> PathBuf {
+        self.folder(root).join(made.map_or_else(|| artifact::MANIFEST.to_owned(), Beside::list))
     }
 
     /// Where its artifact goes below `root`; only a plain order's folder has the model's own name.

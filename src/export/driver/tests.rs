@@ -35,9 +35,9 @@ impl Progress for Heard {
     }
 }
 
-fn plan<'a>(spec: &'a Spec, root: &Path, force: bool) -> ExportPlan<'a> {
+fn plan<'a>(spec: &'a Spec, root: &Path, anew: Anew) -> ExportPlan<'a> {
     let orders = spec.entries.iter().map(Order::plain).collect();
-    ExportPlan { spec, orders, lane: Lane::default(), force, root: root.to_owned() }
+    ExportPlan { spec, orders, lane: Lane::default(), anew, root: root.to_owned() }
 }
 
 /// An artifact of an entry, as far as its manifest goes.
@@ -51,7 +51,14 @@ fn artifact(root: &Path, entry: &Entry, digest: &str) {
         "situations": [], "parameters": {"count": 0, "tensors": {}}, "digests": {}, "idle": [], "adapters": [],
         "differences": [], "seconds": 0.1, "generation": null, "files": {},
     });
-    std::fs::write(folder.join("manifest.json"), manifest.to_string()).unwrap();
+    sealed(&folder.join("manifest.json"), &manifest.to_string());
+}
+
+/// Writes a list of files, with its digest and this checkout's signature.
+fn sealed(list: &Path, text: &str) {
+    std::fs::write(list, text).unwrap();
+    std::fs::write(format!("{}.sha256", list.display()), sha256(text)).unwrap();
+    artifact::sign(list).unwrap();
 }
 
 fn due_names(plan: &ExportPlan) -> Vec<String> {
@@ -66,8 +73,40 @@ fn what_is_missing_or_stale_is_due_and_what_is_fresh_only_by_force() {
     artifact(root.path(), roberta, "0123456789abcdef");
     let states = spec.entries.iter().map(|entry| state(entry, &spec.versions, root.path()));
     assert_eq!(Vec::from_iter(states), [Freshness::Fresh, Freshness::Stale, Freshness::Missing]);
-    assert_eq!(due_names(&plan(&spec, root.path(), false)), ["roberta", "xlm-roberta"]);
-    assert_eq!(due_names(&plan(&spec, root.path(), true)), ["bert", "roberta", "xlm-roberta"]);
+    assert_eq!(due_names(&plan(&spec, root.path(), Anew::Due)), ["roberta", "xlm-roberta"]);
+    assert_eq!(due_names(&plan(&spec, root.path(), Anew::All)), ["bert", "roberta", "xlm-roberta"]);
+}
+
+#[test]
+fn what_was_made_elsewhere_is_due_until_it_is_taken_as_it_is() {
+    let (spec, root) = (samples::spec(), tempfile::tempdir().unwrap());
+    let bert = &spec.entries[0];
+    artifact(root.path(), bert, &bert.digest(&spec.versions));
+    std::fs::remove_file(root.path().join("bert/manifest.json.signature")).unwrap();
+    assert_eq!(state(bert, &spec.versions, root.path()), Freshness::Foreign);
+    let orders = || vec![Order::plain(bert)];
+    let untrusting = ExportPlan { orders: orders(), ..plan(&spec, root.path(), Anew::Due) };
+    assert_eq!(foreign(&untrusting, None).count(), 1);
+    assert_eq!(due_names(&untrusting), ["bert"]);
+    let trusting = ExportPlan { orders: orders(), ..plan(&spec, root.path(), Anew::Trusting) };
+    let taken = step(&trusting, None, trusting.orders.iter().collect(), &Heard::default()).unwrap();
+    assert!(matches!(taken[..], [Exported { outcome: Ok(None), .. }]));
+    assert_eq!(state(bert, &spec.versions, root.path()), Freshness::Fresh);
+    assert_eq!(due_names(&untrusting), Vec::<String>::new());
+}
+
+#[test]
+fn what_cannot_be_signed_was_not_exported() {
+    let (spec, heard) = (samples::spec(), Heard::default());
+    let orders: Vec<Order> = spec.entries.iter().map(Order::plain).collect();
+    let orders = Vec::from_iter(&orders);
+    let full = |_: &Order| Err(Failure::new(Stage::Export, "no space left"));
+    let mut hearing = Hearing { orders: &orders, exported: Vec::new(), progress: &heard, sign: &full };
+    hearing.line(DONE).unwrap();
+    let [bert] = &hearing.exported[..] else { panic!("one was done") };
+    assert_eq!(bert.fault_of, FaultOf::Environment);
+    assert_eq!(bert.outcome.as_ref().unwrap_err().message, "no space left");
+    assert_eq!(heard.0.into_inner(), ["failed bert"]);
 }
 
 #[test]
@@ -80,14 +119,13 @@ fn half_precision_references_of_a_device_are_due_where_half_is() {
     assert_eq!(names, ["bert"]);
     let digest = spec.entries[0].digest(&spec.versions);
     artifact(root.path(), &spec.entries[0], &digest);
-    let plan = plan(&spec, root.path(), false);
+    let plan = plan(&spec, root.path(), Anew::Due);
     let order = || vec![&plan.orders[0]];
     assert_eq!(due(&plan, Some(halves), order()).0.len(), 1);
     let list = root.path().join("bert/half.cuda.bfloat16.json");
     let key = key::beside(halves, &key::of(&digest, None));
     let text = json!({"key": key, "seconds": 1.0, "files": {}}).to_string();
-    std::fs::write(root.path().join("bert/half.cuda.bfloat16.json.sha256"), sha256(&text)).unwrap();
-    std::fs::write(list, text).unwrap();
+    sealed(&list, &text);
     assert_eq!(due(&plan, Some(halves), order()).0.len(), 0);
     assert_eq!(due(&plan, Some(Beside::Half(Target::Mps, Dtype::Bfloat16)), order()).0.len(), 1);
 }
@@ -108,7 +146,7 @@ fn a_checkpoint_is_always_exported_again_and_lies_beside_the_models_own_artifact
     };
     let order = Order { weights: Some(weights), ..Order::plain(bert) };
     artifact(&root.path().join(".checkpoints"), bert, &bert.digest(&spec.versions));
-    let plan = ExportPlan { orders: vec![order], ..plan(&spec, root.path(), false) };
+    let plan = ExportPlan { orders: vec![order], ..plan(&spec, root.path(), Anew::Due) };
     assert_eq!(due_names(&plan), ["bert"]);
     let job = job(plan.spec, &plan.root, &plan.orders[0]).unwrap();
     assert_eq!((&job["weights"], &job["checkpoint"]), (&json!("checkpoint"), &json!("a/b")));
@@ -120,7 +158,7 @@ fn a_checkpoint_is_always_exported_again_and_lies_beside_the_models_own_artifact
 fn orders_of_one_source_go_to_one_process() {
     let mut spec = samples::spec();
     spec.entries[1].source = "elsewhere".to_owned();
-    let plan = plan(&spec, Path::new("none"), false);
+    let plan = plan(&spec, Path::new("none"), Anew::Due);
     let count = |(source, orders): (&str, Vec<&Order>)| (source.to_owned(), orders.len());
     let counts: Vec<_> =
         by_source(due(&plan, None, plan.orders.iter().collect()).0).into_iter().map(count).collect();
@@ -135,7 +173,7 @@ fn after(lines: &[&str], ended: Result<(), Failure>) -> (Vec<Told>, Vec<String>)
     let spec = samples::spec();
     let orders: Vec<Order> = spec.entries.iter().map(Order::plain).collect();
     let (orders, heard) = (Vec::from_iter(&orders), Heard::default());
-    let mut hearing = Hearing { orders: &orders, exported: Vec::new(), progress: &heard };
+    let mut hearing = Hearing { orders: &orders, exported: Vec::new(), progress: &heard, sign: &|_| Ok(()) };
     let ended = lines.iter().try_for_each(|line| hearing.line(line)).and(ended);
     let told = |one: Exported| (one.model, one.fault_of, one.outcome.err().map(|failure| failure.message));
     let exported = hearing.end(ended).into_iter().map(told).collect();
@@ -196,7 +234,7 @@ fn a_fault_that_was_not_heard_of_is_told_from_one_that_was() {
     let faulty = |fault: &str| Order { fault: Some(fault.to_owned()), ..Order::plain(&spec.entries[0]) };
     let (first, second, heard) = (faulty("mask"), faulty("length"), Heard::default());
     let orders = [&first, &second];
-    let mut hearing = Hearing { orders: &orders, exported: Vec::new(), progress: &heard };
+    let mut hearing = Hearing { orders: &orders, exported: Vec::new(), progress: &heard, sign: &|_| Ok(()) };
     hearing.line(&DONE.replace(r#""fault": null"#, r#""fault": "mask""#)).unwrap();
     let silent = hearing.end(Ok(())).into_iter().filter(|one| one.fault_of == FaultOf::Exporter);
     assert_eq!(silent.filter_map(|one| one.fault).collect::<Vec<_>>(), ["length"]);

@@ -1,7 +1,8 @@
 //! Where a trial takes place: a folder with artifacts and results, and what must hold of them afterwards.
 
 use super::{Doing, YARD};
-use crate::artifact::{Artifact, Format, Lane};
+use crate::artifact::{self, Artifact, Format, Lane};
+use crate::export::{self, Freshness};
 use crate::model::RuntimeSpec;
 use crate::report::{self, Record};
 use crate::spec::{Entry, Spec};
@@ -153,7 +154,7 @@ impl<'a> Yard<'a> {
         process.environ().iter().any(holds)
     }
 
-    /// Damages the program of every artifact at that part of its file, and makes its digests right again.
+    /// Damages the program of every artifact at that part of its file, and makes its digests and signature right again.
     pub(super) fn forge(&self, part: f64) -> io::Result<()> {
         let digest = |bytes: &[u8]| format!("{:x}", Sha256::digest(bytes));
         for entry in &self.entries {
@@ -167,6 +168,7 @@ impl<'a> Yard<'a> {
             let list = fs::read_to_string(&manifest)?.replace(&before, &digest(&bytes));
             fs::write(folder.join("manifest.json.sha256"), digest(list.as_bytes()))?;
             fs::write(&manifest, list)?;
+            artifact::sign(&manifest).map_err(|failure| io::Error::other(failure.message))?;
         }
         Ok(())
     }
@@ -190,8 +192,10 @@ impl<'a> Yard<'a> {
     pub(super) fn is_valid(&self, doing: Doing) -> Result<(), String> {
         let must = if doing == Doing::Export { 1 } else { self.entries.len() };
         for (place, entry) in self.entries.iter().enumerate() {
-            let is_there = self.artifacts().join(entry.name.as_str()).exists();
-            if is_there || place < must {
+            let folder = self.artifacts().join(entry.name.as_str());
+            let state = export::state(entry, &self.spec.versions, &self.artifacts());
+            // An exporter that was killed has not signed its last one, which the next run makes anew.
+            if folder.exists() && state != Freshness::Foreign || place < must {
                 self.opens(entry)?;
             }
         }
