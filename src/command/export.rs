@@ -128,6 +128,10 @@ impl<'a> Bar<'a> {
 }
 
 impl Progress for Bar<'_> {
+    fn waits(&self, holder: &str) {
+        eprintln!("waiting for {holder}, which exports into the same folder");
+    }
+
     fn begin(&self, count: usize) {
         let bar = self.bar.get_or_init(|| ProgressBar::new(count as u64));
         bar.reset();

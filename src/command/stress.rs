@@ -53,15 +53,14 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         if process::interrupted().is_some() {
             break;
         }
-        suffered.push((fault.name, fault.suffer(&yard, arguments.short, &|| bar.inc(1))?));
+        let survival = fault.suffer(&yard, arguments.short, &|| bar.inc(1))?;
+        for complaint in survival.complaints.iter().take(PRINTED) {
+            bar.suspend(|| println!("{}: {complaint}\n", fault.name));
+        }
+        suffered.push((fault.name, survival));
     }
     bar.finish_and_clear();
     show(overview(&suffered))?;
-    for (name, survival) in &suffered {
-        for complaint in survival.complaints.iter().take(PRINTED) {
-            println!("\n{name}: {complaint}");
-        }
-    }
     let survived = suffered.iter().all(|(_, survival)| survival.complaints.is_empty());
     Ok(if survived { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -3,6 +3,7 @@
 mod freshness;
 mod hearing;
 mod order;
+mod turn;
 
 pub use freshness::{Freshness, foreign, state};
 pub use hearing::{Exported, FaultOf, Progress};
@@ -21,6 +22,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
+use turn::Turn;
 
 /// Seconds of a processor's time that one model may take to be traced; a machine that does much else takes longer.
 pub(super) const TIMEOUT_SECONDS: u32 = 120;
@@ -64,13 +66,15 @@ fn step(
     if plan.anew == Anew::Trusting {
         foreign(plan, made).try_for_each(|order| artifact::sign(&order.list(&plan.root, made)))?;
     }
-    let (due, fresh) = due(plan, made, orders);
-    let mut exported: Vec<Exported> =
-        fresh.into_iter().map(|order| Exported::new(order, Ok(None), FaultOf::Model)).collect();
-    if due.is_empty() {
-        return Ok(exported);
+    let up_to_date = |order: &Order| Exported::new(order, Ok(None), FaultOf::Model);
+    if due(plan, made, orders.clone()).0.is_empty() {
+        return Ok(orders.into_iter().map(up_to_date).collect());
     }
     Environment::ready(&plan.spec.versions).at(Stage::Export, "the Python environment")?;
+    let _turn = Turn::next(&plan.root, progress)?;
+    // Whoever had the turn before may have made them.
+    let (due, fresh) = due(plan, made, orders);
+    let mut exported: Vec<Exported> = fresh.into_iter().map(up_to_date).collect();
     progress.begin(due.len());
     for (source, orders) in by_source(due) {
         match Python::ready(&plan.spec.versions, source) {

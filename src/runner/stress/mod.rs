@@ -261,8 +261,24 @@ fn signalled(
 fn at_once(yard: &Yard, doing: Doing, count: usize) -> io::Result<Outcome> {
     let (outputs, largest) = watched(yard, (0..count).map(|_| yard.command(doing)).collect())?;
     let well = outputs.iter().try_for_each(worked);
+    let well = well.and_then(|()| once(yard, doing, &outputs));
     let well = well.and_then(|()| yard.is_valid(doing)).and_then(|()| goes_on(yard, doing));
     Ok(well.map(|()| Some(format!("at most {} MiB a process", largest >> 20))))
+}
+
+/// Whether runs that exported at once made each artifact once.
+fn once(yard: &Yard, doing: Doing, outputs: &[Output]) -> Result<(), String> {
+    if doing != Doing::Export {
+        return Ok(());
+    }
+    let made = |output: &Output| {
+        let said = String::from_utf8_lossy(&output.stdout);
+        said.split_once(" exported,").and_then(|(count, _)| count.trim().parse::<usize>().ok())
+    };
+    match outputs.iter().filter_map(made).sum::<usize>() {
+        made if made == yard.missing() => Ok(()),
+        made => Err(format!("{made} artifacts were made where {} were missing", yard.missing())),
+    }
 }
 
 /// Runs commands at once; what they printed, and the bytes that the largest process held of those that have the yard in

@@ -58,6 +58,11 @@ impl<'a> Yard<'a> {
         self.alone[doing as usize]
     }
 
+    /// How many artifacts a fresh yard for an export lacks.
+    pub(super) fn missing(&self) -> usize {
+        self.entries.len() - 1
+    }
+
     /// Another yard for the same models, its folder called `name`: with the first model's artifact for an export, with
     /// all for checks.
     pub(super) fn fresh(&self, name: &[u8], doing: Doing) -> io::Result<Self> {
@@ -209,7 +214,10 @@ impl<'a> Yard<'a> {
     /// Whether everything is there: all artifacts and nothing beside them, and after checks a good result of each.
     pub(super) fn is_whole(&self, doing: Doing) -> Result<(), String> {
         self.entries.iter().try_for_each(|entry| self.opens(entry))?;
-        let listed = fs::read_dir(self.artifacts()).map_err(|error| error.to_string())?.count();
+        // What begins with a dot is no artifact.
+        let is_shown = |file: &fs::DirEntry| !file.file_name().as_bytes().starts_with(b".");
+        let folders = fs::read_dir(self.artifacts()).map_err(|error| error.to_string())?;
+        let listed = folders.flatten().filter(is_shown).count();
         if listed != self.entries.len() {
             return Err(format!("{listed} folders of artifacts, not {}", self.entries.len()));
         }
