@@ -89,6 +89,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    process::end_with_parent();
     let outcome = match Arguments::parse().command {
         Command::Setup => command::setup::run(),
         Command::Lock => command::lock::run(),

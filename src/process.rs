@@ -2,16 +2,17 @@
 //!
 //! In: a command. Out: a [`Process`] in a group of its own, so that what it started can be ended with it. From the first
 //! process on, Ctrl-C, SIGTERM and a closed terminal are heard here: the children are asked to end, then made to, and
-//! [`interrupted`] tells this program, which has [`PATIENCE`] to say what was done before it is ended, too.
+//! [`interrupted`] tells this program, which has [`PATIENCE`] to say what was done before it is ended, too. A parent that is
+//! killed can ask nobody: its children see that it is gone ([`end_with_parent`]).
 
 use std::io::{self, Read};
 use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Tells a child that is this program again that it is in its parent's group, where what it starts must stay.
+/// Tells a child that is this program again who started it, and that what it starts must stay in the group that it is in.
 const GROUPED: &str = "HF_CONFORMANCE_GROUPED";
 /// Time that children have, from an interrupt on, to put things in order.
 const GRACE: Duration = Duration::from_millis(300);
@@ -19,6 +20,9 @@ const GRACE: Duration = Duration::from_millis(300);
 pub const PATIENCE: Duration = Duration::from_secs(1);
 /// How often a process is asked whether it has ended.
 const POLL: Duration = Duration::from_millis(5);
+
+/// How often a child looks whether its parent is still there.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// The signal that interrupted this program; 0 for none.
 static INTERRUPT: AtomicI32 = AtomicI32::new(0);
@@ -49,8 +53,9 @@ impl Process {
     /// It does not start, or this program was interrupted.
     pub fn spawn(command: &mut Command) -> io::Result<Self> {
         system::listen()?;
+        command.env(GROUPED, std::process::id().to_string());
         if std::env::var_os(GROUPED).is_none() {
-            system::group(command.env(GROUPED, "1"));
+            system::group(command);
         }
         // An interrupt finds every child that was started before it, and none is started after it.
         let mut running = running();
@@ -133,6 +138,18 @@ impl Drop for Process {
     }
 }
 
+/// From now on this process, and all that it started, lives no longer than the one of this program that started it; one
+/// that somebody typed goes on.
+pub fn end_with_parent() {
+    static WATCHING: Once = Once::new();
+    let parent = std::env::var(GROUPED).ok().and_then(|parent| parent.parse().ok());
+    WATCHING.call_once(|| {
+        if let Some(parent) = parent {
+            std::thread::spawn(move || system::end_with(parent));
+        }
+    });
+}
+
 /// Runs a command to its end and keeps what it prints.
 ///
 /// # Errors
@@ -174,8 +191,10 @@ fn running() -> MutexGuard<'static, Vec<u32>> {
 
 #[cfg(unix)]
 mod system {
-    use super::{GRACE, GROUPED, INTERRUPT, PATIENCE, running};
-    use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+    use super::{GRACE, GROUPED, INTERRUPT, LOOK, PATIENCE, running};
+    use rustix::process::{
+        Pid, Signal, getppid, kill_current_process_group, kill_process, kill_process_group,
+    };
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     use signal_hook::iterator::Signals;
     use signal_hook::low_level::{emulate_default_handler, signal_name};
@@ -194,6 +213,14 @@ mod system {
     pub fn signal(status: ExitStatus) -> Option<String> {
         let signal = status.signal()?;
         Some(signal_name(signal).map_or_else(|| format!("signal {signal}"), str::to_owned))
+    }
+
+    /// Ends the group that this process is in as soon as another parent than that one has it.
+    pub fn end_with(parent: i32) {
+        while getppid().map(Pid::as_raw_pid) == Some(parent) {
+            std::thread::sleep(LOOK);
+        }
+        let _ = kill_current_process_group(Signal::KILL);
     }
 
     /// Ends a child's group; a child that has none of its own is its owner's to end.
@@ -255,6 +282,8 @@ mod system {
     pub fn listen() -> io::Result<()> {
         Ok(())
     }
+
+    pub fn end_with(_parent: i32) {}
 }
 
 #[cfg(all(test, unix))]

@@ -6,6 +6,7 @@
 use crate::check::{Session, Settings, body, outcome};
 use crate::failure::{Failure, Stage};
 use crate::model::{Model, ModelSpec};
+use crate::process;
 use crate::report::{self, About, Record, journal};
 use crate::spec::Check;
 use crate::task::{Causal, Contract, Generates, Task};
@@ -95,6 +96,7 @@ pub fn exact<T: Task>(model: &Model<T>) -> Verdict {
 /// Runs a check on the process's settings, records the outcome and prints a failure in full.
 #[inline(never)]
 fn verdict(check: Check, model: &ModelSpec<'static>, contract: &Contract) -> Verdict {
+    process::end_with_parent();
     let _begun = journal::begin(model.name, check.name());
     let started = Instant::now();
     let settings = Settings::of_process();

@@ -6,9 +6,12 @@
 
 mod index;
 mod load;
+mod planted;
 mod suite;
 mod yard;
 
+use crate::verdict::Status;
+pub use planted::Planted;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output, Stdio};
@@ -45,6 +48,8 @@ pub enum Happens {
     AtOnce(Doing, usize),
     /// Programs are damaged, and their digests made right again, as of somebody who wants libtorch to read them.
     Forged,
+    /// A model's program ends whatever process opens it.
+    Planted(Planted),
     /// So many writers add so many results each to one file.
     Written(usize, usize),
     /// An environment is set up from an index that breaks off in the middle of a package.
@@ -100,6 +105,10 @@ pub const FAULTS: &[Fault] = &[
     Fault { name: "eight runs of checks at once", times: [1, 0], happens: Happens::AtOnce(Doing::Check, 8) },
     Fault { name: "8 writers of 2000 results each", times: [5, 1], happens: Happens::Written(8, 2000) },
     Fault { name: "damaged programs under right digests", times: [20, 2], happens: Happens::Forged },
+    planted("a program that segfaults", [2, 1], "segfaults", Status::Crashed),
+    planted("a program that aborts", [2, 1], "aborts", Status::Crashed),
+    planted("a program that hoards memory", [1, 1], "hoards", Status::Crashed),
+    planted("a program that never returns", [2, 1], "never returns", Status::TimedOut),
     Fault { name: "an index that breaks off during set-up", times: [4, 1], happens: Happens::BrokenOff },
     Fault { name: "a suite of 5000 models", times: [1, 0], happens: Happens::Suite(5000) },
     named("a folder with spaces", b"a folder, with 'spaces'", Must::Work),
@@ -160,6 +169,10 @@ const fn signal(
     Fault { name, times, happens: Happens::Signal(doing, signal) }
 }
 
+const fn planted(name: &'static str, times: [usize; 2], how: &'static str, told: Status) -> Fault {
+    Fault { name, times, happens: Happens::Planted(Planted { how, told }) }
+}
+
 const fn around(name: &'static str, script: &'static str, must: Must) -> Fault {
     Fault { name, times: [1, 1], happens: Happens::Around { folder: YARD, script, must } }
 }
@@ -214,6 +227,7 @@ impl Fault {
             Happens::Written(writers, each) => {
                 load::written(&yard.fresh(YARD, Doing::Export)?.results(), writers, each)?
             }
+            Happens::Planted(planted) => well(planted::checks(&yard.fresh(YARD, Doing::Check)?, planted)?),
             Happens::BrokenOff => well(index::breaks_off(&yard.fresh(YARD, Doing::Export)?, moment)?),
             Happens::Suite(models) => suite::of(&yard.fresh(YARD, Doing::Export)?, models)?,
             Happens::Around { folder, script, must: Must::Work } => {

@@ -58,6 +58,11 @@ impl<'a> Yard<'a> {
         self.alone[doing as usize]
     }
 
+    /// The model that is checked last.
+    pub(super) fn last(&self) -> &str {
+        self.entries.last().expect("a yard has models").name.as_str()
+    }
+
     /// How many artifacts a fresh yard for an export lacks.
     pub(super) fn missing(&self) -> usize {
         self.entries.len() - 1
@@ -180,16 +185,7 @@ impl<'a> Yard<'a> {
 
     /// Whether every check has a result, whatever it is.
     pub(super) fn is_told(&self) -> Result<(), String> {
-        let records = report::lines::<Record>(&self.results()).map_err(|error| error.to_string())?.read;
-        for entry in &self.entries {
-            let own = |check: &str| {
-                records.iter().any(|record| record.model == entry.name.as_str() && record.check == check)
-            };
-            if let Some(check) = Format::default().due(entry).find(|check| !own(check.name())) {
-                return Err(format!("{} · {} has no result", entry.name, check.name()));
-            }
-        }
-        Ok(())
+        self.are(&self.records()?, |_, _| true)
     }
 
     /// Whether every artifact is whole or not there, that of the first model is there, and every line of the results but
@@ -224,15 +220,31 @@ impl<'a> Yard<'a> {
         if doing == Doing::Export {
             return Ok(());
         }
-        let records = report::lines::<Record>(&self.results()).map_err(|error| error.to_string())?.read;
-        let passed = |entry: &Entry, check: &str| {
-            let own = |record: &&Record| record.model == entry.name.as_str() && record.check == check;
-            records.iter().rev().find(own).is_some_and(|record| record.status == Status::Passed)
-        };
+        self.are(&self.records()?, |_, status| status == Status::Passed)
+    }
+
+    /// Whether the model's checks that were tried came to `told`, and all checks of the others passed.
+    pub(super) fn is_only(&self, model: &str, told: Status) -> Result<(), String> {
+        self.are(&self.records()?, |name, status| match name == model {
+            true => status == told || status == Status::NotRun,
+            false => status == Status::Passed,
+        })
+    }
+
+    fn records(&self) -> Result<Vec<Record>, String> {
+        Ok(report::lines::<Record>(&self.results()).map_err(|error| error.to_string())?.read)
+    }
+
+    /// Whether the last outcome of every check that is due is what it should be of its model.
+    fn are(&self, records: &[Record], should: impl Fn(&str, Status) -> bool) -> Result<(), String> {
         for entry in &self.entries {
+            let name = entry.name.as_str();
             for check in Format::default().due(entry) {
-                if !passed(entry, check.name()) {
-                    return Err(format!("{} · {} has not passed", entry.name, check.name()));
+                let own = |record: &&Record| record.model == name && record.check == check.name();
+                match records.iter().rev().find(own).map(|record| record.status) {
+                    Some(status) if should(name, status) => {}
+                    Some(status) => return Err(format!("{name} · {} is {status}", check.name())),
+                    None => return Err(format!("{name} · {} has no result", check.name())),
                 }
             }
         }
