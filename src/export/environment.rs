@@ -10,6 +10,7 @@
 use super::local;
 use super::lock::{self, LockError, Set};
 use super::pip::{self, finish, run};
+use super::turn::Turn;
 use crate::interpreter::{self, ENVIRONMENT, NoPython};
 use crate::spec::{Source, Versions};
 use serde::Deserialize;
@@ -23,6 +24,8 @@ const STAMP: &str = "locked.txt";
 
 /// Packages come as they were built by whoever published them.
 const WHEELS: [&str; 2] = ["--only-binary", ":all:"];
+/// The file by which one process at a time installs packages.
+const INSTALLING: &str = "target/installing";
 /// Where the packages are that only some checkpoints ask for.
 const EXTRAS: &str = "target/extras";
 
@@ -97,16 +100,27 @@ impl Environment {
             Err(EnvironmentError::NotReady) => {}
             known => return known,
         }
-        let environment = Self::at(Path::new(ENVIRONMENT));
-        if !environment.python.exists() {
-            let system = interpreter::system()?;
-            run(&format!("creating .venv with {system}"), &system, ["-m", "venv", ENVIRONMENT])?;
+        let _turn = turn()?;
+        // Whoever had the turn before may have made it.
+        match Self::ready(versions) {
+            Err(EnvironmentError::NotReady) => {}
+            known => return known,
         }
+        let environment = Self::at(Path::new(ENVIRONMENT));
         let set = lock::base(versions);
         let lock = set.locked()?;
-        environment.install(&set, &lock)?;
+        let stamp = environment.folder.join(STAMP);
+        if !stamp.exists() {
+            let system = interpreter::system()?;
+            // One that was ended before it had pip is no beginning.
+            run(&format!("creating .venv with {system}"), &system, ["-m", "venv", "--clear", ENVIRONMENT])?;
+        }
+        // Until it is whole it says so: pip takes half a package for one.
+        let was_whole = std::fs::read(&stamp).is_ok_and(|lock| !lock.is_empty());
+        write(&stamp, "")?;
+        environment.install(&set, &lock, !was_whole)?;
         environment.link_torch()?;
-        write(&environment.folder.join(STAMP), &lock)?;
+        write(&stamp, &lock)?;
         Ok(environment)
     }
 
@@ -219,6 +233,10 @@ impl Environment {
         if stamped(folder, &lock) {
             return Ok(());
         }
+        let _turn = turn()?;
+        if stamped(folder, &lock) {
+            return Ok(());
+        }
         emptied(folder)?;
         let mut pip = pip::locked(&self.python, &set.lock, &lock)?;
         pip.command.arg("--target").arg(folder);
@@ -233,6 +251,10 @@ impl Environment {
     /// The same for a version that is only tried: nobody has its digests yet.
     fn lay_unlocked(&self, what: &str, folder: &Path, pins: &[String]) -> Result<(), EnvironmentError> {
         let wanted = pins.join("\n");
+        if stamped(folder, &wanted) {
+            return Ok(());
+        }
+        let _turn = turn()?;
         if stamped(folder, &wanted) {
             return Ok(());
         }
@@ -253,17 +275,18 @@ impl Environment {
 
     /// Installs the environment's own packages. An index of other builds of torch answers for these by itself: the lock has
     /// the digests of those on PyPI.
-    fn install(&self, set: &Set, lock: &str) -> Result<(), EnvironmentError> {
+    fn install(&self, set: &Set, lock: &str, anew: bool) -> Result<(), EnvironmentError> {
+        let anew = anew.then_some("--force-reinstall");
         // Set and empty counts as not set: continuous integration has no other way to leave it out.
         let index = std::env::var("HF_CONFORMANCE_TORCH_INDEX").ok().filter(|index| !index.is_empty());
         let rest = index.as_ref().map(|_| lock::without_torch(lock));
         let mut pip = pip::locked(&self.python, &set.lock, rest.as_deref().unwrap_or(lock))?;
-        pip.command.args(WHEELS);
+        pip.command.args(WHEELS).args(anew);
         pip.run("installing packages")?;
         let Some(index) = index else { return Ok(()) };
         let torch = set.pins.iter().filter(|pin| pin.starts_with("torch==")).map(String::as_str);
         let fixed = ["-m", "pip", "install", "--index-url", index.as_str()];
-        run("installing torch", &self.python, fixed.into_iter().chain(torch)).map(drop)
+        run("installing torch", &self.python, fixed.into_iter().chain(anew).chain(torch)).map(drop)
     }
 
     /// `.venv/torch` → the torch package: one path for every Python version, known to `.cargo/config.toml`.
@@ -281,6 +304,13 @@ impl Environment {
         std::os::windows::fs::symlink_dir(torch.trim(), &link).map_err(io)?;
         Ok(())
     }
+}
+
+/// This process's turn to install something, and that of what it starts: pip does not hear that who started it was killed.
+fn turn() -> Result<Turn, EnvironmentError> {
+    let told = |holder: &str| eprintln!("waiting for {holder}, which installs packages here");
+    let turn = Turn::next(Path::new(INSTALLING), &told).and_then(Turn::with_children);
+    turn.map_err(|error| EnvironmentError::Io { path: INSTALLING.into(), error })
 }
 
 /// Whether what is in a folder was installed from this lock.

@@ -13,6 +13,7 @@ pub mod lock;
 mod pip;
 mod python;
 mod replay;
+mod turn;
 pub mod upstream;
 
 pub use driver::{

@@ -3,7 +3,6 @@
 mod freshness;
 mod hearing;
 mod order;
-mod turn;
 
 pub use freshness::{Freshness, foreign, state};
 pub use hearing::{Exported, FaultOf, Progress};
@@ -12,6 +11,7 @@ pub use order::{Anew, Certified, Embedding, ExportPlan, Order, Weights};
 
 use super::environment::Environment;
 use super::python::Python;
+use super::turn::Turn;
 use crate::artifact::{self, Beside, Format};
 use crate::failure::{At, Failure, Stage};
 use crate::process::interrupted;
@@ -22,12 +22,14 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
-use turn::Turn;
 
 /// Seconds of a processor's time that one model may take to be traced; a machine that does much else takes longer.
 pub(super) const TIMEOUT_SECONDS: u32 = 120;
 /// The same to be exported as graphs, or compiled.
 const GRAPH_TIMEOUT_SECONDS: u32 = 600;
+
+/// The file of a folder of artifacts by which one process at a time exports into it.
+const EXPORTING: &str = ".exporting";
 
 /// Carries out the orders of `plan`: artifacts that are missing or stale, then what is to be put beside them. An artifact's
 /// failure is that of all that belongs to it.
@@ -71,7 +73,8 @@ fn step(
         return Ok(orders.into_iter().map(up_to_date).collect());
     }
     Environment::ready(&plan.spec.versions).at(Stage::Export, "the Python environment")?;
-    let _turn = Turn::next(&plan.root, progress)?;
+    let turn = plan.root.join(EXPORTING);
+    let _turn = Turn::next(&turn, &|holder| progress.waits(holder)).at(Stage::Export, turn.display())?;
     // Whoever had the turn before may have made them.
     let (due, fresh) = due(plan, made, orders);
     let mut exported: Vec<Exported> = fresh.into_iter().map(up_to_date).collect();

@@ -239,32 +239,3 @@ fn a_fault_that_was_not_heard_of_is_told_from_one_that_was() {
     let silent = hearing.end(Ok(())).into_iter().filter(|one| one.fault_of == FaultOf::Exporter);
     assert_eq!(silent.filter_map(|one| one.fault).collect::<Vec<_>>(), ["length"]);
 }
-
-/// Hears whom an export waits for.
-struct Waits(std::sync::mpsc::Sender<String>);
-
-impl Progress for Waits {
-    fn waits(&self, holder: &str) {
-        self.0.send(holder.to_owned()).unwrap();
-    }
-    fn begin(&self, _: usize) {}
-    fn started(&self, _: &str) {}
-    fn finished(&self, _: &Exported) {}
-}
-
-#[test]
-fn the_second_of_two_exports_into_a_folder_says_whom_it_waits_for_and_then_has_its_turn() {
-    let root = tempfile::tempdir().unwrap();
-    let (waits, heard) = std::sync::mpsc::channel();
-    let first = Turn::next(root.path(), &Waits(waits.clone())).unwrap();
-    let elsewhere = tempfile::tempdir().unwrap();
-    Turn::next(elsewhere.path(), &Waits(waits.clone())).unwrap();
-    assert!(heard.try_recv().is_err(), "nobody has waited yet");
-    let path = root.path().to_owned();
-    let second = std::thread::spawn(move || Turn::next(&path, &Waits(waits)).map(drop));
-    let holder = heard.recv().unwrap();
-    assert!(holder.starts_with(&format!("process {} (", std::process::id())), "{holder}");
-    assert!(!second.is_finished());
-    drop(first);
-    second.join().unwrap().unwrap();
-}

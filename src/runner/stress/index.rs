@@ -3,8 +3,9 @@
 //! In: a yard, and how far it sends a package. Out: whether set-up said so and left nothing that counts as ready, and went
 //! on as soon as the index was whole. The packages are made up, so that they are small.
 
-use super::{Yard, in_words, worked};
+use super::{PROMISED, SLACK, Well, Yard, in_words, worked};
 use crate::interpreter;
+use rustix::process::Signal;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,13 +14,14 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 /// What the made-up environment has; the last one is sent in part.
 const PACKAGES: [&str; 2] = ["torch", "transformers"];
 const VERSIONS: &str = "python: {torch: 1.0.0, transformers: 1.0.0}
 sources: {transformers: {package: transformers, version: 1.0.0}}
 ";
-/// What set-up writes last.
+/// What is empty until set-up has ended.
 const STAMP: &str = ".venv/locked.txt";
 /// Writes wheels into the working directory, which hold a file of a megabyte each.
 const WHEELS: &str = r#"
@@ -39,12 +41,46 @@ for name in sys.argv[1:]:
 "#;
 
 /// Sets an environment up from an index that sends this part of a package, and again from one that sends all.
-pub(super) fn breaks_off(yard: &Yard, part: f64) -> io::Result<Result<(), String>> {
+pub(super) fn breaks_off(yard: &Yard, part: f64) -> io::Result<Well> {
     let root = yard.root().join("checkout");
-    let wheels = wheels(&root)?;
+    served(&root, part, &|index, breaks| {
+        breaks.store(true, Ordering::SeqCst);
+        let told = told(&set_up(yard, &root, index).output()?, &root);
+        breaks.store(false, Ordering::SeqCst);
+        Ok(told.and(whole(yard, &root, index)?))
+    })
+}
+
+/// Sends set-up a signal after this part of the time that it takes by itself, and has it go on.
+pub(super) fn signalled(yard: &Yard, signal: Signal, part: f64) -> io::Result<Well> {
+    let [first, root] = ["first", "checkout"].map(|name| yard.root().join(name));
+    let started = Instant::now();
+    if let Err(why) = served(&first, 1.0, &|index, _| whole(yard, &first, index))? {
+        return Ok(Err(format!("by itself: {why}")));
+    }
+    let at = started.elapsed().mul_f64(part);
+    served(&root, 1.0, &|index, _| {
+        let ended = super::interrupted(&mut set_up(yard, &root, index), signal, at)?;
+        // pip does not hear that who started it was killed: the next run waits for it.
+        let quiet = || if signal == Signal::KILL { Ok(()) } else { yard.is_quiet(PROMISED + SLACK) };
+        let ended = ended.and_then(|()| quiet());
+        let next = whole(yard, &root, index)?;
+        Ok(ended.and(next).map_err(|why| format!("at {:.1} s: {why}", at.as_secs_f64())))
+    })
+}
+
+/// Whether set-up does its work.
+fn whole(yard: &Yard, root: &Path, index: &str) -> io::Result<Well> {
+    let output = set_up(yard, root, index).output()?;
+    Ok(worked(&output).map_err(|why| format!("the next run: {why}")))
+}
+
+/// Has an index serve packages for a checkout while something is done, which can make it break off.
+fn served(root: &Path, part: f64, what: &dyn Fn(&str, &AtomicBool) -> io::Result<Well>) -> io::Result<Well> {
+    let wheels = wheels(root)?;
     let listener = TcpListener::bind("127.0.0.1:0")?;
     let address = listener.local_addr()?;
-    let (breaks, ends) = (AtomicBool::new(true), AtomicBool::new(false));
+    let (breaks, ends) = (AtomicBool::new(false), AtomicBool::new(false));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             // Whoever asks may be gone before all is said.
@@ -53,14 +89,11 @@ pub(super) fn breaks_off(yard: &Yard, part: f64) -> io::Result<Result<(), String
                 drop(answer(stream, &wheels, part, breaks.load(Ordering::SeqCst)));
             });
         });
-        let set_up = || set_up(yard, &root, &format!("http://{address}/simple"));
-        let broken = set_up().map(|output| told(&output, &root));
-        breaks.store(false, Ordering::SeqCst);
-        let whole = set_up().map(|output| worked(&output).map_err(|why| format!("the next run: {why}")));
+        let done = what(&format!("http://{address}/simple"), &breaks);
         ends.store(true, Ordering::SeqCst);
         // Wakes the index, which hears that it ends.
         drop(TcpStream::connect(address));
-        Ok(broken?.and(whole?))
+        done
     })
 }
 
@@ -84,22 +117,24 @@ fn wheels(root: &Path) -> io::Result<BTreeMap<String, Vec<u8>>> {
 }
 
 /// `setup`, which asks that index and nobody else.
-fn set_up(yard: &Yard, root: &Path, index: &str) -> io::Result<Output> {
+fn set_up(yard: &Yard, root: &Path, index: &str) -> Command {
     let mut command = yard.program();
-    command.arg("setup").current_dir(root);
+    command.arg("setup").current_dir(root).env("HF_CONFORMANCE_RESULTS", yard.results());
     for name in
         ["HF_CONFORMANCE_PYTHON", "HF_CONFORMANCE_TORCH_INDEX", "PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS"]
     {
         command.env_remove(name);
     }
     command.env("PIP_INDEX_URL", index).env("PIP_CONFIG_FILE", "/dev/null").env("NO_PROXY", "127.0.0.1");
-    command.env("PIP_NO_CACHE_DIR", "1").env("PIP_RETRIES", "0").output()
+    command.env("PIP_NO_CACHE_DIR", "1").env("PIP_RETRIES", "0");
+    command
 }
 
 /// Whether it failed, said that the same command helps, and left no environment that looks ready.
 fn told(output: &Output, root: &Path) -> Result<(), String> {
     let said = String::from_utf8_lossy(&output.stderr);
-    if output.status.success() || root.join(STAMP).exists() {
+    let is_stamped = fs::read(root.join(STAMP)).is_ok_and(|lock| !lock.is_empty());
+    if output.status.success() || is_stamped {
         return Err("half a package was enough".to_owned());
     }
     in_words(output)?;

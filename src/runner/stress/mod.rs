@@ -50,6 +50,8 @@ pub enum Happens {
     Forged,
     /// A model's program ends whatever process opens it.
     Planted(Planted),
+    /// Set-up from a local index is sent a signal.
+    SetUp(rustix::process::Signal),
     /// So many writers add so many results each to one file.
     Written(usize, usize),
     /// An environment is set up from an index that breaks off in the middle of a package.
@@ -110,6 +112,16 @@ pub const FAULTS: &[Fault] = &[
     planted("a program that hoards memory", [1, 1], "hoards", Status::Crashed),
     planted("a program that never returns", [2, 1], "never returns", Status::TimedOut),
     Fault { name: "an index that breaks off during set-up", times: [4, 1], happens: Happens::BrokenOff },
+    Fault {
+        name: "kill -9 during set-up",
+        times: [8, 1],
+        happens: Happens::SetUp(rustix::process::Signal::KILL),
+    },
+    Fault {
+        name: "Ctrl-C during set-up",
+        times: [8, 1],
+        happens: Happens::SetUp(rustix::process::Signal::INT),
+    },
     Fault { name: "a suite of 5000 models", times: [1, 0], happens: Happens::Suite(5000) },
     named("a folder with spaces", b"a folder, with 'spaces'", Must::Work),
     named("a folder that is not UTF-8", b"caf\xe9", Must::WorkOrSay),
@@ -191,6 +203,8 @@ pub struct Survival {
     pub measured: Option<String>,
 }
 
+/// All was well, or what was not.
+type Well = Result<(), String>;
 /// All was well, with what was measured, or what was not well.
 type Outcome = Result<Option<String>, String>;
 
@@ -228,6 +242,9 @@ impl Fault {
                 load::written(&yard.fresh(YARD, Doing::Export)?.results(), writers, each)?
             }
             Happens::Planted(planted) => well(planted::checks(&yard.fresh(YARD, Doing::Check)?, planted)?),
+            Happens::SetUp(signal) => {
+                well(index::signalled(&yard.fresh(YARD, Doing::Export)?, signal, moment)?)
+            }
             Happens::BrokenOff => well(index::breaks_off(&yard.fresh(YARD, Doing::Export)?, moment)?),
             Happens::Suite(models) => suite::of(&yard.fresh(YARD, Doing::Export)?, models)?,
             Happens::Around { folder, script, must: Must::Work } => {
@@ -241,14 +258,18 @@ impl Fault {
 }
 
 /// Sends a run a signal after so long, and looks at what it left.
-fn signalled(
-    yard: &Yard,
-    doing: Doing,
-    signal: rustix::process::Signal,
-    at: Duration,
-) -> io::Result<Result<(), String>> {
+fn signalled(yard: &Yard, doing: Doing, signal: rustix::process::Signal, at: Duration) -> io::Result<Well> {
+    let ended = interrupted(&mut yard.command(doing), signal, at)?;
+    Ok(ended
+        .and_then(|()| yard.is_quiet(PROMISED + SLACK))
+        .and_then(|()| yard.is_valid(doing))
+        .and_then(|()| goes_on(yard, doing)))
+}
+
+/// Sends a command a signal after so long; whether it ended as promised.
+fn interrupted(command: &mut Command, signal: rustix::process::Signal, at: Duration) -> io::Result<Well> {
     // Started as a shell would: nothing of this program's own order ends what it leaves behind.
-    let mut child = yard.command(doing).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
     std::thread::sleep(at);
     let is_over = child.try_wait()?.is_some();
     if !is_over && let Some(pid) = rustix::process::Pid::from_raw(child.id() as i32) {
@@ -265,10 +286,7 @@ fn signalled(
     if !hard && !is_over && status.code().is_some_and(|code| code != expected && code != 0) {
         return Ok(Err(format!("it ended with {status}, not {expected}")));
     }
-    Ok(yard
-        .is_quiet(PROMISED + SLACK)
-        .and_then(|()| yard.is_valid(doing))
-        .and_then(|()| goes_on(yard, doing)))
+    Ok(Ok(()))
 }
 
 /// Starts runs at once, all of which must do their work; the most memory that a process of theirs held.
@@ -314,7 +332,7 @@ fn watched(yard: &Yard, commands: Vec<Command>) -> io::Result<(Vec<Output>, u64)
 }
 
 /// Damages every program at that part of its file; whatever libtorch does with it, every check must have a result.
-fn forged(yard: &Yard, part: f64) -> io::Result<Result<(), String>> {
+fn forged(yard: &Yard, part: f64) -> io::Result<Well> {
     yard.forge(part)?;
     let output = yard.command(Doing::Check).output()?;
     Ok(in_words(&output).and_then(|()| yard.is_told()))
@@ -326,7 +344,7 @@ fn surrounded(
     name: &[u8],
     script: &str,
     well: &dyn Fn(&Output) -> Result<(), String>,
-) -> io::Result<Result<(), String>> {
+) -> io::Result<Well> {
     for doing in [Doing::Export, Doing::Check] {
         let yard = yard.fresh(name, doing)?;
         let output = in_shell(script, &yard.command(doing)).output()?;

@@ -2,7 +2,7 @@
 //!
 //! In: a yard, and how the program ends. Out: whether its model alone is told so, and all others passed.
 
-use super::{Yard, worked};
+use super::{Well, Yard, worked};
 use crate::verdict::Status;
 use std::fs;
 use std::io;
@@ -23,7 +23,7 @@ pub struct Planted {
 }
 
 /// Checks all models, one of which has such a program.
-pub(super) fn checks(yard: &Yard, planted: Planted) -> io::Result<Result<(), String>> {
+pub(super) fn checks(yard: &Yard, planted: Planted) -> io::Result<Well> {
     let (source, library) = (yard.root().join("planted.c"), yard.root().join("planted.so"));
     fs::write(&source, SOURCE)?;
     let compiled = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).output()?;
