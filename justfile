@@ -145,6 +145,13 @@ mock:
 shard K N *FILTER="all": setup
     @HF_CONFORMANCE_RESULTS=target/conformance/shard-{{ K }}-of-{{ N }}.jsonl cargo run --quiet --features libtorch -- check {{ FILTER }} --shard {{ K }}/{{ N }}
 
+# Pack into FILE what machines with libtorch alone need for their parts of a run: program, spec, artifacts (those that FILTER means are exported first), files for schedulers.
+archive FILE="target/conformance/archive.tar.gz" *FILTER="all": (export FILTER)
+    @rm -rf target/archive && mkdir -p target/archive && cp src/runner/machines/* target/archive
+    @cargo build --quiet --features libtorch && strip -o target/archive/hf-conformance target/debug/hf-conformance
+    @tar czf {{ FILE }} --exclude='artifacts/.*' spec artifacts -C target/archive hf-conformance shard slurm.sh kubernetes.yaml
+    @ls -lh {{ FILE }}
+
 # Put together what N machines left, and name what is lost: just merge 4 target/conformance/shard-*-of-4.jsonl --out FILE.
 merge N +FILES:
     @cargo run --quiet {{ built }} -- merge {{ N }} {{ FILES }}
