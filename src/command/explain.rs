@@ -71,8 +71,12 @@ fn of_graph(exact: &CheckResult, model: &str) -> String {
     match exact {
         Ok(_) => "in float64 it is eager Python in float64".to_owned(),
         Err(failure) => format!(
-            "in float64 it is not eager Python: {}\n             in which layer it begins: {}",
+            "in float64 it is not eager Python: {}\n             \
+             whether the file is at fault, or what makes it: {} && {}\n             \
+             then in which layer it begins: {}",
             failure.message,
+            Typed::export([model]).option("--engine", Some("pt2")).flag("--force", true),
+            Typed::explain(model),
             Typed::replay(model)
         ),
     }
@@ -138,7 +142,9 @@ mod tests {
     fn a_graph_that_is_not_eager_is_told_with_what_says_more_though_no_operator_is_off() {
         let exact: CheckResult = Err(Failure::new(Stage::Compare, "logits (traced) is off by 1.00e-9 rmse"));
         let expected = "in float64 it is not eager Python: logits (traced) is off by 1.00e-9 rmse\n             \
-                        in which layer it begins: just replay gpt2";
+                        whether the file is at fault, or what makes it: \
+                        just export gpt2 --engine pt2 --force && just explain gpt2\n             \
+                        then in which layer it begins: just replay gpt2";
         assert_eq!(of_graph(&exact, "gpt2"), expected);
         assert!(!is_well(&exact, &off_by(1e-8)));
     }
