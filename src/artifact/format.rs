@@ -104,6 +104,16 @@ impl Format {
         }
     }
 
+    /// The file name of the program that reads tokens after those that a cache holds.
+    pub(crate) fn step(self) -> String {
+        format!("program.decode.{}", self.suffix())
+    }
+
+    /// The file name of the program that comes before steps, where there is one.
+    pub(crate) fn prefill(self) -> String {
+        format!("program.prefill.{}", self.suffix())
+    }
+
     /// The checks that are due on an entry's programs of this format.
     pub fn due(self, entry: &Entry) -> impl Iterator<Item = Check> {
         entry.due().filter(move |check| self.unsuited(*check).is_none())
@@ -118,9 +128,7 @@ impl Format {
             (Self::Aot(_), Check::Optimised) => {
                 Some("libtorch's optimiser rewrites TorchScript; a package is optimised when it is compiled")
             }
-            (Self::Pt2 | Self::Aot(_), Check::Decodes) => {
-                Some("step programs are exported as TorchScript alone")
-            }
+            (Self::Aot(_), Check::Decodes) => Some("step programs are not compiled"),
             (Self::TorchScript | Self::Aot(_), Check::Exact) => {
                 Some("only a pt2 graph can be run in another precision than it was made in")
             }

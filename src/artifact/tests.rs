@@ -181,7 +181,7 @@ fn with_program(format: Format, digest: &str) -> tempfile::TempDir {
     let files = BTreeMap::from([(file, format!("{:x}", Sha256::digest("a program")))]);
     let what = Beside::Programs(format);
     let key = key::beside(what, &key::of(digest, None));
-    let list = FileList { key, seconds: 1.0, files, digests: BTreeMap::new() };
+    let list = FileList { key, seconds: 1.0, files, refused: BTreeMap::new(), digests: BTreeMap::new() };
     sealed(folder.path(), &what.list(), &serde_json::to_string(&list).unwrap());
     folder
 }
@@ -243,7 +243,7 @@ fn half_precision_references_are_those_of_the_device() {
         "half.cuda.bfloat16.safetensors".to_owned(),
         format!("{:x}", Sha256::digest(&tensors)),
     )]);
-    let list = FileList { key, seconds: 1.0, files, digests: BTreeMap::new() };
+    let list = FileList { key, seconds: 1.0, files, refused: BTreeMap::new(), digests: BTreeMap::new() };
     sealed(folder.path(), "half.cuda.bfloat16.json", &serde_json::to_string(&list).unwrap());
     assert_eq!(reference(Device::Cuda(1)).unwrap().to_f64(), [1.0]);
     // The processor's are the artifact's own, of which this one has none.
