@@ -145,3 +145,14 @@ impl std::str::FromStr for Format {
         Self::named(name).ok_or_else(|| format!("no engine is called '{name}'; there are: {}", all()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cache_suits_what_is_run_as_it_is_written() {
+        let suits = |format: Format| format.unsuited(Check::Decodes).is_none();
+        assert_eq!(Format::ALL.map(suits), [true, true, false]);
+    }
+}

@@ -203,9 +203,8 @@ pub(crate) fn decoding_programs(
     manifest: &Manifest,
     format: Format,
 ) -> Result<(StepProgram, PathBuf, Option<PathBuf>), Failure> {
-    let none = |why: &str| {
-        Failure::new(Stage::Export, format!("{} has no step program: {why}", manifest.class))
-    };
+    let none =
+        |why: &str| Failure::new(Stage::Export, format!("{} has no step program: {why}", manifest.class));
     let about = match &manifest.decoding {
         Some(Decoding::Program(about)) => about.clone(),
         Some(Decoding::Refused { why, .. }) => return Err(none(why)),

@@ -344,6 +344,14 @@ mod tests {
     }
 
     #[test]
+    fn a_graph_is_judged_without_rounding_too() {
+        let entry = crate::report::samples::spec().entries.remove(0);
+        let exact = |file: &str| due(&entry, Path::new(file)).any(|check| check == Check::Exact);
+        assert!(exact("theirs.pt2"));
+        assert!(!exact("theirs.pt"));
+    }
+
+    #[test]
     fn what_returns_less_than_it_did_is_a_failure_and_no_panic() {
         let ports = Ports { inputs: vec![], by: By::Order, outputs: vec![1], returned: 2 };
         let one = Tensor::zeros(Dtype::Float32, &[1]);
