@@ -96,9 +96,10 @@ def _of_decoder(job: Job, decoder: decoding.Decoder, cases: dict[str, Tensors]) 
         for one in decoder.takes
     }
     runs = _Runs(job, decoder, cases)
+    faulty, fault = cache_faults.FAULTS.get(job.fault or "", ("", None))
     for file, whole, example in decoder.programs():
-        if job.fault in cache_faults.FAULTS and cache_faults.FAULTS[job.fault][0] == file:
-            whole.hooks = cache_faults.FAULTS[job.fault][1](decoder) or program.HEALTHY
+        if fault and faulty == file:
+            whole.hooks = fault(decoder) or program.HEALTHY
         with stage("decode"), torch.no_grad():
             later = dict(runs.steps() if file == program.DECODE else runs.openings())
         name = file.removesuffix(".pt")

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +67,8 @@ def beside(job: Job, suffix: str, made: Callable[[Job, Prepared], Iterable[Graph
     Where a program that decodes is no graph, that file says why.
     """
     start = time.monotonic()
-    folder, refused = Path(job.directory), {}
+    folder = Path(job.directory)
+    refused: dict[str, str] = {}
     # An archive's root has the name of its file: it is the file's own from the beginning.
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
         for one in made(job, prepared(job)):
@@ -116,7 +117,7 @@ def _graph(one: Graphed, inputs: Tensors) -> torch.export.ExportedProgram:
 
 def _holds(graph: torch.export.ExportedProgram, one: Graphed) -> bool:
     """Whether a graph computes what its program does at the sizes of every case."""
-    module = graph.module(check_guards=False)
+    module = cast("Any", graph.module(check_guards=False))
     # It would refuse the sizes 0 and 1 unseen.
     module.validate_inputs = False
     with torch.no_grad():
