@@ -4,11 +4,6 @@ use crate::task::Dtype;
 use serde::de::{Deserialize, Deserializer, Error};
 use serde::{Deserialize as Derive, Serialize, Serializer};
 
-/// The file of the step program.
-pub(crate) const STEP: &str = "program.decode.pt";
-/// The file of the program that comes before steps, where there is one.
-pub(crate) const PREFILL: &str = "program.prefill.pt";
-
 /// The step program of a model, or why its class has none.
 #[derive(Clone, Debug, PartialEq, Serialize, Derive)]
 #[serde(untagged)]

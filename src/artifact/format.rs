@@ -104,6 +104,16 @@ impl Format {
         }
     }
 
+    /// The file name of the program that reads tokens after those that a cache holds.
+    pub(crate) fn step(self) -> String {
+        format!("program.decode.{}", self.suffix())
+    }
+
+    /// The file name of the program that comes before steps, where there is one.
+    pub(crate) fn prefill(self) -> String {
+        format!("program.prefill.{}", self.suffix())
+    }
+
     /// The checks that are due on an entry's programs of this format.
     pub fn due(self, entry: &Entry) -> impl Iterator<Item = Check> {
         entry.due().filter(move |check| self.unsuited(*check).is_none())
@@ -118,9 +128,7 @@ impl Format {
             (Self::Aot(_), Check::Optimised) => {
                 Some("libtorch's optimiser rewrites TorchScript; a package is optimised when it is compiled")
             }
-            (Self::Pt2 | Self::Aot(_), Check::Decodes) => {
-                Some("step programs are exported as TorchScript alone")
-            }
+            (Self::Aot(_), Check::Decodes) => Some("step programs are not compiled"),
             (Self::TorchScript | Self::Aot(_), Check::Exact) => {
                 Some("only a pt2 graph can be run in another precision than it was made in")
             }
@@ -135,5 +143,16 @@ impl std::str::FromStr for Format {
     fn from_str(name: &str) -> Result<Self, String> {
         let all = || Self::ALL.map(Self::name).join(", ");
         Self::named(name).ok_or_else(|| format!("no engine is called '{name}'; there are: {}", all()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cache_suits_what_is_run_as_it_is_written() {
+        let suits = |format: Format| format.unsuited(Check::Decodes).is_none();
+        assert_eq!(Format::ALL.map(suits), [true, true, false]);
     }
 }

@@ -20,6 +20,9 @@ pub struct FileList {
     pub seconds: f64,
     /// File name → sha256, in hexadecimal.
     pub files: BTreeMap<String, String>,
+    /// File name → why it could not be made, of programs that decode.
+    #[serde(default)]
+    pub refused: BTreeMap<String, String>,
     /// Parameter or buffer → sha256 of its bytes, of programs in a precision of which the manifest has none.
     #[serde(default)]
     pub digests: BTreeMap<String, String>,

@@ -16,7 +16,6 @@ mod signature;
 
 pub use beside::Beside;
 pub use decoding::{CacheAxis, CacheTensor, Decoding, Refusal, StepProgram};
-pub(crate) use decoding::{PREFILL, STEP};
 pub use files::{save_tensors, tensors};
 pub use format::{Format, Target};
 pub use lane::{Lane, half};
@@ -208,6 +207,36 @@ fn made_here(folder: &Path, list: &str, export: &Typed) -> Result<(), Failure> {
     let elsewhere = format!("{} is not of this checkout's making, and programs are code", list.display());
     let failure = Failure::new(Stage::Load, elsewhere).with(format!("make it here: {export}"));
     Err(failure.with(format!("or take it as it is, where you trust who made it: {export} --trust")))
+}
+
+/// The program that decodes and, where the manifest says that there is one, that which comes before it: where they are, of
+/// the artifact in `folder`, in a format.
+///
+/// # Errors
+/// Stage `export`: the class has no such program, none was made of that format, or it could not be, with the reason; stage
+/// `load`: a file of another format than TorchScript is damaged.
+pub(crate) fn decoding_programs(
+    folder: &Path,
+    manifest: &Manifest,
+    format: Format,
+) -> Result<(StepProgram, PathBuf, Option<PathBuf>), Failure> {
+    let none =
+        |why: &str| Failure::new(Stage::Export, format!("{} has no step program: {why}", manifest.class));
+    let about = match &manifest.decoding {
+        Some(Decoding::Program(about)) => about.clone(),
+        Some(Decoding::Refused { why, .. }) => return Err(none(why)),
+        None => return Err(none("the entry leaves `decodes` out")),
+    };
+    let refused = match format {
+        Format::TorchScript => BTreeMap::new(),
+        _ => beside(folder, manifest, Beside::Programs(format))?.refused,
+    };
+    let made = |file: String| match refused.get(&file) {
+        Some(why) => Err(Failure::new(Stage::Export, format!("{file}: {why}"))),
+        None => Ok(folder.join(file)),
+    };
+    let prefill = about.prefill.map(|_| made(format.prefill())).transpose()?;
+    Ok((about, made(format.step())?, prefill))
 }
 
 /// What is said where there is none.

@@ -234,7 +234,7 @@ fn with_program(format: Format, digest: &str) -> tempfile::TempDir {
     let files = BTreeMap::from([(file, format!("{:x}", Sha256::digest("a program")))]);
     let what = Beside::Programs(format);
     let key = key::beside(what, &key::of(digest, None));
-    let list = FileList { key, seconds: 1.0, files, digests: BTreeMap::new() };
+    let list = FileList { key, seconds: 1.0, files, refused: BTreeMap::new(), digests: BTreeMap::new() };
     sealed(folder.path(), &what.list(), &serde_json::to_string(&list).unwrap());
     folder
 }
@@ -280,6 +280,35 @@ fn pt2_programs_are_held_to_their_own_key_and_digests() {
 }
 
 #[test]
+fn programs_that_decode_are_those_of_a_format_or_it_is_said_why_there_are_none() {
+    let folder = with_pt2(SPEC.digest);
+    let mut manifest = manifest(folder.path()).unwrap().unwrap();
+    let left_out = decoding_programs(folder.path(), &manifest, Format::Pt2).unwrap_err();
+    assert_eq!(left_out.message, "Toy has no step program: the entry leaves `decodes` out");
+    let step = json!({"tokens": "ids", "mask": null, "positions": null, "prompt": 2, "prefill": 1, "cache": [], "held": []});
+    manifest.decoding = Some(serde_json::from_value(step).unwrap());
+    let programs = |format| {
+        let (_, step, prefill) = decoding_programs(folder.path(), &manifest, format)?;
+        let name = |path: PathBuf| path.strip_prefix(folder.path()).unwrap().to_str().unwrap().to_owned();
+        Ok((name(step), prefill.map(name)))
+    };
+    let named = |step: &str, prefill: &str| Ok::<_, Failure>((step.to_owned(), Some(prefill.to_owned())));
+    assert_eq!(programs(Format::TorchScript), named("program.decode.pt", "program.prefill.pt"));
+    assert_eq!(programs(Format::Pt2), named("program.decode.pt2", "program.prefill.pt2"));
+    let mut list = listed(folder.path(), Beside::Programs(Format::Pt2)).unwrap().unwrap();
+    list.refused.insert("program.decode.pt2".to_owned(), "torch.export.export: of data".to_owned());
+    sealed(folder.path(), "pt2.json", &serde_json::to_string(&list).unwrap());
+    let refused = programs(Format::Pt2).unwrap_err();
+    assert_eq!(
+        (refused.stage, &*refused.message),
+        (Stage::Export, "program.decode.pt2: torch.export.export: of data")
+    );
+    std::fs::remove_file(folder.path().join("pt2.json")).unwrap();
+    assert_eq!(programs(Format::Pt2).unwrap_err().details, ["renew it: just export toy --engine pt2"]);
+    assert!(programs(Format::TorchScript).is_ok());
+}
+
+#[test]
 fn half_precision_references_are_those_of_the_device() {
     let folder = folder(SPEC.digest);
     let on = |device| Artifact::open(folder.path(), &SPEC, Lane::new(Format::TorchScript, device)).unwrap();
@@ -296,7 +325,7 @@ fn half_precision_references_are_those_of_the_device() {
         "half.cuda.bfloat16.safetensors".to_owned(),
         format!("{:x}", Sha256::digest(&tensors)),
     )]);
-    let list = FileList { key, seconds: 1.0, files, digests: BTreeMap::new() };
+    let list = FileList { key, seconds: 1.0, files, refused: BTreeMap::new(), digests: BTreeMap::new() };
     sealed(folder.path(), "half.cuda.bfloat16.json", &serde_json::to_string(&list).unwrap());
     assert_eq!(reference(Device::Cuda(1)).unwrap().to_f64(), [1.0]);
     // The processor's are the artifact's own, of which this one has none.

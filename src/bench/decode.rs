@@ -83,14 +83,15 @@ fn prepared(
 ) -> Result<Ready, Failure> {
     let (model, contract, device) = (subject.model(), subject.entry().task, target.device);
     let program = engine.load(&artifact.program(Dtype::Float32), device)?;
-    let decoder = Decoder::load(&artifact.folder, &artifact.manifest, engine, device)?;
     let generation = contract.generation.as_ref();
     let logits = model.outputs.iter().position(|port| Some(&*port.name) == generation.map(|one| one.logits));
     let vocabulary = artifact.manifest.dims.get("vocabulary").copied();
     let (Some(logits), Some(vocabulary)) = (logits, vocabulary) else {
         return Err(Failure::new(Stage::Load, "the entry has no logits over a vocabulary"));
     };
-    decodes::check(&CheckContext::new(&model, contract, artifact, program.as_ref(), engine))?;
+    let context = CheckContext::new(&model, contract, artifact, program.as_ref(), engine);
+    decodes::check(&context)?;
+    let decoder = context.decoder()?;
     Ok(Ready { decoder, program, logits, vocabulary: vocabulary as i64 })
 }
 

@@ -2,7 +2,7 @@
 
 use crate::artifact::{Artifact, Situation};
 use crate::device::Device;
-use crate::engine::{Engine, Program};
+use crate::engine::{Decoder, Engine, Program};
 use crate::failure::{Failure, Stage};
 use crate::model::ModelSpec;
 use crate::numerics::Tensor;
@@ -80,6 +80,15 @@ impl<'a> CheckContext<'a> {
             Dtype::Float64 => self.engine.load_in_float64(path, self.device),
             _ => self.engine.load(path, self.device),
         }
+    }
+
+    /// The programs that decode with a cache, to compute in the same precision on the same device.
+    ///
+    /// # Errors
+    /// As [`Decoder::open`], and as [`Engine::load_in_float64`].
+    pub fn decoder(&self) -> Result<Decoder, Failure> {
+        let Artifact { folder, manifest, .. } = self.artifact;
+        Decoder::load(folder, manifest, self.engine.format(), |path| self.load(path))
     }
 
     /// Every element of a case's outputs, in the precision of the program.

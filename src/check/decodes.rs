@@ -13,17 +13,22 @@ use std::collections::BTreeMap;
 /// Tokens that a chunk after the prompt has: more than one, and fewer than a window.
 const CHUNK: usize = 5;
 
-/// Reads the stored row (the prompt, then the tokens that Python's `generate` wrote with its own cache) in three ways: one
-/// token a step after the prompt, every row alone, and in chunks. Each time the next tokens are Python's, the cache has the
-/// shapes that it should have, and the logits of every step obey the numerical rule.
+/// The programs have eager's weights, and read the stored row as it was written.
 pub fn check(context: &CheckContext) -> CheckResult {
-    let manifest = &context.artifact.manifest;
-    let decoder = Decoder::load(&context.artifact.folder, manifest, context.engine, context.device)
+    let decoder = context
+        .decoder()
         .map_err(|failure| failure.with("where the class cannot, the entry says so: omit: {decodes: why}"))?;
     for program in decoder.programs() {
         loads::weights(program, context.artifact.digests(Dtype::Float32)?)?;
     }
-    let row = Row::stored(context, &decoder)?;
+    reads(context, &decoder)
+}
+
+/// Reads the stored row (the prompt, then the tokens that Python's `generate` wrote with its own cache) in three ways: one
+/// token a step after the prompt, every row alone, and in chunks. Each time the next tokens are Python's, the cache has the
+/// shapes that it should have, and the logits of every step obey the numerical rule in the precision of the programs.
+pub fn reads(context: &CheckContext, decoder: &Decoder) -> CheckResult {
+    let row = Row::stored(context, decoder)?;
     let mut measures = Vec::new();
     for way in [row.by_token(), row.alone(), row.in_chunks()] {
         let judged = row.read(&way).and_then(|logits| row.judge(&way, &logits));

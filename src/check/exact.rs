@@ -4,14 +4,16 @@
 //! float64 in the place of every float32 (weights, constants, inputs, and what operators are told to make) it has to give
 //! what eager gives in float64, to the order of its sums.
 
-use super::body;
 use super::context::{CheckContext, CheckResult};
+use super::{body, decodes};
+use crate::artifact::Decoding;
 use crate::device::Device;
 use crate::model::ModelSpec;
 use crate::spec::Check;
 use crate::task::Dtype;
 
-/// Puts the graph in float64 to every comparison that is made of it in float32: all cases, and what is done to the traced one.
+/// Puts the graph in float64 to every comparison that is made of it in float32: all cases, and what is done to the traced one;
+/// and the graphs that decode to every step of the stored row.
 pub fn check(context: &CheckContext) -> CheckResult {
     // MPS has no float64; a graph is the same everywhere.
     let device = if context.device == Device::Mps { Device::Cpu } else { context.device };
@@ -27,6 +29,9 @@ pub fn check(context: &CheckContext) -> CheckResult {
     let mut measures = Vec::new();
     for check in [Check::MatchesReference, Check::Generalises].into_iter().chain(situated) {
         measures.extend(body(check)(&exact)?);
+    }
+    if let Some(Decoding::Program(_)) = context.artifact.manifest.decoding {
+        measures.extend(decodes::reads(&exact, &exact.decoder()?)?);
     }
     Ok(measures)
 }

@@ -4,7 +4,7 @@
 //! or its references. Every fault has a check that exists to catch it; others may catch it as well.
 
 use super::{CheckContext, Session, body};
-use crate::artifact::{Artifact, Format, Lane};
+use crate::artifact::{Artifact, Decoding, Format, Lane};
 use crate::device::Device;
 use crate::engine::{self, Engine, Program};
 use crate::failure::{At, Failure, Stage};
@@ -59,6 +59,8 @@ pub enum Slight {
     Product,
     /// One factor that is written in the graph.
     Constant,
+    /// One weight of the graphs that decode, and none of the model's own.
+    Step,
 }
 
 /// That billionth, which only float64 can show: a sixtieth of what float32 rounds.
@@ -103,6 +105,7 @@ const OTHER: &[(&str, Check, Plant)] = &[
     ("one weight + 1e-9 of it", Check::Exact, Plant::Slight(Slight::Weight)),
     ("one product + 1e-9 of it", Check::Exact, Plant::Slight(Slight::Product)),
     ("one constant + 1e-9 of it", Check::Exact, Plant::Slight(Slight::Constant)),
+    ("a step's weight + 1e-9 of it", Check::Exact, Plant::Slight(Slight::Step)),
     ("input rows swapped", Check::MatchesReference, Plant::Inputs),
     ("references off by 1e-3", Check::MatchesReference, Plant::Reference),
     ("another last token", Check::Generates, Plant::Tokens),
@@ -165,9 +168,7 @@ impl FaultyModel {
             Plant::Optimised => {
                 engine = Some(Box::new(Spoiling { engine: session.engine, weight: weight()? }));
             }
-            Plant::Slight(slight) => {
-                engine = Some(Box::new(Slipping { engine: session.engine, weight: weight()?, slight }));
-            }
+            Plant::Slight(slight) => engine = Some(Box::new(Slipping::of(&session, slight)?)),
             Plant::Inputs => swap_rows(&mut session.artifact)?,
             Plant::Reference => shift_reference(&mut session.artifact)?,
             Plant::Tokens => shift_token(&mut session.artifact)?,
@@ -203,20 +204,24 @@ impl FaultyModel {
             }
         }
         match self.plant {
-            Plant::Slight(_) if !red.contains(&Check::Exact) && self.is_idle(&context) => {
+            Plant::Slight(slight) if !red.contains(&Check::Exact) && self.is_idle(slight) => {
                 Err("it changes no output".to_owned())
             }
             _ => Ok(red),
         }
     }
 
-    /// Whether the program in float64 gives the very bits of the healthy one.
-    fn is_idle(&self, faulty: &CheckContext) -> bool {
-        let path = faulty.artifact.program(Dtype::Float32);
+    /// Whether the program in float64 gives the very bits of the healthy one; of a weight that is another one in steps alone,
+    /// whether it would.
+    fn is_idle(&self, slight: Slight) -> bool {
+        let Session { artifact, engine, .. } = &self.session;
+        let slight = if slight == Slight::Step { Slight::Weight } else { slight };
+        let Ok(slipping) = Slipping::of(&self.session, slight) else { return false };
         let outputs = |engine: &dyn Engine| {
-            engine.load_in_float64(&path, faulty.device)?.run(&faulty.inputs("traced")?)
+            let path = artifact.program(Dtype::Float32);
+            engine.load_in_float64(&path, artifact.lane.device)?.run(&artifact.inputs("traced")?)
         };
-        match (outputs(self.session.engine), outputs(faulty.engine)) {
+        match (outputs(*engine), outputs(&slipping)) {
             (Ok(healthy), Ok(faulty)) => {
                 healthy.iter().zip(&faulty).all(|(healthy, faulty)| healthy.same_bits(faulty))
             }
@@ -313,6 +318,25 @@ struct Slipping {
     slight: Slight,
 }
 
+impl Slipping {
+    /// The session's engine, with such a fault of its programs.
+    fn of(session: &Session<'static>, slight: Slight) -> Result<Self, Failure> {
+        let decodes = matches!(session.artifact.manifest.decoding, Some(Decoding::Program(_)));
+        if slight == Slight::Step && !decodes {
+            return Err(Failure::not_applicable("nothing is decoded with a cache"));
+        }
+        let weight = Weight::of(&session.artifact, session.program.as_ref())?;
+        Ok(Self { engine: session.engine, weight, slight })
+    }
+
+    /// Whether the fault is in the program of that file.
+    fn is_in(&self, path: &Path) -> bool {
+        let format = self.format();
+        let decodes = [format.step(), format.prefill()].iter().any(|file| path.ends_with(file));
+        decodes == (self.slight == Slight::Step)
+    }
+}
+
 impl Engine for Slipping {
     fn format(&self) -> Format {
         self.engine.format()
@@ -323,17 +347,20 @@ impl Engine for Slipping {
     }
 
     fn load_in_float64(&self, path: &Path, device: Device) -> Result<Box<dyn Program>, Failure> {
+        if self.slight == Slight::Constant && self.is_in(path) {
+            return engine::spoilt(path, device, SLIGHT);
+        }
+        let program = self.engine.load_in_float64(path, device)?;
+        if !self.is_in(path) {
+            return Ok(program);
+        }
         let Weight { parameter, element, value } = &self.weight;
-        let program = match self.slight {
-            Slight::Constant => return engine::spoilt(path, device, SLIGHT),
-            Slight::Weight | Slight::Product => self.engine.load_in_float64(path, device)?,
-        };
-        if self.slight == Slight::Weight {
-            program.perturb(parameter, *element, SLIGHT * value)?;
-        } else {
+        if self.slight == Slight::Product {
             for (element, value) in program.parameter(parameter)?.to_f64().into_iter().enumerate() {
                 program.perturb(parameter, element, SLIGHT * value)?;
             }
+        } else {
+            program.perturb(parameter, *element, SLIGHT * value)?;
         }
         Ok(program)
     }

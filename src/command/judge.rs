@@ -88,6 +88,7 @@ fn one(arguments: &Arguments, spec: &Spec, entry: &Entry, folder: &Path, countin
         .map_err(|failure| failed(&failure))?;
     // There is one program, whatever its attention: none of the artifact's own is run.
     opened.manifest.attention.truncate(1);
+    opened.manifest.decoding = None;
     let foreign = Foreign::open(&arguments.file, arguments.inputs.as_deref(), &opened, &model, device)
         .map_err(|failure| failed(&failure))?;
     let program = foreign.load(&foreign.file, device).map_err(|failure| failed(&failure))?;

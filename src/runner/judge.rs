@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 /// The checks that run the program alone. The others ask for what only this project's artifacts have: digests of weights,
 /// half precisions, a program with a cache.
-pub const JUDGED: [Check; 9] = [
+pub const JUDGED: [Check; 10] = [
     Check::OutputContract,
     Check::MatchesReference,
     Check::Generalises,
@@ -26,6 +26,7 @@ pub const JUDGED: [Check; 9] = [
     Check::Causal,
     Check::Responsive,
     Check::Optimised,
+    Check::Exact,
 ];
 
 /// What helps where inputs do not fit.
@@ -101,6 +102,10 @@ impl Foreign {
         let ports = Ports { outputs, returned: returned.len(), ..ports };
         Ok(Self { file: file.to_owned(), engine, ports })
     }
+
+    fn matched(&self, program: Box<dyn Program>) -> Box<dyn Program> {
+        Box::new(Matched { program, ports: self.ports.clone() })
+    }
 }
 
 /// The engine that reads a file, by the end of its name: `.pt2` is a graph of `torch.export`, everything else TorchScript.
@@ -150,8 +155,11 @@ impl Engine for Foreign {
 
     /// The one program there is, whichever of the artifact's is asked for.
     fn load(&self, _: &Path, device: Device) -> Result<Box<dyn Program>, Failure> {
-        let program = self.engine.load(&self.file, device)?;
-        Ok(Box::new(Matched { program, ports: self.ports.clone() }))
+        Ok(self.matched(self.engine.load(&self.file, device)?))
+    }
+
+    fn load_in_float64(&self, _: &Path, device: Device) -> Result<Box<dyn Program>, Failure> {
+        Ok(self.matched(self.engine.load_in_float64(&self.file, device)?))
     }
 }
 
@@ -333,6 +341,14 @@ mod tests {
         assert_eq!(failure.message, "the program returns no more, float32 [2, 4]");
         let returns = "at the traced sizes it returns float32 [2, 3], int64 [2, 4], float32 [2, 4]";
         assert_eq!(failure.details, [returns]);
+    }
+
+    #[test]
+    fn a_graph_is_judged_without_rounding_too() {
+        let entry = crate::report::samples::spec().entries.remove(0);
+        let exact = |file: &str| due(&entry, Path::new(file)).any(|check| check == Check::Exact);
+        assert!(exact("theirs.pt2"));
+        assert!(!exact("theirs.pt"));
     }
 
     #[test]

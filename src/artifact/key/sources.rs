@@ -77,6 +77,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "documented.py",
     "draft.py",
     "find.py",
+    "graphed.py",
     "half.py",
     "hub.py",
     "inventory.py",
@@ -103,13 +104,14 @@ pub const SOURCES: &[(&str, &str)] = sources!(
 
 /// The texts of what makes files beside an artifact, and nothing else.
 pub fn of(what: Beside) -> &'static [&'static str] {
+    const GRAPHED: &str = include_str!("../../export/exporter/graphed.py");
     const GRAPHS: &str = include_str!("../../export/exporter/pt2.py");
     const PACKAGES: &str = include_str!("../../export/exporter/aot.py");
     const HALF: &str = include_str!("../../export/exporter/half.py");
     match what {
         Beside::Programs(Format::TorchScript) => &[],
-        Beside::Programs(Format::Pt2) => &[GRAPHS],
-        Beside::Programs(Format::Aot(_)) => &[GRAPHS, PACKAGES],
+        Beside::Programs(Format::Pt2) => &[GRAPHED, GRAPHS],
+        Beside::Programs(Format::Aot(_)) => &[GRAPHED, GRAPHS, PACKAGES],
         Beside::Half(..) => &[HALF],
     }
 }

@@ -112,6 +112,7 @@ fn every_fault_turns_its_check_red_and_reads_well() {
         (ToyFault::StaleCache, Check::Decodes),
         (ToyFault::ShortCache, Check::Decodes),
         (ToyFault::Slight, Check::Exact),
+        (ToyFault::SlightStep, Check::Exact),
         (ToyFault::OneOutputMissing, Check::MatchesReference),
         (ToyFault::Fails, Check::MatchesReference),
     ];
@@ -153,6 +154,7 @@ fn checks_other_than_those_that_see_a_fault_stay_green() {
     assert_eq!(red(ToyFault::OtherAttention), ["loads"]);
     assert_eq!(red(ToyFault::Double), ["output_contract"]);
     assert_eq!(red(ToyFault::Slight), ["exact"]);
+    assert_eq!(red(ToyFault::SlightStep), ["exact"]);
 }
 
 #[test]
@@ -182,7 +184,7 @@ fn caught(engine: &'static dyn Engine, slight: Slight) -> Result<BTreeSet<Check>
 
 #[test]
 fn a_slight_fault_is_caught_without_rounding_and_by_nothing_else() {
-    for slight in [Slight::Weight, Slight::Product] {
+    for slight in [Slight::Weight, Slight::Product, Slight::Step] {
         assert_eq!(caught(&ToyEngine(ToyFault::Nothing), slight), Ok(BTreeSet::from([Check::Exact])));
     }
 }

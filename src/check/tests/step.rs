@@ -3,9 +3,9 @@
 use super::artifact::{INPUTS, artifact, greedy, inputs};
 use super::outcome_of;
 use super::toy::{Toy, ToyEngine, ToyFault, VOCABULARY};
-use crate::artifact::{CacheAxis, CacheTensor, Decoding, Refusal, StepProgram};
+use crate::artifact::{CacheAxis, CacheTensor, Decoding, Manifest, Refusal, StepProgram};
 use crate::device::Device;
-use crate::engine::{Decoder, Program};
+use crate::engine::{Decoder, Engine, Program};
 use crate::failure::Failure;
 use crate::numerics::Tensor;
 use crate::spec::Check;
@@ -30,8 +30,11 @@ impl Program for Step {
         let grown =
             |place: usize, new: &Tensor| Tensor::joined(1, &[held.get(place).unwrap_or(&none), new]).unwrap();
         let (ids, positions) = (grown(0, ids), grown(1, positions));
-        let logits = self.0.logits(&ids, mask, &positions);
-        let logits = Tensor::float(Dtype::Float32, &[rows, ids.shape()[1], VOCABULARY], logits).unwrap();
+        let mut logits = self.0.logits(&ids, mask, &positions);
+        if self.0.fault == ToyFault::SlightStep {
+            logits.iter_mut().for_each(|value| *value *= 1.0 + 1e-9);
+        }
+        let logits = Tensor::float(self.0.dtype, &[rows, ids.shape()[1], VOCABULARY], logits).unwrap();
         let last = |count: usize, whole: &Tensor| {
             let length = whole.shape()[1];
             whole.select(1, &(length - count..length).collect::<Vec<_>>())
@@ -43,7 +46,7 @@ impl Program for Step {
             ToyFault::ShortCache => last(ids.shape()[1] - 1, &ids),
             _ => ids.clone(),
         };
-        let mut returned = vec![last(new, &logits).cast(Dtype::Float32), kept, positions];
+        let mut returned = vec![last(new, &logits).cast(self.0.dtype), kept, positions];
         if held.is_empty() && self.0.fault != ToyFault::ShortCache {
             returned.push(Tensor::zeros(Dtype::Int64, &[rows, ENCODED]));
         }
@@ -93,6 +96,12 @@ fn with_prefill() -> Decoding {
     Decoding::Program(StepProgram { prefill: Some(2), held: vec![tensor("cross/0/key", encoded)], ..program })
 }
 
+/// The programs of a healthy toy.
+fn opened(manifest: &Manifest) -> Result<Decoder, Failure> {
+    let engine = ToyEngine(ToyFault::Nothing);
+    Decoder::load("".as_ref(), manifest, engine.format(), |path| engine.load(path, Device::Cpu))
+}
+
 fn tensor(name: &str, axis: CacheAxis) -> CacheTensor {
     CacheTensor { name: name.to_owned(), dtype: Dtype::Int64, shape: vec![CacheAxis::Batch, axis] }
 }
@@ -105,8 +114,7 @@ fn what_is_given_once_is_read_by_a_prefill_and_held_by_every_step() {
     let failure = outcome_of(&artifact, ToyFault::ShortCache, Check::Decodes).unwrap_err();
     assert_eq!(failure.message, "the prefill program returned 3 tensors, not 4");
 
-    let engine = ToyEngine(ToyFault::Nothing);
-    let decoder = Decoder::load(&artifact.folder, &artifact.manifest, &engine, Device::Cpu).unwrap();
+    let decoder = opened(&artifact.manifest).unwrap();
     let refused = decoder.empty(2).unwrap_err();
     assert_eq!(refused.message, "the model takes more than tokens: begin with Decoder::prefill");
     let (outputs, mut cache) = decoder.prefill(&inputs(2, 3)).unwrap();
@@ -121,8 +129,7 @@ fn what_is_given_once_is_read_by_a_prefill_and_held_by_every_step() {
 #[test]
 fn a_step_that_fails_leaves_the_cache_as_it_was() {
     let artifact = artifact();
-    let engine = ToyEngine(ToyFault::Nothing);
-    let decoder = Decoder::load(&artifact.folder, &artifact.manifest, &engine, Device::Cpu).unwrap();
+    let decoder = opened(&artifact.manifest).unwrap();
     let mut cache = decoder.empty(2).unwrap();
     let tokens = Tensor::int(Dtype::Int64, &[2, 3], vec![1, 2, 3, 4, 5, 6]).unwrap();
     decoder.read(&mut cache, &tokens).unwrap();
@@ -139,8 +146,7 @@ fn a_class_without_a_step_program_says_why() {
     let mut manifest = artifact().manifest;
     let why = "ToyForCausalLM.forward takes no cache".to_owned();
     manifest.decoding = Some(Decoding::Refused { refused: Refusal::Stateless, why });
-    let engine = ToyEngine(ToyFault::Nothing);
-    let Err(failure) = Decoder::load("".as_ref(), &manifest, &engine, Device::Cpu) else {
+    let Err(failure) = opened(&manifest) else {
         panic!("there is a decoder");
     };
     assert_eq!(failure.message, "ToyForCausalLM has no step program: ToyForCausalLM.forward takes no cache");

@@ -34,6 +34,8 @@ pub enum ToyFault {
     SavedWrong,
     OptimisedWrong,
     Slight,
+    /// A billionth, in what decodes.
+    SlightStep,
     HalfWrong,
     HalfWrongLater,
     OtherBits,
@@ -52,7 +54,7 @@ pub enum ToyFault {
 
 pub struct Toy {
     pub fault: ToyFault,
-    dtype: Dtype,
+    pub dtype: Dtype,
     scale: Mutex<f64>,
     runs: Mutex<usize>,
 }
@@ -176,6 +178,11 @@ impl Program for Toy {
     }
 }
 
+/// Whether the program of that file decodes with a cache.
+fn decodes(path: &Path) -> bool {
+    path.ends_with("program.decode.pt") || path.ends_with("program.prefill.pt")
+}
+
 impl Engine for ToyEngine {
     fn name(&self) -> &'static str {
         "toy"
@@ -184,7 +191,7 @@ impl Engine for ToyEngine {
     fn load(&self, path: &Path, _: Device) -> Result<Box<dyn Program>, Failure> {
         let other = self.0 == ToyFault::OtherAttention && path.ends_with("program.eager.pt");
         let mut toy = Toy::new(if other { ToyFault::OtherBits } else { self.0 });
-        if path.ends_with("program.decode.pt") || path.ends_with("program.prefill.pt") {
+        if decodes(path) {
             return Ok(Box::new(step::Step(toy)));
         }
         if path.ends_with("program.bfloat16.pt") {
@@ -197,10 +204,14 @@ impl Engine for ToyEngine {
         Ok(Box::new(toy))
     }
 
-    fn load_in_float64(&self, _: &Path, _: Device) -> Result<Box<dyn Program>, Failure> {
+    fn load_in_float64(&self, path: &Path, _: Device) -> Result<Box<dyn Program>, Failure> {
         if self.0 == ToyFault::NothingToPlant {
             return Err(Failure::not_applicable("a toy is all of a piece"));
         }
-        Ok(Box::new(Toy { dtype: Dtype::Float64, ..Toy::new(self.0) }))
+        let toy = Toy { dtype: Dtype::Float64, ..Toy::new(self.0) };
+        match decodes(path) {
+            true => Ok(Box::new(step::Step(toy))),
+            false => Ok(Box::new(toy)),
+        }
     }
 }

@@ -5,7 +5,7 @@
 //! program's device.
 
 use super::{DeviceTensor, Engine, Program};
-use crate::artifact::{self, CacheTensor, Decoding, Manifest, PREFILL, STEP, StepProgram};
+use crate::artifact::{self, CacheTensor, Format, Manifest, StepProgram};
 use crate::device::Device;
 use crate::failure::{At, Failure, Stage};
 use crate::numerics::Tensor;
@@ -52,29 +52,25 @@ impl Decoder {
     /// The programs of the artifact in `folder`, on a device.
     ///
     /// # Errors
-    /// Stage `export`: there is no artifact, or its class has no step program; stages `load` and `move`: its programs'.
+    /// Stage `export`: there is no artifact, its class has no step program, or none was made that the engine reads; stages
+    /// `load` and `move`: its programs'.
     pub fn open(folder: &Path, engine: &dyn Engine, device: Device) -> Result<Self, Failure> {
         let manifest = artifact::manifest(folder)?.ok_or_else(|| artifact::no_artifact(folder))?;
-        Self::load(folder, &manifest, engine, device)
+        Self::load(folder, &manifest, engine.format(), |path| engine.load(path, device))
     }
 
-    /// The same of an artifact whose manifest was read.
+    /// The same of an artifact whose manifest was read, with programs of a format that `load` brings to their device.
     ///
     /// # Errors
     /// As [`Decoder::open`].
     pub fn load(
         folder: &Path,
         manifest: &Manifest,
-        engine: &dyn Engine,
-        device: Device,
+        format: Format,
+        load: impl Fn(&Path) -> Result<Box<dyn Program>, Failure>,
     ) -> Result<Self, Failure> {
-        let about = match &manifest.decoding {
-            Some(Decoding::Program(about)) => about.clone(),
-            Some(Decoding::Refused { why, .. }) => return Err(none(manifest, why)),
-            None => return Err(none(manifest, "the entry leaves `decodes` out")),
-        };
-        let step = engine.load(&folder.join(STEP), device)?;
-        let prefill = about.prefill.map(|_| engine.load(&folder.join(PREFILL), device)).transpose()?;
+        let (about, step, prefill) = artifact::decoding_programs(folder, manifest, format)?;
+        let (step, prefill) = (load(&step)?, prefill.map(|path| load(&path)).transpose()?);
         Ok(Self { step, prefill, about, inputs: manifest.inputs.clone(), outputs: manifest.outputs.len() })
     }
 
@@ -245,8 +241,4 @@ fn positions_of(mask: &Tensor, count: usize) -> Tensor {
     let positions: Vec<Vec<i64>> = (0..rows).map(counted).collect();
     let last: Vec<usize> = (read - count..read).collect();
     mask.select(1, &last).map_int(|index, _| positions[index[0]][read - count + index[1]])
-}
-
-fn none(manifest: &Manifest, why: &str) -> Failure {
-    Failure::new(Stage::Export, format!("{} has no step program: {why}", manifest.class))
 }

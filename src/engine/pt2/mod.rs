@@ -18,8 +18,8 @@ mod sizes;
 #[cfg(test)]
 mod tests;
 
-use super::libtorch::{Computing, all_to_device, bytes, once, shape, times, to_host, to_tch};
-use super::{Engine, Explained, Program};
+use super::libtorch::{Computing, all_to_device, bytes, once, shape, times, to_device, to_host, to_tch};
+use super::{DeviceTensor, Engine, Explained, Program, Stepped};
 use crate::artifact::Format;
 use crate::device::Device;
 use crate::failure::{At, Failure, Stage};
@@ -177,6 +177,14 @@ impl Loaded {
         }
     }
 
+    /// Begins to compute in those element types.
+    fn computing(&self) -> Result<Computing, Failure> {
+        match self.elements {
+            Elements::AsWritten => Ok(Computing::begin()),
+            Elements::Float64 => Computing::in_float64().at(Stage::Run, "computing in float64"),
+        }
+    }
+
     /// The graph's inputs in their order: what is given at a run, and weights.
     fn all<'a>(&'a self, inputs: &'a [tch::Tensor]) -> Result<Vec<&'a tch::Tensor>, Failure> {
         let expected = self.weights.iter().filter(|weight| weight.is_none()).count();
@@ -271,17 +279,33 @@ fn kind(number: i64) -> Option<Kind> {
 
 impl Program for Loaded {
     fn run(&self, inputs: &[Tensor]) -> Result<Vec<Tensor>, Failure> {
-        let computing = match self.elements {
-            Elements::AsWritten => Computing::begin(),
-            Elements::Float64 => Computing::in_float64().at(Stage::Run, "computing in float64")?,
-        };
-        once(computing, self.device, &self.given(inputs), |inputs| self.forward(inputs))
+        once(self.computing()?, self.device, &self.given(inputs), |inputs| self.forward(inputs))
     }
 
     fn time(&self, inputs: &[Tensor], count: usize) -> Result<Vec<Duration>, Failure> {
         let _computing = Computing::begin();
         let inputs = all_to_device(&self.given(inputs), self.device)?;
         times(self.device, count, || self.forward(&inputs), |outputs| outputs.first())
+    }
+
+    fn place(&self, tensor: &Tensor) -> Result<DeviceTensor, Failure> {
+        let given = self.given(std::slice::from_ref(tensor));
+        to_device(&given[0], self.device).map(DeviceTensor::Torch)
+    }
+
+    fn step(&self, inputs: &[Tensor], held: &[DeviceTensor], shown: usize) -> Result<Stepped, Failure> {
+        let _computing = self.computing()?;
+        let mut all = all_to_device(&self.given(inputs), self.device)?;
+        for tensor in held {
+            all.push(match tensor {
+                DeviceTensor::Torch(tensor) => tensor.shallow_clone(),
+                DeviceTensor::Host(tensor) => to_device(tensor, self.device)?,
+            });
+        }
+        let mut outputs = self.forward(&all)?;
+        let kept = outputs.split_off(shown.min(outputs.len()));
+        let outputs = outputs.iter().map(to_host).collect::<Result<_, _>>()?;
+        Ok((outputs, kept.into_iter().map(DeviceTensor::Torch).collect()))
     }
 
     fn takes(&self) -> Vec<String> {

@@ -361,6 +361,23 @@ fn a_graph_in_float64_rounds_nowhere_to_float32_and_leaves_others_as_they_were()
 }
 
 #[test]
+fn what_a_step_keeps_stays_on_the_device_as_wide_as_it_was_computed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = file(folder.path(), shares());
+    let rounded = 1.0 + (1.0 + 0.5f32 / 3.3) * 0.5 / 3.3;
+    let exact = 1.0 + (1.0 + 0.5f64 / 3.3) * 0.5 / 3.3;
+    let x = Tensor::float(Dtype::Float32, &[1, 2], vec![1.0, 1.0]).unwrap();
+    let twice = |program: &dyn Program| {
+        let held = program.place(&x).unwrap();
+        let (shown, kept) = program.step(&[], &[held], 0).unwrap();
+        assert_eq!((shown, kept[0].shape()), (vec![], vec![1, 2]));
+        program.step(&[], &kept, 1).unwrap().0[0].to_f64()[0]
+    };
+    assert_eq!(twice(Pt2.load(&path, Device::Cpu).unwrap().as_ref()), f64::from(rounded));
+    assert_eq!(twice(Pt2.load_in_float64(&path, Device::Cpu).unwrap().as_ref()), exact);
+}
+
+#[test]
 fn a_factor_that_is_spoilt_is_off_by_its_share_and_a_graph_without_one_cannot_be() {
     let folder = tempfile::tempdir().unwrap();
     let off = spoilt(&file(folder.path(), shares()), Device::Cpu, 1e-3).unwrap();

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from torch.export.passes import move_to_device_pass
 
-from . import program, pt2, weights
+from . import graphed, program, pt2, weights
 from .__main__ import own_stdout
 from .errors import stage
 from .job import Job, Json
@@ -37,7 +37,7 @@ def compiled(data: Json) -> None:
     def write(whole: program.Program, graph: torch.export.ExportedProgram, path: Path) -> None:
         package(whole, graph, device, path)
 
-    pt2.beside(job, f"aot.{device}.pt2", write)
+    pt2.beside(job, f"aot.{device}.pt2", graphed.of_model, write)
 
 
 def package(whole: program.Program, graph: torch.export.ExportedProgram, device: str, path: Path) -> None:

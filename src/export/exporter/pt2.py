@@ -1,37 +1,37 @@
 """Programs for the engine pt2, made when they are asked for: `python -m exporter.pt2`.
 
 In: the request of `__main__`, for artifacts that are there. Out: its events, and beside each artifact's TorchScript
-`program.pt2`, one for each half precision, and `pt2.json` with their digests. `torch.export` takes seconds where
-tracing takes tenths, so no other export waits for it. References and cases stay the artifact's: they are eager's.
+`program.pt2`, one for each half precision, those that decode with a cache, and `pt2.json` with their
+digests. `torch.export` takes seconds where tracing takes tenths, so no other export waits for it. References and cases
+stay the artifact's: they are eager's.
 
-A half precision has a program of its own: a graph holds element types as constants, and asserts them. A planted fault
-is in the one program that it is about, as in TorchScript's.
+A half precision has a program of its own: a graph holds element types as constants, and asserts them.
 """
 
-import copy
 import json
 import math
 import operator
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.fx.experimental.symbolic_shapes import cast_symbool_to_symint_guardless
 
-from . import artifact, faults, program, reference
+from . import artifact, graphed, program
 from .__main__ import own_stdout
 from .adapters import adapted
 from .adapters.patches import SYMBOLS, of_tensor, replaced, rows_of, shadowed, whole, whole_sizes
-from .errors import stage
+from .errors import ExportError, stage
+from .graphed import Graphed
 from .job import Job, Json
-from .prepared import prepared
+from .prepared import Prepared, prepared
 from .program import Tensors
 
 
@@ -58,82 +58,73 @@ Write = Callable[[program.Program, torch.export.ExportedProgram, Path], None]
 
 def exported(data: Json) -> None:
     """Makes the graphs of a job."""
-    beside(Job.from_json(data), "pt2", _saved)
+    beside(Job.from_json(data), "pt2", graphed.of_all, _saved)
 
 
-def beside(job: Job, suffix: str, write: Write) -> None:
-    """Makes programs from a job's graphs and, when all of them are there, the file that lists them."""
+def beside(job: Job, suffix: str, made: Callable[[Job, Prepared], Iterable[Graphed]], write: Write) -> None:
+    """Makes programs from a job's graphs and, when all of them are there, the file that lists them.
+
+    Where a program that decodes is no graph, that file says why.
+    """
     start = time.monotonic()
-    ready = prepared(job)
-    made = {"program": (_program(job, ready.served, ready.cases), ready.cases)}
-    for name in job.half:
-        dtype = getattr(torch, name)
-        cases = {case: reference.cast(inputs, dtype) for case, inputs in ready.cases.items()}
-        made[f"program.{name}"] = (
-            _program(job, reference.converted(ready.served, dtype), cases, "half-"),
-            cases,
-        )
     folder = Path(job.directory)
+    refused: dict[str, str] = {}
     # An archive's root has the name of its file: it is the file's own from the beginning.
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        for name, (whole, cases) in made.items():
-            path = Path(scratch, f"{name}.{suffix}")
-            write(whole, _exported(job, whole, cases), path)
-        digests = artifact.digests(Path(scratch, f"{name}.{suffix}") for name in made)
+        for one in made(job, prepared(job)):
+            path = Path(scratch, f"{one.name}.{suffix}")
+            try:
+                write(one.program, _exported(one), path)
+            except ExportError as error:
+                if not one.decodes:
+                    raise
+                refused[path.name] = str(error)
+        digests = artifact.digests(Path(scratch).iterdir())
         for name in digests:
             Path(scratch, name).rename(folder / name)
-    facts = {"key": job.key, "seconds": round(time.monotonic() - start, 3), "files": digests}
+    seconds = round(time.monotonic() - start, 3)
+    facts = {"key": job.key, "seconds": seconds, "files": digests, "refused": refused}
     artifact.save_sealed(facts, folder / f"{suffix}.json")
 
 
-def _program(job: Job, model: nn.Module, cases: dict[str, Tensors], about: str = "") -> program.Program:
-    """The program of a model, with the job's fault in it if that is about such a program."""
-    name, _, argument = (job.fault or "").partition(":")
-    fault = faults.FAULTS.get(name)
-    if name.startswith("eager-"):
-        raise faults.not_applicable("a graph has one attention")
-    if fault is None or name.startswith("half-") != bool(about):
-        return program.Program(model, job)
-    layers = program.find_layers(model, job, cases[job.traced.name])
-    site = faults.Site(job, copy.deepcopy(model), layers, cases, argument)
-    return program.Program(site.model, job, fault(site))
-
-
-def _exported(job: Job, whole: program.Program, cases: dict[str, Tensors]) -> torch.export.ExportedProgram:
-    """The program as a graph of operators, whose sizes are free along the axes that have a second size.
+def _exported(one: Graphed) -> torch.export.ExportedProgram:
+    """A program as a graph of operators.
 
     A size that a class happens to ask for (is it that of the learned positions? is it one?) is a constant of a graph
     that is made at it: then the graph is made at another case's sizes. Where no graph holds for all cases, it is that
-    of the traced case, and the checks say what it does not hold for.
+    of the first case, and the checks say what it does not hold for.
     """
+    first, *others = one.examples()
     # In its first run a class may bring parts of itself to another type (Switch's router), which is no part of a graph.
-    program.evaluate(whole.model, job, cases[job.traced.name], [])
-    first = _graph(job, whole, cases[job.traced.name])
-    others = (_graph(job, whole, inputs) for name, inputs in cases.items() if name != job.traced.name)
-    exported = next((graph for graph in chain([first], others) if _holds(graph, whole, cases)), first)
+    with stage(f"{one.program.job.class_name}.forward"), torch.no_grad():
+        one.program.forward(*first.values())
+    graph = _graph(one, first)
+    later = (_graph(one, inputs) for inputs in others)
+    exported = next((made for made in chain([graph], later) if _holds(made, one)), graph)
     _with_words_for_all(exported.graph)
     return exported
 
 
-def _graph(job: Job, whole: program.Program, inputs: Tensors) -> torch.export.ExportedProgram:
+def _graph(one: Graphed, inputs: Tensors) -> torch.export.ExportedProgram:
     """The graph that `torch.export` makes of a program at the sizes of these inputs."""
-    with stage("torch.export.export"), torch.no_grad(), adapted(whole.model), _as_graphs_need(whole.model):
+    model = one.program.model
+    free = (dict.fromkeys(one.free[name], torch.export.Dim.AUTO) for name in inputs)
+    with stage("torch.export.export"), torch.no_grad(), adapted(model), _as_graphs_need(model):
         return torch.export.export(
-            Exportable(whole).eval(),
-            tuple(inputs.values()),
-            dynamic_shapes=((*(_free(job, name) for name in inputs),),),
-            strict=False,
+            Exportable(one.program).eval(), tuple(inputs.values()), dynamic_shapes=((*free,),), strict=False
         )
 
 
-def _holds(graph: torch.export.ExportedProgram, whole: program.Program, cases: dict[str, Tensors]) -> bool:
+def _holds(graph: torch.export.ExportedProgram, one: Graphed) -> bool:
     """Whether a graph computes what its program does at the sizes of every case."""
-    module = graph.module(check_guards=False)
+    module = cast("Any", graph.module(check_guards=False))
+    # It would refuse the sizes 0 and 1 unseen.
+    module.validate_inputs = False
     with torch.no_grad():
-        for inputs in cases.values():
+        for inputs in one.cases.values():
             try:
                 torch.testing.assert_close(
-                    module(*inputs.values()), whole.forward(*inputs.values()), equal_nan=True
+                    module(*inputs.values()), one.program.forward(*inputs.values()), equal_nan=True
                 )
             except (AssertionError, IndexError, RuntimeError):
                 return False
@@ -213,14 +204,6 @@ def _called(graph: torch.fx.Graph, function: Callable[..., Any], *given: Any) ->
         *(one.meta["val"] if isinstance(one, torch.fx.Node) else one for one in given)
     )
     return node
-
-
-def _free(job: Job, name: str) -> dict[int, Any]:
-    """The dimensions of an input that are free: those of an axis that some case gives another size."""
-    entry = next(entry for entry in job.inputs if entry.name == name)
-    sizes = {axis: {case.sizes[axis] for case in job.cases} for axis in job.traced.sizes}
-    moves = (len(sizes.get(axis, ())) > 1 for axis in map(str, entry.shape))
-    return {dim: torch.export.Dim.AUTO for dim, free in enumerate(moves) if free}
 
 
 def _saved(_: program.Program, one: torch.export.ExportedProgram, path: Path) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from exporter.aot import held, package, processor
+from exporter.graphed import Graphed, free
 from exporter.program import Program
 from exporter.pt2 import _exported
 
@@ -36,7 +37,7 @@ def whole() -> Program:
 
 @pytest.fixture(scope="module")
 def graph(whole: Program) -> torch.export.ExportedProgram:
-    return _exported(whole.job, whole, {"traced": {"values": torch.randn(2, 3)}})
+    return _exported(Graphed("program", whole, free(whole.job), {"traced": {"values": torch.randn(2, 3)}}))
 
 
 def test_a_tied_weight_is_held_by_the_name_that_is_read_and_one_that_nothing_reads_by_none(

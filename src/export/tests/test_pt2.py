@@ -11,8 +11,10 @@ import samples
 import torch
 from torch import Tensor, nn
 
-from exporter.program import Program
-from exporter.pt2 import _exported, _free, _program, _saved
+from exporter.graphed import Graphed, free
+from exporter.job import Job
+from exporter.program import Program, Tensors
+from exporter.pt2 import _exported, _saved
 
 
 class Doubled(nn.Module):
@@ -26,9 +28,8 @@ class Doubled(nn.Module):
         return self.inner(values) * values.shape[0]
 
 
-def test_an_axis_that_no_case_moves_is_not_free() -> None:
-    job = samples.job()
-    assert list(_free(job, "input_ids")) == [1]
+def _graph_of(job: Job, whole: Program, cases: dict[str, Tensors]) -> torch.export.ExportedProgram:
+    return _exported(Graphed("program", whole, free(job), cases))
 
 
 def test_a_program_has_the_models_names_and_sizes_that_move(tmp_path: Path) -> None:
@@ -37,7 +38,7 @@ def test_a_program_has_the_models_names_and_sizes_that_move(tmp_path: Path) -> N
     model = Doubled().eval().requires_grad_(False)
     whole = Program(model, job)
     with torch.no_grad():
-        exported = _exported(job, whole, {"traced": {"values": torch.randn(2, 3)}})
+        exported = _graph_of(job, whole, {"traced": {"values": torch.randn(2, 3)}})
         other = torch.randn(5, 3)
         assert torch.equal(exported.module()(other)[0], model(other))
     _saved(whole, exported, tmp_path / "program.pt2")
@@ -67,7 +68,7 @@ def test_what_cannot_be_saved_is_said_in_other_words(tmp_path: Path) -> None:
     model = Worded().eval().requires_grad_(False)
     whole = Program(model, job)
     with torch.no_grad():
-        exported = _exported(job, whole, {"traced": {"values": torch.randn(4, 3)}})
+        exported = _graph_of(job, whole, {"traced": {"values": torch.randn(4, 3)}})
         _saved(whole, exported, tmp_path / "program.pt2")
         other = torch.randn(5, 3)
         loaded = torch.export.load(tmp_path / "program.pt2")
@@ -139,21 +140,7 @@ def test_sizes_stay_free_whatever_a_class_makes_of_them(function: Callable[[Tens
     model = OfRows(function).eval().requires_grad_(False)
     cases = {name: {"values": torch.randn(count, 3)} for name, count in rows.items()}
     with torch.no_grad():
-        graph = _exported(job, Program(model, job), cases).module(check_guards=False)
+        graph = _graph_of(job, Program(model, job), cases).module(check_guards=False)
         for count in (FEW, MORE, 16):
             values = torch.randn(count, 3)
             torch.testing.assert_close(graph(values)[0], model(values))
-
-
-def test_a_fault_is_in_the_program_that_it_is_about() -> None:
-    model = Doubled().eval().requires_grad_(False)
-    cases = {"traced": {"values": torch.randn(2, 3)}}
-
-    def returned(fault: str, about: str = "") -> Tensor:
-        job = samples.job(inputs=[samples.VALUES], outputs=[samples.ROW], fault=fault)
-        return _program(job, model, cases, about)(cases["traced"]["values"])[0]
-
-    healthy = model(cases["traced"]["values"])
-    assert torch.equal(returned("rows-swapped"), healthy.flip(0))
-    assert torch.equal(returned("rows-swapped", "half-"), healthy)
-    assert torch.equal(returned("half-layer-dropped"), healthy)
