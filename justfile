@@ -105,7 +105,7 @@ matrix *OPTIONS:
 report *OPTIONS:
     @cargo run --quiet {{ built }} -- report {{ OPTIONS }}
 
-# Try another version beside the pinned one, transformers=X, a FOLDER or the newest, on all models or those WORDS mean: what would break?
+# Try another version beside the pinned one, transformers=X, a FOLDER or the newest, or torch=X, on all models or those WORDS mean: what would break?
 radar *WORDS: setup
     @cargo run --quiet --features libtorch -- radar {{ WORDS }}
 

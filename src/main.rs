@@ -71,7 +71,7 @@ enum Command {
     Faults(command::faults::Arguments),
     /// Runs the comparing checks as on other processors, and shows how near they come to being red
     Portability(command::portability::Arguments),
-    /// Tries another version of transformers and says what an upgrade would break
+    /// Tries another version of transformers or torch and says what an upgrade would break
     Radar(command::radar::Arguments),
     /// Traces models without each of their adapters and lists those no longer needed
     Adapters(command::adapters::Arguments),

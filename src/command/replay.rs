@@ -4,7 +4,7 @@ use super::run::{print_agreement, print_failure};
 use super::{failed, select::select, spec};
 use anyhow::{Result, bail};
 use clap::Args;
-use hf_conformance::artifact::{self, Lane};
+use hf_conformance::artifact::{self, Format, Lane};
 use hf_conformance::check::Session;
 use hf_conformance::export::{InPython, first_differing};
 use hf_conformance::model::RuntimeSpec;
@@ -23,7 +23,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let [entry] = select(&spec, std::slice::from_ref(&arguments.model))?[..] else {
         bail!("'{}' means several models; name one of them", arguments.model);
     };
-    let python = InPython::ready(&spec.versions, &entry.source).map_err(|failure| failed(&failure))?;
+    let python = InPython::ready(&spec.versions, &entry.source, Format::TorchScript)
+        .map_err(|failure| failed(&failure))?;
     let subject = RuntimeSpec::new(entry, &spec.versions);
     let model = subject.model();
     let folder = artifact::root().join(entry.name.as_str());

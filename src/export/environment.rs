@@ -26,6 +26,10 @@ const STAMP: &str = "locked.txt";
 const WHEELS: [&str; 2] = ["--only-binary", ":all:"];
 /// The file by which one process at a time installs packages.
 const INSTALLING: &str = "target/installing";
+/// The package that everything here computes with.
+pub const TORCH: &str = "torch";
+/// What is compiled against torch, and goes with one version of it.
+const BOUND_TO_TORCH: [&str; 1] = ["torchvision"];
 /// Where the packages are that only some checkpoints ask for.
 const EXTRAS: &str = "target/extras";
 
@@ -141,12 +145,12 @@ impl Environment {
         let wanted =
             versions.sources.get(source).ok_or_else(|| EnvironmentError::NoSource(source.to_owned()))?;
         let Source { overlay, build, path, .. } = wanted;
-        let folder = self.folder.join("overlays").join(source);
+        let folder = self.folder.join("overlays").join(wanted.tried.as_deref().unwrap_or(source));
         if let Some(path) = path {
             local::lay(&self.python, &folder, wanted, path)?;
         } else if overlay.is_empty() {
             return Ok(None);
-        } else if wanted.is_tried {
+        } else if wanted.tried.is_some() {
             self.lay_unlocked(source, &folder, &lock::overlay(source, overlay).pins)?;
         } else {
             let tools = self.folder.join("build").join(source);
@@ -176,8 +180,8 @@ impl Environment {
         std::path::absolute(&folder).map_err(|error| EnvironmentError::Io { path: folder, error })
     }
 
-    /// What pip would install for a version of a package, or for its newest, so that torch stays as it is: the package
-    /// and whatever it needs in another version than the base environment has. Nothing is installed.
+    /// What pip would install for a version of a package, or for its newest: the package and whatever it needs in another
+    /// version than the base environment has. Torch stays as it is, unless it is what is asked for. Nothing is installed.
     ///
     /// # Errors
     /// pip knows no such version, or none that goes with the pinned torch.
@@ -203,7 +207,11 @@ impl Environment {
         let wanted = version.map_or(package.to_owned(), |version| format!("{package}=={version}"));
         let mut command = Command::new(&self.python);
         command.args(["-m", "pip", "install", "--dry-run", "--quiet", "--upgrade", "--report", "-", &wanted]);
-        command.args(lock::base(versions).pins.iter().filter(|pin| pin.starts_with("torch==")));
+        if package == TORCH {
+            other_builds(&mut command).args(BOUND_TO_TORCH);
+        } else {
+            command.args(lock::base(versions).pins.iter().filter(|pin| pin.starts_with("torch==")));
+        }
         let said = finish(&format!("looking for {wanted}"), &mut command).map_err(|error| match &error {
             EnvironmentError::Command { all, .. } => pip::newest(all)
                 .map_or(error, |newest| EnvironmentError::NoVersion { wanted: wanted.clone(), newest }),
@@ -261,6 +269,9 @@ impl Environment {
         emptied(folder)?;
         let mut command = Command::new(&self.python);
         command.args(["-m", "pip", "install", "--no-deps", "--target"]).arg(folder).args(pins);
+        if pins.iter().any(|pin| pin.starts_with("torch==")) {
+            other_builds(&mut command);
+        }
         finish(&format!("installing {what}"), &mut command)?;
         write(&folder.join(STAMP), &wanted)
     }
@@ -277,8 +288,7 @@ impl Environment {
     /// the digests of those on PyPI.
     fn install(&self, set: &Set, lock: &str, anew: bool) -> Result<(), EnvironmentError> {
         let anew = anew.then_some("--force-reinstall");
-        // Set and empty counts as not set: continuous integration has no other way to leave it out.
-        let index = std::env::var("HF_CONFORMANCE_TORCH_INDEX").ok().filter(|index| !index.is_empty());
+        let index = torch_index();
         let rest = index.as_ref().map(|_| lock::without_torch(lock));
         let mut pip = pip::locked(&self.python, &set.lock, rest.as_deref().unwrap_or(lock))?;
         pip.command.args(WHEELS).args(anew);
@@ -289,20 +299,36 @@ impl Environment {
         run("installing torch", &self.python, fixed.into_iter().chain(anew).chain(torch)).map(drop)
     }
 
+    /// Folders of the libraries that the base environment's torch is linked to, and that another laid over it finds
+    /// nowhere else: those of CUDA, where its build has them.
+    ///
+    /// # Errors
+    /// There is no torch.
+    pub fn libraries(&self) -> Result<Vec<PathBuf>, EnvironmentError> {
+        let torch = PathBuf::from(self.installed_torch()?);
+        let packages = torch.parent().unwrap_or(&torch).join("nvidia");
+        let items = std::fs::read_dir(packages).into_iter().flatten().flatten();
+        let mut folders: Vec<PathBuf> = items.map(|item| item.path().join("lib")).collect();
+        folders.retain(|folder| folder.is_dir());
+        folders.sort();
+        Ok(folders)
+    }
+
+    /// Where the torch package is.
+    fn installed_torch(&self) -> Result<String, EnvironmentError> {
+        let print = "import importlib.util, pathlib; print(pathlib.Path(importlib.util.find_spec('torch').origin).parent)";
+        run("looking for torch", &self.python, ["-c", print]).map(|said| said.trim().to_owned())
+    }
+
     /// `.venv/torch` → the torch package: one path for every Python version, known to `.cargo/config.toml`.
     fn link_torch(&self) -> Result<(), EnvironmentError> {
-        let print = "import importlib.util, pathlib; print(pathlib.Path(importlib.util.find_spec('torch').origin).parent)";
-        let torch = run("looking for torch", &self.python, ["-c", print])?;
+        let torch = self.installed_torch()?;
         let link = self.torch();
         let io = |error| EnvironmentError::Io { path: self.torch(), error };
         if link.symlink_metadata().is_ok() {
             std::fs::remove_file(&link).map_err(io)?;
         }
-        #[cfg(unix)]
-        std::os::unix::fs::symlink(torch.trim(), &link).map_err(io)?;
-        #[cfg(windows)]
-        std::os::windows::fs::symlink_dir(torch.trim(), &link).map_err(io)?;
-        Ok(())
+        local::link(Path::new(&torch), &link).map_err(io)
     }
 }
 
@@ -311,6 +337,17 @@ fn turn() -> Result<Turn, EnvironmentError> {
     let told = |holder: &str| eprintln!("waiting for {holder}, which installs packages here");
     let turn = Turn::next(Path::new(INSTALLING), &told).and_then(Turn::with_children);
     turn.map_err(|error| EnvironmentError::Io { path: INSTALLING.into(), error })
+}
+
+/// The index of other builds of torch, where one is named. Set and empty counts as not set: continuous integration has no
+/// other way to leave it out.
+fn torch_index() -> Option<String> {
+    std::env::var("HF_CONFORMANCE_TORCH_INDEX").ok().filter(|index| !index.is_empty())
+}
+
+/// Has pip look at that index, too: its builds say what they are built for (`2.13.0+cpu`), and so go before those of PyPI.
+fn other_builds(command: &mut Command) -> &mut Command {
+    command.args(torch_index().into_iter().flat_map(|index| ["--extra-index-url".to_owned(), index]))
 }
 
 /// Whether what is in a folder was installed from this lock.

@@ -134,14 +134,19 @@ pub(super) fn lay(
     std::fs::write(stamp, made_of).map_err(io)
 }
 
+/// Makes `to` a link to a file or folder.
 #[cfg(unix)]
-fn link(from: &Path, to: &Path) -> std::io::Result<()> {
+pub(super) fn link(from: &Path, to: &Path) -> std::io::Result<()> {
     std::os::unix::fs::symlink(from, to)
 }
 
+/// Makes `to` a link to a file or folder.
 #[cfg(windows)]
-fn link(from: &Path, to: &Path) -> std::io::Result<()> {
-    std::os::windows::fs::symlink_dir(from, to)
+pub(super) fn link(from: &Path, to: &Path) -> std::io::Result<()> {
+    match from.is_dir() {
+        true => std::os::windows::fs::symlink_dir(from, to),
+        false => std::os::windows::fs::symlink_file(from, to),
+    }
 }
 
 /// Unpacks a wheel, which is a zip file, without its own metadata.

@@ -4,6 +4,7 @@
 //! of this binary, so that what runs is what the artifacts' keys were computed from.
 
 pub mod adapters;
+pub mod built;
 mod driver;
 pub mod environment;
 mod jobs;
@@ -27,6 +28,7 @@ pub use replay::InPython;
 use crate::failure::{At, Failure, Stage};
 use crate::spec::Versions;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -46,10 +48,23 @@ pub struct Inventory {
 /// # Errors
 /// Stage `export`: no environment, or a package without such lists.
 pub fn inventory(versions: &Versions, source: &str) -> Result<Inventory, Failure> {
+    told(versions, source, "exporter.inventory")
+}
+
+/// What the torch of a source says of TorchScript: `FutureWarning: …`, each once.
+///
+/// # Errors
+/// Stage `export`: no environment, or a torch without TorchScript.
+pub fn deprecated(versions: &Versions, source: &str) -> Result<Vec<String>, Failure> {
+    told(versions, source, "exporter.deprecated")
+}
+
+/// What a module of the exporter prints that is asked nothing.
+fn told<T: DeserializeOwned>(versions: &Versions, source: &str, module: &str) -> Result<T, Failure> {
     let mut said = String::new();
-    Python::ready(versions, source)?.converse("exporter.inventory", &serde_json::Value::Null, |line| {
+    Python::ready(versions, source)?.converse(module, &serde_json::Value::Null, |line| {
         said.push_str(line);
         Ok(())
     })?;
-    serde_json::from_str(&said).at(Stage::Export, "reading the inventory")
+    serde_json::from_str(&said).at(Stage::Export, format!("reading what {module} says"))
 }

@@ -1,9 +1,10 @@
 //! Python's libtorch as an engine: what it computes with the same program tells an engine's fault from an artifact's.
 //!
-//! In: `program.pt` and inputs. Out: what `torch.jit.load` and a call return, one process a run.
+//! In: `program.pt` or `program.pt2`, and inputs. Out: what `torch.jit.load` or `torch.export.load` and a call return, one
+//! process a run.
 
 use super::python::Python;
-use crate::artifact;
+use crate::artifact::{self, Format};
 use crate::device::Device;
 use crate::engine::{Engine, Program};
 use crate::failure::{At, Failure, Stage};
@@ -14,9 +15,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// `torch.jit` in the project's Python environment.
+/// `torch.jit`, or `torch.export`, in the project's Python environment.
 pub struct InPython {
     python: Arc<Python>,
+    format: Format,
 }
 
 struct Replayed {
@@ -25,18 +27,25 @@ struct Replayed {
 }
 
 impl InPython {
-    /// The environment with the packages of `source`.
+    /// The environment with the packages of `source`, for programs of a format.
     ///
     /// # Errors
-    /// Stage `export`: no environment, no such source.
-    pub fn ready(versions: &Versions, source: &str) -> Result<Self, Failure> {
-        Ok(Self { python: Arc::new(Python::ready(versions, source)?) })
+    /// Stage `export`: no environment, no such source. Stage `load`: packages of AOTInductor are not run there.
+    pub fn ready(versions: &Versions, source: &str, format: Format) -> Result<Self, Failure> {
+        if let Format::Aot(_) = format {
+            return Err(Failure::new(Stage::Load, "packages of AOTInductor are not replayed in Python"));
+        }
+        Ok(Self { python: Arc::new(Python::ready(versions, source)?), format })
     }
 }
 
 impl Engine for InPython {
     fn name(&self) -> &'static str {
         "python"
+    }
+
+    fn format(&self) -> Format {
+        self.format
     }
 
     fn load(&self, path: &Path, device: Device) -> Result<Box<dyn Program>, Failure> {

@@ -19,6 +19,7 @@ pub struct Finding {
     pub model: String,
     pub check: String,
     pub device: String,
+    pub engine: String,
     pub change: Change,
 }
 
@@ -86,6 +87,7 @@ pub fn compare(old: &[Record], new: &[Record]) -> Vec<Finding> {
                 model: old.model.clone(),
                 check: old.check.clone(),
                 device: old.device.clone().unwrap_or_default(),
+                engine: old.engine.clone(),
                 change,
             };
             changes(old, after.get(key).copied()).into_iter().map(finding)

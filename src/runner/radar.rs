@@ -5,6 +5,7 @@
 //! of its own, with artifacts and results of its own.
 
 use super::moved::Moved;
+use crate::export::environment::TORCH;
 use crate::failure::Stage;
 use crate::report::Record;
 use crate::report::compare::{Change, Finding, compare};
@@ -31,7 +32,21 @@ pub fn versions(
     let version = overlay.get(&pinned.package).ok_or_else(|| RadarError::Same(pinned.package.clone()))?;
     pinned.version.clone_from(version);
     pinned.overlay = overlay;
-    pinned.is_tried = true;
+    pinned.tried = Some(source.to_owned());
+    Ok(versions)
+}
+
+/// The pins under which the models of `source` run with another torch: with the packages of `overlay`, laid over the base
+/// environment in a folder of their own.
+///
+/// # Errors
+/// There is no such source, or the overlay lacks torch.
+pub fn torch(spec: &Spec, source: &str, overlay: BTreeMap<String, String>) -> Result<Versions, RadarError> {
+    let mut versions = spec.versions.clone();
+    let pinned = versions.sources.get_mut(source).ok_or_else(|| RadarError::Source(source.to_owned()))?;
+    let version = overlay.get(TORCH).ok_or_else(|| RadarError::Same(TORCH.to_owned()))?;
+    pinned.tried = Some(format!("{TORCH}-{version}"));
+    pinned.overlay = overlay;
     Ok(versions)
 }
 
@@ -68,6 +83,8 @@ pub enum Whose {
     Entry,
     /// The class, at that line.
     Class(String),
+    /// The engine, or libtorch below it: it does not run the program.
+    Engine,
     /// The numbers: the program is not what eager Python is.
     Numbers,
     /// The version: eager Python itself is not what it was.
@@ -81,8 +98,10 @@ impl Whose {
         if let Some((name, _)) = reason.strip_prefix(ADAPTER).and_then(|rest| rest.split_once(':')) {
             return Self::Adapter(name.to_owned());
         }
-        if record.stage != Some(Stage::Export) {
-            return Self::Numbers;
+        match record.stage {
+            Some(Stage::Export) => {}
+            Some(Stage::Compare) => return Self::Numbers,
+            _ => return Self::Engine,
         }
         match record.details.iter().rev().find_map(|line| frame(line)) {
             None => Self::Entry,
@@ -102,6 +121,7 @@ impl fmt::Display for Whose {
             Self::Adapter(place) => write!(f, "adapter {place}"),
             Self::Entry => f.write_str("the entry"),
             Self::Class(place) => write!(f, "the class, {place}"),
+            Self::Engine => f.write_str("the engine"),
             Self::Numbers => f.write_str("the numbers"),
             Self::Version => f.write_str("the version tried"),
         }
@@ -135,6 +155,8 @@ fn below_packages(file: &str) -> &str {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
     pub model: String,
+    /// The engine that its programs are for: `torchscript`, `pt2`.
+    pub engine: String,
     pub standing: Standing,
     /// The checks that the standing is about.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -204,32 +226,58 @@ impl Standing {
     }
 }
 
-/// What became of every model that was tried, the worst first. Both sets of records are oldest first; `moved` has the
-/// models that compute something else.
+/// What became of every model that was tried, on every engine, the worst first. Both sets of records are oldest first; `moved`
+/// has the models that compute something else.
 #[must_use]
 pub fn rows(pinned: &[Record], tried: &[Record], moved: &BTreeMap<String, Moved>) -> Vec<Row> {
-    let known: BTreeMap<&str, bool> =
-        by_model(pinned).into_iter().map(|(m, own)| (m, is_green(&own))).collect();
+    let known: BTreeMap<OnEngine, bool> =
+        by_engine(pinned).into_iter().map(|(one, own)| (one, is_green(&own))).collect();
     let findings = compare(pinned, tried);
-    let mut rows: Vec<Row> = by_model(tried)
+    let mut rows: Vec<Row> = by_engine(tried)
         .into_iter()
-        .map(|(model, own)| match is_green(&own) {
-            true => match moved.get(model) {
-                Some(moved) => other(model, moved),
-                None => green(model, known.get(model).copied(), &findings),
+        .map(|(one, own)| match is_green(&own) {
+            true => match moved.get(one.model) {
+                Some(moved) => other(one, moved),
+                None => green(one, known.get(&one).copied(), &findings),
             },
-            false => broken(model, known.get(model).copied(), &own),
+            false => broken(one, known.get(&one).copied(), &own),
         })
         .collect();
-    rows.sort_by(|a, b| (a.standing, &a.whose, &a.model).cmp(&(b.standing, &b.whose, &b.model)));
+    rows.sort_by(|a, b| {
+        (a.standing, &a.whose, &a.model, &a.engine).cmp(&(b.standing, &b.whose, &b.model, &b.engine))
+    });
     rows
 }
 
-/// The last word on each check of each model.
-fn by_model(records: &[Record]) -> BTreeMap<&str, Vec<&Record>> {
-    let mut models: BTreeMap<&str, Vec<&Record>> = BTreeMap::new();
+/// A model on an engine.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct OnEngine<'a> {
+    model: &'a str,
+    engine: &'a str,
+}
+
+impl OnEngine<'_> {
+    /// Its row, of which nothing is told but where it stands.
+    fn stands(self, standing: Standing) -> Row {
+        Row {
+            model: self.model.to_owned(),
+            engine: self.engine.to_owned(),
+            standing,
+            checks: Vec::new(),
+            stage: None,
+            whose: None,
+            reason: String::new(),
+            changed: None,
+        }
+    }
+}
+
+/// The last word on each check of each model on each engine.
+fn by_engine(records: &[Record]) -> BTreeMap<OnEngine<'_>, Vec<&Record>> {
+    let mut models: BTreeMap<OnEngine, Vec<&Record>> = BTreeMap::new();
     for record in latest(records).into_values() {
-        models.entry(&record.model).or_default().push(record);
+        let one = OnEngine { model: &record.model, engine: &record.engine };
+        models.entry(one).or_default().push(record);
     }
     models
 }
@@ -239,22 +287,20 @@ fn is_green(own: &[&Record]) -> bool {
 }
 
 /// A model whose class computes something else.
-fn other(model: &str, moved: &Moved) -> Row {
+fn other(one: OnEngine, moved: &Moved) -> Row {
     Row {
-        model: model.to_owned(),
-        standing: Standing::Moved,
-        checks: Vec::new(),
         stage: Some(Stage::Compare.to_string()),
         whose: Some(Whose::Version),
         reason: moved.to_string(),
-        changed: None,
+        ..one.stands(Standing::Moved)
     }
 }
 
-fn green(model: &str, was: Option<bool>, findings: &[Finding]) -> Row {
+fn green(one: OnEngine, was: Option<bool>, findings: &[Finding]) -> Row {
     let grown: Vec<&Finding> = findings
         .iter()
-        .filter(|finding| finding.model == model && matches!(finding.change, Change::Drifted { .. }))
+        .filter(|finding| finding.model == one.model && finding.engine == one.engine)
+        .filter(|finding| matches!(finding.change, Change::Drifted { .. }))
         .collect();
     let standing = match (was, grown.is_empty()) {
         (None, _) => Standing::Green,
@@ -265,15 +311,7 @@ fn green(model: &str, was: Option<bool>, findings: &[Finding]) -> Row {
     let checks: BTreeSet<String> = grown.iter().map(|finding| finding.check.clone()).collect();
     let reason =
         grown.iter().max_by(|a, b| growth(a).total_cmp(&growth(b))).map(|finding| finding.to_string());
-    Row {
-        model: model.to_owned(),
-        standing,
-        checks: checks.into_iter().collect(),
-        stage: None,
-        whose: None,
-        reason: reason.unwrap_or_default(),
-        changed: None,
-    }
+    Row { checks: checks.into_iter().collect(), reason: reason.unwrap_or_default(), ..one.stands(standing) }
 }
 
 fn growth(finding: &Finding) -> f64 {
@@ -283,7 +321,7 @@ fn growth(finding: &Finding) -> f64 {
     }
 }
 
-fn broken(model: &str, was: Option<bool>, own: &[&Record]) -> Row {
+fn broken(one: OnEngine, was: Option<bool>, own: &[&Record]) -> Row {
     let failed: Vec<&Record> = own.iter().copied().filter(|record| record.status != Status::Passed).collect();
     let first = failed[0];
     let standing = match was {
@@ -297,13 +335,11 @@ fn broken(model: &str, was: Option<bool>, own: &[&Record]) -> Row {
         false => failed.iter().map(|record| record.check.clone()).collect(),
     };
     Row {
-        model: model.to_owned(),
-        standing,
         checks,
         stage: first.stage.map(|stage| stage.to_string()),
         whose: Some(Whose::of(first)),
         reason: first.reason.clone().unwrap_or_default(),
-        changed: None,
+        ..one.stands(standing)
     }
 }
 
@@ -344,6 +380,7 @@ mod tests {
         assert_eq!(of("adapter rope: Bert has no 'f' to replace", &[]), Whose::Adapter("rope".to_owned()));
         assert_eq!(of("forward takes no 'x'", &[]), Whose::Entry);
         assert_eq!(Whose::of(&failed("m", Stage::Compare, "logits are off", &[])), Whose::Numbers);
+        assert_eq!(Whose::of(&failed("m", Stage::Run, "aten::x: no such operator", &[])), Whose::Engine);
     }
 
     #[test]
@@ -388,6 +425,32 @@ mod tests {
             "logits (traced) is another by 1.0e-2 of its size, at the same inputs and weights"
         );
         assert!(rows[4].reason.contains("0.100 → 0.900"), "{}", rows[4].reason);
+    }
+
+    #[test]
+    fn a_model_stands_on_each_engine_by_itself() {
+        let on = |engine: &str, status, error| Record {
+            engine: engine.to_owned(),
+            ..record("a", "matches_reference", status, error)
+        };
+        let pinned = [on("torchscript", Status::Passed, 0.1), on("pt2", Status::Passed, 0.1)];
+        let tried = [on("torchscript", Status::Passed, 0.9), on("pt2", Status::Passed, 0.1)];
+        let rows = rows(&pinned, &tried, &BTreeMap::new());
+        let standings: Vec<_> =
+            rows.iter().map(|row| (row.model.as_str(), row.engine.as_str(), row.standing)).collect();
+        assert_eq!(standings, [("a", "torchscript", Standing::Grown), ("a", "pt2", Standing::StillGreen)]);
+    }
+
+    #[test]
+    fn another_torch_is_laid_over_the_same_package_in_a_folder_of_its_own() {
+        let spec = crate::report::samples::spec();
+        let overlay = |name: &str| BTreeMap::from([(name.to_owned(), "9.9.9".to_owned())]);
+        let tried = torch(&spec, "transformers", overlay("torch")).unwrap();
+        let (before, after) = (&spec.versions.sources["transformers"], &tried.sources["transformers"]);
+        assert_eq!((&after.version, after.tried.as_deref()), (&before.version, Some("torch-9.9.9")));
+        assert_ne!(spec.entries[0].digest(&tried), spec.entries[0].digest(&spec.versions));
+        let same = torch(&spec, "transformers", overlay("triton")).unwrap_err();
+        assert_eq!(same.to_string(), "that version of torch is the pinned one; name another");
     }
 
     #[test]

@@ -85,34 +85,51 @@ pub fn serve(mut spec: Spec, request: Request) -> Result<(), Failure> {
     let engine = engine::of(lane.format).ok_or_else(none)?;
     spec.versions = request.versions;
     let place = Shared { spec: &spec, engine, lane, artifacts: request.artifacts, store: request.results };
-    let waiting = Mutex::new(request.checks.chunk_by(|(a, _), (b, _)| a == b));
-    let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
-    let work = || -> io::Result<()> {
-        while let Some(checks) = next() {
-            place.one(checks)?;
-        }
-        Ok(())
-    };
-    let workers = if request.alone { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
-    std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
-        let mut ended = threads.into_iter().map(|thread| thread.join());
-        // A panic is a mistake of this program, and no outcome of a check.
-        ended.try_for_each(|ended| ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    })
-    .at(Stage::Run, "recording results")
+    place.all(&request.checks, request.alone, &|_| ()).at(Stage::Run, "recording results")
+}
+
+/// Puts the models of a run to its checks on an engine of this process: one that runs every program in a process of its own.
+/// `over` hears how many more checks are over.
+///
+/// # Errors
+/// The results store cannot be written.
+pub fn here(run: &TestRun, engine: &dyn Engine, over: &(dyn Fn(usize) + Sync)) -> io::Result<()> {
+    let (artifacts, store) = (run.artifacts.clone(), run.store.clone());
+    let place = Shared { spec: run.spec, engine, lane: run.lane, artifacts, store };
+    let item = |(entry, check): &super::Planned| (entry.name.to_string(), check.name().to_owned());
+    place.all(&Vec::from_iter(run.planned.iter().map(item)), false, over)
 }
 
 /// What all models of a request share.
 struct Shared<'a> {
     spec: &'a Spec,
-    engine: &'static dyn Engine,
+    engine: &'a dyn Engine,
     lane: Lane,
     artifacts: PathBuf,
     store: PathBuf,
 }
 
-impl Shared<'_> {
+impl<'a> Shared<'a> {
+    /// Puts every model to its checks, as many at a time as there are processors, or one check at a time.
+    fn all(&self, checks: &[Item], alone: bool, over: &(dyn Fn(usize) + Sync)) -> io::Result<()> {
+        let waiting = Mutex::new(checks.chunk_by(|(a, _), (b, _)| a == b));
+        let next = || waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+        let work = || -> io::Result<()> {
+            while let Some(checks) = next() {
+                self.one(checks)?;
+                over(checks.len());
+            }
+            Ok(())
+        };
+        let workers = if alone { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+            let mut ended = threads.into_iter().map(|thread| thread.join());
+            // A panic is a mistake of this program, and no outcome of a check.
+            ended.try_for_each(|ended| ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })
+    }
+
     /// Puts one model to its checks. One that the spec no longer has leaves no result.
     fn one(&self, checks: &[Item]) -> io::Result<()> {
         let Some((model, _)) = checks.first() else { return Ok(()) };
@@ -127,7 +144,7 @@ impl Shared<'_> {
     }
 
     /// Carries out a check; the first of a model opens its session.
-    fn check(&self, entry: &Entry, check: Check, session: &mut Option<Opened>) -> io::Result<()> {
+    fn check(&self, entry: &Entry, check: Check, session: &mut Option<Opened<'a>>) -> io::Result<()> {
         let started = Instant::now();
         let subject = RuntimeSpec::new(entry, &self.spec.versions);
         let model = subject.model();
@@ -144,4 +161,4 @@ impl Shared<'_> {
     }
 }
 
-type Opened = Result<Session<'static>, Failure>;
+type Opened<'a> = Result<Session<'a>, Failure>;

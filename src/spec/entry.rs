@@ -33,6 +33,9 @@ pub struct Versions {
     pub python: BTreeMap<String, String>,
     /// Where classes come from, by the name that entries give as `source`.
     pub sources: BTreeMap<String, Source>,
+    /// The crate tch that is made for a torch, by the torch's version.
+    #[serde(default)]
+    pub tch: BTreeMap<String, String>,
     /// Packages that some checkpoints ask for, by what asks for them.
     pub extras: BTreeMap<String, BTreeMap<String, String>>,
 }
@@ -57,9 +60,17 @@ pub struct Source {
     /// Packages that compile those of the overlay which are published as source alone, against the base environment.
     #[serde(skip_serializing, default)]
     pub build: BTreeMap<String, String>,
-    /// Whether this is a version that is only tried, and that no lock has.
+    /// The folder of an overlay that is only tried, and that no lock has.
     #[serde(skip)]
-    pub is_tried: bool,
+    pub tried: Option<String>,
+}
+
+impl Versions {
+    /// The tch that is made for a torch, whatever that was built for (`2.13.0+cpu`); none where none is known.
+    pub fn tch_of(&self, torch: &str) -> Option<&str> {
+        let release = torch.split('+').next().unwrap_or(torch);
+        self.tch.get(release).map(String::as_str)
+    }
 }
 
 /// A place in a spec file.

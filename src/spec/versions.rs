@@ -11,13 +11,14 @@ use std::path::PathBuf;
 
 /// Reads `versions.yaml`.
 pub(super) fn versions(root: &Node, problems: &mut Problems) -> Option<Versions> {
-    let record = root.record("versions.yaml", &["python", "sources", "extras"], problems)?;
+    let record = root.record("versions.yaml", &["python", "tch", "sources", "extras"], problems)?;
     let python = record.need("python", problems).and_then(|node| pins("python", node, problems));
     let sources = record.need("sources", problems).and_then(|node| node.map("sources", problems));
     let (python, fields) = (python?, sources?);
     let sources = fields.iter().filter_map(|field| source(field, &python, problems)).collect();
+    let tch = record.optional("tch", |node| pins("tch", node, problems))?.unwrap_or_default();
     let extras = record.optional("extras", |node| extras(node, problems))?.unwrap_or_default();
-    Some(Versions { python, sources, extras })
+    Some(Versions { python, sources, tch, extras })
 }
 
 /// `gguf: {gguf: 0.19.0, accelerate: 1.14.0}`.
@@ -61,7 +62,7 @@ fn source(
         path,
         overlay: overlay?.unwrap_or_default(),
         build: build?.unwrap_or_default(),
-        is_tried: false,
+        tried: None,
     };
     let (set, pins) =
         if source.overlay.is_empty() { ("python", python) } else { ("its overlay", &source.overlay) };

@@ -74,6 +74,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "bench.py",
     "certify.py",
     "checkpoint.py",
+    "deprecated.py",
     "documented.py",
     "draft.py",
     "find.py",

@@ -1,41 +1,47 @@
-//! `radar`: what would break under another version of transformers, or under a copy of it with changes.
+//! `radar`: what would break under another version of transformers, under a copy of it with changes, or under another torch.
 //!
 //! The version is laid over the pinned environment, with artifacts and results of its own; what it did not come to, the
 //! next call goes on with.
 
+mod hands;
+mod print;
 mod sides;
 
 use super::limits::Limits;
-use super::{export::Bar, failed, progress::bar, select::select, show, spec, stored, table};
+use super::{export::Bar, failed, select::select, spec, stored};
 use anyhow::{Context, Result, bail};
 use clap::{Args, ValueEnum};
-use comfy_table::{Table, presets};
-use hf_conformance::artifact;
-use hf_conformance::device::Device;
+use hands::Hands;
+use hf_conformance::artifact::Lane;
 use hf_conformance::engine;
-use hf_conformance::export::environment::Environment;
+use hf_conformance::export::environment::{Environment, TORCH};
 use hf_conformance::export::local::Local;
-use hf_conformance::export::{Anew, ExportPlan, Order, export, inventory};
+use hf_conformance::export::{Anew, ExportPlan, Order, deprecated, export, inventory};
+use hf_conformance::failure::Failure;
 use hf_conformance::report::Record;
 use hf_conformance::report::latest::current;
-use hf_conformance::runner::radar::{Row, Standing, Whose, local, rows, versions};
-use hf_conformance::runner::{Asked, TestRun, carry_out, worker};
-use hf_conformance::spec::{Check, Entry, Spec, Versions};
+use hf_conformance::runner::radar::{self, Row, Whose, local, rows};
+use hf_conformance::runner::{self, TestRun};
+use hf_conformance::spec::{Entry, Spec, Versions};
 use serde::Serialize;
 use sides::Sides;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::ExitCode;
 
+/// Where the folders of versions are.
+const FOLDER: &str = "target/conformance/radar";
 /// Where the artifacts of a version are, below its folder.
 const ARTIFACTS: &str = "artifacts";
-/// The package whose versions are tried, and the source of that name.
+/// The package whose versions are tried, and the source of that name: its models are.
 const PACKAGE: &str = "transformers";
+/// Asks for the newest version.
+const NEWEST: &str = "newest";
 
 #[derive(Args)]
 pub struct Arguments {
-    /// transformers=VERSION (the newest when left out) or transformers=FOLDER (a changed copy of the package), and
-    /// models, families, tasks or tiers; everything when left out
+    /// transformers=VERSION (the newest when left out), transformers=FOLDER (a changed copy of the package) or
+    /// torch=VERSION, and models, families, tasks or tiers; everything when left out
     words: Vec<String>,
     /// Traces every green model without each of its adapters as well, and lists those no longer needed
     #[arg(long)]
@@ -66,6 +72,11 @@ struct Found {
     tried: String,
     /// Other packages that the version needs, `name==version`.
     needs: Vec<String>,
+    /// What ran programs, where that was not this program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ran: Option<String>,
+    /// What it says of TorchScript: `FutureWarning: …`; asked of a torch.
+    warnings: Vec<String>,
     models: Vec<Row>,
     adapters: Adapters,
     model_types: Changes,
@@ -82,7 +93,7 @@ struct Adapters {
 }
 
 /// Names that one version has and the other does not.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct Changes {
     new: Vec<String>,
     gone: Vec<String>,
@@ -98,71 +109,114 @@ impl Changes {
 /// Exports and tests under the other version, prints what became of every model; exit code 1 where an upgrade should
 /// wait.
 pub fn run(arguments: &Arguments) -> Result<ExitCode> {
-    let (version, filter) = asked(&arguments.words)?;
+    let asked = asked(&arguments.words)?;
     let pinned = spec()?;
     if engine::real().is_none() {
         bail!("this build has no libtorch; use: just radar");
     }
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
-    let other = under(&pinned, other_versions(&pinned, version.as_deref())?);
-    eprintln!("{PACKAGE} {} beside {}; device {explained}", version_of(&other), version_of(&pinned));
-    let folder = Path::new("target/conformance/radar").join(version_of(&other));
+    let other = under(&pinned, other_versions(&pinned, &asked)?);
+    let package = asked.package;
+    let [old, new] = [&pinned, &other].map(|spec| version_of(&spec.versions, package));
+    eprintln!("{package} {new} beside {old}; device {explained}");
+    let folder =
+        Path::new(FOLDER).join(if package == TORCH { format!("{TORCH}-{new}") } else { new.to_owned() });
     let entries: Vec<&Entry> =
-        select(&other, &filter)?.into_iter().filter(|entry| entry.source == PACKAGE).collect();
-    let tried = tried(&other, &entries, &folder, device, &arguments.limits.asked())?;
-    let names: BTreeSet<&str> = tried.iter().map(|record| record.model.as_str()).collect();
-    let mut known = current(stored::read(&[])?, &pinned);
-    known.retain(|record| names.contains(record.model.as_str()));
-    let [before, after] = [&pinned, &other].map(|spec| inventory(&spec.versions, PACKAGE));
-    let (before, after) =
-        (before.map_err(|failure| failed(&failure))?, after.map_err(|failure| failed(&failure))?);
-    let sides = Sides { pinned: &pinned, other: &other, artifacts: folder.join(ARTIFACTS) };
-    let mut models = rows(&known, &tried, &sides.moved(&entries)?);
-    sides.point(&mut models, &before.folder, &after.folder);
-    let found = Found {
-        package: PACKAGE,
-        pinned: version_of(&pinned).to_owned(),
-        tried: version_of(&other).to_owned(),
-        needs: needs(&other),
-        adapters: Adapters {
-            gone: without_target(&models),
-            unneeded: if arguments.adapters { sides.unneeded(&entries, &models)? } else { BTreeMap::new() },
-        },
-        models,
-        model_types: Changes::between(&before.model_types, &after.model_types),
-        classes: Changes::between(&before.classes, &after.classes),
+        select(&other, &asked.filter)?.into_iter().filter(|entry| entry.source == PACKAGE).collect();
+    let hands = match package {
+        TORCH => Hands::of_torch(&other.versions, &folder)?,
+        _ => Hands::Own,
     };
-    print(&found, arguments.format)?;
-    let worse = found.models.iter().any(|row| row.standing.is_worse());
+    let mut tried = Vec::new();
+    for lane in hands.lanes(device) {
+        tried.extend(tried_on(&other, &entries, &folder, lane, &hands, &arguments.limits.asked())?);
+    }
+    let mut known = current(stored::read(&[])?, &pinned);
+    known.retain(|record| entries.iter().any(|entry| entry.name.as_str() == record.model));
+    let sides = Sides { pinned: &pinned, other: &other, artifacts: folder.join(ARTIFACTS) };
+    let models = rows(&known, &tried, &sides.moved(&entries)?);
+    let unneeded = if arguments.adapters { sides.unneeded(&entries, &models)? } else { BTreeMap::new() };
+    let mut found = Found {
+        package,
+        pinned: old.to_owned(),
+        tried: new.to_owned(),
+        needs: needs(&other, package),
+        ran: hands.words(),
+        warnings: Vec::new(),
+        adapters: Adapters { gone: without_target(&models), unneeded },
+        models,
+        model_types: Changes::default(),
+        classes: Changes::default(),
+    };
+    about(&mut found, &sides).map_err(|failure| failed(&failure))?;
+    print::print(&found, arguments.format)?;
+    let worse = hands.is_broken() || found.models.iter().any(|row| row.standing.is_worse());
     Ok(if worse { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
-/// The version that was asked for, and the filters.
-fn asked(words: &[String]) -> Result<(Option<String>, Vec<String>)> {
-    let (mut version, mut filter) = (None, Vec::new());
-    for word in words {
-        match word.split_once('=') {
-            Some((PACKAGE, asked)) => version = Some(asked.trim_start_matches('=').to_owned()),
-            Some((other, _)) => {
-                bail!("versions of {other} cannot be tried; name one of {PACKAGE}: {PACKAGE}=X")
-            }
-            None => filter.push(word.clone()),
-        }
+/// Asks the version itself: a package what classes it has, and torch what it says of TorchScript.
+fn about(found: &mut Found, sides: &Sides) -> Result<(), Failure> {
+    if found.package == TORCH {
+        found.warnings = deprecated(&sides.other.versions, PACKAGE)?;
+        return Ok(());
     }
-    Ok((version, filter))
+    let (before, after) =
+        (inventory(&sides.pinned.versions, PACKAGE)?, inventory(&sides.other.versions, PACKAGE)?);
+    sides.point(&mut found.models, &before.folder, &after.folder);
+    found.model_types = Changes::between(&before.model_types, &after.model_types);
+    found.classes = Changes::between(&before.classes, &after.classes);
+    Ok(())
+}
+
+/// What was asked for.
+#[derive(Debug, PartialEq)]
+struct Wanted {
+    package: &'static str,
+    /// The newest where there is none.
+    version: Option<String>,
+    filter: Vec<String>,
+}
+
+/// The version that was asked for, and the filters.
+fn asked(words: &[String]) -> Result<Wanted> {
+    let mut asked = Wanted { package: PACKAGE, version: None, filter: Vec::new() };
+    let mut named = None;
+    for word in words {
+        let Some((name, version)) = word.split_once('=') else {
+            asked.filter.push(word.clone());
+            continue;
+        };
+        let Some(package) = [PACKAGE, TORCH].into_iter().find(|package| *package == name) else {
+            bail!(
+                "versions of {name} cannot be tried; name one of {PACKAGE} or {TORCH}: {PACKAGE}=X, {TORCH}=X"
+            );
+        };
+        if let Some(other) = named.replace(package) {
+            bail!("{other}= and {package}=: try one version at a time, so that what breaks has one cause");
+        }
+        asked.package = package;
+        asked.version = Some(version.trim_start_matches('=').to_owned()).filter(|version| version != NEWEST);
+    }
+    Ok(asked)
 }
 
 /// The pins with the version that was asked for, or with what a folder holds.
-fn other_versions(pinned: &Spec, asked: Option<&str>) -> Result<Versions> {
-    if let Some(path) = asked.filter(|asked| asked.contains(['/', '\\']) || Path::new(asked).exists()) {
+fn other_versions(pinned: &Spec, asked: &Wanted) -> Result<Versions> {
+    let Wanted { package, version, .. } = asked;
+    let is_path = |asked: &&String| asked.contains(['/', '\\']) || Path::new(asked).exists();
+    if let Some(path) = version.as_ref().filter(is_path) {
         let Local { name, path } = Local::find(Path::new(path))?;
-        if name != PACKAGE {
-            bail!("{} is the package {name}, not {PACKAGE}", path.display());
+        if name != PACKAGE || *package != PACKAGE {
+            bail!("{} is the package {name}; only {PACKAGE} can be tried from a folder", path.display());
         }
         return Ok(local(pinned, PACKAGE, &path)?);
     }
-    let overlay = Environment::ready(&pinned.versions)?.resolve(PACKAGE, asked, &pinned.versions)?;
-    Ok(versions(pinned, PACKAGE, overlay)?)
+    let environment = Environment::ready(&pinned.versions)?;
+    let overlay = environment.resolve(package, version.as_deref(), &pinned.versions)?;
+    Ok(match *package {
+        TORCH => radar::torch(pinned, PACKAGE, overlay)?,
+        _ => radar::versions(pinned, PACKAGE, overlay)?,
+    })
 }
 
 /// The spec under other pins.
@@ -170,38 +224,42 @@ fn under(spec: &Spec, versions: Versions) -> Spec {
     Spec { entries: spec.entries.clone(), missing: Vec::new(), versions, warnings: Vec::new() }
 }
 
-fn version_of(spec: &Spec) -> &str {
-    spec.versions.sources.get(PACKAGE).map_or("", |source| source.version.as_str())
+/// The version of a package that models run with.
+fn version_of<'a>(versions: &'a Versions, package: &str) -> &'a str {
+    let source = versions.sources.get(PACKAGE);
+    let version = match package {
+        PACKAGE => source.map(|source| &source.version),
+        _ => source.and_then(|source| source.overlay.get(package)).or(versions.python.get(package)),
+    };
+    version.map_or("", String::as_str)
 }
 
 /// Packages that the version needs beside itself in another version than is pinned.
-fn needs(spec: &Spec) -> Vec<String> {
+fn needs(spec: &Spec, package: &str) -> Vec<String> {
     let overlay = spec.versions.sources.get(PACKAGE).map(|source| &source.overlay);
-    let others = overlay.into_iter().flatten().filter(|(name, _)| *name != PACKAGE);
+    let others = overlay.into_iter().flatten().filter(|(name, _)| *name != package);
     others.map(|(name, version)| format!("{name}=={version}")).collect()
 }
 
-/// What the checks say of the models of the package under a spec's pins.
-fn tried(
+/// What the checks say of the models of the package under a spec's pins, on a lane.
+fn tried_on(
     spec: &Spec,
     entries: &[&Entry],
     folder: &Path,
-    device: Device,
-    limits: &Asked,
+    lane: Lane,
+    hands: &Hands,
+    limits: &runner::Asked,
 ) -> Result<Vec<Record>> {
     let (artifacts, store) = (folder.join(ARTIFACTS), folder.join("results.jsonl"));
     std::fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     let orders = entries.iter().map(|entry| Order::plain(entry)).collect();
     let progress = Bar::quiet();
-    let lane = artifact::Lane::new(artifact::Format::TorchScript, device);
     let plan = ExportPlan { spec, orders, lane, anew: Anew::Due, root: artifacts.clone() };
     let exported = export(&plan, &progress).map_err(|failure| failed(&failure))?;
     progress.end();
-    let mut run = TestRun::begin(spec, entries.to_vec(), Check::ALL.to_vec(), lane, artifacts, store);
+    let mut run = TestRun::begin(spec, entries.to_vec(), hands.checks(), lane, artifacts, store);
     run.exported(&exported)?;
-    let bar = bar("checking", run.planned.len());
-    let broken = carry_out(&mut run, &worker::start, limits, &|checks| bar.inc(checks as u64))?;
-    bar.finish_and_clear();
+    let broken = hands.carry_out(&mut run, limits)?;
     Ok(run.end(broken.first().map(|broken| broken.why.as_str()))?.records)
 }
 
@@ -216,137 +274,46 @@ fn without_target(models: &[Row]) -> BTreeMap<String, Vec<String>> {
     gone
 }
 
-fn print(found: &Found, format: Format) -> Result<()> {
-    match format {
-        Format::Json => show(serde_json::to_string_pretty(found)?)?,
-        Format::Markdown => show(text(found, "## ", presets::ASCII_MARKDOWN))?,
-        Format::Terminal => show(text(found, "", presets::NOTHING))?,
-    }
-    Ok(())
-}
-
-/// Counts, what is not as it was, and what else is new; a heading begins with `mark`.
-fn text(found: &Found, mark: &str, preset: &str) -> String {
-    let mut parts = vec![format!("{mark}{} {} → {}", found.package, found.pinned, found.tried)];
-    if !found.needs.is_empty() {
-        parts.push(format!("It needs {}.", found.needs.join(", ")));
-    }
-    parts.push(counts(&found.models, preset));
-    let changed: Vec<&Row> = found.models.iter().filter(|row| !row.reason.is_empty()).collect();
-    if !changed.is_empty() {
-        parts.push(changes(&changed, preset));
-    }
-    let Adapters { gone, unneeded } = &found.adapters;
-    for (what, adapters) in [("whose target is gone", gone), ("no longer needed", unneeded)] {
-        if !adapters.is_empty() {
-            let lines = adapters.iter().map(|(name, models)| format!("- {name}: {}", models.join(", ")));
-            parts.push(format!("{mark}adapters {what}\n\n{}", Vec::from_iter(lines).join("\n")));
-        }
-    }
-    let lists = [("model types", &found.model_types), ("classes", &found.classes)];
-    for (what, changes) in lists {
-        for (word, names) in [("new", &changes.new), ("gone", &changes.gone)] {
-            if !names.is_empty() {
-                parts.push(format!("{mark}{word} {what} ({})\n\n{}", names.len(), names.join(", ")));
-            }
-        }
-    }
-    parts.join("\n\n")
-}
-
-fn counts(models: &[Row], preset: &str) -> String {
-    let mut table = table(["models", "count"]);
-    table.load_preset(preset);
-    for standing in Standing::ALL {
-        let count = models.iter().filter(|row| row.standing == standing).count();
-        if count > 0 {
-            table.add_row([standing.words().to_owned(), count.to_string()]);
-        }
-    }
-    table.to_string()
-}
-
-fn changes(rows: &[&Row], preset: &str) -> String {
-    let mut table = Table::new();
-    table.load_preset(preset).set_header([
-        "model",
-        "standing",
-        "stage",
-        "whose",
-        "checks",
-        "reason",
-        "class changes at",
-    ]);
-    for row in rows {
-        table.add_row([
-            row.model.clone(),
-            row.standing.words().to_owned(),
-            row.stage.clone().unwrap_or_default(),
-            row.whose.as_ref().map(ToString::to_string).unwrap_or_default(),
-            row.checks.join(" "),
-            // A cell of Markdown ends at a bar.
-            row.reason.replace('|', "\\|"),
-            row.changed.clone().unwrap_or_default(),
-        ]);
-    }
-    table.to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn words(words: &[&str]) -> Result<(Option<String>, Vec<String>)> {
+    fn words(words: &[&str]) -> Result<Wanted> {
         asked(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
     }
 
     #[test]
     fn a_word_with_an_equals_sign_is_a_version_and_every_other_a_filter() {
-        assert_eq!(words(&[]).unwrap(), (None, Vec::new()));
-        let (version, filter) = words(&["bert", "transformers=5.24.0", "vision"]).unwrap();
+        let meant = |package, version: Option<&str>, filter: &[&str]| {
+            let filter = filter.iter().map(|word| (*word).to_owned()).collect();
+            Wanted { package, version: version.map(str::to_owned), filter }
+        };
+        assert_eq!(words(&[]).unwrap(), meant(PACKAGE, None, &[]));
+        let asked = words(&["bert", "transformers=5.24.0", "vision"]).unwrap();
+        assert_eq!(asked, meant(PACKAGE, Some("5.24.0"), &["bert", "vision"]));
+        assert_eq!(words(&["transformers==5.24.0"]).unwrap(), meant(PACKAGE, Some("5.24.0"), &[]));
+        assert_eq!(words(&["torch=2.13.0", "bert"]).unwrap(), meant(TORCH, Some("2.13.0"), &["bert"]));
+        assert_eq!(words(&["torch=newest"]).unwrap(), meant(TORCH, None, &[]));
+        let error = |given: &[&str]| words(given).unwrap_err().to_string();
         assert_eq!(
-            (version.as_deref(), filter),
-            (Some("5.24.0"), vec!["bert".to_owned(), "vision".to_owned()])
+            error(&["numpy=2"]),
+            "versions of numpy cannot be tried; name one of transformers or torch: transformers=X, torch=X"
         );
-        assert_eq!(words(&["transformers==5.24.0"]).unwrap().0.as_deref(), Some("5.24.0"));
-        let error = words(&["torch=2.13.0"]).unwrap_err().to_string();
-        assert_eq!(error, "versions of torch cannot be tried; name one of transformers: transformers=X");
+        assert_eq!(
+            error(&["transformers=5.24.0", "torch=2.13.0"]),
+            "transformers= and torch=: try one version at a time, so that what breaks has one cause"
+        );
     }
 
     #[test]
-    fn the_text_counts_all_and_lists_what_changed() {
-        let row = |model: &str, standing, reason: &str| Row {
-            model: model.to_owned(),
-            standing,
-            checks: Vec::new(),
-            stage: None,
-            whose: None,
-            reason: reason.to_owned(),
-            changed: None,
-        };
-        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<BTreeSet<_>>();
-        let found = Found {
-            package: PACKAGE,
-            pinned: "1.0".to_owned(),
-            tried: "2.0".to_owned(),
-            needs: vec!["tokenizers==3".to_owned()],
-            models: vec![
-                row("bert", Standing::NewlyBroken, "no a|b"),
-                row("gpt2", Standing::StillGreen, ""),
-                row("t5", Standing::StillGreen, ""),
-            ],
-            adapters: Adapters {
-                gone: BTreeMap::from([("rope".to_owned(), vec!["bert".to_owned()])]),
-                ..Adapters::default()
-            },
-            model_types: Changes::between(&names(&["old", "kept"]), &names(&["kept", "new"])),
-            classes: Changes::between(&names(&[]), &names(&[])),
-        };
-        let text = text(&found, "## ", presets::ASCII_MARKDOWN);
-        assert!(text.starts_with("## transformers 1.0 → 2.0\n\nIt needs tokenizers==3."), "{text}");
-        assert!(text.contains("| still green  |     2 |"), "{text}");
-        assert!(text.contains("## adapters whose target is gone\n\n- rope: bert"), "{text}");
-        assert!(text.contains("no a\\|b") && !text.contains("| gpt2"), "{text}");
-        assert!(text.contains("## new model types (1)\n\nnew") && text.ends_with("(1)\n\nold"), "{text}");
+    fn the_version_that_models_run_with_is_that_of_the_overlay_where_it_has_one() {
+        let mut versions = spec().unwrap().versions;
+        let pinned = versions.python[TORCH].clone();
+        assert_eq!(version_of(&versions, TORCH), pinned);
+        assert_eq!(version_of(&versions, PACKAGE), versions.python[PACKAGE]);
+        let source = versions.sources.get_mut(PACKAGE).unwrap();
+        source.overlay.insert(TORCH.to_owned(), "9.9.9".to_owned());
+        assert_eq!(version_of(&versions, TORCH), "9.9.9");
+        assert_eq!(version_of(&versions, PACKAGE), versions.python[PACKAGE]);
     }
 }

@@ -212,7 +212,16 @@ TOOLS = {
         "stored.py",
         "unpacked.py",
     ),
-    *("bench.py", "documented.py", "draft.py", "find.py", "half.py", "inventory.py", "kin.py"),
+    *(
+        "bench.py",
+        "deprecated.py",
+        "documented.py",
+        "draft.py",
+        "find.py",
+        "half.py",
+        "inventory.py",
+        "kin.py",
+    ),
     *("layers.py", "limits.py"),
     *(
         "outline.py",
