@@ -79,6 +79,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "find.py",
     "half.py",
     "hub.py",
+    "invariance.py",
     "inventory.py",
     "kin.py",
     "layers.py",

@@ -18,6 +18,7 @@ from .documented import PATCHES
 from .draft import Draft
 from .errors import ExportError
 from .foreign import config_of
+from .invariance import take_sides
 from .job import Case, Json
 from .overrides import merged, shapes
 from .ports import forms, placeholders, take_dims
@@ -144,12 +145,13 @@ def _corrected(draft: Draft, held: dict[str, int], message: str, case: Case) -> 
 
 
 def put_to(draft: Draft, eager: nn.Module, data: Json) -> None:
-    """Every second size, half precision and generation, as far as the architecture knows them."""
+    """Every second size, padding, half precision and generation, as far as the architecture knows them."""
     check_inputs(eager, draft.job(data))
     _drop_positions(draft, eager, data)
     for name, axis in draft.used_axes().items():
         if "dynamic" in axis and (failure := fails(draft, eager, data, name)):
             _fix(draft, name, axis["dynamic"], failure)
+    take_sides(draft, eager, data)
     job = draft.job(data, half=("bfloat16",))
     dims = model.resolve_dims(job, config_of(eager))
     filled = inputs.fill(job, config_of(eager), dims, job.traced, job.padding)
