@@ -46,11 +46,17 @@ pub enum Left {
 pub enum Verdict {
     Back,
     /// It runs another class, or the class for another task.
-    Other { class: String, task: String },
+    Other {
+        class: String,
+        task: String,
+    },
     /// Checks that it was put to before, and that it leaves out now.
     FewerChecks(Vec<String>),
     Longer,
-    Refused { stage: String, reason: String },
+    Refused {
+        stage: String,
+        reason: String,
+    },
 }
 
 impl Verdict {
@@ -205,7 +211,8 @@ mod tests {
             std::fs::write(root.path().join("spec/text.yaml"), text).unwrap();
             describe(&SpecFiles::open(root.path()).unwrap(), Format::TorchScript).unwrap()["a"].length
         };
-        let begin = "family: text\ndefaults: {task: fill-mask, axes: {batch: [2, 3], sequence: [5, 7]}}\nmodels:\n";
+        let begin =
+            "family: text\ndefaults: {task: fill-mask, axes: {batch: [2, 3], sequence: [5, 7]}}\nmodels:\n";
         let short = project(&format!("{begin}  - {{name: a, class: A, config: {{size: 4}}}}\n"));
         let long = project(&format!(
             "{begin}  # why\n  - name: a\n    class: A\n    # why\n    config:\n      size: 4  # so\n"

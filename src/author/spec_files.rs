@@ -133,7 +133,9 @@ impl SpecFiles {
         for (path, bytes) in &self.files {
             let file = spec::value(path, bytes).map_err(SpecFilesError::Spec)?;
             let items = file.get("models").and_then(Value::as_array).into_iter().flatten();
-            said.extend(items.filter_map(|item| Some((item.get("name")?.as_str()?.to_owned(), item.clone()))));
+            said.extend(
+                items.filter_map(|item| Some((item.get("name")?.as_str()?.to_owned(), item.clone()))),
+            );
         }
         Ok(said)
     }

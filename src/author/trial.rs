@@ -130,7 +130,8 @@ impl Trial<'_> {
                     continue;
                 }
                 let is_last = again == SEEDS;
-                let Err((stage, failure)) = self.prove(files, folder.path(), added, &exported, is_last) else {
+                let Err((stage, failure)) = self.prove(files, folder.path(), added, &exported, is_last)
+                else {
                     keep(folder.path(), self.artifacts, &added.name)?;
                     continue;
                 };

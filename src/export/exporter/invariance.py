@@ -72,7 +72,9 @@ def _moved(draft: Draft, side: str, double: nn.Module, data: Json) -> dict[str, 
                 share = _difference(now, before)
                 if share > SAME:
                     told = WORDS[kind].format(name=port.name)
-                    moved.setdefault(CHECKS[kind], f"eager itself, in float64: {told}, by {share:.1g} of its size")
+                    moved.setdefault(
+                        CHECKS[kind], f"eager itself, in float64: {told}, by {share:.1g} of its size"
+                    )
     except ExportError:
         # What eager cannot run is told by the export of the entry, which does the same.
         pass

@@ -304,7 +304,10 @@ def _borrowed(default: Config, known: Json, overrides: Json) -> None:
         for tap, value in vars(part).items():
             if TAPS.search(tap) and _taken(value) and tap not in below:
                 said = {**overrides.get("vision_config", {}), **(known.get("vision_config") or {})}
-                layers = max(len(value), said.get("num_hidden_layers", LAYERS))
+                layers = said.get("num_hidden_layers", LAYERS)
+                if layers < len(value):
+                    layers = len(value)
+                    overrides.setdefault("vision_config", {})["num_hidden_layers"] = layers
                 (overrides.setdefault(name, {}) if name else overrides)[tap] = _last(value, layers)
 
 

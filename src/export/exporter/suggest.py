@@ -141,7 +141,7 @@ def suggest(request: Json, data: Json) -> Draft:
     templates = [entry for entry in data["entries"] if entry["name"] == template]
     others = [] if like else [entry for entry in (*templates, *near) if entry["usable"]]
     try:
-        return _shorter(_tried(plain, data), others, data)
+        return _shorter(_tried(plain, data), others, template, data)
     except Refused as refused:
         # What another leaves out, it leaves out for reasons of its own.
         for other in [other for other in others if not other["omit"]][:KIN]:
@@ -175,14 +175,15 @@ def _over(plain: Draft, name: str, base: Json, refused: Refused, data: Json) -> 
     return draft
 
 
-def _shorter(draft: Draft, others: list[Json], data: Json) -> Draft:
+def _shorter(draft: Draft, others: list[Json], template: str | None, data: Json) -> Draft:
     """The draft, or one like another entry where that is worth looking up the other.
 
-    The other leaves out no check that the draft itself does not leave out.
+    It is like the template where it is shorter at all.
     """
-    best, limit = draft, WORTH * length(draft)
-    alike = [other for other in others if other["task"] == draft.found.task and draft.omit.keys() >= {*other["omit"]}]
+    best, shortest = draft, length(draft)
+    alike = [other for other in others if _suits(other, draft)]
     for other in alike[:KIN]:
+        limit = shortest if other["name"] == template else min(shortest, WORTH * length(draft))
         with suppress(Refused):
             small = _small(replace(draft, like=other["name"], base=other["base"]))
             if length(small) >= limit:
@@ -191,8 +192,13 @@ def _shorter(draft: Draft, others: list[Json], data: Json) -> Draft:
             tried.omit = {check: why for check, why in tried.omit.items() if check not in other["omit"]}
             if length(tried) < limit:
                 tried.reasons.insert(0, f"like {other['name']}: its code is near, and the entry is shorter")
-                best, limit = tried, length(tried)
+                best, shortest = tried, length(tried)
     return best
+
+
+def _suits(other: Json, draft: Draft) -> bool:
+    """Whether an entry has the draft's task, and leaves out no check but those that the draft leaves out."""
+    return other["task"] == draft.found.task and draft.omit.keys() >= {*other["omit"]}
 
 
 def length(draft: Draft) -> int:

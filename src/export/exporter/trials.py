@@ -6,6 +6,7 @@ cannot pass. Only a limitation that `limits` knows is left out; any other failur
 
 import math
 import re
+from collections import deque
 from collections.abc import Iterator
 from itertools import product
 
@@ -37,6 +38,7 @@ OTHER_SIZES = [(6, 9), (12, 19)]
 # Axes of tokens fit every class as the family has them.
 TOKENS = ("sequence", "target")
 FEATURES = re.compile(r"features[^0-9]*(\d+)")
+MULTIPLE = re.compile(r"multiple of (?:.*\()?(\d+)")
 POSITIONS = "position_ids"
 LEARNED = "one learned position embedding for each patch of image_size"
 
@@ -73,7 +75,9 @@ def _fits(draft: Draft, eager: nn.Module, data: Json) -> ExportError | None:
         sizes = list(_sizes(draft, eager, data))
     except ExportError as error:
         return error
-    for axes, held in product(sizes, placeholders(draft, eager)):
+    tries = deque(product(sizes, placeholders(draft, eager)))
+    while tries:
+        axes, held = tries.popleft()
         draft.axes, draft.placeholders, draft.returns = axes, held, none
         failure = fails(draft, eager, data, "traced")
         if failure is None and own_outputs:
@@ -85,8 +89,22 @@ def _fits(draft: Draft, eager: nn.Module, data: Json) -> ExportError | None:
             draft.reasons += reasons
             return None
         failures.append(failure)
+        wanted = _multiples(axes, str(failure))
+        if wanted and wanted not in sizes:
+            sizes.append(wanted)
+            tries.append((wanted, held))
     # A size that does not fit says least: others were tried.
     return next((failure for failure in failures if limits.told(failure, limits.SIZE) is None), failures[0])
+
+
+def _multiples(axes: Json, message: str) -> Json | None:
+    """The sizes that were tried, in multiples of the number that the model's complaint asks for."""
+    match = MULTIPLE.search(message)
+    if match is None:
+        return None
+    count = int(match[1])
+    free = {name: axis for name, axis in axes.items() if "dynamic" in axis and name not in TOKENS}
+    return axes | {name: {"dynamic": [count, 2 * count]} for name in free} if free else None
 
 
 def _own_outputs(draft: Draft, promised: Json, found: Json) -> Json:

@@ -72,10 +72,10 @@ def test_a_config_that_its_class_refuses_has_no_shapes() -> None:
 
 def test_a_size_that_only_the_class_asks_for_is_filled_in() -> None:
     said = {"vocab_size": 128, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
-    assert transformers.NemotronConfig().head_dim is None
+    assert transformers.NemotronConfig().num_key_value_heads is None
     over, _ = fewest("NemotronForCausalLM", said)
-    assert over["head_dim"] == 8
-    assert "head_dim" not in fewest("LlamaForCausalLM", said)[0]
+    assert over["num_key_value_heads"] == 2
+    assert "pad_token_id" not in over
 
 
 def test_a_tuple_that_stays_as_it_is_is_no_override() -> None:

@@ -26,21 +26,30 @@ def entry(**changes: Any) -> Json:
 
 def test_a_draft_is_like_another_entry_where_that_is_much_shorter() -> None:
     draft = bert()
-    shorter = _shorter(draft, [entry()], DATA)
+    shorter = _shorter(draft, [entry()], None, DATA)
     assert (shorter.like, shorter.config) == ("bert", {})
     assert length(shorter) < length(draft)
 
 
 def test_what_leaves_out_a_check_that_the_draft_passes_is_nothing_to_be_like() -> None:
     draft = bert()
-    assert _shorter(draft, [entry(omit=["half"])], DATA) is draft
-    assert _shorter(draft, [entry(task="text-generation")], DATA) is draft
+    assert _shorter(draft, [entry(omit=["half"])], None, DATA) is draft
+    assert _shorter(draft, [entry(task="text-generation")], None, DATA) is draft
 
 
 def test_a_reason_that_is_inherited_is_not_said_again() -> None:
     draft = bert()
     draft.omit["half"] = "no kernel"
-    assert _shorter(draft, [entry(omit=["half"])], DATA).omit == {}
+    assert _shorter(draft, [entry(omit=["half"])], None, DATA).omit == {}
+
+
+def test_a_template_is_taken_where_it_is_shorter_at_all() -> None:
+    draft = bert()
+    near = entry()
+    # Half of the sizes are still the draft's to say.
+    near["base"]["config"] = {name: near["base"]["config"][name] for name in ("vocab_size", "hidden_size")}
+    assert _shorter(draft, [near], None, DATA) is draft
+    assert _shorter(draft, [near], "bert", DATA).like == "bert"
 
 
 def test_class_and_task_count_where_the_base_has_others() -> None:
