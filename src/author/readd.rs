@@ -217,7 +217,7 @@ mod tests {
         let long = project(&format!(
             "{begin}  # why\n  - name: a\n    class: A\n    # why\n    config:\n      size: 4  # so\n"
         ));
-        assert_eq!((short, long), (42, 42));
+        assert_eq!((short, long), (38, 38));
     }
 
     #[test]
