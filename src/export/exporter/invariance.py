@@ -120,6 +120,9 @@ def _held(job: Job, situation: Situation, traced: Tensors, port: Output) -> Tens
         entry = next(entry for entry in job.inputs if entry.name == facts["input"])
         changed = situation.inputs[entry.name] != traced[entry.name]
         held = changed.cumsum(1) == 0
+        # Padding may see what it likes.
+        for mask in (mask for mask in job.of_kind("mask") if mask.shape == entry.shape):
+            held = held & traced[mask.name].bool()
         # An output that does not follow the tokens says nothing of them.
         return held if port.shape[:2] == entry.shape else torch.zeros((), dtype=torch.bool)
     entry = next(entry for entry in job.inputs if entry.name == facts["mask"])

@@ -136,6 +136,7 @@ def _shrunk(default: Config, said: Json, ids: _Ids) -> Json:
     _layers(values, known, overrides, common)
     _groups(values, known, overrides, common)
     _sums(values, known, overrides)
+    _expanded(values, known, overrides)
     _borrowed(default, known, overrides)
     _rotary(values, known, overrides)
     _towers(default, known, overrides)
@@ -273,6 +274,17 @@ def _sums(values: Json, known: Json, overrides: Json) -> None:
     for name, value in values.items():
         if name.endswith("head_dim") and value == whole and name not in known:
             overrides[name] = sum(known.get(part, overrides.get(part, values[part])) for part in parts)
+
+
+def _expanded(values: Json, known: Json, overrides: Json) -> None:
+    """Heads that share an inner width, as many times the hidden size as `expand` says, fill it as they did."""
+    names = ("num_heads", "head_dim", "expand", "hidden_size")
+    if not all(type(values.get(name)) is int for name in names):
+        return
+    heads, width, expand, hidden = (values[name] for name in names)
+    if heads * width == expand * hidden and "head_dim" not in known:
+        now = {name: known.get(name, overrides.get(name, values[name])) for name in names}
+        overrides["head_dim"] = now["expand"] * now["hidden_size"] // now["num_heads"]
 
 
 def _taken(value: Any) -> bool:

@@ -188,7 +188,8 @@ def _shorter(draft: Draft, others: list[Json], template: str | None, data: Json)
             small = _small(replace(draft, like=other["name"], base=other["base"]))
             if length(small) >= limit:
                 continue
-            tried = _tried(small, data)
+            # What the other leaves out is not tried.
+            tried = _attempt(replace(small, omit=dict.fromkeys(other["omit"], "")), data)
             tried.omit = {check: why for check, why in tried.omit.items() if check not in other["omit"]}
             if length(tried) < limit:
                 tried.reasons.insert(0, f"like {other['name']}: its code is near, and the entry is shorter")
@@ -232,11 +233,15 @@ def _small(draft: Draft) -> Draft:
 
 
 def _tried(draft: Draft, data: Json) -> Draft:
-    """A fresh copy of the draft that was built and run, with another seed where the first does not do."""
-    small = _small(draft)
+    """A fresh copy of the draft that was built and run."""
+    return _attempt(_small(draft), data)
+
+
+def _attempt(small: Draft, data: Json) -> Draft:
+    """The draft with its config, built and run; with another seed where the first does not do."""
     for seed in (None, *range(1, SEEDS)):
         try:
-            return _run(replace(small, seed=seed), data)
+            return _run(replace(small, seed=seed, omit=dict(small.omit)), data)
         except Refused as refused:
             if ANOTHER_SEED not in refused.why or seed == SEEDS - 1:
                 raise

@@ -20,7 +20,7 @@ from .draft import Draft
 from .errors import ExportError
 from .foreign import config_of
 from .invariance import take_sides
-from .job import Case, Json
+from .job import Case, Job, Json
 from .overrides import merged, shapes
 from .ports import forms, placeholders, take_dims
 from .program import check_inputs, evaluate
@@ -172,17 +172,23 @@ def put_to(draft: Draft, eager: nn.Module, data: Json) -> None:
     take_sides(draft, eager, data)
     job = draft.job(data, half=("bfloat16",))
     dims = model.resolve_dims(job, config_of(eager))
+    if "half" not in draft.omit:
+        _halve(draft, eager, job, dims)
+    if job.generation:
+        try:
+            generation.generate(eager, job, dims)
+        except ExportError as failure:
+            _leave_out(draft, "generates", failure, limits.GENERATES)
+
+
+def _halve(draft: Draft, eager: nn.Module, job: Job, dims: dict[str, int]) -> None:
+    """Runs the class in half precision; the check is left out where torch has no kernel for it."""
     filled = inputs.fill(job, config_of(eager), dims, job.traced, job.padding)
     try:
         half = reference.converted(eager, torch.bfloat16)
         evaluate(half, job, reference.cast(filled, torch.bfloat16), [])
     except ExportError as failure:
         _leave_out(draft, "half", failure, limits.HALF)
-    if job.generation:
-        try:
-            generation.generate(eager, job, dims)
-        except ExportError as failure:
-            _leave_out(draft, "generates", failure, limits.GENERATES)
 
 
 def _drop_positions(draft: Draft, eager: nn.Module, data: Json) -> None:

@@ -66,6 +66,17 @@ def test_nothing_is_left_out_of_what_eager_keeps_apart() -> None:
     assert taken(OfRow()) == (None, set())
 
 
+class OfPadding(Words):
+    """Padding takes from all real positions, which take from none."""
+
+    def mixed(self, values: Tensor, mask: Tensor) -> Tensor:
+        return (1 - mask) * (values * mask).sum(1, keepdim=True)
+
+
+def test_padding_may_see_what_it_likes() -> None:
+    assert taken(OfPadding(), "left", causal="input_ids") == (None, set())
+
+
 def test_padding_goes_to_the_side_on_which_it_moves_nothing() -> None:
     assert taken(OfPlace(), "left") == ("right", set())
 

@@ -145,3 +145,8 @@ def test_layers_that_the_whole_takes_from_its_tower_are_among_those_that_are_lef
     layers = over["vision_config"]["num_hidden_layers"]
     assert over["extract_layers"] == [0, 1, 2]
     assert layers >= len(over["extract_layers"])
+
+
+def test_heads_that_fill_an_expanded_width_still_do() -> None:
+    over = shrink(transformers.Mamba2Config(), {"hidden_size": 32})
+    assert over["num_heads"] * over["head_dim"] == transformers.Mamba2Config().expand * 32

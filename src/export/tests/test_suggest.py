@@ -1,10 +1,11 @@
+from dataclasses import replace
 from typing import Any
 
 import samples
 
 from exporter.draft import Draft
 from exporter.job import Json
-from exporter.suggest import _shorter, _tried, length
+from exporter.suggest import _attempt, _shorter, _tried, length
 
 DATA: Json = {"dims": {"vocabulary": ["vocab_size"]}, "new_tokens": 16}
 # What a family says of BERT without making it small.
@@ -56,3 +57,8 @@ def test_class_and_task_count_where_the_base_has_others() -> None:
     draft = samples.draft(base={"class": "BertForMaskedLM"})
     other = samples.draft(base={"class": "BertModel", "task": "feature-extraction"})
     assert length(draft) < length(other)
+
+
+def test_what_an_entry_leaves_out_is_not_tried_on_a_draft_that_is_like_it() -> None:
+    draft = _attempt(replace(bert(), omit={"half": "", "batch_invariant": ""}), DATA)
+    assert draft.omit == {"half": "", "batch_invariant": ""}
