@@ -73,6 +73,10 @@ remove NAME:
 batch FILE *OPTIONS: setup
     @cargo run --quiet --features libtorch -- batch {{ FILE }} {{ OPTIONS }}
 
+# Take COUNT random entries out of a copy of the spec, add each anew by its name alone, and say what came back: just readd 100 --seed 1, or just readd bert vit.
+readd *OPTIONS: setup
+    @cargo run --quiet --features libtorch -- readd {{ OPTIONS }}
+
 # List the entries: just list --family vision --status failed, or --json.
 list *OPTIONS:
     @cargo run --quiet -- list {{ OPTIONS }}

@@ -64,6 +64,16 @@ impl Failure {
         self.message.strip_prefix(NOT_APPLICABLE)
     }
 
+    /// A failure of eager Python itself: it moves too far by rounding alone for anything to be held to it.
+    pub fn no_yardstick(stage: Stage, why: impl fmt::Display) -> Self {
+        Self::new(stage, format!("{why}{NO_YARDSTICK}"))
+    }
+
+    /// Whether this is one of [`Failure::no_yardstick`]: another seed may do, and the program is not to blame.
+    pub fn lacks_yardstick(&self) -> bool {
+        self.message.ends_with(NO_YARDSTICK)
+    }
+
     /// The same failure with one more line of help.
     #[must_use]
     pub fn with(mut self, detail: impl Into<String>) -> Self {
@@ -79,6 +89,9 @@ impl Failure {
         lines[last..].iter().fold(self, |failure, line| failure.with(*line))
     }
 }
+
+/// What a failure of eager Python itself ends with.
+const NO_YARDSTICK: &str = ": no yardstick";
 
 /// What a refusal to plant a fault begins with, the exporter's too.
 const NOT_APPLICABLE: &str = "not applicable: ";

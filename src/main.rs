@@ -32,6 +32,8 @@ enum Command {
     Add(command::add::Arguments),
     /// Adds the entries that a batch file names
     Batch(command::batch::Arguments),
+    /// Takes entries out of a copy of the spec and adds them anew by name: does the machine write what people did?
+    Readd(command::readd::Arguments),
     /// Removes an entry, its generated module and its artifact
     Remove(command::remove::Arguments),
     /// Runs checks for another process of this program
@@ -99,6 +101,7 @@ fn main() -> ExitCode {
         Command::Check(options) => command::check::run(&options),
         Command::Add(arguments) => command::add::run(&arguments),
         Command::Batch(arguments) => command::batch::run(&arguments),
+        Command::Readd(arguments) => command::readd::run(&arguments),
         Command::Remove(arguments) => command::remove::run(&arguments),
         Command::List(arguments) => command::list::run(&arguments),
         Command::Show(arguments) => command::show::run(&arguments),

@@ -28,6 +28,12 @@ pub struct Draft {
     pub outputs: Map<String, Value>,
     pub without: Vec<String>,
     pub placeholders: Map<String, Value>,
+    /// Where padding is, if not where the base has it.
+    #[serde(default)]
+    pub padding: Option<String>,
+    /// The seed, where not every one does.
+    #[serde(default)]
+    pub seed: Option<u64>,
     /// Check → why it is left out.
     pub omit: BTreeMap<String, String>,
     /// The entry whose code is nearest.
@@ -36,6 +42,9 @@ pub struct Draft {
     /// The entry to inherit from.
     #[serde(default)]
     pub like: Option<String>,
+    /// Parameters that move no output → why.
+    #[serde(skip)]
+    pub idle: Map<String, Value>,
     #[serde(skip)]
     pub priority: Option<String>,
     #[serde(skip)]
@@ -66,6 +75,8 @@ impl Draft {
             ("checkpoint", self.checkpoint.as_deref().map(text)),
             ("priority", self.priority.as_deref().filter(|priority| *priority != "low").map(text)),
             ("source", self.source.as_deref().map(text)),
+            ("seed", self.seed.map(Value::from)),
+            ("padding", self.padding.as_deref().map(text)),
             ("config", mapping(&self.config)),
             ("axes", mapping(&self.axes)),
             ("dims", mapping(&self.dims)),
@@ -74,6 +85,7 @@ impl Draft {
             ("outputs", mapping(&self.outputs)),
             ("without", (!self.without.is_empty()).then(|| self.without.clone().into())),
             ("omit", mapping(&omit)),
+            ("idle", mapping(&self.idle)),
         ];
         let mut lines = Vec::new();
         for (key, value) in fields {
@@ -84,16 +96,15 @@ impl Draft {
     }
 }
 
-/// The lines of `idle`: names of parameters that move no output, one pattern for all layers of a list.
-pub(super) fn idle(names: &[&str]) -> Vec<String> {
+/// What `idle` says of parameters that move no output: one pattern for all layers of a list.
+pub(super) fn idle(names: &[&str]) -> Map<String, Value> {
     let is_number = |part: &&str| part.chars().all(|c| c.is_ascii_digit());
     let pattern = |name: &&str| {
         let parts = name.split('.').map(|part| if is_number(&part) { "*" } else { part });
         parts.collect::<Vec<_>>().join(".")
     };
     let reason = "measured when it was added: moves no output at these inputs";
-    let excuses: Map<String, Value> = names.iter().map(|name| (pattern(name), reason.into())).collect();
-    field("idle", &excuses.into(), 2)
+    names.iter().map(|name| (pattern(name), reason.into())).collect()
 }
 
 /// `key: value` on one line, or a mapping over several.

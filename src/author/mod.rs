@@ -7,6 +7,7 @@
 pub mod batch;
 pub mod draft;
 pub mod package;
+pub mod readd;
 mod refusal;
 mod spec_files;
 mod suggest;

@@ -1,6 +1,7 @@
 //! The spec's files edited in memory, checked as a whole, written one by one.
 
 use crate::spec::{self, Base, Date, EditError, File, Problem, Spec};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write};
@@ -107,17 +108,54 @@ impl SpecFiles {
         self.edit(family, |path, bytes| spec::remove(path, bytes, name))
     }
 
+    /// Takes several entries out at once, each given by its family and its name; the spec is checked without all of them, or left as
+    /// it was.
+    ///
+    /// # Errors
+    /// As [`SpecFiles::remove`].
+    pub fn remove_all(&mut self, entries: &[(&str, &str)]) -> Result<Spec, SpecFilesError> {
+        let before = self.files.clone();
+        let removed = entries.iter().try_for_each(|(family, name)| {
+            let index = self.index(family)?;
+            let (path, bytes) = &self.files[index];
+            self.files[index].1 = spec::remove(path, bytes, name)?.into_bytes();
+            Ok(())
+        });
+        removed.and_then(|()| self.spec()).inspect_err(|_| self.files = before)
+    }
+
+    /// What the files themselves say of each entry, before anything is inherited.
+    ///
+    /// # Errors
+    /// A file that is no YAML.
+    pub fn said(&self) -> Result<BTreeMap<String, Value>, SpecFilesError> {
+        let mut said = BTreeMap::new();
+        for (path, bytes) in &self.files {
+            let file = spec::value(path, bytes).map_err(SpecFilesError::Spec)?;
+            let items = file.get("models").and_then(Value::as_array).into_iter().flatten();
+            said.extend(
+                items.filter_map(|item| Some((item.get("name")?.as_str()?.to_owned(), item.clone()))),
+            );
+        }
+        Ok(said)
+    }
+
+    /// Where a family's file is among the files.
+    fn index(&self, family: &str) -> Result<usize, SpecFilesError> {
+        let path = Path::new("spec").join(family).with_extension("yaml");
+        self.files.iter().position(|(known, _)| *known == path).ok_or_else(|| {
+            let families = Vec::from_iter(self.bases().into_keys()).join(", ");
+            SpecFilesError::Family(family.to_owned(), families)
+        })
+    }
+
     fn edit(
         &mut self,
         family: &str,
         change: impl FnOnce(&Path, &[u8]) -> Result<String, EditError>,
     ) -> Result<Spec, SpecFilesError> {
-        let path = Path::new("spec").join(family).with_extension("yaml");
-        let Some(index) = self.files.iter().position(|(known, _)| *known == path) else {
-            let families = Vec::from_iter(self.bases().into_keys()).join(", ");
-            return Err(SpecFilesError::Family(family.to_owned(), families));
-        };
-        let text = change(&path, &self.files[index].1)?;
+        let index = self.index(family)?;
+        let text = change(&self.files[index].0, &self.files[index].1)?;
         let before = std::mem::replace(&mut self.files[index].1, text.into_bytes());
         self.spec().inspect_err(|_| self.files[index].1 = before)
     }
@@ -127,13 +165,22 @@ impl SpecFiles {
     /// # Errors
     /// The first file that cannot be written.
     pub fn write(&self) -> Result<(), SpecFilesError> {
+        self.write_below(&self.root)
+    }
+
+    /// Writes all files below another root.
+    ///
+    /// # Errors
+    /// As [`SpecFiles::write`].
+    pub fn write_below(&self, root: &Path) -> Result<(), SpecFilesError> {
         for (path, bytes) in &self.files {
-            let path = self.root.join(path);
+            let path = root.join(path);
             if fs::read(&path).is_ok_and(|old| old == *bytes) {
                 continue;
             }
             let io = |error| SpecFilesError::Io { path: path.clone(), error };
             let folder = path.parent().expect("a spec file is in a folder");
+            fs::create_dir_all(folder).map_err(io)?;
             let mut file = tempfile::NamedTempFile::new_in(folder).map_err(io)?;
             file.write_all(bytes).map_err(io)?;
             if let Ok(old) = fs::metadata(&path) {

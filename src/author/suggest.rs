@@ -3,7 +3,7 @@
 use super::Draft;
 use crate::export::Python;
 use crate::failure::{At, Failure, Stage};
-use crate::roster::Row;
+use crate::roster::{self, Row};
 use crate::spec::{Base, Entry, NEW_TOKENS, Spec};
 use crate::task::{CONFIG_DIMS, CONTRACTS, Contract};
 use serde::Deserialize;
@@ -28,6 +28,20 @@ pub struct AddRequest {
     pub source: Option<String>,
     /// What the roster knows.
     pub row: Option<Row>,
+}
+
+impl AddRequest {
+    /// The request that a name alone makes, with what the roster knows of it; its family only where that is one of `families`.
+    pub fn by_name(asked: &str, rows: &[Row], families: &BTreeMap<String, Base>) -> Self {
+        let row = roster::find(rows, asked).cloned();
+        let family = row.as_ref().map(|row| row.category.clone());
+        Self {
+            asked: asked.to_owned(),
+            family: family.filter(|family| families.contains_key(family)),
+            row,
+            ..Self::default()
+        }
+    }
 }
 
 /// What the exporter says to a request.
@@ -85,8 +99,9 @@ fn entry(entry: &Entry) -> Value {
         "name": entry.name,
         "class": entry.class,
         "task": entry.task.name,
-        // It must not bring more than a config: what it leaves out, it leaves out for reasons of its own.
-        "usable": entry.omit.is_empty() && entry.tolerance.is_empty(),
+        // A looser tolerance is nobody's to inherit.
+        "usable": entry.tolerance.is_empty(),
+        "omit": Vec::from_iter(entry.omit.keys().map(|check| check.name())),
         "base": Base::of(entry),
     })
 }

@@ -302,7 +302,7 @@ fn unsound(named: &str, precision: Dtype, tolerance: Tolerance, agreement: &Agre
     let (share, most) = (agreement.eager_error / agreement.scale, tolerance.soundness);
     let eager =
         format!("rounding alone moves eager {} by {share:.1e} of the output's size", precision.name());
-    Failure::new(Stage::Compare, format!("{named}: {eager}, more than {most:.0e}: no yardstick"))
+    Failure::no_yardstick(Stage::Compare, format!("{named}: {eager}, more than {most:.0e}"))
         .with("of random weights, give the entry another seed or a better-conditioned config; of weights of your own, look for precision lost inside the model")
 }
 

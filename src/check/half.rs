@@ -53,7 +53,7 @@ fn usable(context: &CheckContext, output: &Output, precision: Dtype) -> Result<(
     let size: f64 = seen().filter(|(_, value)| value.is_finite()).map(|(_, value)| value * value).sum();
     match off < size || off == 0.0 {
         true => Ok(()),
-        false => Err(Failure::new(
+        false => Err(Failure::no_yardstick(
             Stage::Compare,
             format!(
                 "{}: eager {} is further from float64 than zeros would be ({:.0} % of the output's size)",

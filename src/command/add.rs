@@ -5,7 +5,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use hf_conformance::author::{AddRequest, Added, SpecFiles, Tried, package, trial};
 use hf_conformance::export::lock;
-use hf_conformance::roster::{self, Row};
+use hf_conformance::roster;
 use hf_conformance::spec::Spec;
 use std::path::Path;
 use std::process::ExitCode;
@@ -42,7 +42,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         None => arguments.source.clone(),
     };
     let spec = files.spec()?;
-    let request = AddRequest { source, ..request(arguments, &spec)? };
+    let request = AddRequest { source, ..request(arguments, &files, &spec)? };
     let bar = Bar::quiet();
     let artifacts = trial::artifacts();
     let trial = trial::Trial {
@@ -73,32 +73,23 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
 }
 
 /// The request that the arguments and the roster's row make.
-fn request(arguments: &Arguments, spec: &Spec) -> Result<AddRequest> {
-    let rows = roster::read(Path::new("."))?;
-    let row = roster::find(&rows, &arguments.name).cloned();
-    if let Some(like) = &arguments.like
-        && !spec.entries.iter().any(|entry| entry.name.as_str() == like)
-    {
-        bail!("--like: there is no entry '{like}'");
-    }
-    let family = arguments.family.clone().or_else(|| home(arguments, spec, row.as_ref()));
+fn request(arguments: &Arguments, files: &SpecFiles, spec: &Spec) -> Result<AddRequest> {
+    let known = AddRequest::by_name(&arguments.name, &roster::read(Path::new("."))?, &files.bases());
+    let liked = match &arguments.like {
+        None => None,
+        Some(like) => match spec.entries.iter().find(|entry| entry.name.as_str() == like) {
+            Some(entry) => Some(entry.family.to_string()),
+            None => bail!("--like: there is no entry '{like}'"),
+        },
+    };
+    // The roster's family is that of its own task.
+    let own = known.family.clone().filter(|_| arguments.task.is_none());
     Ok(AddRequest {
-        asked: arguments.name.clone(),
         task: arguments.task.clone(),
         like: arguments.like.clone(),
-        family,
-        row,
-        ..AddRequest::default()
+        family: arguments.family.clone().or(liked).or(own),
+        ..known
     })
-}
-
-/// The family of the entry to be like; else the roster's, where it has a file and the task is the roster's too.
-fn home(arguments: &Arguments, spec: &Spec, row: Option<&Row>) -> Option<String> {
-    let of = |like: &String| spec.entries.iter().find(|entry| entry.name.as_str() == like);
-    let liked = arguments.like.as_ref().and_then(of).map(|entry| entry.family.to_string());
-    let row = row.filter(|_| arguments.task.is_none()).map(|row| row.category.clone());
-    let known = |family: &String| spec.entries.iter().any(|entry| entry.family.as_str() == family);
-    liked.or(row.filter(known))
 }
 
 /// What was chosen and why, and what it was put to.

@@ -23,6 +23,7 @@ pub mod merge;
 pub mod portability;
 pub mod progress;
 pub mod radar;
+pub mod readd;
 pub mod remove;
 pub mod replay;
 pub mod report;

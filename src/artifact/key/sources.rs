@@ -81,6 +81,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "graphed.py",
     "half.py",
     "hub.py",
+    "invariance.py",
     "inventory.py",
     "kin.py",
     "layers.py",

@@ -136,9 +136,9 @@ fn a_half_precision_that_is_worse_than_zeros_is_red_though_the_program_computes_
         artifact.reference("traced", Dtype::Float64, "logits").unwrap().map_float(|value| -value);
     artifact.replace("traced/bfloat16/logits", upside_down.cast(Dtype::Bfloat16));
     let failure = outcome_of(&artifact, ToyFault::Nothing, Check::Half).unwrap_err();
-    let message =
-        "logits: eager bfloat16 is further from float64 than zeros would be (200 % of the output's size)";
+    let message = "logits: eager bfloat16 is further from float64 than zeros would be (200 % of the output's size): no yardstick";
     assert_eq!(failure.message, message);
+    assert!(failure.lacks_yardstick());
 }
 
 #[test]

@@ -34,6 +34,8 @@ class Draft:
     without: list[str] = field(default_factory=list)
     placeholders: Json = field(default_factory=dict)
     dims: Json = field(default_factory=dict)
+    padding: str | None = None
+    seed: int | None = None
     omit: Json = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
     source: Source = field(default_factory=_installed)
@@ -61,6 +63,8 @@ class Draft:
                     "inputs",
                     "without",
                     "placeholders",
+                    "padding",
+                    "seed",
                     "omit",
                 )
             }
@@ -116,8 +120,8 @@ class Draft:
                 "checkpoint": None,
                 "weights": "random",
                 "config": self.whole_config,
-                "seed": 0,
-                "padding": self.base["padding"],
+                "seed": self.seed or 0,
+                "padding": self.padding or self.base["padding"],
                 "attention": None,
                 "dims": data["dims"] | self.base["dims"] | self.dims,
                 "cases": self._cases(),

@@ -9,6 +9,7 @@ import importlib.util
 import inspect
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import transformers
 from transformers.models.auto import modeling_auto
@@ -85,11 +86,12 @@ def find(name: str, task: str | None, hint: dict[str, str | None]) -> Found:
     hinted = hint.get("class") if hint.get("model_type") == found else None
     hinted = hinted if hinted and _exists(hinted, found) else None
     said = hint.get("task") if hinted else None
+    told = task is None and said is not None
     if task is None:
         task, reason = _known_for(found, hinted, said)
         reasons.append(reason)
     names = classes(found, task)
-    if hinted and task in (said, "image-feature-extraction") and hinted not in names:
+    if hinted and (told or task in (said, "image-feature-extraction")) and hinted not in names:
         names.insert(0, hinted)
     if not names:
         others = [other for other in MAPPINGS if classes(found, other)]
@@ -120,13 +122,40 @@ def _architecture(name: str, hint: dict[str, str | None]) -> tuple[str, str]:
 def _known_for(found: str, hinted: str | None, said: str | None) -> tuple[str, str]:
     """The task that the roster says for the hinted class, or else the first that has a class; and why."""
     if hinted and said:
-        if said == "feature-extraction" and _sees(getattr(transformers, hinted)):
-            return "image-feature-extraction", "task image-feature-extraction: images go in"
-        return said, f"task {said}: the roster says so"
+        return _as_called(getattr(transformers, hinted), said)
     for task in MAPPINGS:
         if classes(found, task):
             return task, f"task {task}: the first for which {found} has a class"
     raise ExportError(f"{found} has no class that transformers exports")
+
+
+def _as_called(model_class: type, said: str) -> tuple[str, str]:
+    """The roster's task, or the one beside it that what goes into the class and comes out of it tells; and why."""
+    takes = inspect.signature(model_class.forward).parameters.keys()
+    decodes = "decoder_input_ids" in takes
+    task, why = said, "the roster says so"
+    match said:
+        case "feature-extraction" if {"input_ids", "pixel_values", "return_loss"} <= takes:
+            task, why = "zero-shot-image-classification", "it scores texts against images"
+        case "feature-extraction" if hasattr(model_class, "encode") and hasattr(model_class, "decode"):
+            task, why = "audio-to-audio", "it encodes sound and decodes it again"
+        case "feature-extraction" if _sees(model_class):
+            task, why = "image-feature-extraction", "images go in"
+        case "image-text-to-text" if decodes and _has_encoder(model_class):
+            task, why = "image-to-text", "a decoder of its own writes the text"
+        case "image-to-text" if "input_ids" in takes and not decodes:
+            task, why = "image-text-to-text", "images stand in a text"
+        case "automatic-speech-recognition" if "input_ids" in takes and not decodes:
+            task, why = "audio-text-to-text", "sound stands in a text"
+    return task, f"task {task}: {why}"
+
+
+def _has_encoder(model_class: Any) -> bool:
+    """Whether the class's usual config is one of an encoder and a decoder."""
+    try:
+        return bool(getattr(model_class.config_class(), "is_encoder_decoder", False))
+    except (TypeError, ValueError):
+        return False
 
 
 def _exists(class_name: str, model_type: str) -> bool:

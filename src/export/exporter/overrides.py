@@ -14,7 +14,7 @@ from huggingface_hub.errors import StrictDataclassError
 from .errors import ExportError
 from .job import Json
 from .model import Config, _configure, _needs_parts, default_config
-from .shrink import drops, shrink
+from .shrink import drops, listed, shrink, unsaid
 
 # What config classes raise at values that they do not take.
 UNFIT = (
@@ -44,8 +44,11 @@ def fewest(class_name: str, said: Json) -> tuple[Json, list[str]]:
     nulls = drops(default, said)
     kept = merged(said, nulls)
     over = shrink(default, kept)
-    target = _configure(config_class, merged(kept, over)).to_dict()
     sizes = shapes(model_class, merged(kept, over))
+    if sizes is None:
+        over = _completed(model_class, kept, over)
+        sizes = shapes(model_class, merged(kept, over))
+    target = listed(_configure(config_class, merged(kept, over)).to_dict())
     for path in list(paths(over)):
         fewer = less(over, path)
         without = merged(kept, fewer)
@@ -62,10 +65,23 @@ def fewest(class_name: str, said: Json) -> tuple[Json, list[str]]:
     return _with_nulls(over, nulls), reasons
 
 
+def _completed(model_class: Any, kept: Json, over: Json) -> Json:
+    """The overrides, with the fewest sizes that the class cannot be built without and its config leaves open."""
+    config = merged(kept, over)
+    open_sizes = unsaid(_configure(model_class.config_class, config))
+    if not open_sizes or shapes(model_class, merged(config, open_sizes)) is None:
+        return over
+    for path in list(paths(open_sizes)):
+        fewer = less(open_sizes, path)
+        if shapes(model_class, merged(config, fewer)) is not None:
+            open_sizes = fewer
+    return merged(over, open_sizes)
+
+
 def _as_json(config_class: type[Config], config: Json) -> Json | None:
     """The config as its class completes it; None where the class does not take it."""
     try:
-        return _configure(config_class, config).to_dict()
+        return listed(_configure(config_class, config).to_dict())
     except UNFIT:
         return None
 

@@ -31,7 +31,14 @@ FLOATS: dict[str, list[list[str | int]]] = {
 }
 # Where else a config may keep a size that a task asks for.
 PATHS = {
-    "projection": ["text_config.projection_size", "text_embed_dim", "hidden_size", "text_config.hidden_size"],
+    "projection": [
+        "embedding_dim",
+        "text_config.projection_size",
+        "text_embed_dim",
+        "hidden_size",
+        "text_config.hidden_size",
+    ],
+    "vocabulary": [],
     "hidden": ["out_hidden_size", "embed_dim", "hidden_sizes", "dim"],
     "channels": ["in_channels", "vision_config.in_channels", "backbone_config.num_channels"],
     "mels": ["feature_size", "encoder_config.num_mel_bins", "input_feat_per_channel"],
@@ -43,6 +50,7 @@ PATHS = {
 }
 PLACEHOLDERS = {
     "image-text-to-text": ("image_token_id", "image_token_index"),
+    "visual-document-retrieval": ("image_token_id", "image_token_index"),
     "audio-text-to-text": ("audio_token_id", "audio_token_index"),
 }
 # Masks that some classes cannot do without: of which float input, which axes of it they have, and their type.
@@ -124,10 +132,13 @@ def placeholders(draft: Draft, eager: nn.Module) -> list[dict[str, int]]:
     """Image tokens in the text, in several numbers: the model's own complaint tells one, or the first fits."""
     config = config_of(eager)
     inherited = draft.base["placeholders"]
-    known = all(type(getattr(config, name, None)) is int for name in inherited)
+    known = all(type(model._attribute(config, name)) is int for name in inherited)
     if draft.found.task not in PLACEHOLDERS or (inherited and known):
         return [{}]
-    names = [name for name in PLACEHOLDERS[draft.found.task] if type(getattr(config, name, None)) is int]
+    own = PLACEHOLDERS[draft.found.task]
+    parts = [name for name, value in vars(config).items() if isinstance(value, PretrainedConfig)]
+    paths = (*own, *(f"{part}.{name}" for part in parts for name in own))
+    names = [path for path in paths if type(model._attribute(config, path)) is int]
     return [{names[0]: count} for count in COUNTS] if names else [{}]
 
 
@@ -146,7 +157,7 @@ def take_dims(draft: Draft, eager: nn.Module, data: Json) -> tuple[Json, list[st
     for symbol in sorted(symbol for symbol in PATHS if any(symbol in shape for shape in shapes)):
         usual = job.dims.get(symbol, [])
         common = [] if isinstance(usual, int) else [*usual, *PATHS[symbol]]
-        inner = [f"{part}.{path}" for path in common if "." not in path for part in parts]
+        inner = [f"{part}.{path}" for path in common for part in parts]
         own = [path for path in (*PATHS[symbol], *inner) if known([path])]
         first = _first_convolution(eager) if symbol == "channels" else None
         if known(job.dims.get(symbol, [])):

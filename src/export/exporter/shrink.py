@@ -55,7 +55,7 @@ SPECIAL = re.compile(r"_token_(id|ids|index)$")
 USUAL = {"pad": 0, "bos": 1, "eos": 2, "decoder_start": 3, "sep": 2, "cls": 1, "unk": 3}
 # Lists that name the kind of every layer; lists of the layers that something is taken from.
 KINDS = ("layer_types", "layers_block_type", "block_types")
-TAPS = re.compile(r"out_indices$|feature_layers?$|deepstack_visual_indexes$")
+TAPS = re.compile(r"out_indices$|(feature|extract)_layers?$|deepstack_visual_indexes$")
 # Counts of layers that may add up to all of them.
 SECTION = re.compile(r"^n(um)?_\w+_layers$")
 # A list of so few items may have its length by chance.
@@ -131,11 +131,12 @@ def _shrunk(default: Config, said: Json, ids: _Ids) -> Json:
             overrides |= {name: below} if below else {}
         elif name not in known:
             small = _small(common.get(name, name), value, ids)
-            if small != value:
+            if small != listed(value):
                 overrides[name] = small
     _layers(values, known, overrides, common)
     _groups(values, known, overrides, common)
     _sums(values, known, overrides)
+    _expanded(values, known, overrides)
     _borrowed(default, known, overrides)
     _rotary(values, known, overrides)
     _towers(default, known, overrides)
@@ -151,9 +152,9 @@ def _small(name: str, value: Any, ids: _Ids) -> Any:
     """The small value of an attribute: its own where it is small enough, or no size at all."""
     if SPECIAL.search(name):
         large = [id for id in (value if isinstance(value, list) else [value]) if type(id) is int]
-        return ids.give(name, value) if any(id >= VOCABULARY for id in large) else value
+        return ids.give(name, value) if any(id >= VOCABULARY for id in large) else listed(value)
     if KEPT.search(name):
-        return value
+        return listed(value)
     if type(value) is int:
         return _size(name, value)
     if isinstance(value, list | tuple) and value and all(type(item) is int for item in value):
@@ -162,7 +163,27 @@ def _small(name: str, value: Any, ids: _Ids) -> Any:
         if name.endswith("heads"):
             return [2] * len(value)
         return [_size(name, item) for item in value]
-    return value
+    return listed(value)
+
+
+def listed(value: Any) -> Any:
+    """A value as the spec writes it, where tuples are lists."""
+    if isinstance(value, list | tuple):
+        return [listed(item) for item in value]
+    return {name: listed(item) for name, item in value.items()} if isinstance(value, dict) else value
+
+
+def unsaid(config: Config) -> Json:
+    """A small size for everything whose size the config leaves to its class."""
+    found: Json = {}
+    for name, value in vars(config).items():
+        limit = next((size for pattern, size in RULES if pattern.search(name)), None)
+        if isinstance(value, Config):
+            below = unsaid(value)
+            found |= {name: below} if below else {}
+        elif value is None and limit and not SPECIAL.search(name) and not KEPT.search(name):
+            found[name] = limit
+    return found
 
 
 def _size(name: str, value: int) -> int:
@@ -255,6 +276,17 @@ def _sums(values: Json, known: Json, overrides: Json) -> None:
             overrides[name] = sum(known.get(part, overrides.get(part, values[part])) for part in parts)
 
 
+def _expanded(values: Json, known: Json, overrides: Json) -> None:
+    """Heads that share an inner width, as many times the hidden size as `expand` says, fill it as they did."""
+    names = ("num_heads", "head_dim", "expand", "hidden_size")
+    if not all(type(values.get(name)) is int for name in names):
+        return
+    heads, width, expand, hidden = (values[name] for name in names)
+    if heads * width == expand * hidden and "head_dim" not in known:
+        now = {name: known.get(name, overrides.get(name, values[name])) for name in names}
+        overrides["head_dim"] = now["expand"] * now["hidden_size"] // now["num_heads"]
+
+
 def _taken(value: Any) -> bool:
     """Whether a value is a list of layers to take something from, some of them too far up."""
     return (
@@ -277,14 +309,18 @@ def _borrowed(default: Config, known: Json, overrides: Json) -> None:
     """Layers of the images' tower that another part takes something from."""
     parts = _parts(default)
     tower = parts.get("vision_config")
-    for name, part in parts.items():
+    for name, part in {"": default, **parts}.items():
         if part is tower or tower is None or hasattr(part, "num_hidden_layers"):
             continue
+        below = known.get(name) or {} if name else known
         for tap, value in vars(part).items():
-            if TAPS.search(tap) and _taken(value) and tap not in known.get(name, {}):
-                said = {**overrides.get("vision_config", {}), **known.get("vision_config", {})}
-                layers = max(len(value), said.get("num_hidden_layers", LAYERS))
-                overrides.setdefault(name, {})[tap] = _last(value, layers)
+            if TAPS.search(tap) and _taken(value) and tap not in below:
+                said = {**overrides.get("vision_config", {}), **(known.get("vision_config") or {})}
+                layers = said.get("num_hidden_layers", LAYERS)
+                if layers < len(value):
+                    layers = len(value)
+                    overrides.setdefault("vision_config", {})["num_hidden_layers"] = layers
+                (overrides.setdefault(name, {}) if name else overrides)[tap] = _last(value, layers)
 
 
 def _rotary(values: Json, known: Json, overrides: Json) -> None:

@@ -9,7 +9,7 @@ name.
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +23,7 @@ from .errors import ExportError, reason
 from .find import Found, find
 from .job import Json, Source
 from .kin import entries_like
-from .overrides import fewest, paths
+from .overrides import fewest
 from .ports import take_inputs
 from .runner import FORK, ending, limit_time
 from .trials import measure, put_to
@@ -55,8 +55,18 @@ FAMILIES = {
     "object-detection": "vision",
     "video-classification": "vision",
 }
-# How many entries a draft is tried to be like, where its own defaults do not do.
+# How many entries a draft is tried to be like: where its own defaults do not do, or where it is much shorter then.
 KIN = 3
+# How many seeds, where the failure itself asks for another.
+SEEDS = 4
+ANOTHER_SEED = "another seed"
+# Whoever reads an entry like another must look that up, too: worth it for one that is so much shorter.
+WORTH = 2 / 3
+# What of a draft the spec would say.
+SAID = (
+    *("like", "task", "class", "checkpoint", "config", "axes", "dims", "padding", "seed"),
+    *("inputs", "outputs", "without", "placeholders", "omit"),
+)
 
 
 class Refused(Exception):
@@ -123,19 +133,20 @@ def suggest(request: Json, data: Json) -> Draft:
         family = _family(request["family"], found, data["families"])
         near = entries_like(found.class_name, found.task, data["entries"])
     named = {entry["name"]: entry["base"] for entry in data["entries"]}
-    usable = {entry["name"] for entry in data["entries"] if entry["usable"]}
     like, template = request["like"], request["template"]
     base = named[like] if like else data["families"][family]
     same = (entry for entry in data["entries"] if entry["task"] == found.task)
     copy = next((entry["name"] for entry in (*near, *same)), None)
     plain = Draft(found, family, base, data["tasks"][found.task], near=copy, like=like, source=source)
+    templates = [entry for entry in data["entries"] if entry["name"] == template]
+    others = [] if like else [entry for entry in (*templates, *near) if entry["usable"]]
     try:
-        return _tried(_shorter(plain, named, template if template in usable else None), data)
+        return _shorter(_tried(plain, data), others, template, data)
     except Refused as refused:
-        others = [] if like else [entry["name"] for entry in near if entry["name"] in usable]
-        for other in others[:KIN]:
+        # What another leaves out, it leaves out for reasons of its own.
+        for other in [other for other in others if not other["omit"]][:KIN]:
             try:
-                return _over(plain, other, named[other], refused, data)
+                return _over(plain, other["name"], other["base"], refused, data)
             except Refused:
                 continue
         raise Refused(refused.stage, refused.why, copy) from refused
@@ -164,31 +175,81 @@ def _over(plain: Draft, name: str, base: Json, refused: Refused, data: Json) -> 
     return draft
 
 
-def _shorter(plain: Draft, named: Json, template: str | None) -> Draft:
-    """The draft, or one like the template where that needs fewer words."""
-    base = named.get(template) if template else None
-    if base is None or base["task"] != plain.found.task or plain.base.get("class"):
-        return plain
-    count = [len(list(paths(fewest(plain.found.class_name, one["config"])[0]))) for one in (plain.base, base)]
-    return replace(plain, like=template, base=base) if count[1] < count[0] else plain
+def _shorter(draft: Draft, others: list[Json], template: str | None, data: Json) -> Draft:
+    """The draft, or one like another entry where that is worth looking up the other.
+
+    It is like the template where it is shorter at all.
+    """
+    best, shortest = draft, length(draft)
+    alike = [other for other in others if _suits(other, draft)]
+    for other in alike[:KIN]:
+        limit = shortest if other["name"] == template else min(shortest, WORTH * length(draft))
+        with suppress(Refused):
+            small = _small(replace(draft, like=other["name"], base=other["base"]))
+            if length(small) >= limit:
+                continue
+            # What the other leaves out is not tried.
+            tried = _attempt(replace(small, omit=dict.fromkeys(other["omit"], "")), data)
+            tried.omit = {check: why for check, why in tried.omit.items() if check not in other["omit"]}
+            if length(tried) < limit:
+                tried.reasons.insert(0, f"like {other['name']}: its code is near, and the entry is shorter")
+                best, shortest = tried, length(tried)
+    return best
+
+
+def _suits(other: Json, draft: Draft) -> bool:
+    """Whether an entry has the draft's task, and leaves out no check but those that the draft leaves out."""
+    return other["task"] == draft.found.task and draft.omit.keys() >= {*other["omit"]}
+
+
+def length(draft: Draft) -> int:
+    """Characters of what the entry would say, near enough."""
+    said = {name: value for name, value in draft.to_json().items() if value and name in SAID}
+    if draft.found.class_name == draft.base.get("class"):
+        said.pop("class")
+    if draft.found.task == draft.base.get("task"):
+        said.pop("task")
+    return len(json.dumps(said).replace('"', ""))
+
+
+def _small(draft: Draft) -> Draft:
+    """A fresh copy of the draft that has its config, and nothing else yet."""
+    with _stage("config"):
+        config, reasons = fewest(draft.found.class_name, draft.base["config"])
+    return replace(
+        draft,
+        config=config,
+        reasons=reasons,
+        axes={},
+        inputs={},
+        returns={},
+        dims={},
+        omit={},
+        placeholders={},
+        padding=None,
+        seed=None,
+        without=[],
+    )
 
 
 def _tried(draft: Draft, data: Json) -> Draft:
     """A fresh copy of the draft that was built and run."""
-    with _stage("config"):
-        config, reasons = fewest(draft.found.class_name, draft.base["config"])
-        draft = replace(
-            draft,
-            config=config,
-            reasons=reasons,
-            axes={},
-            inputs={},
-            returns={},
-            dims={},
-            omit={},
-            placeholders={},
-            without=[],
-        )
+    return _attempt(_small(draft), data)
+
+
+def _attempt(small: Draft, data: Json) -> Draft:
+    """The draft with its config, built and run; with another seed where the first does not do."""
+    for seed in (None, *range(1, SEEDS)):
+        try:
+            return _run(replace(small, seed=seed, omit=dict(small.omit)), data)
+        except Refused as refused:
+            if ANOTHER_SEED not in refused.why or seed == SEEDS - 1:
+                raise
+    raise AssertionError("a last seed ends the loop")
+
+
+def _run(draft: Draft, data: Json) -> Draft:
+    """The draft, built and run."""
     with _stage("build"):
         eager = model.build(draft.job(data))
     with _stage("run"):

@@ -6,6 +6,7 @@ cannot pass. Only a limitation that `limits` knows is left out; any other failur
 
 import math
 import re
+from collections import deque
 from collections.abc import Iterator
 from itertools import product
 
@@ -18,7 +19,8 @@ from .documented import PATCHES
 from .draft import Draft
 from .errors import ExportError
 from .foreign import config_of
-from .job import Case, Json
+from .invariance import take_sides
+from .job import Case, Job, Json
 from .overrides import merged, shapes
 from .ports import forms, placeholders, take_dims
 from .program import check_inputs, evaluate
@@ -36,6 +38,7 @@ OTHER_SIZES = [(6, 9), (12, 19)]
 # Axes of tokens fit every class as the family has them.
 TOKENS = ("sequence", "target")
 FEATURES = re.compile(r"features[^0-9]*(\d+)")
+MULTIPLE = re.compile(r"multiple of (?:.*\()?(\d+)")
 POSITIONS = "position_ids"
 LEARNED = "one learned position embedding for each patch of image_size"
 
@@ -72,7 +75,9 @@ def _fits(draft: Draft, eager: nn.Module, data: Json) -> ExportError | None:
         sizes = list(_sizes(draft, eager, data))
     except ExportError as error:
         return error
-    for axes, held in product(sizes, placeholders(draft, eager)):
+    tries = deque(product(sizes, placeholders(draft, eager)))
+    while tries:
+        axes, held = tries.popleft()
         draft.axes, draft.placeholders, draft.returns = axes, held, none
         failure = fails(draft, eager, data, "traced")
         if failure is None and own_outputs:
@@ -84,8 +89,22 @@ def _fits(draft: Draft, eager: nn.Module, data: Json) -> ExportError | None:
             draft.reasons += reasons
             return None
         failures.append(failure)
+        wanted = _multiples(axes, str(failure))
+        if wanted and wanted not in sizes:
+            sizes.append(wanted)
+            tries.append((wanted, held))
     # A size that does not fit says least: others were tried.
     return next((failure for failure in failures if limits.told(failure, limits.SIZE) is None), failures[0])
+
+
+def _multiples(axes: Json, message: str) -> Json | None:
+    """The sizes that were tried, in multiples of the number that the model's complaint asks for."""
+    match = MULTIPLE.search(message)
+    if match is None:
+        return None
+    count = int(match[1])
+    free = {name: axis for name, axis in axes.items() if "dynamic" in axis and name not in TOKENS}
+    return axes | {name: {"dynamic": [count, 2 * count]} for name in free} if free else None
 
 
 def _own_outputs(draft: Draft, promised: Json, found: Json) -> Json:
@@ -144,25 +163,32 @@ def _corrected(draft: Draft, held: dict[str, int], message: str, case: Case) -> 
 
 
 def put_to(draft: Draft, eager: nn.Module, data: Json) -> None:
-    """Every second size, half precision and generation, as far as the architecture knows them."""
+    """Every second size, padding, half precision and generation, as far as the architecture knows them."""
     check_inputs(eager, draft.job(data))
     _drop_positions(draft, eager, data)
     for name, axis in draft.used_axes().items():
         if "dynamic" in axis and (failure := fails(draft, eager, data, name)):
             _fix(draft, name, axis["dynamic"], failure)
+    take_sides(draft, eager, data)
     job = draft.job(data, half=("bfloat16",))
     dims = model.resolve_dims(job, config_of(eager))
+    if "half" not in draft.omit:
+        _halve(draft, eager, job, dims)
+    if job.generation:
+        try:
+            generation.generate(eager, job, dims)
+        except ExportError as failure:
+            _leave_out(draft, "generates", failure, limits.GENERATES)
+
+
+def _halve(draft: Draft, eager: nn.Module, job: Job, dims: dict[str, int]) -> None:
+    """Runs the class in half precision; the check is left out where torch has no kernel for it."""
     filled = inputs.fill(job, config_of(eager), dims, job.traced, job.padding)
     try:
         half = reference.converted(eager, torch.bfloat16)
         evaluate(half, job, reference.cast(filled, torch.bfloat16), [])
     except ExportError as failure:
         _leave_out(draft, "half", failure, limits.HALF)
-    if job.generation:
-        try:
-            generation.generate(eager, job, dims)
-        except ExportError as failure:
-            _leave_out(draft, "generates", failure, limits.GENERATES)
 
 
 def _drop_positions(draft: Draft, eager: nn.Module, data: Json) -> None:

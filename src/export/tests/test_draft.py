@@ -63,3 +63,10 @@ def test_an_entry_says_only_what_differs_and_why() -> None:
     assert entry["config"] == {"intermediate_size": 64}
     assert draft.whole_config == {"hidden_size": 32, "intermediate_size": 64}
     assert entry["reasons"] == ["model type bert", "config intermediate_size: why"]
+
+
+def test_seed_and_padding_of_a_draft_go_before_its_base() -> None:
+    data = {"dims": {}, "new_tokens": 16}
+    plain, own = samples.draft().job(data), samples.draft(seed=2, padding="left").job(data)
+    assert (plain.seed, plain.padding) == (0, "right")
+    assert (own.seed, own.padding) == (2, "left")

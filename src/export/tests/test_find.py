@@ -60,3 +60,34 @@ def test_kin_are_told_by_the_code_they_were_written_from() -> None:
         "llama"
     ]
     assert entries_like("MistralForCausalLM", "fill-mask", entries) == []
+
+
+@pytest.mark.parametrize(
+    ("model_type", "class_name", "said", "task"),
+    [
+        ("clip", "CLIPModel", "feature-extraction", "zero-shot-image-classification"),
+        ("clip_vision_model", "CLIPVisionModel", "feature-extraction", "image-feature-extraction"),
+        ("encodec", "EncodecModel", "feature-extraction", "audio-to-audio"),
+        ("qwen2_vl", "Qwen2VLForConditionalGeneration", "image-to-text", "image-text-to-text"),
+        ("pix2struct", "Pix2StructForConditionalGeneration", "image-text-to-text", "image-to-text"),
+        ("blip-2", "Blip2ForConditionalGeneration", "image-text-to-text", "image-text-to-text"),
+        (
+            "voxtral",
+            "VoxtralForConditionalGeneration",
+            "automatic-speech-recognition",
+            "audio-text-to-text",
+        ),
+        (
+            "whisper",
+            "WhisperForConditionalGeneration",
+            "automatic-speech-recognition",
+            "automatic-speech-recognition",
+        ),
+        ("hubert", "HubertForCTC", "automatic-speech-recognition", "automatic-speech-recognition"),
+    ],
+)
+def test_the_rosters_task_gives_way_to_what_the_class_takes_and_returns(
+    model_type: str, class_name: str, said: str, task: str
+) -> None:
+    found = find(model_type, None, {"model_type": model_type, "class": class_name, "task": said})
+    assert (found.task, found.class_name) == (task, class_name)

@@ -68,3 +68,18 @@ def test_a_class_without_a_default_config_names_what_to_do() -> None:
 
 def test_a_config_that_its_class_refuses_has_no_shapes() -> None:
     assert shapes(transformers.LlamaForCausalLM, {"hidden_size": 33, "num_attention_heads": 4}) is None
+
+
+def test_a_size_that_only_the_class_asks_for_is_filled_in() -> None:
+    said = {"vocab_size": 128, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    assert transformers.NemotronConfig().num_key_value_heads is None
+    over, _ = fewest("NemotronForCausalLM", said)
+    assert over["num_key_value_heads"] == 2
+    assert "pad_token_id" not in over
+
+
+def test_a_tuple_that_stays_as_it_is_is_no_override() -> None:
+    config = transformers.PvtV2Config()
+    over, _ = fewest("PvtV2ForImageClassification", {})
+    same = [name for name, value in over.items() if value == list(getattr(config, name))]
+    assert same == []

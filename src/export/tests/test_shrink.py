@@ -138,3 +138,15 @@ def test_layers_that_another_part_takes_from_are_there_and_in_their_order() -> N
     over = shrink(transformers.Molmo2Config(), {})
     assert over["adapter_config"]["vision_feature_layer"] == [1, 0]
     assert over["vision_config"]["num_hidden_layers"] == 2
+
+
+def test_layers_that_the_whole_takes_from_its_tower_are_among_those_that_are_left() -> None:
+    over = shrink(transformers.CLIPSegConfig(), {})
+    layers = over["vision_config"]["num_hidden_layers"]
+    assert over["extract_layers"] == [0, 1, 2]
+    assert layers >= len(over["extract_layers"])
+
+
+def test_heads_that_fill_an_expanded_width_still_do() -> None:
+    over = shrink(transformers.Mamba2Config(), {"hidden_size": 32})
+    assert over["num_heads"] * over["head_dim"] == transformers.Mamba2Config().expand * 32

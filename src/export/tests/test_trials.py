@@ -1,0 +1,14 @@
+from exporter.trials import _multiples
+
+
+def test_sizes_follow_the_number_that_the_class_asks_for() -> None:
+    axes = {"frames": {"dynamic": [40, 56]}, "target": {"dynamic": [8, 13]}, "images": {"per": "batch"}}
+    message = "expects `padded_feature_length` to be a multiple of `n_window * 2` (100), but got 40."
+    assert _multiples(axes, message) == axes | {"frames": {"dynamic": [100, 200]}}
+    plain = "height must be a multiple of 14"
+    assert _multiples({"image": {"dynamic": [32, 48]}}, plain) == {"image": {"dynamic": [14, 28]}}
+
+
+def test_a_complaint_without_a_number_or_sizes_without_a_choice_are_left_alone() -> None:
+    assert _multiples({"frames": {"dynamic": [40, 56]}}, "sizes differ") is None
+    assert _multiples({"sequence": {"dynamic": [12, 19]}}, "a multiple of 4") is None
