@@ -18,7 +18,7 @@ pub(super) fn versions(root: &Node, problems: &mut Problems) -> Option<Versions>
     let sources = fields.iter().filter_map(|field| source(field, &python, problems)).collect();
     let tch = record.optional("tch", |node| pins("tch", node, problems))?.unwrap_or_default();
     let extras = record.optional("extras", |node| extras(node, problems))?.unwrap_or_default();
-    Some(Versions { python, tch, sources, extras })
+    Some(Versions { python, sources, tch, extras })
 }
 
 /// `gguf: {gguf: 0.19.0, accelerate: 1.14.0}`.
