@@ -34,7 +34,6 @@ pub struct Versions {
     /// Where classes come from, by the name that entries give as `source`.
     pub sources: BTreeMap<String, Source>,
     /// The crate tch that is made for a torch, by the torch's version.
-    #[serde(default)]
     pub tch: BTreeMap<String, String>,
     /// Packages that some checkpoints ask for, by what asks for them.
     pub extras: BTreeMap<String, BTreeMap<String, String>>,

@@ -32,7 +32,7 @@ fn text(found: &Found, mark: &str, preset: &str) -> String {
     });
     let changed: Vec<&Row> = found.models.iter().filter(|row| !row.reason.is_empty()).collect();
     if !changed.is_empty() {
-        parts.push(changes(&changed, preset));
+        parts.push(changes(&changed, engines.len() > 1, preset));
     }
     let Adapters { gone, unneeded } = &found.adapters;
     for (what, adapters) in [("whose target is gone", gone), ("no longer needed", unneeded)] {
@@ -86,22 +86,16 @@ fn counts(models: &[Row], preset: &str) -> String {
     table.to_string()
 }
 
-fn changes(rows: &[&Row], preset: &str) -> String {
+/// What is not as it was, with the engine where there are several.
+fn changes(rows: &[&Row], several: bool, preset: &str) -> String {
+    let engine = |name: &str| several.then(|| name.to_owned());
     let mut table = Table::new();
-    table.load_preset(preset).set_header([
-        "model",
-        "engine",
-        "standing",
-        "stage",
-        "whose",
-        "checks",
-        "reason",
-        "class changes at",
-    ]);
+    let others = ["standing", "stage", "whose", "checks", "reason", "class changes at"];
+    let names = ["model".to_owned()].into_iter().chain(engine("engine"));
+    table.load_preset(preset).set_header(names.chain(others.map(str::to_owned)));
     for row in rows {
-        table.add_row([
-            row.model.clone(),
-            row.engine.clone(),
+        let names = [row.model.clone()].into_iter().chain(engine(&row.engine));
+        table.add_row(names.chain([
             row.standing.words().to_owned(),
             row.stage.clone().unwrap_or_default(),
             row.whose.as_ref().map(ToString::to_string).unwrap_or_default(),
@@ -109,7 +103,7 @@ fn changes(rows: &[&Row], preset: &str) -> String {
             // A cell of Markdown ends at a bar.
             row.reason.replace('|', "\\|"),
             row.changed.clone().unwrap_or_default(),
-        ]);
+        ]));
     }
     table.to_string()
 }
@@ -158,12 +152,14 @@ mod tests {
         assert!(said.contains("## adapters whose target is gone\n\n- rope: bert"), "{said}");
         assert!(said.contains("no a\\|b") && !said.contains("| gpt2"), "{said}");
         assert!(said.contains("## new model types (1)\n\nnew") && said.ends_with("(1)\n\nold"), "{said}");
+        assert!(!said.contains("torchscript"), "{said}");
         let mut on_graphs = found.models.clone();
         on_graphs.iter_mut().for_each(|row| row.engine = "pt2".to_owned());
         found.models.extend(on_graphs);
         found.ran = Some("Its programs ran elsewhere.".to_owned());
         found.warnings = vec!["DeprecationWarning: a".to_owned(), "FutureWarning: b".to_owned()];
         let said = text(&found, "## ", presets::ASCII_MARKDOWN);
+        assert!(said.contains("| bert  | pt2 ") && said.contains("| bert  | torchscript "), "{said}");
         assert!(said.contains("| gpt2  | still green  | still green  |"), "{said}");
         assert!(
             said.contains(
