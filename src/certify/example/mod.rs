@@ -6,16 +6,17 @@
 mod answers;
 mod code;
 mod corpus;
+mod writing;
 
 use super::certificate::{Answered, Certificate, Texts};
 use super::found::Found;
 use super::subject::{EMBEDDING, Subject};
+use crate::artifact::{Decoding, Manifest, StepProgram};
 use crate::failure::{At, Failure, Stage};
 use crate::process;
 use crate::spec::NEW_TOKENS;
 use answers::{Answer, Answers, Rows};
 use code::{Kind, Plan};
-use corpus::SAMPLES;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,6 +36,7 @@ pub fn make(
     folder: &Path,
     subject: &Subject,
     found: &Found,
+    manifest: &Manifest,
     certificate: &Certificate,
 ) -> Result<Result<Texts, String>, Failure> {
     let entry = subject.entry();
@@ -50,6 +52,7 @@ pub fn make(
     };
     let inner = found.folder.strip_prefix(&found.root).unwrap_or(Path::new(""));
     let tokenizer = inner.join("tokenizer.json").to_string_lossy().into_owned();
+    let cache = cache(kind, manifest);
     let plan = Plan {
         name: subject.name.as_str(),
         kind,
@@ -57,16 +60,19 @@ pub fn make(
         output: entry.outputs.iter().position(|output| output.name == read).unwrap_or(0),
         rules: &answers.rules,
         tokenizer: &tokenizer,
+        cache,
+        outputs: entry.outputs.len(),
         new_tokens: NEW_TOKENS,
     };
     write(&folder.join("example"), &plan).at(Stage::Export, "writing the example")?;
     let program = build(&folder.join("example"))?;
     tokens(&program, &answers)?;
-    let answered = samples(&program, kind, &answers.answers, allowed(certificate, read))?;
+    let answered = samples(&program, kind, &answers, allowed(certificate, read))?;
     let compared = corpus::corpus().len();
     Ok(Ok(Texts {
         max_length: answers.rules.max_length,
         notes: answers.rules.notes,
+        cached: cache.is_some(),
         compared,
         pairs: compared,
         answers: answered,
@@ -79,6 +85,14 @@ fn kind(found: &Found) -> Option<(Kind, &'static str)> {
         (Some(_), _) => Some((Kind::Embedding, EMBEDDING)),
         (None, "text-classification") => Some((Kind::Label, "logits")),
         (None, "text-generation") => Some((Kind::Text, "logits")),
+        _ => None,
+    }
+}
+
+/// What a text is written with beside tokens; none where each step reads the whole row again.
+fn cache(kind: Kind, manifest: &Manifest) -> Option<&StepProgram> {
+    match &manifest.decoding {
+        Some(Decoding::Program(about)) if kind == Kind::Text && about.prefill.is_none() => Some(about),
         _ => None,
     }
 }
@@ -166,17 +180,16 @@ fn allowed(certificate: &Certificate, output: &str) -> f64 {
 }
 
 /// Whether the samples are answered as in Python.
-fn samples(program: &Path, kind: Kind, expected: &[Answer], limit: f64) -> Result<Vec<Answered>, Failure> {
-    let said = run(program, &SAMPLES)?;
+fn samples(program: &Path, kind: Kind, python: &Answers, limit: f64) -> Result<Vec<Answered>, Failure> {
+    let texts: Vec<&str> = python.samples.iter().map(String::as_str).collect();
+    let said = run(program, &texts)?;
     let lines = said.lines().map(serde_json::from_str);
     let found: Vec<Answer> = lines.collect::<Result<_, _>>().at(Stage::Run, "the example's answers")?;
-    if found.len() != SAMPLES.len() || expected.len() != SAMPLES.len() {
-        return Err(Failure::new(
-            Stage::Run,
-            format!("the example answered {} of {} texts", found.len(), SAMPLES.len()),
-        ));
+    if [found.len(), python.answers.len()] != [texts.len(); 2] {
+        let counts = format!("the example answered {} of {} texts", found.len(), texts.len());
+        return Err(Failure::new(Stage::Run, counts));
     }
-    let pairs = SAMPLES.into_iter().zip(found.iter().zip(expected));
+    let pairs = texts.into_iter().zip(found.iter().zip(&python.answers));
     pairs.map(|(text, (found, expected))| answered(text, kind, found, expected, limit)).collect()
 }
 
