@@ -40,7 +40,7 @@ pub struct Plan<'a> {
 
 /// What the example is built with: the tch of this project, and the tokenizers whose Python package has the same number but
 /// for its last part.
-pub const MANIFEST: &str = r#"[package]
+const MANIFEST: &str = r#"[package]
 name = "example"
 version = "0.1.0"
 edition = "2024"
@@ -56,6 +56,11 @@ tokenizers = { version = "=0.23.2", default-features = false, features = ["onig"
 
 [workspace]
 "#;
+
+/// `Cargo.toml`. Every package has a name of its own: all of them are built in one folder, perhaps at the same time.
+pub fn manifest(package: &str) -> String {
+    MANIFEST.replacen("example", package, 1)
+}
 
 /// What a row holds beside its tokens, and how it is made of a text; `given` is what Python's tokenizer gives.
 fn source(name: &str, given: &[String]) -> Option<TokenStream> {
@@ -393,7 +398,9 @@ mod tests {
         let manifest = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
         let own = manifest.lines().find_map(|line| line.strip_prefix("tch = { version = ")).unwrap();
         let version = own.split(',').next().unwrap();
-        assert!(MANIFEST.contains(&format!("tch = {version}\n")), "{version}");
+        let example = super::manifest("example_mine");
+        assert!(example.starts_with("[package]\nname = \"example_mine\"\n"), "{example}");
+        assert!(example.contains(&format!("tch = {version}\n")), "{version}");
     }
 
     #[test]

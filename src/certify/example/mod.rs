@@ -64,8 +64,9 @@ pub fn make(
         outputs: entry.outputs.len(),
         new_tokens: NEW_TOKENS,
     };
-    write(&folder.join("example"), &plan).at(Stage::Export, "writing the example")?;
-    let program = build(&folder.join("example"))?;
+    let (folder, package) = (folder.join("example"), format!("example_{}", subject.name.module()));
+    write(&folder, &package, &plan).at(Stage::Export, "writing the example")?;
+    let program = build(&folder, &package)?;
     tokens(&program, &answers)?;
     let answered = samples(&program, kind, &answers, allowed(certificate, read))?;
     let compared = corpus::corpus().len();
@@ -97,14 +98,14 @@ fn cache(kind: Kind, manifest: &Manifest) -> Option<&StepProgram> {
     }
 }
 
-fn write(folder: &Path, plan: &Plan) -> std::io::Result<()> {
+fn write(folder: &Path, package: &str, plan: &Plan) -> std::io::Result<()> {
     fs::create_dir_all(folder.join("src"))?;
-    fs::write(folder.join("Cargo.toml"), code::MANIFEST)?;
+    fs::write(folder.join("Cargo.toml"), code::manifest(package))?;
     fs::write(folder.join("src/main.rs"), code::main_rs(plan))
 }
 
 /// Compiles the example; the program.
-fn build(folder: &Path) -> Result<PathBuf, Failure> {
+fn build(folder: &Path, package: &str) -> Result<PathBuf, Failure> {
     let target = std::path::absolute(TARGET).at(Stage::Export, TARGET)?;
     // The versions that this project is tested with; and torch-sys is compiled once, not with each new release of some crate.
     fs::copy(LOCK, folder.join(LOCK)).at(Stage::Export, LOCK)?;
@@ -114,7 +115,7 @@ fn build(folder: &Path) -> Result<PathBuf, Failure> {
     let built = process::output(command.arg("--target-dir").arg(&target));
     let built = built.at(Stage::Export, "starting cargo, which compiles the example")?;
     match built.status.success() {
-        true => Ok(target.join("debug").join(format!("example{}", std::env::consts::EXE_SUFFIX))),
+        true => Ok(target.join("debug").join(format!("{package}{}", std::env::consts::EXE_SUFFIX))),
         false => Err(Failure::new(Stage::Export, "the example does not compile")
             .with_end_of(&String::from_utf8_lossy(&built.stderr))),
     }

@@ -123,7 +123,12 @@ def test_labels_that_do_not_exclude_each_other_are_scored_each_by_itself(folder:
 def written(folder: Path, **asked: Any) -> Json:
     """What a small model writes whose generation config asks for that."""
     torch.manual_seed(0)
-    sizes = {"vocab_size": 8, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes: dict[str, Any] = {
+        "vocab_size": 8,
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
     model = LlamaForCausalLM(LlamaConfig(**sizes, intermediate_size=8, eos_token_id=None))
     model.generation_config.update(**asked)
     model.save_pretrained(folder)
