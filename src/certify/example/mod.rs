@@ -284,6 +284,10 @@ mod tests {
         assert_eq!(of("text-classification"), Some(Kind::Label));
         assert_eq!(of("text-generation"), Some(Kind::Text));
         assert_eq!(of("image-classification"), None);
-        assert!(corpus::corpus().iter().any(|text| text.chars().count() == 10_000));
+        let corpus = corpus::corpus();
+        assert!(corpus.iter().any(|text| text.chars().count() == 10_000));
+        let is_long = |text: &str| text.chars().count() > 500;
+        let both = corpus::pairs(&corpus).into_iter().filter(|(a, b)| is_long(a) && is_long(b)).count();
+        assert_eq!(both, 0, "pieces of one would be multiplied by pieces of the other");
     }
 }
