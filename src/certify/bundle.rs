@@ -116,14 +116,15 @@ fn readable(_: &Path) -> io::Result<()> {
 }
 
 /// The programs to ship, and what a bundle calls them: all of an artifact but those that have another attention than
-/// `from_pretrained` chooses, and that in the lane's half precision, where it lies beside them.
+/// `from_pretrained` chooses, or are in another half precision than the lane's, which no check has run; and that in the
+/// lane's, where it lies beside them.
 pub fn programs(manifest: &Manifest, lane: Lane) -> BTreeMap<String, String> {
     let own = shipped(manifest.files.keys(), &manifest.attention);
-    let own = own.into_iter().map(|file| (file.clone(), file));
-    let beside = (lane.half == Dtype::Float16).then(|| {
-        let file = lane.beside(lane.half).program();
-        (file, format!("program.{}.pt", lane.half.name()))
-    });
+    let of = |half: Dtype| format!("program.{}.pt", half.name());
+    let is_beside = lane.half == Dtype::Float16;
+    let own = own.into_iter().filter(|file| !is_beside || *file != of(Dtype::Bfloat16));
+    let own = own.map(|file| (file.clone(), file));
+    let beside = is_beside.then(|| (lane.beside(lane.half).program(), of(lane.half)));
     own.chain(beside).collect()
 }
 
