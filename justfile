@@ -30,7 +30,7 @@ build:
 run MODEL *OPTIONS: setup
     @cargo run --quiet --features libtorch -- run {{ MODEL }} {{ OPTIONS }}
 
-# Prove somebody's own weights, a folder, a hub id or a GGUF file, and leave a bundle to ship in certified/: just certify DIR [--task T --out DIR]; or the roster's: just certify --priority critical.
+# Prove somebody's own weights, a folder, a hub id or a GGUF file, and leave a bundle to ship in certified/: just certify DIR [--task T --dtype float16 --out DIR]; or the roster's: just certify --priority critical.
 certify +WHAT: setup
     @cargo run --quiet --features libtorch -- certify {{ WHAT }}
 

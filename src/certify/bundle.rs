@@ -3,11 +3,12 @@
 //! In: an artifact whose checks passed, the checkpoint's folder, a certificate. Out: a folder that is there as a whole or
 //! not at all.
 
-use super::certificate::{Certificate, FILE};
+use super::certificate::{Certificate, FILE, SEAL};
 use super::found::Found;
 use super::page;
-use crate::artifact::{Manifest, program_with};
+use crate::artifact::{Lane, Manifest, program_with};
 use crate::failure::{At, Failure, Stage};
+use crate::task::Dtype;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -54,14 +55,19 @@ impl Draft {
     ///
     /// # Errors
     /// Stage `export`: a file cannot be read or written.
-    pub fn new(place: &Path, artifact: &Path, programs: &[String], found: &Found) -> Result<Self, Failure> {
+    pub fn new(
+        place: &Path,
+        artifact: &Path,
+        programs: &BTreeMap<String, String>,
+        found: &Found,
+    ) -> Result<Self, Failure> {
         let at = |error: io::Error| Failure::new(Stage::Export, format!("{}: {error}", place.display()));
         let parent = place.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(parent).map_err(at)?;
         // Beside its place, so that it can be renamed.
         let folder = tempfile::Builder::new().prefix(".bundle-").tempdir_in(parent).map_err(at)?;
-        for program in programs {
-            fs::copy(artifact.join(program), folder.path().join(program)).map_err(at)?;
+        for (program, name) in programs {
+            fs::copy(artifact.join(program), folder.path().join(name)).map_err(at)?;
         }
         for name in descriptions(found) {
             let target = folder.path().join(name);
@@ -84,9 +90,11 @@ impl Draft {
     pub fn finish(self, place: &Path, certificate: &mut Certificate) -> Result<(), Failure> {
         let at = |error: io::Error| Failure::new(Stage::Export, format!("{}: {error}", place.display()));
         fs::write(self.path().join(page::FILE), page::html(certificate)).map_err(at)?;
-        certificate.files = digests(self.path()).map_err(at)?;
-        let text = serde_json::to_string_pretty(certificate).at(Stage::Export, "the certificate")?;
-        fs::write(self.path().join(FILE), text + "\n").map_err(at)?;
+        let files = contents(self.path()).map_err(at)?;
+        certificate.files = files.into_iter().filter_map(|(name, digest)| Some((name, digest?))).collect();
+        let text = serde_json::to_string_pretty(certificate).at(Stage::Export, "the certificate")? + "\n";
+        fs::write(self.path().join(FILE), &text).map_err(at)?;
+        fs::write(self.path().join(SEAL), format!("{:x}\n", Sha256::digest(&text))).map_err(at)?;
         // A temporary folder is readable for nobody else.
         readable(self.path()).map_err(at)?;
         if place.exists() {
@@ -107,9 +115,17 @@ fn readable(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The programs to ship: all of an artifact but those that have another attention than `from_pretrained` chooses.
-pub fn programs(manifest: &Manifest) -> Vec<String> {
-    shipped(manifest.files.keys(), &manifest.attention)
+/// The programs to ship, and what a bundle calls them: all of an artifact but those that have another attention than
+/// `from_pretrained` chooses, or are in another half precision than the lane's, which no check has run; and that in the
+/// lane's, where it lies beside them.
+pub fn programs(manifest: &Manifest, lane: Lane) -> BTreeMap<String, String> {
+    let own = shipped(manifest.files.keys(), &manifest.attention);
+    let of = |half: Dtype| format!("program.{}.pt", half.name());
+    let is_beside = lane.half == Dtype::Float16;
+    let own = own.into_iter().filter(|file| !is_beside || *file != of(Dtype::Bfloat16));
+    let own = own.map(|file| (file.clone(), file));
+    let beside = is_beside.then(|| (lane.beside(lane.half).program(), of(lane.half)));
+    own.chain(beside).collect()
 }
 
 /// Attentions begin with the one to ship.
@@ -123,25 +139,27 @@ fn descriptions(found: &Found) -> impl Iterator<Item = &String> {
     found.files.keys().filter(|name| !WEIGHTS.iter().any(|ending| name.ends_with(ending)))
 }
 
-/// The sha256 of every file below a folder, by its path there with forward slashes.
+/// What is below a folder, by its path there with forward slashes: the sha256 of every ordinary file, and nothing of a link,
+/// which may lead elsewhere tomorrow, or a pipe.
 ///
 /// # Errors
 /// A file cannot be read.
-pub fn digests(folder: &Path) -> io::Result<BTreeMap<String, String>> {
+pub fn contents(folder: &Path) -> io::Result<BTreeMap<String, Option<String>>> {
     let mut found = BTreeMap::new();
     collect(folder, "", &mut found)?;
     Ok(found)
 }
 
-fn collect(folder: &Path, below: &str, found: &mut BTreeMap<String, String>) -> io::Result<()> {
+fn collect(folder: &Path, below: &str, found: &mut BTreeMap<String, Option<String>>) -> io::Result<()> {
     for item in fs::read_dir(folder)? {
         let item = item?;
-        let name = format!("{below}{}", item.file_name().to_string_lossy());
-        match item.file_type()?.is_dir() {
+        let (name, kind) = (format!("{below}{}", item.file_name().to_string_lossy()), item.file_type()?);
+        match kind.is_dir() {
             true if name == BUILT => {}
             true => collect(&item.path(), &format!("{name}/"), found)?,
             false => {
-                found.insert(name, digest(&item.path())?);
+                let digest = kind.is_file().then(|| digest(&item.path())).transpose()?;
+                found.insert(name, digest);
             }
         }
     }

@@ -7,16 +7,18 @@ use crate::export::Embedding;
 use crate::numerics::Measure;
 use crate::report::Record;
 use crate::runner::Ended;
-use crate::spec::Case;
-use crate::task::{Input, Output};
+use crate::spec::{Case, Check};
+use crate::task::{Dtype, Input, Output};
 use crate::verdict::Status;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// The file of a bundle that tells of it.
 pub const FILE: &str = "certificate.json";
+/// The file beside it that has its sha256: it holds the digests of all others.
+pub const SEAL: &str = "certificate.json.sha256";
 /// The layout of a bundle.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// All that is known of a bundle.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,6 +46,8 @@ pub struct Certificate {
     pub checks: Vec<Checked>,
     /// What texts become, and what is answered to some of them, compared with Python.
     pub texts: Option<Texts>,
+    /// Element types that it was proved in.
+    pub dtypes: Vec<String>,
     /// What it was proved on.
     pub device: String,
     pub processor: String,
@@ -97,6 +101,8 @@ pub struct Texts {
     pub max_length: usize,
     /// Which file wins, where files say different things.
     pub notes: Vec<String>,
+    /// Whether a text is written with the program of a step and its cache.
+    pub cached: bool,
     /// How many texts, and how many pairs of texts, become exactly Python's tokens.
     pub compared: usize,
     pub pairs: usize,
@@ -150,6 +156,7 @@ impl Certificate {
             left_out: left_out(subject, ended),
             checks: ended.records.iter().map(Checked::from).collect(),
             texts: None,
+            dtypes: dtypes(ended),
             device: ended.run.lane.device.to_string(),
             processor: last.map(|record| record.host.processor.clone()).unwrap_or_default(),
             versions: manifest.versions.clone().into_iter().chain(own).collect(),
@@ -170,6 +177,13 @@ fn source(found: &Found) -> Source {
     }
 }
 
+/// float32, and the half precision of the check that is about one, where it was due.
+fn dtypes(ended: &Ended) -> Vec<String> {
+    let half = ended.records.iter().any(|record| record.check == Check::Half.name());
+    let half = half.then_some(ended.run.lane.half);
+    std::iter::once(Dtype::Float32).chain(half).map(|dtype| dtype.name().to_owned()).collect()
+}
+
 fn left_out(subject: &Subject, ended: &Ended) -> BTreeMap<String, String> {
     let entry = subject.entry();
     let checks = ended.run.checks.iter();
@@ -179,7 +193,7 @@ fn left_out(subject: &Subject, ended: &Ended) -> BTreeMap<String, String> {
     checks.chain(sizes).collect()
 }
 
-fn port(name: &str, dtype: crate::task::Dtype, shape: crate::task::Shape) -> Port {
+fn port(name: &str, dtype: Dtype, shape: crate::task::Shape) -> Port {
     Port {
         name: name.to_owned(),
         dtype: dtype.name().to_owned(),
@@ -232,7 +246,7 @@ pub(crate) fn sample() -> Certificate {
         "format": FORMAT, "name": "mine", "date": "", "class": "BertModel", "model_type": "bert",
         "task": "feature-extraction", "embedding": null, "parameters": 7, "positions": 512,
         "checkpoint": {"name": "model", "revision": null, "unexpected": [], "files": {}},
-        "inputs": [], "outputs": [], "sizes": [], "left_out": {}, "texts": null, "device": "cpu", "processor": "",
+        "inputs": [], "outputs": [], "sizes": [], "left_out": {}, "texts": null, "dtypes": ["float32"], "device": "cpu", "processor": "",
         "checks": [{"check": "loads", "status": "passed", "seconds": 0.1, "figures": []}],
         "versions": {"torch": "2.11.0+cu130"}, "adapters": [], "differences": [], "reasons": [], "files": {},
     });

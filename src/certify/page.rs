@@ -78,6 +78,7 @@ fn facts(certificate: &Certificate) -> Markup {
                 dd { (embedding.pooling) " of the hidden states" @if embedding.normalised { ", at length 1" } }
             }
             dt { "sizes" } dd { (Vec::from_iter(sizes).join("; ")) }
+            dt { "proved in" } dd { (certificate.dtypes.join(", ")) }
             dt { "versions" } dd {
                 (Vec::from_iter(certificate.versions.iter().map(|(name, version)| format!("{name} {version}"))).join(", "))
             }
@@ -127,7 +128,8 @@ fn answers(texts: &Texts) -> Markup {
     html! {
         p {
             (texts.compared) " texts and " (texts.pairs) " pairs become exactly Python's tokens, cut to " (texts.max_length)
-            "; the crate in " code { "example/" } " answers as Python does:"
+            "; the crate in " code { "example/" } " answers as Python does"
+            @if texts.cached { ", a token a step with the program's cache" } ":"
         }
         div.scroll { table {
             thead { tr { th { "text" } th { "answer" } th.n { "off by" } th.n { "allowed" } } }

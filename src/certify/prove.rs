@@ -1,20 +1,23 @@
 //! Puts a checkpoint to its checks: by the runner that tests use, in children that know the entry.
 
 use super::found::Found;
-use super::subject::{Subject, needed, patience};
+use super::subject::{Subject, patience};
 use crate::artifact::{self, Format, Lane};
 use crate::device::Device;
 use crate::export::{self, Anew, Certified, ExportPlan, Exported, Order, Progress, Weights};
 use crate::failure::{At, Failure, Stage};
 use crate::report::journal::{Item, Journal};
 use crate::runner::{Asked, BrokeOff, Ended, TestRun, carry_out, installed, worker};
-use crate::spec::Check;
+use crate::spec::{Check, Entry};
+use crate::task::Dtype;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What a proof needs beside its subject.
 pub struct Setting<'a> {
     pub device: Device,
+    /// The half precision that is asked for; bfloat16 is proved where none is.
+    pub half: Option<Dtype>,
     pub asked: Asked,
     /// The command that serves checks of this very subject.
     pub child: &'a dyn Fn() -> Command,
@@ -55,10 +58,10 @@ pub fn prove<'a>(
     found: &Found,
     setting: &Setting,
 ) -> Result<(Ended<'a>, Vec<BrokeOff>), Failure> {
-    room(found.parameters, installed())?;
+    room(found.parameters, subject.memory, installed())?;
+    let lane = lane(subject.entry(), setting)?;
     let order = order(subject, found);
     let folder = order.folder(&artifact::root());
-    let lane = Lane::new(Format::TorchScript, setting.device);
     let plan = ExportPlan {
         spec: &subject.spec,
         orders: vec![order],
@@ -87,16 +90,27 @@ pub fn prove<'a>(
     Ok((run.end(why).at(Stage::Run, "the results")?, broken))
 }
 
-/// Whether there is memory for so many parameters.
-fn room(parameters: u64, installed: u64) -> Result<(), Failure> {
+/// How the programs are run.
+fn lane(entry: &Entry, setting: &Setting) -> Result<Lane, Failure> {
+    let lane = Lane::new(Format::TorchScript, setting.device);
+    let Some(half) = setting.half else { return Ok(lane) };
+    match Check::Half.omitted(entry) {
+        Some(why) => Err(Failure::new(Stage::Spec, format!("nothing is proved in {}: {why}", half.name()))
+            .with("certify it in float32: leave out --dtype")),
+        None => Ok(Lane { half, ..lane }),
+    }
+}
+
+/// Whether there is memory for so many parameters, which take so many bytes.
+fn room(parameters: u64, needed: u64, installed: u64) -> Result<(), Failure> {
     let gib = |bytes: u64| bytes.div_ceil(1 << 30);
-    match needed(parameters) <= installed {
+    match needed <= installed {
         true => Ok(()),
         false => Err(Failure::new(
             Stage::Export,
             format!(
                 "{parameters} parameters take about {} GiB to prove, this machine has {}",
-                gib(needed(parameters)),
+                gib(needed),
                 gib(installed)
             ),
         )
@@ -110,8 +124,8 @@ mod tests {
 
     #[test]
     fn a_checkpoint_that_does_not_fit_is_refused_before_it_is_loaded_for_the_proof() {
-        assert!(room(22_000_000, 8 << 30).is_ok());
-        let failure = room(8_000_000_000, 24 << 30).unwrap_err();
+        assert!(room(22_000_000, 3 << 30, 8 << 30).is_ok());
+        let failure = room(8_000_000_000, 166 << 30, 24 << 30).unwrap_err();
         assert_eq!(failure.message, "8000000000 parameters take about 166 GiB to prove, this machine has 24");
     }
 }

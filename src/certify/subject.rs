@@ -21,7 +21,11 @@ const VALUES: usize = 1 << 25;
 /// Bytes of memory that an export holds for each parameter: eager and served in float32, one in float64, one in bfloat16,
 /// and a program.
 const BYTES: u64 = 4 + 4 + 8 + 2 + 4;
-/// The same without any parameter: torch, transformers, tensors of a run.
+/// The same for each value of all outputs: float32, float64 and eager's error.
+const KEPT: u64 = 4 + 8 + 4;
+/// The same for each value of the largest outputs, while eager's error is measured: float64 of as many as five runs.
+const MEASURED: u64 = 5 * 8;
+/// The same without any of them: torch, transformers, tensors of a run.
 const BASE: u64 = 2 << 30;
 
 /// The name of the output of a sentence-transformers folder.
@@ -38,6 +42,8 @@ pub struct Subject {
     pub cases: Vec<Case>,
     /// Runs that are left out, and why.
     pub left_out: Vec<(Case, String)>,
+    /// Bytes of memory that proving it takes, about.
+    pub memory: u64,
 }
 
 impl Subject {
@@ -62,7 +68,9 @@ pub fn subject(files: &[File], found: &Found, name: &str) -> Result<Subject, Fai
     let entry = spec.entries.iter_mut().find(|entry| entry.name == name).expect("it was parsed");
     fit(entry, found);
     let (cases, left_out) = cases(entry, found);
-    Ok(Subject { spec, name, cases, left_out })
+    let memory = needed(entry, &cases, found);
+    entry.memory_limit = Some(memory.div_ceil(1 << 30).max(8));
+    Ok(Subject { spec, name, cases, left_out, memory })
 }
 
 /// The spec with one entry more, in a family of its own; an entry of the same name makes room for it.
@@ -111,14 +119,15 @@ fn fit(entry: &mut Entry, found: &Found) {
     for (name, axis) in &mut entry.axes {
         *axis = sized(name, *axis, found, placed);
     }
-    let gib = needed(found.parameters).div_ceil(1 << 30);
-    entry.memory_limit = Some(gib.max(8));
     entry.time_limit = Some(300 + found.parameters / 100_000);
 }
 
-/// Bytes of memory that proving so many parameters takes, about.
-pub fn needed(parameters: u64) -> u64 {
-    BASE + BYTES * parameters
+/// Bytes of memory that proving the checkpoint takes, about: by its parameters, and by what is compared.
+fn needed(entry: &Entry, more: &[Case], found: &Found) -> u64 {
+    let own = entry.cases();
+    let values = own.iter().chain(more).map(|case| values(entry, case, found) as u64);
+    let (all, largest) = values.fold((0, 0), |(all, largest), values| (all + values, largest.max(values)));
+    BASE + BYTES * found.parameters + KEPT * all + MEASURED * largest
 }
 
 /// Seconds that exporting so many parameters may take: far beyond what it takes.
@@ -313,6 +322,17 @@ mod tests {
             large.left_out.iter().map(|(case, why)| (case.name.as_str(), why.as_str())).collect();
         let why = "its outputs have 62509056 values, of which 33554432 are compared at most";
         assert_eq!(left_out, [("batch 4, sequence 512", why)]);
+    }
+
+    #[test]
+    fn memory_is_needed_for_parameters_and_for_what_is_compared() {
+        let of = |parameters| made(&Found { parameters, ..sample() }).memory;
+        assert_eq!(of(2_000_000) - of(1_000_000), BYTES * 1_000_000);
+        let outputs = |hidden| {
+            let found = Found { dims: BTreeMap::from([("hidden".to_owned(), hidden)]), ..sample() };
+            made(&found).memory - BASE - BYTES * found.parameters
+        };
+        assert_eq!(outputs(3840), 10 * outputs(384));
     }
 
     #[test]

@@ -15,6 +15,7 @@ use hf_conformance::engine;
 use hf_conformance::failure::Failure;
 use hf_conformance::runner::{BrokeOff, Ended, worker};
 use hf_conformance::spec;
+use hf_conformance::task::Dtype;
 use hf_conformance::typed::Typed;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -33,6 +34,9 @@ pub struct Arguments {
     /// auto, cpu, cuda, cuda:N or mps
     #[arg(long, env = "HF_CONFORMANCE_DEVICE", default_value = super::AUTO)]
     pub device: String,
+    /// float32, or what is proved beside it and shipped too: bfloat16 or float16
+    #[arg(long, default_value = "float32", value_parser = dtype)]
+    pub dtype: Dtype,
     /// Where the bundle goes, certified/NAME when left out; with --priority the folder of all of them
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
@@ -48,6 +52,13 @@ pub struct Arguments {
     /// Serves checks of the checkpoint that this file tells of: what this program does in a child
     #[arg(long, hide = true, value_name = "FILE")]
     serve: Option<PathBuf>,
+}
+
+/// An element type that programs are made in.
+fn dtype(name: &str) -> Result<Dtype, String> {
+    let single = Dtype::Float32;
+    let known = if name == single.name() { Ok(single) } else { artifact::half(name) };
+    known.map_err(|_| format!("no program is made in '{name}'; there are: float32, bfloat16, float16"))
 }
 
 /// What a child must know.
@@ -95,6 +106,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let exporting = Bar::quiet();
     let setting = Setting {
         device,
+        half: half(arguments),
         asked: arguments.limits.asked(),
         child: &|| {
             let mut command = Command::new(&program);
@@ -110,6 +122,11 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     checking.finish_and_clear();
     let (ended, broken) = proved.map_err(|failure| failed(&failure))?;
     finish(arguments, &subject, &found, &ended, &broken, &out)
+}
+
+/// The half precision that is asked for.
+fn half(arguments: &Arguments) -> Option<Dtype> {
+    Some(arguments.dtype).filter(|dtype| *dtype != Dtype::Float32)
 }
 
 /// A folder for what goes when the command ends: beside artifacts, where there is room for weights.
@@ -143,10 +160,10 @@ fn finish(
     let manifest = artifact::manifest(&folder).map_err(|failure| failed(&failure))?;
     let manifest = manifest.with_context(|| format!("{} has no manifest", folder.display()))?;
     let mut certificate = Certificate::of(subject, found, ended, &manifest);
-    let draft =
-        Draft::new(out, &folder, &bundle::programs(&manifest), found).map_err(|failure| failed(&failure))?;
+    let draft = Draft::new(out, &folder, &bundle::programs(&manifest, ended.run.lane), found)
+        .map_err(|failure| failed(&failure))?;
     let trying = spinner("compiling the example and comparing it with Python");
-    let texts = example::make(draft.path(), subject, found, &certificate);
+    let texts = example::make(draft.path(), subject, found, &manifest, &certificate);
     trying.finish_and_clear();
     match texts.map_err(|failure| failed(&failure))? {
         Ok(texts) => {
@@ -167,9 +184,10 @@ fn finish(
 
 /// What texts became.
 fn told(texts: &Texts) -> String {
-    let Texts { max_length, notes, compared, pairs, answers } = texts;
+    let Texts { max_length, notes, cached, compared, pairs, answers } = texts;
+    let way = if *cached { ", a token a step with its cache" } else { "" };
     let counted = format!(
-        "{compared} texts and {pairs} pairs become Python's tokens, cut to {max_length}; the example answers as Python:"
+        "{compared} texts and {pairs} pairs become Python's tokens, cut to {max_length}; the example answers as Python{way}:"
     );
     let answers = answers.iter().map(|Answered { text, answer, error, limit }| {
         format!("  {text:?}\n    {answer} (off by {error:.1e}, allowed {limit:.1e})")
@@ -204,6 +222,7 @@ fn typed(arguments: &Arguments) -> Typed {
         .option("--task", arguments.task.as_deref())
         .option("--revision", arguments.revision.as_deref())
         .option("--device", super::asked(&arguments.device))
+        .option("--dtype", half(arguments).map(Dtype::name))
         .option("--out", out.as_deref())
         .option("--budget", arguments.budget.map(|gib| gib.to_string()).as_deref());
     arguments.limits.repeat(typed)
@@ -240,6 +259,7 @@ fn facts(subject: &Subject, found: &Found, device: &str) -> String {
         ("inputs", ports(entry.inputs.iter().map(|port| port.name.as_ref()).collect())),
         ("outputs", ports(entry.outputs.iter().map(|port| port.name.as_ref()).collect())),
         ("sizes", sizes.join(", ")),
+        ("memory", format!("about {} GiB", subject.memory.div_ceil(1 << 30))),
     ];
     lines.extend(pooled.map(|pooled| ("embedding", pooled)));
     lines.extend(found.reasons.iter().map(|reason| ("because", reason.clone())));

@@ -67,7 +67,15 @@ fn certify(arguments: &Arguments, one: &Wanted, root: &Path, logs: &Path) -> Res
     fs::create_dir_all(&artifacts)?;
     let cache = tempfile::Builder::new().prefix(".hub-").tempdir_in(artifacts)?;
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["certify", one.checkpoint, "--device", &arguments.device, "--out"]).arg(one.bundle(root));
+    command.args([
+        "certify",
+        one.checkpoint,
+        "--device",
+        &arguments.device,
+        "--dtype",
+        arguments.dtype.name(),
+    ]);
+    command.arg("--out").arg(one.bundle(root));
     command.args(arguments.limits.words()).env("HF_HUB_CACHE", cache.path());
     if let Some(budget) = arguments.budget {
         command.args(["--budget", &budget.to_string()]);

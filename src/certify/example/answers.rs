@@ -29,6 +29,33 @@ pub struct Rules {
     pub scored_alone: bool,
     /// Tokens that end a text.
     pub ends: Vec<i64>,
+    #[serde(default)]
+    pub greedy: Greedy,
+}
+
+/// What `generation_config.json` asks of scores, whose largest is taken then.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct Greedy {
+    /// By how much the scores of tokens that were read before are divided.
+    pub repetition_penalty: Option<f64>,
+    /// No run of so many tokens comes twice.
+    pub no_repeat_ngram_size: Option<usize>,
+    /// So many tokens are written at least.
+    pub min_new_tokens: Option<usize>,
+    /// Tokens that are never written.
+    pub suppress_tokens: Vec<usize>,
+}
+
+impl Greedy {
+    /// Whether anything is asked for.
+    pub fn is_any(&self) -> bool {
+        let Self { repetition_penalty, no_repeat_ngram_size, min_new_tokens, suppress_tokens } = self;
+        repetition_penalty.is_some()
+            || no_repeat_ngram_size.is_some()
+            || min_new_tokens.is_some()
+            || !suppress_tokens.is_empty()
+    }
 }
 
 /// Input → rows.
@@ -51,6 +78,8 @@ pub struct Answers {
     pub rules: Rules,
     pub corpus: Rows,
     pub pairs: Rows,
+    /// What was answered: the samples, and one with the tokenizer's own special tokens in it.
+    pub samples: Vec<String>,
     pub answers: Vec<Answer>,
 }
 

@@ -3,7 +3,9 @@
 //! In: what goes in and comes out, and the tokenizer's rules. Out: `Cargo.toml` and `src/main.rs`, laid out by prettyplease.
 
 use super::answers::Rules;
-use crate::task::Input;
+use super::writing;
+use crate::artifact::{Format, StepProgram};
+use crate::task::{Dtype, Input};
 use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote};
 
@@ -28,13 +30,17 @@ pub struct Plan<'a> {
     pub rules: &'a Rules,
     /// The tokenizer's file, from the bundle's folder.
     pub tokenizer: &'a str,
+    /// Where it writes a text with a cache: what the program of a step takes beside tokens.
+    pub cache: Option<&'a StepProgram>,
+    /// How many outputs the task has.
+    pub outputs: usize,
     /// The most tokens that are written.
     pub new_tokens: usize,
 }
 
 /// What the example is built with: the tch of this project, and the tokenizers whose Python package has the same number but
 /// for its last part.
-pub const MANIFEST: &str = r#"[package]
+const MANIFEST: &str = r#"[package]
 name = "example"
 version = "0.1.0"
 edition = "2024"
@@ -50,6 +56,11 @@ tokenizers = { version = "=0.23.2", default-features = false, features = ["onig"
 
 [workspace]
 "#;
+
+/// `Cargo.toml`. Every package has a name of its own: all of them are built in one folder, perhaps at the same time.
+pub fn manifest(package: &str) -> String {
+    MANIFEST.replacen("example", package, 1)
+}
 
 /// What a row holds beside its tokens, and how it is made of a text; `given` is what Python's tokenizer gives.
 fn source(name: &str, given: &[String]) -> Option<TokenStream> {
@@ -118,6 +129,7 @@ fn rows(plan: &Plan) -> TokenStream {
             }
         }
     });
+    let follow = (plan.kind == Kind::Text).then(|| writing::follow(plan));
     quote! {
         /// What goes in: one row for each text, all as long as the longest.
         #[derive(Debug, Default, Serialize)]
@@ -137,6 +149,8 @@ fn rows(plan: &Plan) -> TokenStream {
             fn tensors(&self) -> Vec<IValue> {
                 [#(&self.#names),*].map(|rows| IValue::Tensor(tensor(rows))).into()
             }
+
+            #follow
         }
 
         fn tensor(rows: &[Vec<i64>]) -> Tensor {
@@ -172,23 +186,7 @@ fn answer(plan: &Plan) -> TokenStream {
                 }
             }
         }
-        Kind::Text => {
-            let ends = plan.rules.ends.iter().map(|id| Literal::i64_unsuffixed(*id));
-            let new_tokens = Literal::usize_unsuffixed(plan.new_tokens);
-            quote! {
-                /// Tokens that end a text.
-                const ENDS: &[i64] = &[#(#ends),*];
-                /// The most tokens that are written.
-                const NEW_TOKENS: usize = #new_tokens;
-
-                /// What comes out.
-                #[derive(Debug, Serialize)]
-                struct Answer {
-                    text: String,
-                    tokens: Vec<i64>,
-                }
-            }
-        }
+        Kind::Text => writing::answer(plan),
     }
 }
 
@@ -200,8 +198,9 @@ fn bundle(plan: &Plan) -> TokenStream {
     let (pad_token, tokenizer) = (&rules.pad_token, plan.tokenizer);
     let side = |left| if left { format_ident!("Left") } else { format_ident!("Right") };
     let (pads, cuts) = (side(rules.pads_left), side(rules.cuts_left));
-    let output = Literal::usize_unsuffixed(plan.output);
-    let answers = answers(plan);
+    let format = Format::TorchScript;
+    let program = if plan.cache.is_some() { format.step() } else { format.file(Dtype::Float32) };
+    let (run, answers) = (run(plan), answers(plan));
     quote! {
         /// A model and its tokenizer.
         struct Bundle {
@@ -227,7 +226,7 @@ fn bundle(plan: &Plan) -> TokenStream {
                     ..TruncationParams::default()
                 };
                 tokenizer.with_truncation(Some(cut)).map_err(wrong)?;
-                let program = folder.join("program.pt");
+                let program = folder.join(#program);
                 let program = CModule::load_on_device(&program, Device::Cpu)
                     .with_context(|| program.display().to_string())?;
                 Ok(Self { tokenizer, program })
@@ -238,21 +237,39 @@ fn bundle(plan: &Plan) -> TokenStream {
                 Ok(Rows::of(&encodings))
             }
 
-            fn run(&self, rows: &Rows) -> Result<Tensor> {
-                let IValue::Tuple(mut outputs) = self.program.forward_is(&rows.tensors())? else {
-                    return Err(anyhow!("the program returned no tuple"));
-                };
-                match outputs.swap_remove(#output) {
-                    IValue::Tensor(tensor) => Ok(tensor),
-                    other => Err(anyhow!("the program returned {other:?}")),
-                }
-            }
+            #run
 
             fn answer(&self, text: &str) -> Result<Answer> {
                 #answers
             }
         }
     }
+}
+
+/// How the program is run.
+fn run(plan: &Plan) -> TokenStream {
+    let output = Literal::usize_unsuffixed(plan.output);
+    let outputs = quote! {
+        fn outputs(&self, inputs: &[IValue]) -> Result<Vec<Tensor>> {
+            let IValue::Tuple(outputs) = self.program.forward_is(inputs)? else {
+                return Err(anyhow!("the program returned no tuple"));
+            };
+            let tensor = |output| match output {
+                IValue::Tensor(tensor) => Ok(tensor),
+                other => Err(anyhow!("the program returned {other:?}")),
+            };
+            outputs.into_iter().map(tensor).collect()
+        }
+    };
+    let run = match plan.cache {
+        Some(_) => writing::step(plan),
+        None => quote! {
+            fn run(&self, rows: &Rows) -> Result<Tensor> {
+                Ok(self.outputs(&rows.tensors())?.swap_remove(#output))
+            }
+        },
+    };
+    quote!(#outputs #run)
 }
 
 /// From a text to its answer.
@@ -273,39 +290,7 @@ fn answers(plan: &Plan) -> TokenStream {
                 Ok(Answer { label: LABELS[best], scores: Vec::try_from(#scored.to_kind(Kind::Float))? })
             }
         }
-        Kind::Text => {
-            let grown = plan.inputs.iter().map(|input| {
-                let name = format_ident!("{}", input.name.0);
-                match &*input.name {
-                    "input_ids" => quote!(rows.#name[0].push(next);),
-                    "attention_mask" => quote!(rows.#name[0].push(1);),
-                    "position_ids" => quote! {
-                        let place = rows.#name[0].last().map_or(0, |last| last + 1);
-                        rows.#name[0].push(place);
-                    },
-                    _ => quote! {
-                        let last = rows.#name[0].last().copied().unwrap_or(0);
-                        rows.#name[0].push(last);
-                    },
-                }
-            });
-            quote! {
-                let mut rows = self.encode(vec![text.into()])?;
-                let mut tokens = Vec::new();
-                while tokens.len() < NEW_TOKENS {
-                    let logits = self.run(&rows)?.get(0).get(-1);
-                    let next = logits.argmax(-1, false).int64_value(&[]);
-                    tokens.push(next);
-                    if ENDS.contains(&next) {
-                        break;
-                    }
-                    #(#grown)*
-                }
-                let ids = tokens.iter().map(|token| u32::try_from(*token)).collect::<Result<Vec<_>, _>>()?;
-                let text = self.tokenizer.decode(&ids, true).map_err(|error| anyhow!("{error}"))?;
-                Ok(Answer { text, tokens })
-            }
-        }
+        Kind::Text => writing::answers(plan),
     }
 }
 
@@ -337,39 +322,76 @@ fn main(_: &Plan) -> TokenStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::certify::example::answers::Greedy;
     use crate::task::{BATCH, SEQUENCE, mask, positions, tokens};
+    use serde_json::json;
 
     const SHAPE: &[crate::task::Dim] = &[BATCH, SEQUENCE];
     const INPUTS: [Input; 3] =
         [tokens("input_ids", SHAPE), mask("attention_mask", SHAPE), positions("position_ids", SHAPE)];
 
-    fn example(kind: Kind) -> String {
-        let rules = Rules {
+    fn plan<'a>(kind: Kind, rules: &'a Rules, cache: Option<&'a StepProgram>) -> Plan<'a> {
+        Plan {
+            name: "mine",
+            kind,
+            inputs: &INPUTS,
+            output: 0,
+            rules,
+            tokenizer: "tokenizer.json",
+            cache,
+            outputs: 1,
+            new_tokens: 16,
+        }
+    }
+
+    fn rules() -> Rules {
+        Rules {
             max_length: 256,
             pad_token: "[PAD]".to_owned(),
             pads_left: true,
             labels: vec!["\"good\"".to_owned(), "bad".to_owned()],
             ends: vec![2, 7],
             ..Rules::default()
-        };
-        main_rs(&Plan {
-            name: "mine",
-            kind,
-            inputs: &INPUTS,
-            output: 0,
-            rules: &rules,
-            tokenizer: "tokenizer.json",
-            new_tokens: 16,
-        })
+        }
     }
 
-    #[test]
-    fn an_example_goes_from_a_text_to_its_embedding() {
+    fn example(kind: Kind) -> String {
+        main_rs(&plan(kind, &rules(), None))
+    }
+
+    /// A cache of two layers, of which the second is of another size.
+    fn cache() -> StepProgram {
+        let tensor = |name: &str, heads: usize| json!({"name": name, "dtype": "float32", "shape": ["batch", heads, "past", 8]});
+        let layers = [("cache/0/key", 2), ("cache/0/value", 2), ("cache/1/key", 1), ("cache/1/value", 1)];
+        let cache: Vec<_> = layers.map(|(name, heads)| tensor(name, heads)).into();
+        let about = json!({"tokens": "input_ids", "mask": "attention_mask", "positions": "position_ids", "prompt": 4,
+            "prefill": null, "cache": cache, "held": []});
+        serde_json::from_value(about).unwrap()
+    }
+
+    fn shown(name: &str, example: &str) {
         let mut settings = insta::Settings::clone_current();
         settings.set_snapshot_path(concat!(env!("CARGO_MANIFEST_DIR"), "/snapshots"));
         settings.set_prepend_module_to_snapshot(false);
         settings.set_omit_expression(true);
-        settings.bind(|| insta::assert_snapshot!("example", example(Kind::Embedding)));
+        settings.bind(|| insta::assert_snapshot!(name, example));
+    }
+
+    #[test]
+    fn an_example_goes_from_a_text_to_its_embedding() {
+        shown("example", &example(Kind::Embedding));
+    }
+
+    #[test]
+    fn a_text_is_written_with_a_cache_as_its_generation_config_asks() {
+        let greedy = Greedy {
+            repetition_penalty: Some(1.1),
+            no_repeat_ngram_size: Some(3),
+            min_new_tokens: Some(2),
+            suppress_tokens: vec![5, 6],
+        };
+        let rules = Rules { greedy, ..rules() };
+        shown("example_writing", &main_rs(&plan(Kind::Text, &rules, Some(&cache()))));
     }
 
     #[test]
@@ -377,7 +399,9 @@ mod tests {
         let manifest = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
         let own = manifest.lines().find_map(|line| line.strip_prefix("tch = { version = ")).unwrap();
         let version = own.split(',').next().unwrap();
-        assert!(MANIFEST.contains(&format!("tch = {version}\n")), "{version}");
+        let example = super::manifest("example_mine");
+        assert!(example.starts_with("[package]\nname = \"example_mine\"\n"), "{example}");
+        assert!(example.contains(&format!("tch = {version}\n")), "{version}");
     }
 
     #[test]
@@ -386,7 +410,8 @@ mod tests {
         assert!(label.contains(r#"const LABELS: [&str; 2] = ["\"good\"", "bad"];"#), "{label}");
         let text = example(Kind::Text);
         assert!(text.contains("const ENDS: &[i64] = &[2, 7];"), "{text}");
-        assert!(text.contains("rows.position_ids[0].push(place);"), "{text}");
+        assert!(text.contains("self.position_ids[0].push(value);"), "without a cache the row grows: {text}");
+        assert!(!text.contains("settle"), "nothing is asked for: {text}");
     }
 
     #[test]

@@ -1,5 +1,8 @@
 //! Texts that tokenizers stumble over.
 
+/// How far long texts stand from each other.
+const APART: usize = 6;
+
 /// Empty and blank texts, scripts, marks that combine, special tokens spelled out, what nobody sees, what is too long.
 pub fn corpus() -> Vec<String> {
     let texts = [
@@ -23,7 +26,10 @@ pub fn corpus() -> Vec<String> {
         "\u{fffd}\u{e000}\u{10ffff}\u{378}",
     ];
     let long = ["word ".repeat(2000), "x".repeat(10_000), "\u{e9}\u{1f600} ".repeat(400)];
-    texts.map(str::to_owned).into_iter().chain(long).collect()
+    let mut corpus = texts.map(str::to_owned).to_vec();
+    // Far from each other: tokenizers keep what they cut off a pair, every piece of the one with every piece of the other.
+    long.into_iter().enumerate().for_each(|(place, text)| corpus.insert(APART * place, text));
+    corpus
 }
 
 /// Each text with the next.

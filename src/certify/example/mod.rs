@@ -6,16 +6,17 @@
 mod answers;
 mod code;
 mod corpus;
+mod writing;
 
 use super::certificate::{Answered, Certificate, Texts};
 use super::found::Found;
 use super::subject::{EMBEDDING, Subject};
+use crate::artifact::{Decoding, Manifest, StepProgram};
 use crate::failure::{At, Failure, Stage};
 use crate::process;
 use crate::spec::NEW_TOKENS;
 use answers::{Answer, Answers, Rows};
 use code::{Kind, Plan};
-use corpus::SAMPLES;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,6 +36,7 @@ pub fn make(
     folder: &Path,
     subject: &Subject,
     found: &Found,
+    manifest: &Manifest,
     certificate: &Certificate,
 ) -> Result<Result<Texts, String>, Failure> {
     let entry = subject.entry();
@@ -50,6 +52,7 @@ pub fn make(
     };
     let inner = found.folder.strip_prefix(&found.root).unwrap_or(Path::new(""));
     let tokenizer = inner.join("tokenizer.json").to_string_lossy().into_owned();
+    let cache = cache(kind, manifest);
     let plan = Plan {
         name: subject.name.as_str(),
         kind,
@@ -57,16 +60,20 @@ pub fn make(
         output: entry.outputs.iter().position(|output| output.name == read).unwrap_or(0),
         rules: &answers.rules,
         tokenizer: &tokenizer,
+        cache,
+        outputs: entry.outputs.len(),
         new_tokens: NEW_TOKENS,
     };
-    write(&folder.join("example"), &plan).at(Stage::Export, "writing the example")?;
-    let program = build(&folder.join("example"))?;
+    let (folder, package) = (folder.join("example"), format!("example_{}", subject.name.module()));
+    write(&folder, &package, &plan).at(Stage::Export, "writing the example")?;
+    let program = build(&folder, &package)?;
     tokens(&program, &answers)?;
-    let answered = samples(&program, kind, &answers.answers, allowed(certificate, read))?;
+    let answered = samples(&program, kind, &answers, allowed(certificate, read))?;
     let compared = corpus::corpus().len();
     Ok(Ok(Texts {
         max_length: answers.rules.max_length,
         notes: answers.rules.notes,
+        cached: cache.is_some(),
         compared,
         pairs: compared,
         answers: answered,
@@ -83,14 +90,22 @@ fn kind(found: &Found) -> Option<(Kind, &'static str)> {
     }
 }
 
-fn write(folder: &Path, plan: &Plan) -> std::io::Result<()> {
+/// What a text is written with beside tokens; none where each step reads the whole row again.
+fn cache(kind: Kind, manifest: &Manifest) -> Option<&StepProgram> {
+    match &manifest.decoding {
+        Some(Decoding::Program(about)) if kind == Kind::Text && about.prefill.is_none() => Some(about),
+        _ => None,
+    }
+}
+
+fn write(folder: &Path, package: &str, plan: &Plan) -> std::io::Result<()> {
     fs::create_dir_all(folder.join("src"))?;
-    fs::write(folder.join("Cargo.toml"), code::MANIFEST)?;
+    fs::write(folder.join("Cargo.toml"), code::manifest(package))?;
     fs::write(folder.join("src/main.rs"), code::main_rs(plan))
 }
 
 /// Compiles the example; the program.
-fn build(folder: &Path) -> Result<PathBuf, Failure> {
+fn build(folder: &Path, package: &str) -> Result<PathBuf, Failure> {
     let target = std::path::absolute(TARGET).at(Stage::Export, TARGET)?;
     // The versions that this project is tested with; and torch-sys is compiled once, not with each new release of some crate.
     fs::copy(LOCK, folder.join(LOCK)).at(Stage::Export, LOCK)?;
@@ -100,7 +115,7 @@ fn build(folder: &Path) -> Result<PathBuf, Failure> {
     let built = process::output(command.arg("--target-dir").arg(&target));
     let built = built.at(Stage::Export, "starting cargo, which compiles the example")?;
     match built.status.success() {
-        true => Ok(target.join("debug").join(format!("example{}", std::env::consts::EXE_SUFFIX))),
+        true => Ok(target.join("debug").join(format!("{package}{}", std::env::consts::EXE_SUFFIX))),
         false => Err(Failure::new(Stage::Export, "the example does not compile")
             .with_end_of(&String::from_utf8_lossy(&built.stderr))),
     }
@@ -166,17 +181,16 @@ fn allowed(certificate: &Certificate, output: &str) -> f64 {
 }
 
 /// Whether the samples are answered as in Python.
-fn samples(program: &Path, kind: Kind, expected: &[Answer], limit: f64) -> Result<Vec<Answered>, Failure> {
-    let said = run(program, &SAMPLES)?;
+fn samples(program: &Path, kind: Kind, python: &Answers, limit: f64) -> Result<Vec<Answered>, Failure> {
+    let texts: Vec<&str> = python.samples.iter().map(String::as_str).collect();
+    let said = run(program, &texts)?;
     let lines = said.lines().map(serde_json::from_str);
     let found: Vec<Answer> = lines.collect::<Result<_, _>>().at(Stage::Run, "the example's answers")?;
-    if found.len() != SAMPLES.len() || expected.len() != SAMPLES.len() {
-        return Err(Failure::new(
-            Stage::Run,
-            format!("the example answered {} of {} texts", found.len(), SAMPLES.len()),
-        ));
+    if [found.len(), python.answers.len()] != [texts.len(); 2] {
+        let counts = format!("the example answered {} of {} texts", found.len(), texts.len());
+        return Err(Failure::new(Stage::Run, counts));
     }
-    let pairs = SAMPLES.into_iter().zip(found.iter().zip(expected));
+    let pairs = texts.into_iter().zip(found.iter().zip(&python.answers));
     pairs.map(|(text, (found, expected))| answered(text, kind, found, expected, limit)).collect()
 }
 
@@ -270,6 +284,10 @@ mod tests {
         assert_eq!(of("text-classification"), Some(Kind::Label));
         assert_eq!(of("text-generation"), Some(Kind::Text));
         assert_eq!(of("image-classification"), None);
-        assert!(corpus::corpus().iter().any(|text| text.chars().count() == 10_000));
+        let corpus = corpus::corpus();
+        assert!(corpus.iter().any(|text| text.chars().count() == 10_000));
+        let is_long = |text: &str| text.chars().count() > 500;
+        let both = corpus::pairs(&corpus).into_iter().filter(|(a, b)| is_long(a) && is_long(b)).count();
+        assert_eq!(both, 0, "pieces of one would be multiplied by pieces of the other");
     }
 }

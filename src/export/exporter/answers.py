@@ -6,6 +6,7 @@ and of pairs, and what the model answers to the samples: by sentence-transformer
 others. Or `{"none": why}`, where the folder has no tokenizer that Rust could read.
 """
 
+import copy
 import importlib
 import json
 import sys
@@ -20,10 +21,20 @@ from .job import Json
 from .stored import described
 
 TOKENIZER = "tokenizer.json"
+# The task whose answers are written token by token.
+WRITES = "text-generation"
 # A tokenizer that sets no limit says a number that no row has.
 ENDLESS = 1_000_000
 # Where nothing sets a limit.
 UNSAID = 512
+# What changes scores before the largest is taken, by the library's class → the field of the generation config that asks
+# for it. An example does the same.
+SETTLING = {
+    "RepetitionPenaltyLogitsProcessor": "repetition_penalty",
+    "NoRepeatNGramLogitsProcessor": "no_repeat_ngram_size",
+    "MinNewTokensLengthLogitsProcessor": "min_new_tokens",
+    "SuppressTokensLogitsProcessor": "suppress_tokens",
+}
 
 
 def main() -> None:
@@ -41,12 +52,20 @@ def answer(request: Json) -> Json:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     rules = rules_of(tokenizer, folder, request)
+    if request["task"] == WRITES:
+        rules["greedy"], unknown = greedy_of(model)
+        if unknown:
+            return {
+                "none": f"generation_config.json asks for {', '.join(unknown)}, which no example does yet"
+            }
     find = ANSWERS["embedding" if request["embedding"] else request["task"]]
     left, right = zip(*request["pairs"], strict=True)
+    samples = [*request["samples"], _interrupted(tokenizer, request["samples"][0])]
     with torch.no_grad():
-        answers = [find(model, tokenizer, text, rules | request) for text in request["samples"]]
+        answers = [find(model, tokenizer, text, rules | request) for text in samples]
     return {
         "rules": rules,
+        "samples": samples,
         "corpus": encoded(tokenizer, rules, request["corpus"]),
         "pairs": encoded(tokenizer, rules, list(left), list(right)),
         "answers": answers,
@@ -114,6 +133,27 @@ def _meanings(folder: Path) -> Json:
     }
 
 
+def greedy_of(model: Any) -> tuple[Json, list[str]]:
+    """What a checkpoint's generation config asks of scores in greedy decoding, by field; and what no example does.
+
+    The library itself says which of its processors that config makes: none is forgotten.
+    """
+    config = copy.deepcopy(model.generation_config)
+    config.update(do_sample=False, num_beams=1)
+    model._prepare_special_tokens(config, kwargs_has_attention_mask=True, device=torch.device("cpu"))
+    made = [type(processor).__name__ for processor in model._get_logits_processor(config, 1)]
+    asked = {SETTLING[name]: getattr(config, SETTLING[name]) for name in made if name in SETTLING}
+    unknown = [name for name in made if name not in SETTLING]
+    return asked, [*unknown, *(["stop_strings"] if config.stop_strings else [])]
+
+
+def _interrupted(tokenizer: Any, text: str) -> str:
+    """A text with the tokenizer's own special tokens inside it."""
+    words = text.split()
+    special = list(dict.fromkeys(tokenizer.all_special_tokens))
+    return " ".join([words[0], *special, *words[1:]])
+
+
 def limit_of(said: dict[str, Any], positions: int | None) -> tuple[int, list[str]]:
     """How many tokens a text is cut to, by what says it, in the order in which Python asks; and what is worth a note.
 
@@ -159,10 +199,11 @@ def _label(model: Any, tokenizer: Any, text: str, request: Json) -> Json:
 
 
 def _text(model: Any, tokenizer: Any, text: str, request: Json) -> Json:
-    """Greedy decoding by the library."""
+    """Greedy decoding by the library, of what its pipeline takes of a tokenizer."""
     inputs = _inputs(tokenizer, text, request)
     tokens = model.generate(
-        **inputs,
+        inputs["input_ids"],
+        attention_mask=inputs["attention_mask"],
         do_sample=False,
         num_beams=1,
         max_new_tokens=request["new_tokens"],

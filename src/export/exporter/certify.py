@@ -13,14 +13,21 @@ from .job import Job, Json
 from .model import find_class
 from .sentence import install
 
+# The key of a request that a plain job has not.
+EMBEDDING = "embedding"
+
+
+def adopted(data: Json) -> Job:
+    """The job, whose class from now on is called with what becomes of its hidden states, where that is told."""
+    job = Job.from_json({name: value for name, value in data.items() if name != EMBEDDING})
+    if data.get(EMBEDDING):
+        install(job.class_name, find_class(job.source, job.class_name), data[EMBEDDING])
+    return job
+
 
 def certified(data: Json) -> None:
     """Makes a job's artifact."""
-    embedding = data.pop("embedding")
-    job = Job.from_json(data)
-    if embedding:
-        install(job.class_name, find_class(job.source, job.class_name), embedding)
-    export(job)
+    export(adopted(data))
 
 
 def main() -> None:

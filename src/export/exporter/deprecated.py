@@ -17,7 +17,7 @@ def warned() -> list[str]:
     """A module traced, given a method, saved, loaded and called, and one compiled from its source."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        traced = torch.jit.trace(nn.Linear(1, 1), torch.zeros(1, 1))
+        traced = torch.jit.trace_module(nn.Linear(1, 1), {"forward": torch.zeros(1, 1)})
         traced.define(METHOD)
         archive = io.BytesIO()
         torch.jit.save(traced, archive)

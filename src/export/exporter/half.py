@@ -22,6 +22,7 @@ from torch import nn
 
 from . import artifact, program, reference, weights
 from .__main__ import own_stdout
+from .certify import adopted
 from .contract import dtype_name
 from .errors import ExportError, stage
 from .job import Job, Json
@@ -36,7 +37,7 @@ def made(data: Json) -> None:
     """Writes what is known of a job's half precision on its device, then the file that lists it."""
     start = time.monotonic()
     device = torch.device(data["device"])
-    job = Job.from_json({name: value for name, value in data.items() if name != "device"})
+    job = adopted({name: value for name, value in data.items() if name != "device"})
     (half,) = job.half
     dtype = getattr(torch, half)
     ready = prepared(job)

@@ -67,44 +67,46 @@ def inputs() -> dict[str, Tensor]:
     return {"input_ids": tokens, "attention_mask": mask}
 
 
+def data(**changes: Any) -> Json:
+    """A job of BERT's kind, as it is told."""
+    return {
+        "model": "bert",
+        "family": "encoder-only",
+        "task": "fill-mask",
+        "class": "BertForMaskedLM",
+        "source": {"package": "transformers", "version": transformers.__version__, "overlay": {}},
+        "checkpoint": None,
+        "weights": "random",
+        "config": {},
+        "seed": 0,
+        "padding": "right",
+        "attention": None,
+        "dims": {"vocabulary": ["vocab_size"]},
+        "cases": [
+            {"name": "traced", "sizes": {"batch": 2, "sequence": 12}},
+            {"name": "sequence", "sizes": {"batch": 2, "sequence": 19}},
+        ],
+        "inputs": [TOKENS, MASK],
+        "placeholders": {},
+        "outputs": [LOGITS],
+        "generation": None,
+        "rows": {"batch": 1},
+        "pads": True,
+        "causal": None,
+        "rule": {"k": 2.0, "floor": 1e-6, "mark": 9e3},
+        "new_tokens": 16,
+        "decoded_tokens": 0,
+        "half": [],
+        "fault": None,
+        "key": "",
+        "code": {"": ""},
+        "directory": "",
+    } | changes
+
+
 def job(**changes: Any) -> Job:
-    """A job of BERT's kind."""
-    return Job.from_json(
-        {
-            "model": "bert",
-            "family": "encoder-only",
-            "task": "fill-mask",
-            "class": "BertForMaskedLM",
-            "source": {"package": "transformers", "version": transformers.__version__, "overlay": {}},
-            "checkpoint": None,
-            "weights": "random",
-            "config": {},
-            "seed": 0,
-            "padding": "right",
-            "attention": None,
-            "dims": {"vocabulary": ["vocab_size"]},
-            "cases": [
-                {"name": "traced", "sizes": {"batch": 2, "sequence": 12}},
-                {"name": "sequence", "sizes": {"batch": 2, "sequence": 19}},
-            ],
-            "inputs": [TOKENS, MASK],
-            "placeholders": {},
-            "outputs": [LOGITS],
-            "generation": None,
-            "rows": {"batch": 1},
-            "pads": True,
-            "causal": None,
-            "rule": {"k": 2.0, "floor": 1e-6, "mark": 9e3},
-            "new_tokens": 16,
-            "decoded_tokens": 0,
-            "half": [],
-            "fault": None,
-            "key": "",
-            "code": {"": ""},
-            "directory": "",
-        }
-        | changes
-    )
+    """The same, read."""
+    return Job.from_json(data(**changes))
 
 
 def draft(task: str = "fill-mask", **changes: Any) -> Draft:

@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import BertConfig, BertForSequenceClassification, PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
 
 from exporter import answers
 from exporter.job import Json
@@ -112,6 +118,47 @@ def test_labels_that_do_not_exclude_each_other_are_scored_each_by_itself(folder:
         sums[kind] = sum(said["answers"][0]["scores"])
     assert sums["single_label_classification"] == pytest.approx(1)
     assert sums["multi_label_classification"] != pytest.approx(1)
+
+
+def written(folder: Path, **asked: Any) -> Json:
+    """What a small model writes whose generation config asks for that."""
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {
+        "vocab_size": 8,
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+    }
+    model = LlamaForCausalLM(LlamaConfig(**sizes, intermediate_size=8, eos_token_id=None))
+    model.generation_config.update(**asked)
+    model.save_pretrained(folder)
+    return ask(folder, **{"class": "LlamaForCausalLM", "task": "text-generation"})
+
+
+def test_what_a_generation_config_asks_of_scores_is_told_and_what_is_for_sampling_alone_is_not(
+    folder: Path,
+) -> None:
+    plain = written(folder, do_sample=True, temperature=0.5, top_k=3)
+    assert plain["rules"]["greedy"] == {}
+    first = plain["answers"][0]["tokens"][0]
+    asked = {"repetition_penalty": 1.3, "no_repeat_ngram_size": 2, "suppress_tokens": [first]}
+    said = written(folder, **asked)
+    assert said["rules"]["greedy"] == asked
+    assert first not in said["answers"][0]["tokens"]
+
+
+def test_what_no_example_does_with_scores_is_named(folder: Path) -> None:
+    said = written(folder, bad_words_ids=[[5, 6]])
+    assert said == {
+        "none": "generation_config.json asks for NoBadWordsLogitsProcessor, which no example does yet"
+    }
+
+
+def test_one_sample_has_the_tokenizers_own_special_tokens_inside(folder: Path) -> None:
+    BertForSequenceClassification(config()).save_pretrained(folder)
+    said = ask(folder)
+    assert said["samples"] == ["one two", "one [UNK] [PAD] two"]
+    assert len(said["answers"]) == 2
 
 
 def test_a_folder_without_a_tokenizer_that_rust_reads_is_told(tmp_path: Path) -> None:
