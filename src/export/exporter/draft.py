@@ -126,7 +126,11 @@ class Draft:
                 "dims": data["dims"] | self.base["dims"] | self.dims,
                 "cases": self._cases(),
                 "inputs": self.ports,
-                "placeholders": self.placeholders or self.base["placeholders"],
+                "placeholders": {
+                    name: count
+                    for name, count in (self.base["placeholders"] | self.placeholders).items()
+                    if count is not None
+                },
                 "outputs": self.outputs,
                 # A draft is run, not judged.
                 "rows": {},

@@ -128,18 +128,26 @@ def _main_forms(draft: Draft, eager: nn.Module) -> Iterator[Json]:
                 yield draft.inputs | {name: _port(shape)}
 
 
-def placeholders(draft: Draft, eager: nn.Module) -> list[dict[str, int]]:
-    """Image tokens in the text, in several numbers: the model's own complaint tells one, or the first fits."""
+def placeholders(draft: Draft, eager: nn.Module) -> list[dict[str, int | None]]:
+    """Image tokens in the text, in several numbers: the model's own complaint tells one, or the first fits.
+
+    None takes away one that is inherited, and that the config does not know.
+    """
     config = config_of(eager)
     inherited = draft.base["placeholders"]
-    known = all(type(model._attribute(config, name)) is int for name in inherited)
-    if draft.found.task not in PLACEHOLDERS or (inherited and known):
+    gone: dict[str, int | None] = dict.fromkeys(name for name in inherited if not _has_token(config, name))
+    if draft.found.task not in PLACEHOLDERS or (inherited and not gone):
         return [{}]
     own = PLACEHOLDERS[draft.found.task]
     parts = [name for name, value in vars(config).items() if isinstance(value, PretrainedConfig)]
     paths = (*own, *(f"{part}.{name}" for part in parts for name in own))
     names = [path for path in paths if type(model._attribute(config, path)) is int]
-    return [{names[0]: count} for count in COUNTS] if names else [{}]
+    return [gone | {names[0]: count} for count in COUNTS] if names else [gone]
+
+
+def _has_token(config: PretrainedConfig, name: str) -> bool:
+    """Whether `model.token_id` finds it."""
+    return any(type(model._attribute(config, path)) is int for path in (name, f"text_config.{name}"))
 
 
 def take_dims(draft: Draft, eager: nn.Module, data: Json) -> tuple[Json, list[str]]:
@@ -148,6 +156,9 @@ def take_dims(draft: Draft, eager: nn.Module, data: Json) -> tuple[Json, list[st
     reasons: list[str] = []
     job = draft.job(data)
     shapes = [port.shape for port in (*job.inputs, *job.outputs)]
+    if job.of_kind("tokens"):
+        # What is drawn of it, where no output is as wide.
+        shapes.append(("vocabulary",))
     config = config_of(eager)
 
     def known(paths: list[str] | int) -> bool:

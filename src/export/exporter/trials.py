@@ -35,9 +35,12 @@ SIZES = {
     "sequence": [(12, 19)],
 }
 OTHER_SIZES = [(6, 9), (12, 19)]
-# Axes of tokens fit every class as the family has them.
+# Axes of tokens fit every class as the family has them, unless many of the tokens are placeholders.
 TOKENS = ("sequence", "target")
 FEATURES = re.compile(r"features[^0-9]*(\d+)")
+ROOM = re.compile(r"(\d+) placeholders do not fit")
+# Tokens beside placeholders, in a row of the first size and of the second.
+BESIDE = (4, 11)
 MULTIPLE = re.compile(r"multiple of (?:.*\()?(\d+)")
 POSITIONS = "position_ids"
 LEARNED = "one learned position embedding for each patch of image_size"
@@ -89,7 +92,7 @@ def _fits(draft: Draft, eager: nn.Module, data: Json) -> ExportError | None:
             draft.reasons += reasons
             return None
         failures.append(failure)
-        wanted = _multiples(axes, str(failure))
+        wanted = _multiples(axes, str(failure)) or _longer(axes, str(failure))
         if wanted and wanted not in sizes:
             sizes.append(wanted)
             tries.append((wanted, held))
@@ -105,6 +108,12 @@ def _multiples(axes: Json, message: str) -> Json | None:
     count = int(match[1])
     free = {name: axis for name, axis in axes.items() if "dynamic" in axis and name not in TOKENS}
     return axes | {name: {"dynamic": [count, 2 * count]} for name in free} if free else None
+
+
+def _longer(axes: Json, message: str) -> Json | None:
+    """The sizes that were tried, with rows of text in which the placeholders that do not fit have room."""
+    match = ROOM.search(message)
+    return axes | {"sequence": {"dynamic": [int(match[1]) + more for more in BESIDE]}} if match else None
 
 
 def _own_outputs(draft: Draft, promised: Json, found: Json) -> Json:
@@ -158,7 +167,7 @@ def _corrected(draft: Draft, held: dict[str, int], message: str, case: Case) -> 
         return False
     ((name, before),) = held.items()
     count = math.ceil(int(match[1]) / case.sizes["batch"])
-    draft.placeholders = {name: count}
+    draft.placeholders = draft.placeholders | {name: count}
     return before != count
 
 

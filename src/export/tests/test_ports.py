@@ -83,3 +83,29 @@ def test_a_model_without_convolutions_leaves_channels_open() -> None:
     draft = samples.draft(contract={"outputs": []})
     take_inputs(draft, Blind())
     assert take_dims(draft, Blind(), DATA) == ({}, [])
+
+
+def test_a_placeholder_that_is_inherited_and_not_known_is_taken_away() -> None:
+    reader = samples.Reader()
+    reader.config = samples.config(image_token_id=9)
+    draft = samples.draft("image-text-to-text", base={"placeholders": {"image_token_index": 4}})
+    held = placeholders(draft, reader)[0]
+    assert held == {"image_token_index": None, "image_token_id": 16}
+    draft.placeholders = held
+    assert draft.job(DATA).placeholders == {"image_token_id": 16}
+    draft.base["placeholders"] = {"image_token_id": 4}
+    assert placeholders(draft, reader) == [{}]
+
+
+def test_a_vocabulary_is_looked_for_where_no_output_is_as_wide() -> None:
+    reader = samples.Reader()
+    reader.config = samples.config()
+    reader.config.own_config = samples.config()
+    contract = {"outputs": [{**samples.LOGITS, "shape": ["batch", 2]}]}
+    data = {**DATA, "dims": {"vocabulary": ["text_config.vocab_size"]}}
+    draft = samples.draft(contract=contract)
+    dims, _ = take_dims(draft, reader, data)
+    assert "vocabulary" not in dims
+    reader.config.own_config.text_config = samples.config()
+    dims, _ = take_dims(draft, reader, data)
+    assert dims == {"vocabulary": ["own_config.text_config.vocab_size"]}

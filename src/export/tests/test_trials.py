@@ -1,4 +1,4 @@
-from exporter.trials import _multiples
+from exporter.trials import _longer, _multiples
 
 
 def test_sizes_follow_the_number_that_the_class_asks_for() -> None:
@@ -12,3 +12,10 @@ def test_sizes_follow_the_number_that_the_class_asks_for() -> None:
 def test_a_complaint_without_a_number_or_sizes_without_a_choice_are_left_alone() -> None:
     assert _multiples({"frames": {"dynamic": [40, 56]}}, "sizes differ") is None
     assert _multiples({"sequence": {"dynamic": [12, 19]}}, "a multiple of 4") is None
+
+
+def test_a_row_of_text_has_room_for_its_placeholders() -> None:
+    axes = {"images": {"per": "batch"}}
+    message = "16 placeholders do not fit a row of 12 tokens"
+    assert _longer(axes, message) == axes | {"sequence": {"dynamic": [20, 27]}}
+    assert _longer(axes, "sizes differ") is None
