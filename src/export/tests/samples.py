@@ -154,3 +154,16 @@ class Viewer(nn.Module):
 
     def forward(self, pixel_values: Tensor) -> Tensor:
         return pixel_values
+
+
+class Doubled(nn.Module):
+    """A linear layer, times how many rows it is given."""
+
+    config = CONFIG
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(3, 3)
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.inner(values) * values.shape[0]

@@ -2,7 +2,7 @@ from typing import Any, cast
 
 import samples
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import MistralConfig, MistralForCausalLM
 
 from exporter.graphed import Graphed, free, of_all, planted
@@ -72,24 +72,13 @@ def test_a_fault_of_a_cache_is_in_the_step_alone() -> None:
     assert torch.equal(kept[:, :, -1], kept[:, :, -2])
 
 
-class Doubled(nn.Module):
-    config = samples.CONFIG
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inner = nn.Linear(3, 3)
-
-    def forward(self, values: Tensor) -> Tensor:
-        return self.inner(values) * values.shape[0]
-
-
 def test_an_axis_that_no_case_moves_is_not_free_unless_it_is_named() -> None:
     assert free(samples.job())["input_ids"] == [1]
     assert free(samples.job(), ("batch",))["input_ids"] == [0, 1]
 
 
 def test_a_fault_is_in_the_program_that_it_is_about() -> None:
-    model = Doubled().eval().requires_grad_(False)
+    model = samples.Doubled().eval().requires_grad_(False)
     cases = {"traced": {"values": torch.randn(2, 3)}}
 
     def returned(fault: str, about: str = "") -> Tensor:

@@ -17,17 +17,6 @@ from exporter.program import Program, Tensors
 from exporter.pt2 import _exported, _saved
 
 
-class Doubled(nn.Module):
-    config = samples.CONFIG
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.inner = nn.Linear(3, 3)
-
-    def forward(self, values: Tensor) -> Tensor:
-        return self.inner(values) * values.shape[0]
-
-
 def _graph_of(job: Job, whole: Program, cases: dict[str, Tensors]) -> torch.export.ExportedProgram:
     return _exported(Graphed("program", whole, free(job), cases))
 
@@ -35,7 +24,7 @@ def _graph_of(job: Job, whole: Program, cases: dict[str, Tensors]) -> torch.expo
 def test_a_program_has_the_models_names_and_sizes_that_move(tmp_path: Path) -> None:
     cases = [{"name": "traced", "sizes": {"batch": 2}}, {"name": "batch", "sizes": {"batch": 5}}]
     job = samples.job(inputs=[samples.VALUES], outputs=[samples.ROW], cases=cases)
-    model = Doubled().eval().requires_grad_(False)
+    model = samples.Doubled().eval().requires_grad_(False)
     whole = Program(model, job)
     with torch.no_grad():
         exported = _graph_of(job, whole, {"traced": {"values": torch.randn(2, 3)}})
