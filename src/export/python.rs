@@ -42,7 +42,7 @@ impl Python {
         Ok(Self { extras: Some(extras), ..self })
     }
 
-    /// `python -m module`, to be started while this lives.
+    /// `python -m exporter.start module`, which ends with this process, to be started while this lives.
     ///
     /// # Errors
     /// Stage `export`: a path that no `PYTHONPATH` can hold.
@@ -54,7 +54,7 @@ impl Python {
         let path = std::env::join_paths(folders.chain(std::env::split_paths(&own)))
             .at(Stage::Export, "PYTHONPATH")?;
         let mut command = Command::new(&self.interpreter);
-        command.args(["-m", module]).env("PYTHONPATH", path);
+        command.args(["-m", "exporter.start", module]).env("PYTHONPATH", path);
         // What inductor compiles is for this processor alone, and goes when this does.
         command.env("TORCHINDUCTOR_CACHE_DIR", self.package.path().join("inductor"));
         // Nothing is written beside the sources.

@@ -95,6 +95,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "returns.py",
     "sentence.py",
     "shrink.py",
+    "start.py",
     "stored.py",
     "suggest.py",
     "trials.py",

@@ -5,6 +5,7 @@ with `program.pt`, `cases.safetensors` and `manifest.json`.
 
 The path of one job, file by file:
 
+    start       runs a module in a process that ends with who started it
     __main__    reads the request, keeps stdout for events
     runner      forks one process per job, reports what became of it
     job         what a job says

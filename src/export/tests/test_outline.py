@@ -234,6 +234,7 @@ TOOLS = {
         "replay.py",
         "returns.py",
         "shrink.py",
+        "start.py",
         "suggest.py",
         "upstream.py",
     ),
