@@ -82,21 +82,11 @@ pub fn carry_out(
     again: &dyn Fn(&str) -> Typed,
 ) -> Result<Vec<Exported>> {
     let plan = ExportPlan { spec, orders, lane, anew, root };
-    tell_of_foreign(&plan);
     let bar = Bar::telling(again);
     let exported = export::export(&plan, &bar).map_err(|failure| failed(&failure))?;
     bar.end();
     bar.costs.take().into_iter().try_for_each(|(step, count, took)| cost::keep(step, count, took))?;
     Ok(exported)
-}
-
-/// Says how many artifacts are made anew because this checkout does not know who made them.
-fn tell_of_foreign(plan: &ExportPlan) {
-    let count = export::foreign(plan, None).count();
-    if count > 0 && plan.anew == Anew::Due {
-        let take = Typed::export([]).flag("--trust", true);
-        eprintln!("made elsewhere, and so made anew: {count}; to take such artifacts as they are: {take}");
-    }
 }
 
 /// A progress bar over models; silent when standard error is not a terminal.
@@ -128,6 +118,16 @@ impl<'a> Bar<'a> {
 }
 
 impl Progress for Bar<'_> {
+    fn foreign(&self, count: usize) {
+        // Who tells of failures itself has a folder of its own.
+        if self.again.is_some() {
+            let take = Typed::export([]).flag("--trust", true);
+            eprintln!(
+                "made elsewhere, and so made anew: {count}; to take such artifacts as they are: {take}"
+            );
+        }
+    }
+
     fn waits(&self, holder: &str) {
         eprintln!("waiting for {holder}, which exports into the same folder");
     }

@@ -19,7 +19,7 @@ pub mod upstream;
 
 pub use driver::{
     Anew, Certified, Embedding, ExportPlan, Exported, FaultOf, Freshness, Order, Progress, Weights, export,
-    foreign, state,
+    state,
 };
 pub use layers::first_differing;
 pub use python::Python;

@@ -19,9 +19,16 @@ pub(super) fn due<'a, 'b>(
     orders.into_iter().partition(|order| all || is_due(order))
 }
 
-/// Those of a plan's orders whose files somebody else made, from the entry as it stands.
-pub fn foreign<'a>(plan: &'a ExportPlan<'a>, made: Option<Beside>) -> impl Iterator<Item = &'a Order<'a>> {
-    let plain = plan.orders.iter().filter(|order| order.weights.is_none());
+/// Those of the orders whose files somebody else made, from the entry as it stands.
+pub(super) fn foreign<'a, 'b>(
+    plan: &'b ExportPlan,
+    made: Option<Beside>,
+    orders: impl Iterator<Item = &'b Order<'a>>,
+) -> impl Iterator<Item = &'b Order<'a>>
+where
+    'a: 'b,
+{
+    let plain = orders.filter(|order| order.weights.is_none());
     plain.filter(move |order| wanted(plan, made, order) == Freshness::Foreign)
 }
 

@@ -47,6 +47,8 @@ impl Exported {
 
 /// Hears how an export goes on.
 pub trait Progress {
+    /// So many artifacts were made elsewhere, and will be made anew.
+    fn foreign(&self, _count: usize) {}
     /// Another process exports into the same folder, by these words of its; this one goes on when that has ended.
     fn waits(&self, _holder: &str) {}
     /// So many artifacts will be made.

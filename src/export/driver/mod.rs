@@ -4,7 +4,7 @@ mod freshness;
 mod hearing;
 mod order;
 
-pub use freshness::{Freshness, foreign, state};
+pub use freshness::{Freshness, state};
 pub use hearing::{Exported, FaultOf, Progress};
 pub(super) use order::job;
 pub use order::{Anew, Certified, Embedding, ExportPlan, Order, Weights};
@@ -16,7 +16,7 @@ use crate::artifact::{self, Beside, Format};
 use crate::failure::{At, Failure, Stage};
 use crate::process::interrupted;
 use crate::spec::{Check, Entry};
-use freshness::{due, key_beside};
+use freshness::{due, foreign, key_beside};
 use hearing::{Hearing, untried};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -66,7 +66,8 @@ fn step(
     progress: &dyn Progress,
 ) -> Result<Vec<Exported>, Failure> {
     if plan.anew == Anew::Trusting {
-        foreign(plan, made).try_for_each(|order| artifact::sign(&order.list(&plan.root, made)))?;
+        let mut taken = foreign(plan, made, orders.iter().copied());
+        taken.try_for_each(|order| artifact::sign(&order.list(&plan.root, made)))?;
     }
     let up_to_date = |order: &Order| Exported::new(order, Ok(None), FaultOf::Model);
     if due(plan, made, orders.clone()).0.is_empty() {
@@ -78,6 +79,11 @@ fn step(
     // Whoever had the turn before may have made them.
     let (due, fresh) = due(plan, made, orders);
     let mut exported: Vec<Exported> = fresh.into_iter().map(up_to_date).collect();
+    // Of those alone that are due: hundreds that are not are looked at once.
+    if made.is_none() && plan.anew == Anew::Due {
+        let count = foreign(plan, made, due.iter().copied()).count();
+        (count > 0).then(|| progress.foreign(count));
+    }
     progress.begin(due.len());
     for (source, orders) in by_source(due) {
         match Python::ready(&plan.spec.versions, source) {

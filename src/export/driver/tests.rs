@@ -86,7 +86,7 @@ fn what_was_made_elsewhere_is_due_until_it_is_taken_as_it_is() {
     assert_eq!(state(bert, &spec.versions, root.path()), Freshness::Foreign);
     let orders = || vec![Order::plain(bert)];
     let untrusting = ExportPlan { orders: orders(), ..plan(&spec, root.path(), Anew::Due) };
-    assert_eq!(foreign(&untrusting, None).count(), 1);
+    assert_eq!(foreign(&untrusting, None, untrusting.orders.iter()).count(), 1);
     assert_eq!(due_names(&untrusting), ["bert"]);
     let trusting = ExportPlan { orders: orders(), ..plan(&spec, root.path(), Anew::Trusting) };
     let taken = step(&trusting, None, trusting.orders.iter().collect(), &Heard::default()).unwrap();
