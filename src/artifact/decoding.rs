@@ -80,6 +80,10 @@ pub enum CacheAxis {
     Past,
     /// As many as tokens were read, but no more than so many.
     Window(usize),
+    /// As many as there are whole blocks of so many tokens among those read.
+    Blocks(usize),
+    /// As many as tokens were read beyond whole blocks of so many.
+    Rest(usize),
     /// Always as many.
     Size(usize),
     /// As many as the inputs that are given once decide: all axes of that name are as long.
@@ -93,6 +97,8 @@ impl CacheTensor {
             CacheAxis::Batch => rows,
             CacheAxis::Past => read,
             CacheAxis::Window(most) => read.min(*most),
+            CacheAxis::Blocks(of) => read.checked_div(*of).unwrap_or(0),
+            CacheAxis::Rest(of) => read.checked_rem(*of).unwrap_or(0),
             CacheAxis::Size(size) => *size,
             CacheAxis::Given(name) => given(name),
         };
@@ -100,13 +106,22 @@ impl CacheTensor {
     }
 }
 
-/// How an axis is written: `"batch"`, `"past"`, `{"window": 7}`, `8`, or another name.
+/// How an axis is written: `"batch"`, `"past"`, `{"window": 7}`, `{"blocks": 4}`, `{"rest": 4}`, `8`, or another name.
 #[derive(Serialize, Derive)]
 #[serde(untagged)]
 enum Written {
     Size(usize),
     Name(String),
-    Window { window: usize },
+    Counted(Counted),
+}
+
+/// An axis that the number of tokens read decides.
+#[derive(Serialize, Derive)]
+#[serde(rename_all = "lowercase")]
+enum Counted {
+    Window(usize),
+    Blocks(usize),
+    Rest(usize),
 }
 
 impl Serialize for CacheAxis {
@@ -114,7 +129,9 @@ impl Serialize for CacheAxis {
         let written = match self {
             Self::Batch => Written::Name("batch".to_owned()),
             Self::Past => Written::Name("past".to_owned()),
-            Self::Window(window) => Written::Window { window: *window },
+            Self::Window(most) => Written::Counted(Counted::Window(*most)),
+            Self::Blocks(of) => Written::Counted(Counted::Blocks(*of)),
+            Self::Rest(of) => Written::Counted(Counted::Rest(*of)),
             Self::Size(size) => Written::Size(*size),
             Self::Given(name) => Written::Name(name.clone()),
         };
@@ -126,7 +143,9 @@ impl<'de> Deserialize<'de> for CacheAxis {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         Ok(match Written::deserialize(from)? {
             Written::Size(size) => Self::Size(size),
-            Written::Window { window } => Self::Window(window),
+            Written::Counted(Counted::Window(most)) => Self::Window(most),
+            Written::Counted(Counted::Blocks(of)) => Self::Blocks(of),
+            Written::Counted(Counted::Rest(of)) => Self::Rest(of),
             Written::Name(name) if name == "batch" => Self::Batch,
             Written::Name(name) if name == "past" => Self::Past,
             Written::Name(name) => Self::Given(name),
@@ -145,7 +164,8 @@ mod tests {
 
     const WRITTEN: &str = r#"{"tokens":"input_ids","mask":"attention_mask","positions":null,"prompt":12,
         "prefill":1,"cache":[{"name":"cache/0/key","dtype":"float32","shape":["batch",2,{"window":7},8]},
-        {"name":"cache/1/key","dtype":"float32","shape":["batch",2,"past",8]}],
+        {"name":"cache/1/key","dtype":"float32","shape":["batch",2,"past",8]},
+        {"name":"cache/1/block","dtype":"float32","shape":["batch",{"blocks":4},{"rest":4},8]}],
         "held":[{"name":"cross/0/key","dtype":"float32","shape":["batch",2,"encoded",8]}]}"#;
 
     #[test]
@@ -159,11 +179,11 @@ mod tests {
     }
 
     #[test]
-    fn a_window_bounds_what_a_cache_holds() {
+    fn the_tokens_read_decide_how_much_a_cache_holds() {
         let Decoding::Program(program) = serde_json::from_str(WRITTEN).unwrap() else { panic!("no program") };
         let shapes = |read| program.tensors().map(|tensor| tensor.shape(3, read, |_| 9)).collect::<Vec<_>>();
-        assert_eq!(shapes(0), [[3, 2, 0, 8], [3, 2, 0, 8], [3, 2, 9, 8]]);
-        assert_eq!(shapes(5), [[3, 2, 5, 8], [3, 2, 5, 8], [3, 2, 9, 8]]);
-        assert_eq!(shapes(50), [[3, 2, 7, 8], [3, 2, 50, 8], [3, 2, 9, 8]]);
+        assert_eq!(shapes(0), [[3, 2, 0, 8], [3, 2, 0, 8], [3, 0, 0, 8], [3, 2, 9, 8]]);
+        assert_eq!(shapes(5), [[3, 2, 5, 8], [3, 2, 5, 8], [3, 1, 1, 8], [3, 2, 9, 8]]);
+        assert_eq!(shapes(50), [[3, 2, 7, 8], [3, 2, 50, 8], [3, 12, 2, 8], [3, 2, 9, 8]]);
     }
 }

@@ -15,6 +15,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "__init__.py",
     "__main__.py",
     "adapters/__init__.py",
+    "adapters/blocks.py",
     "adapters/buckets.py",
     "adapters/common.py",
     "adapters/decoder_only.py",
@@ -66,6 +67,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "rule.py",
     "runner.py",
     "situations.py",
+    "tuples.py",
     "weights.py",
     // What makes programs of other formats beside an artifact, uses artifacts, or draws up entries: nothing that makes an artifact
     // imports it.

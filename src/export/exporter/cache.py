@@ -20,6 +20,7 @@ from transformers import DynamicCache, cache_utils
 from .contract import dtype_name
 from .errors import ExportError
 from .job import Json
+from .tuples import Handed
 
 # What layers of a cache hold for every token: the attribute, its name here, and which dimensions count rows and tokens.
 TOKENS = 2
@@ -29,20 +30,38 @@ GROWING = (
     ("indexer_keys", "indexer_key", 0, 1),
     ("indexer_position_ids", "indexer_position", 1, 2),
 )
+# What they hold of the last tokens, `[tokens, rows, width]`: zeros before the first.
+MEMORY = "memory"
 # What they hold of all tokens together, once or several times, `[rows, …]`.
 STATES = (("conv_states", "convolution_state"), ("recurrent_states", "recurrent_state"))
+# What they hold of tokens read together as blocks, by the name of who does: the block's one tensor, tokens that wait
+# for the rest of theirs, and what a block leaves to the next. Tokens count in blocks, in what is left of them, or not.
+BLOCKS, REST = "blocks", "rest"
+PREVIOUS_GATE = "overlap_gate"
+BLOCK_STATES = (
+    ("compressed_kv", "block", BLOCKS),
+    ("buffer_kv", "waiting", REST),
+    ("buffer_gate", "waiting_gate", REST),
+    ("overlap_kv", "overlap", None),
+    (PREVIOUS_GATE, "overlap_gate", None),
+)
 # The layers that hold no more than that, or nothing.
 FLAT = frozenset(
     {
+        "DeepseekV4CSACache",
+        "DeepseekV4HCACache",
         "DummyLayer",
         "DynamicIndexedLayer",
         "DynamicLayer",
         "DynamicSlidingWindowLayer",
-        "LinearAttentionLayer",
         "LinearAttentionAndFullAttentionLayer",
         "LinearAttentionAndSlidingWindowAttentionLayer",
+        "LinearAttentionLayer",
+        "TupleLayer",
     }
 )
+# The layers that hold the last tokens only; old releases have none.
+WINDOWED: Any = getattr(cache_utils, "DynamicSlidingWindowLayer", ())
 # The library's caches, which hold layers.
 KINDS = ("DynamicCache", "EncoderDecoderCache")
 # Caches of single architectures, and where they hold states of whole layers: by layer, one or several.
@@ -65,8 +84,9 @@ class Refusal(Exception):
 class Held:
     """A tensor that a step takes beside its inputs, and its shape.
 
-    An axis is `batch`, `past` (as many as tokens were read), `{"window": n}` (the same, at most n), a number, or the
-    name of a size that the inputs given once decide.
+    An axis is `batch`, `past` (as many as tokens were read), `{"window": n}` (the same, at most n), `{"blocks": n}`
+    (how many times n tokens were read), `{"rest": n}` (how many beyond), a number, or the name of a size that the
+    inputs given once decide.
     """
 
     name: str
@@ -89,7 +109,7 @@ class Slot(Held):
     part: str
     layer: int
     attribute: str
-    state: int | None
+    state: int | str | None
     start: int = 0
 
     def empty(self, rows: int) -> Tensor:
@@ -111,7 +131,7 @@ class Slot(Held):
         layer = self._layer(cache)
         layer.dtype, layer.device = held.dtype, held.device
         if self.state is not None:
-            self._put_state(layer, self.state, held + self.start if self.start else held)
+            self._put_state(layer, held + self.start if self.start else held)
             return
         layer.is_initialized = layer.is_indexer_initialized = True
         setattr(layer, self.attribute, held)
@@ -144,18 +164,42 @@ class Slot(Held):
     @property
     def window(self) -> int | None:
         """How many tokens it holds at most; None where it holds all."""
-        return next((axis["window"] for axis in self.shape if isinstance(axis, dict)), None)
+        return next(
+            (axis["window"] for axis in self.shape if isinstance(axis, dict) and "window" in axis), None
+        )
 
     def _layer(self, cache: Any) -> Any:
         return parts(cache)[self.part].layers[self.layer]
 
-    def _put_state(self, layer: Any, state: int, held: Tensor) -> None:
+    def _put_state(self, layer: Any, held: Tensor) -> None:
+        state = self.state
         # A copy: layers write into their states.
         getattr(layer, self.attribute)[state] = held.clone()
         getattr(layer, f"is_{self.attribute}_initialized")[state] = True
         layer.has_previous_state[state] = True
         if self.attribute == "conv_states":
             layer.conv_kernel_size[state] = held.shape[-1]
+
+
+class Block(Slot):
+    """What a layer holds of blocks of tokens: it counts them by how many it holds.
+
+    The gate of the block before shuts where there is none: minus infinity, and zero here, as all else before any token.
+    """
+
+    def of(self, cache: Any) -> Tensor:
+        """The tensor that a cache holds."""
+        held = super().of(cache)
+        return held.masked_fill(held.isinf(), 0) if self.attribute == PREVIOUS_GATE else held
+
+    def _put_state(self, layer: Any, held: Tensor) -> None:
+        blocks, state = layer.compressed_kv, self.state
+        if self.attribute == PREVIOUS_GATE:
+            some = torch.ones_like(blocks[state][..., :1]).sum(1, keepdim=True) > 0
+            held = held.masked_fill(~some, float("-inf"))
+        getattr(layer, self.attribute)[state] = held
+        if self.attribute == "compressed_kv":
+            layer.entry_count[state] = held.shape[1]
 
 
 class Apart(Slot):
@@ -171,7 +215,7 @@ class Apart(Slot):
         states = getattr(cache, self.attribute)
         # A copy: layers write into their states.
         kept = held.clone()
-        if self.state is not None:
+        if isinstance(self.state, int):
             before = states[self.layer]
             kept = (*before[: self.state], kept, *before[self.state + 1 :])
         states[self.layer] = kept
@@ -179,14 +223,15 @@ class Apart(Slot):
 
 def _size(axis: str | int | Json, rows: int, read: int) -> int:
     if isinstance(axis, dict):
-        return min(read, axis["window"])
+        ((kind, of),) = axis.items()
+        return min(read, of) if kind == "window" else read // of if kind == BLOCKS else read % of
     return axis if isinstance(axis, int) else rows if axis == "batch" else read
 
 
 def parts(cache: Any) -> dict[str, Any]:
     """The caches in a cache, by what the names of their tensors begin with."""
     # Old releases have no such class.
-    if hasattr(cache, "cross_attention_cache"):
+    if getattr(cache, "cross_attention_cache", None) is not None:
         return {OWN: cache.self_attention_cache, CROSS: cache.cross_attention_cache}
     return {OWN: cache}
 
@@ -208,16 +253,23 @@ def fresh(config: Any, left: Any) -> Any:
         Refusal: that is no cache of the library's.
     """
     kind = type(left).__name__
+    if isinstance(left, Handed):
+        return left.emptied()
     if of_one(left):
         return _emptied(left, OWN_KINDS[kind])
     if kind not in KINDS:
         raise Refusal("class", f"generate keeps a {kind}, not a DynamicCache")
-    own = DynamicCache(config=config.get_text_config(decoder=True))
+    own = DynamicCache(config=_decoder(config))
     if CROSS not in parts(left):
         return own
     cross = DynamicCache()
     cross.layers.extend(cache_utils.DynamicLayer() for _ in left.cross_attention_cache.layers)
     return cache_utils.EncoderDecoderCache(own, cross)
+
+
+def _decoder(config: Any) -> Any:
+    """The config of what decodes; releases before 4.45 do not tell it apart."""
+    return config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
 
 
 def _emptied(left: Any, attribute: str) -> Any:
@@ -252,7 +304,7 @@ def slots(config: Any, left: Any, empty: Any, rows: int, read: int) -> list[Slot
     """
     found: list[Slot] = []
     # Layers of mllama that look at pictures, and at no token.
-    looking = getattr(config.get_text_config(decoder=True), "cross_attention_layers", None) or ()
+    looking = getattr(_decoder(config), "cross_attention_layers", None) or ()
     for part, cache in parts(left).items():
         kinds, expected = (
             [type(layer).__name__ for layer in layers(one)] for one in (cache, parts(empty)[part])
@@ -281,23 +333,33 @@ def _holds(slot: Slot, left: Any, rows: int, read: int) -> None:
 def _slots_of(layer: Any, part: str, number: int, read: int, kind: str) -> Iterator[Slot]:
     """The tensors that a layer holds."""
     tokens: str | Json = "past" if kind == OWN else ENCODED
-    if isinstance(layer, cache_utils.DynamicSlidingWindowLayer):
+    if isinstance(layer, WINDOWED):
         tokens = {"window": layer.sliding_window - 1}
         if layer.sliding_window > read:
             why = f"a window of {layer.sliding_window} is not left within {read} tokens: make it smaller"
             raise ExportError(f"decode: {why}")
     for attribute, name, rows, dim in GROWING:
         held = getattr(layer, attribute, None)
-        if held is not None:
+        # Values that are the keys are held once.
+        if held is not None and not (attribute == "values" and held is layer.keys):
             counted = {rows: "batch", dim: tokens}
             shape = tuple(counted.get(axis, size) for axis, size in enumerate(held.shape))
             yield Slot(f"{kind}/{number}/{name}", held.dtype, shape, part, number, attribute, None)
+    memory = getattr(layer, MEMORY, None)
+    if memory is not None:
+        shape = (memory.shape[0], "batch", memory.shape[2])
+        yield Slot(f"{kind}/{number}/{MEMORY}", memory.dtype, shape, part, number, MEMORY, None)
     for attribute, name in STATES:
         for state, held in getattr(layer, attribute, {}).items():
             if held is not None:
                 shape = ("batch", *held.shape[1:])
                 named = f"{kind}/{number}/{name}/{state}"
                 yield Slot(named, held.dtype, shape, part, number, attribute, state)
+    for attribute, name, counted in BLOCK_STATES:
+        for state, held in getattr(layer, attribute, {}).items():
+            tokens = {counted: layer.compress_rate} if counted else held.shape[1]
+            named = f"{kind}/{number}/{name}/{state}"
+            yield Block(named, held.dtype, ("batch", tokens, *held.shape[2:]), part, number, attribute, state)
 
 
 def _apart(cache: Any, part: str) -> Iterator[Slot]:

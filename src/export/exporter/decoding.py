@@ -25,6 +25,7 @@ from .generation import Written, uncached
 from .job import Input, Job, Json
 from .once import Once
 from .program import Program, Tensors
+from .tuples import Handed
 
 # Tokens that the trace finds in the cache, and reads: sizes that no config has, so that none is taken for another.
 PAST, CHUNK = 17, 3
@@ -187,7 +188,17 @@ class Decoder:
 
     def _called(self, inputs: Tensors, held: Any, **others: Any) -> Any:
         """What the model returns with a cache, which it changes."""
-        return program.called(self.model, inputs, **{self.keyword: held, "use_cache": True}, **others)
+        handed = isinstance(held, Handed)
+        others |= {self.keyword: held.given if handed else held} | self._switch
+        result = program.called(self.model, inputs, **others)
+        if handed:
+            held.take(result[self.keyword])
+        return result
+
+    @cached_property
+    def _switch(self) -> dict[str, bool]:
+        """What asks for the cache; a memory is always handed out."""
+        return {name: True for name in ("use_cache",) if name in parameters_of(self.model)}
 
     def _outputs(self, inputs: Tensors, result: Any) -> Tensors:
         """The task's outputs of what the model returned."""
@@ -255,7 +266,7 @@ def _keyword(model: nn.Module, job: Job) -> str:
         raise Refusal("unfaithful", why)
     takes = parameters_of(model)
     # Older releases, and the classes that were not renamed, call it `past_key_values`.
-    keyword = next((name for name in ("cache", "past_key_values") if name in takes), None)
+    keyword = next((name for name in ("cache", "past_key_values", "mems") if name in takes), None)
     if keyword is None:
         raise Refusal("stateless", f"{job.class_name}.forward takes no cache")
     return keyword

@@ -12,13 +12,14 @@ from torch import Tensor, nn
 from transformers import GenerationConfig
 from transformers.generation.utils import GenerationMixin
 
-from .calls import completed
+from .calls import completed, parameters_of
 from .errors import ExportError, stage
 from .foreign import config_of
 from .inputs import fill, padding_id
 from .job import Case, Generation, Job, Json
 from .model import Config, token_id
-from .program import Tensors, evaluate
+from .program import Tensors, called, evaluate
+from .tuples import layered
 
 # The library's loop as a function; the protocol of its `self` is one that the class itself does not meet.
 LIBRARY: Callable[..., Any] = cast("Any", GenerationMixin).generate
@@ -32,7 +33,10 @@ UNCACHED = {
     "evolla": "EvollaModel gives the layers that look at a protein the mask of the whole row, beside the tokens of a "
     "step",
     "git": "GitModel.forward adds the cache's length to positions that the library already counts past it",
+    "open-llama": "OpenLlamaModel asks the tuple that it hands out as its cache how long it is",
     "rwkv": "RwkvSelfAttention adds a cached [batch, hidden] to a row of [batch, 1, hidden], and mixes the rows",
+    "xlm-prophetnet": "XLMProphetNetPositionalEmbeddings asks the tuple that the model hands out as its cache how "
+    "long it is",
 }
 # The same of rotary embeddings whose frequencies depend on the length.
 CACHED_ROTATIONS = (
@@ -129,7 +133,7 @@ def _greedy(
     prompt = prompts.get(names.grows)
     tokens = made if isinstance(made, Tensor) else made.sequences
     # Older releases call the cache `past_key_values`.
-    cache = getattr(made, "cache", getattr(made, "past_key_values", None))
+    cache = layered(getattr(made, "cache", getattr(made, "past_key_values", None)))
     if prompt is None:
         prompt = tokens[:, :1]
     return Written({**prompts, names.grows: prompt}, tokens[:, prompt.shape[1] :], cache)
@@ -151,6 +155,7 @@ def _without_library(
     inputs = dict(prompts)
     grown: list[Tensor] = []
     ended = torch.zeros(ROWS, dtype=torch.bool)
+    following: Tensors = {}
     while len(grown) < most and not ended.all():
         outputs, _ = evaluate(model, job, inputs, [])
         best = outputs[names.logits][:, -1].argmax(dim=-1)
@@ -163,7 +168,16 @@ def _without_library(
             following[names.positions] = inputs[names.positions][:, -1:] + 1
         for name, values in following.items():
             inputs[name] = torch.cat([inputs[name], values], dim=1)
-    return Written(prompts, torch.stack(grown, dim=1), None)
+    return Written(prompts, torch.stack(grown, dim=1), _cache_of(model, inputs, [*following]))
+
+
+def _cache_of(model: nn.Module, row: Tensors, grown: list[str]) -> Any:
+    """What a class that hands out its cache has left when it has read all of a row but its last token."""
+    if uncached(model) or "past_key_values" not in parameters_of(model):
+        return None
+    read = {name: value[:, :-1] if name in grown else value for name, value in row.items()}
+    with torch.no_grad():
+        return layered(called(model, read, use_cache=True).past_key_values)
 
 
 def _own(model: Any, **given: Any) -> Any:

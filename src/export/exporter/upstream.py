@@ -16,7 +16,7 @@ from .__main__ import own_stdout
 from .calls import parameters_of
 from .errors import ExportError, reason
 from .inputs import padding_id
-from .job import Input, Job, Json
+from .job import Generation, Input, Job, Json
 from .model import find_class
 from .prepared import prepared
 
@@ -25,7 +25,7 @@ ROWS, LENGTH = 2, 53
 # A difference, as a share of the largest logit, that no rounding makes.
 CLEAR = 1e-3
 # What classes call the cache that they take and return.
-KEYWORDS = ("cache", "past_key_values", "state")
+KEYWORDS = ("cache", "past_key_values", "state", "mems", "past_buckets_states")
 # Types whose `forward` takes the whole row again, and skips what its cache holds by itself.
 WHOLE_AGAIN = frozenset({"cpmant"})
 # Types whose `forward` returns no cache: it is the caller's.
@@ -77,7 +77,8 @@ def finding(data: Json) -> Json:
 def run(text: str) -> tuple[str, bool]:
     """What a program prints, or what ends it, and whether that shows a fault.
 
-    One that ends where a row is read by parts shows nothing: classes may want to be told more there.
+    One that ends where a row is read by parts shows nothing, for classes may want to be told more there; but if it asks
+    its own cache for what that has not.
     """
     before, last, after = text.partition("later = ")
     scope: Json = {}
@@ -90,17 +91,16 @@ def run(text: str) -> tuple[str, bool]:
         with contextlib.redirect_stdout(printed):
             exec(last + after, scope)
     except Exception as error:  # noqa: BLE001  the same
-        return reason(error), False
+        return reason(error), isinstance(error, AttributeError)
     return printed.getvalue().strip(), float(printed.getvalue()) > CLEAR
 
 
 def program(job: Job, way: Way) -> str:
     """A program that reads a row as a whole and in two parts, and prints how far apart the logits are."""
-    if job.generation is None:
-        raise ExportError("the entry generates nothing")
     ready = prepared(job)
-    names = job.generation
-    keyword = next((name for name in KEYWORDS if name in parameters_of(ready.eager)), None)
+    names = job.generation or _row(job)
+    takes = parameters_of(ready.eager)
+    keyword = next((name for name in KEYWORDS if name in takes), None)
     if keyword is None:
         raise ExportError(f"{job.class_name}.forward takes no cache")
     found = find_class(job.source, job.class_name)
@@ -132,6 +132,8 @@ def program(job: Job, way: Way) -> str:
     # An encoder's input is asked for in every call.
     again = given if getattr(ready.config, "is_encoder_decoder", False) else ""
     own = model_type in RETURNS_NONE
+    # A memory is always kept.
+    on, off = (f", use_cache={value}" if "use_cache" in takes else "" for value in (True, False))
     lines = [
         "import torch",
         f"from transformers import {job.class_name}, {config}" + (", DynamicCache" if own else ""),
@@ -145,14 +147,21 @@ def program(job: Job, way: Way) -> str:
         lines.append(f"mask[:, :{way.padded}] = 0")
     lines += [f"{name} = {value}" for name, value in beside.items()]
     lines += [
-        f'whole = model({whole}{given}, use_cache=False)["logits"][:, {way.first - LENGTH}:]',
+        f"whole = model({whole}{given}{off}).{names.logits}[:, {way.first - LENGTH}:]",
         *(["held = DynamicCache(config=model.config)"] if own else []),
-        f"first = model({first}{begun}" + (f", {keyword}=held" if own else "") + ", use_cache=True)",
+        f"first = model({first}{begun}" + (f", {keyword}=held" if own else "") + f"{on})",
         *([] if own else [f'held = first["{keyword}"]']),
-        f'later = model({later}{again}, {keyword}=held, use_cache=True)["logits"]',
+        f"later = model({later}{again}, {keyword}=held{on}).{names.logits}",
         "print(((later - whole).abs().max() / whole.abs().max()).item())",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _row(job: Job) -> Generation:
+    """What grows in an entry that leaves `generates` out."""
+    masks = [entry.name for entry in job.of_kind("mask")]
+    (tokens,) = (entry.name for entry in job.of_kind("tokens"))
+    return Generation(grows=tokens, mask=next(iter(masks), None), positions=None, logits=job.outputs[0].name)
 
 
 def _filled(entry: Input, sizes: dict[str, int], count: int) -> str:

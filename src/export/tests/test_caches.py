@@ -56,6 +56,30 @@ CLASSES: dict[str, tuple[str, Json]] = {
             "index_n_heads": 8,
         },
     ),
+    "blocks of tokens": (
+        "DeepseekV4ForCausalLM",
+        SPARSE
+        | {
+            "num_hidden_layers": 2,
+            "layer_types": ["compressed_sparse_attention", "heavily_compressed_attention"],
+            "mlp_layer_types": ["moe", "moe"],
+            "compress_rates": {"compressed_sparse_attention": 2, "heavily_compressed_attention": 4},
+            "sliding_window": 8,
+            "head_dim": 16,
+            "partial_rotary_factor": 0.5,
+            "q_lora_rank": 8,
+            "o_groups": 2,
+            "o_lora_rank": 4,
+            "moe_intermediate_size": 8,
+            "n_routed_experts": 2,
+            "num_experts_per_tok": 1,
+            "hc_mult": 2,
+            "hc_sinkhorn_iters": 2,
+            "index_n_heads": 16,
+            "index_head_dim": 16,
+            "index_topk": 2,
+        },
+    ),
     "positions of an indexer, and the last tokens": (
         "Qwen4ExpForCausalLM",
         SPARSE

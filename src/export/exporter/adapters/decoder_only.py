@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import recurrence
+from .blocks import compressed_blocks
 from .patches import Adapter, Upstream, module_of, of_sizes, replaced, rewritten, shadowed, smaller
 
 
@@ -214,6 +215,16 @@ def _reformer(model: Upstream) -> Iterator[None]:
         yield
 
 
+def _words_of_all_frequencies(model: Upstream) -> AbstractContextManager[None]:
+    """Transformer-XL skips the frequencies of which no word is in the row, and a trace bakes which those were.
+
+    All have their turn; one without a word embeds nothing.
+    """
+    embedding = module_of(model).AdaptiveEmbedding
+    found = {r"\.squeeze\(\)\s+if indices_i\.numel\(\) == 0:\s+continue": ".squeeze(-1)"}
+    return replaced(embedding, "forward", rewritten(embedding.forward, found))
+
+
 def _prompt_mask(model: Upstream) -> AbstractContextManager[None]:
     """CPM-Ant counts positions by a Python list, which a trace bakes.
 
@@ -237,6 +248,7 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "cpmant": [_prompt_mask],
     "dbrx": [_every_expert],
     "deepseek_v32": [_scatter_numbers, short_rows],
+    "deepseek_v4": [compressed_blocks],
     "dots3_note_text": [_scatter_numbers],
     "falcon_mamba": [_selective_scan],
     "glm_moe_dsa": [_scatter_numbers, short_rows],
@@ -251,6 +263,7 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "recurrent_gemma": [_rglru],
     "reformer": [_reformer],
     "rwkv": [_rwkv_attention],
+    "transfo-xl": [_words_of_all_frequencies],
     "xlstm": [_mlstm],
     "zamba": [_selective_scan],
 }

@@ -16,12 +16,13 @@ def _scores_as_logits(
     input_ids: Tensor,
     mems: tuple[Tensor, ...] | None = None,
     **switches: Any,
-) -> dict[str, Tensor]:
+) -> dict[str, Any]:
     """Transformer-XL calls the logarithms of its probabilities prediction scores.
 
     `TransfoXLLMHeadModelOutput.logits` is another name for them, and the one that `generate` reads.
     """
-    return {"logits": model(input_ids=input_ids, mems=mems, **switches).logits}
+    result = model(input_ids=input_ids, mems=mems, **switches)
+    return {"logits": result.logits, "mems": result.mems}
 
 
 def _distribution(
