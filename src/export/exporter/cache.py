@@ -213,11 +213,20 @@ def fresh(config: Any, left: Any) -> Any:
     if kind not in KINDS:
         raise Refusal("class", f"generate keeps a {kind}, not a DynamicCache")
     own = DynamicCache(config=config.get_text_config(decoder=True))
+    own.layers.extend(_read_again(own.layers, layers(parts(left)[OWN])))
     if CROSS not in parts(left):
         return own
     cross = DynamicCache()
     cross.layers.extend(cache_utils.DynamicLayer() for _ in left.cross_attention_cache.layers)
     return cache_utils.EncoderDecoderCache(own, cross)
+
+
+def _read_again(known: list[Any], left: list[Any]) -> Iterator[Any]:
+    """Layers beyond those that the config names: models that run some again append a copy for each further time."""
+    kinds = {type(layer): layer for layer in known}
+    for layer in left[len(known) :]:
+        if type(layer) in kinds:
+            yield copy.deepcopy(kinds[type(layer)])
 
 
 def _emptied(left: Any, attribute: str) -> Any:
