@@ -260,6 +260,7 @@ def fresh(config: Any, left: Any) -> Any:
     if kind not in KINDS:
         raise Refusal("class", f"generate keeps a {kind}, not a DynamicCache")
     own = DynamicCache(config=_decoder(config))
+    own.layers.extend(_read_again(own.layers, layers(parts(left)[OWN])))
     if CROSS not in parts(left):
         return own
     cross = DynamicCache()
@@ -270,6 +271,14 @@ def fresh(config: Any, left: Any) -> Any:
 def _decoder(config: Any) -> Any:
     """The config of what decodes; releases before 4.45 do not tell it apart."""
     return config.get_text_config(decoder=True) if hasattr(config, "get_text_config") else config
+
+
+def _read_again(known: list[Any], left: list[Any]) -> Iterator[Any]:
+    """Layers beyond those that the config names: models that run some again append a copy for each further time."""
+    kinds = {type(layer): layer for layer in known}
+    for layer in left[len(known) :]:
+        if type(layer) in kinds:
+            yield copy.deepcopy(kinds[type(layer)])
 
 
 def _emptied(left: Any, attribute: str) -> Any:

@@ -80,6 +80,18 @@ CLASSES: dict[str, tuple[str, Json]] = {
             "index_topk": 2,
         },
     ),
+    "copies of layers that are run again": (
+        "DoryForCausalLM",
+        SPARSE
+        | {
+            "head_dim": 4,
+            "sliding_window": 4,
+            "layer_types": ["sliding_attention", "full_attention"],
+            "n_input_layers": 0,
+            "n_recurrent_layers": 2,
+            "n_output_layers": 0,
+        },
+    ),
     "positions of an indexer, and the last tokens": (
         "Qwen4ExpForCausalLM",
         SPARSE
