@@ -1,20 +1,29 @@
 """Exports one checkpoint: `python -m exporter.certify`.
 
 In: the request of `__main__`, whose jobs may have an `embedding`. Out: its events and artifacts. What a
-sentence-transformers folder does with hidden states is a part of the program, as calls are.
+sentence-transformers folder does with hidden states is a part of the program, as calls are. Padding is added on both
+sides, where eager's own outputs promise that neither matters.
 """
 
 import json
 import sys
+from dataclasses import replace
+
+import torch
 
 from .__main__ import own_stdout
 from .export import export
+from .invariance import moved
 from .job import Job, Json
 from .model import find_class
+from .prepared import Prepared
+from .reference import converted
 from .sentence import install
+from .situations import Situation, situations
 
 # The key of a request that a plain job has not.
 EMBEDDING = "embedding"
+OTHER = {"left": "right", "right": "left"}
 
 
 def adopted(data: Json) -> Job:
@@ -25,9 +34,23 @@ def adopted(data: Json) -> Job:
     return job
 
 
+def other_side(job: Job, ready: Prepared) -> list[Situation]:
+    """Padding on the other side than the entry's, unless it moves what eager returns: then nobody promised it."""
+    if not job.pads or job.padding not in OTHER:
+        return []
+    side = OTHER[job.padding]
+    other = replace(job, padding=side, rows={}, causal=None)
+    changed = [
+        replace(situation, name=f"{situation.name}-{side}")
+        for situation in situations(other, ready.config, ready.dims, ready.traced)
+    ]
+    double = converted(ready.eager, torch.float64)
+    return [] if any(moved(other, double, ready.traced, changed)) else changed
+
+
 def certified(data: Json) -> None:
     """Makes a job's artifact."""
-    export(adopted(data))
+    export(adopted(data), other_side)
 
 
 def main() -> None:

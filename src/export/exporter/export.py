@@ -5,6 +5,7 @@ In: a `Job`. Out: its artifact folder.
 
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -26,9 +27,13 @@ from . import (
     weights,
 )
 from .job import Job, Json
-from .prepared import prepared
+from .prepared import Prepared, prepared
+from .situations import Situation
 
 FORMAT = 3
+
+# Situations beside those that a job's checks make: what they are depends on the model.
+More = Callable[[Job, Prepared], list[Situation]]
 
 
 def versions() -> dict[str, str]:
@@ -40,13 +45,14 @@ def versions() -> dict[str, str]:
     }
 
 
-def export(job: Job) -> None:
-    """Builds the model, takes references from it, traces it, writes the artifact."""
+def export(job: Job, more: More | None = None) -> None:
+    """Builds the model, takes references from it, also in `more` situations, traces it, writes the artifact."""
     start = time.monotonic()
     ready = prepared(job)
     eager, served, dims = ready.eager, ready.served, ready.dims
     cases, traced = ready.cases, ready.traced
     changed = situations.situations(job, ready.config, dims, traced)
+    changed += more(job, ready) if more else []
     models = reference.Models(eager, served, job)
     tensors = reference.references(models, dims, cases, changed)
     # After the first runs, in which RWKV halves weights of its own; and before anything is traced: what an adapter did

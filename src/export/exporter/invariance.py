@@ -63,22 +63,28 @@ def _moved(draft: Draft, side: str, double: nn.Module, data: Json) -> dict[str, 
     config = config_of(double)
     dims = model.resolve_dims(job, config)
     traced = inputs.fill(job, config, dims, job.traced, job.padding)
-    moved: dict[str, str] = {}
+    found: dict[str, str] = {}
     try:
-        whole = _outputs(double, job, traced)
-        for situation in situations(job, config, dims, traced):
-            kind = situation.facts["change"]
-            for port, now, before in _compared(job, situation, traced, whole, double):
-                share = _difference(now, before)
-                if share > SAME:
-                    told = WORDS[kind].format(name=port.name)
-                    moved.setdefault(
-                        CHECKS[kind], f"eager itself, in float64: {told}, by {share:.1g} of its size"
-                    )
+        for check, why in moved(job, double, traced, situations(job, config, dims, traced)):
+            found.setdefault(check, why)
     except ExportError:
         # What eager cannot run is told by the export of the entry, which does the same.
         pass
-    return moved
+    return found
+
+
+def moved(
+    job: Job, double: nn.Module, traced: Tensors, changed: list[Situation]
+) -> Iterator[tuple[str, str]]:
+    """The checks that eager fails in float64 in these situations of the traced case, and by how much."""
+    whole = _outputs(double, job, traced)
+    for situation in changed:
+        kind = situation.facts["change"]
+        for port, now, before in _compared(job, situation, traced, whole, double):
+            share = _difference(now, before)
+            if share > SAME:
+                told = WORDS[kind].format(name=port.name)
+                yield CHECKS[kind], f"eager itself, in float64: {told}, by {share:.1g} of its size"
 
 
 def _rows(draft: Draft) -> dict[str, int]:
