@@ -40,6 +40,7 @@ mod deepseek_v4;
 mod dialogpt;
 mod diffllama;
 mod doge;
+mod doge_whole_row;
 mod dolly;
 mod dots1;
 mod ernie4_5;
