@@ -11,6 +11,9 @@ from .find import Found
 from .job import Job, Json, Source
 from .overrides import merged
 
+# Fills of whole numbers.
+WHOLE = ("tokens", "text", "mask", "positions", "boxes")
+
 
 def _installed() -> Source:
     return Source("transformers", transformers.__version__, {})
@@ -184,4 +187,5 @@ def _filled(port: Json) -> Json:
     fill = port["fill"]
     if isinstance(fill, dict):
         return {"dtype": "int64", "shape": port["shape"], "fill": {"kind": "values"} | fill}
-    return {"dtype": port.get("dtype", "float32"), "shape": port["shape"], "fill": {"kind": fill}}
+    usual = "int64" if fill in WHOLE else "float32"
+    return {"dtype": port.get("dtype", usual), "shape": port["shape"], "fill": {"kind": fill}}

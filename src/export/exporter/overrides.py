@@ -123,8 +123,9 @@ def _missed(model_class: Any, config: Json) -> str | None:
         with torch.device("meta"):
             model_class(_configure(model_class.config_class, config))
     except AttributeError as error:
-        if isinstance(error.obj, model_class.config_class) and knows(error.obj, error.name):
-            return error.name if size_of(error.name) else None
+        owner, name = error.obj, error.name or ""
+        of_config = isinstance(owner, Config) and isinstance(owner, model_class.config_class)
+        return name if of_config and knows(owner, name) and size_of(name) else None
     except (*UNFIT, RuntimeError):
         pass
     return None

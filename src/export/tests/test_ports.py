@@ -134,8 +134,15 @@ def test_pictures_go_in_as_flat_patches_where_a_linear_layer_reads_them() -> Non
     } in list(forms(draft, _Patched()))
 
 
-class _Listed(_Patched):
+class _Listed(nn.Module):
     """Takes the patches under a name of their own."""
+
+    main_input_name = "pixel_values"
+    config = samples.CONFIG
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch_embedding = nn.Linear(12, 4)
 
     def forward(self, image_patches: Tensor, pixel_values: Tensor | None = None) -> Tensor:
         return self.patch_embedding(image_patches)

@@ -150,8 +150,8 @@ def test_layers_that_the_whole_takes_from_its_tower_are_among_those_that_are_lef
 def test_heads_that_fill_an_expanded_width_still_do() -> None:
     over = shrink(transformers.Mamba2Config(), {"hidden_size": 32})
     assert over["num_heads"] * over["head_dim"] == transformers.Mamba2Config().expand * 32
-    over = shrink(transformers.BambaConfig(), {"hidden_size": 32})
-    assert over["mamba_n_heads"] * over["mamba_d_head"] == transformers.BambaConfig().mamba_expand * 32
+    over = shrink(transformers.BambaConfig(mamba_expand=2), {"hidden_size": 32})
+    assert over["mamba_n_heads"] * over["mamba_d_head"] == 2 * 32
 
 
 def test_layers_are_enough_for_every_kind_of_a_pattern_that_repeats() -> None:

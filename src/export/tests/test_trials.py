@@ -63,6 +63,7 @@ class _Asked(nn.Module):
     ) -> dict[str, Tensor]:
         if input_ids is None:
             raise ValueError("pass either `input_ids` or `conditional_pixel_values`")
+        assert not input_ids.is_floating_point()
         return {"logits": torch.rand(*input_ids.shape, 32)}
 
 
