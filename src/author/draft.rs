@@ -34,8 +34,8 @@ pub struct Draft {
     /// The seed, where not every one does.
     #[serde(default)]
     pub seed: Option<u64>,
-    /// Check → why it is left out.
-    pub omit: BTreeMap<String, String>,
+    /// Check → why it is left out; null for one that the entry it is like leaves out, and this one does not.
+    pub omit: BTreeMap<String, Option<String>>,
     /// The entry whose code is nearest.
     #[serde(default)]
     pub near: Option<String>,
@@ -66,7 +66,7 @@ impl Draft {
         };
         let mapping = |map: &Map<String, Value>| (!map.is_empty()).then(|| Value::from(map.clone()));
         let omit: Map<String, Value> =
-            self.omit.iter().map(|(check, why)| (check.clone(), text(why))).collect();
+            self.omit.iter().map(|(check, why)| (check.clone(), Value::from(why.clone()))).collect();
         let fields = [
             ("name", Some(text(name))),
             ("like", self.like.as_deref().map(text)),
@@ -161,7 +161,7 @@ mod tests {
         serde_json::from_value(json!({
             "family": "text", "model_type": "b", "task": "fill-mask", "class": "BForMaskedLM", "checkpoint": "o/b-1",
             "config": config, "axes": {"image": {"dynamic": [32, 48]}}, "dims": {}, "inputs": {},
-            "without": ["position_ids"], "placeholders": {}, "omit": {"half": "eager: \"x\": no kernel"},
+            "without": ["position_ids"], "placeholders": {}, "omit": {"half": "eager: \"x\": no kernel", "generates": null},
         }))
         .unwrap()
     }
@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn an_entry_says_only_what_differs_from_its_base() {
         let expected = "- name: b\n  class: BForMaskedLM\n  checkpoint: o/b-1\n  config: {a: [1, 2], b: null}\n  \
-                        axes: {image: [32, 48]}\n  without: [position_ids]\n  omit: {half: \"eager: \\\"x\\\": no kernel\"}";
+                        axes: {image: [32, 48]}\n  without: [position_ids]\n  omit: {generates: null, half: \"eager: \\\"x\\\": no kernel\"}";
         assert_eq!(draft(json!({"a": [1, 2], "b": null})).lines("b", &base()).join("\n"), expected);
     }
 

@@ -210,7 +210,7 @@ impl Trial<'_> {
         if failures.get(&Check::Half).is_some_and(Failure::lacks_yardstick) {
             let why = failures.remove(&Check::Half).map(|failure| failure.message).unwrap_or_default();
             added.draft.reasons.push(format!("check half is left out: {why}"));
-            added.draft.omit.insert(Check::Half.name().to_owned(), why);
+            added.draft.omit.insert(Check::Half.name().to_owned(), Some(why));
         }
         if failures.len() == 1 && failures.remove(&Check::EveryParameter).is_some() {
             excuse(entry, own, added).map_err(|failure| ("check", failure))?;

@@ -100,7 +100,8 @@ fn outcome(tried: &Tried) -> (&'static str, String) {
 fn described(added: &Added) -> String {
     let draft = &added.draft;
     let like = draft.like.as_ref().map(|like| format!(", like {like}")).unwrap_or_default();
-    let omitted = Vec::from_iter(draft.omit.keys().map(String::as_str)).join(", ");
+    let omitted = draft.omit.iter().filter_map(|(check, why)| why.as_ref().and(Some(check.as_str())));
+    let omitted = Vec::from_iter(omitted).join(", ");
     let omitted = if omitted.is_empty() { omitted } else { format!(", without {omitted}") };
     format!("{} for {}{like}, {} checks passed{omitted}", draft.class, draft.task, added.passed.len())
 }

@@ -42,11 +42,19 @@ pub struct Arguments {
     here: Option<PathBuf>,
 }
 
-/// A drawn entry before and after.
+/// A drawn entry before and after, and what came of it.
 struct Row<'a> {
     name: &'a str,
     before: &'a Described,
     left: Left,
+    verdict: Verdict,
+}
+
+impl<'a> Row<'a> {
+    fn new(name: &'a str, before: &'a Described, left: Left) -> Self {
+        let verdict = Verdict::of(before, &left);
+        Self { name, before, left, verdict }
+    }
 }
 
 /// Takes entries out of a copy of the spec, adds them anew and prints what came of each; exit code 1 unless all came back.
@@ -72,27 +80,32 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             left => left?,
         };
         let rows_of = names.iter().zip(left);
-        rows.extend(rows_of.map(|(name, left)| Row { name, before: &before[*name], left }));
+        rows.extend(rows_of.map(|(name, left)| Row::new(name, &before[*name], left)));
         eprintln!("{} of {}: {} came back", rows.len(), drawn.len(), back(&rows));
     }
     super::show(shown(&rows))?;
-    println!("\n{}", summary(&rows, drawn.len(), arguments));
+    println!("\n{}", summary(&rows, drawn.len(), count(arguments).map(|_| arguments.seed)));
     Ok(if back(&rows) == drawn.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The names that were typed, or those that the seed draws.
 fn drawn<'a>(arguments: &'a Arguments, names: Vec<&'a str>) -> Result<Vec<&'a str>> {
-    let count = match &arguments.what[..] {
-        [] => COUNT,
-        [one] if one.parse::<usize>().is_ok() => one.parse()?,
-        typed => {
-            if let Some(unknown) = typed.iter().find(|name| !names.contains(&name.as_str())) {
-                bail!("there is no entry '{unknown}'; name a count, or entries");
-            }
-            return Ok(typed.iter().map(String::as_str).collect());
-        }
-    };
-    Ok(readd::draw(names, count, arguments.seed))
+    if let Some(count) = count(arguments) {
+        return Ok(readd::draw(names, count, arguments.seed));
+    }
+    if let Some(unknown) = arguments.what.iter().find(|name| !names.contains(&name.as_str())) {
+        bail!("there is no entry '{unknown}'; name a count, or entries");
+    }
+    Ok(arguments.what.iter().map(String::as_str).collect())
+}
+
+/// How many entries the seed draws; none where names were typed.
+fn count(arguments: &Arguments) -> Option<usize> {
+    match &arguments.what[..] {
+        [] => Some(COUNT),
+        [one] => one.parse().ok(),
+        _ => None,
+    }
 }
 
 /// Has a child add the names to the spec in a folder; where it does not end well, others, one for each of them.
@@ -138,7 +151,7 @@ fn add(folder: &Path, names: &[String]) -> Result<ExitCode> {
 }
 
 fn back(rows: &[Row]) -> usize {
-    rows.iter().filter(|row| Verdict::of(row.before, &row.left) == Verdict::Back).count()
+    rows.iter().filter(|row| row.verdict == Verdict::Back).count()
 }
 
 /// A line for every entry: checks and characters before and after, and what came of it.
@@ -147,24 +160,23 @@ fn shown(rows: &[Row]) -> comfy_table::Table {
     if let Some(words) = lines.column_mut(5) {
         words.set_cell_alignment(CellAlignment::Left);
     }
-    for Row { name, before, left } in rows {
+    for Row { name, before, left, verdict } in rows {
         let after = match left {
             Left::Entry(after) => [after.checks.len().to_string(), after.length.to_string()],
             Left::Refused { .. } => [String::new(), String::new()],
         };
         let [checks, length] = after;
-        let verdict = Verdict::of(before, left).to_string();
         let before = (before.checks.len().to_string(), before.length.to_string());
-        lines.add_row([(*name).to_owned(), before.0, checks, before.1, length, verdict]);
+        lines.add_row([(*name).to_owned(), before.0, checks, before.1, length, verdict.to_string()]);
     }
     lines
 }
 
-/// How many came back, and what the others came to.
-fn summary(rows: &[Row], drawn: usize, arguments: &Arguments) -> String {
+/// How many came back, by what they were drawn if they were not named, and what the others came to.
+fn summary(rows: &[Row], drawn: usize, seed: Option<u64>) -> String {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for row in rows {
-        let word = match Verdict::of(row.before, &row.left) {
+        let word = match &row.verdict {
             Verdict::Back => continue,
             Verdict::Other { .. } => "another class or task".to_owned(),
             Verdict::FewerChecks(_) => "fewer checks".to_owned(),
@@ -174,7 +186,8 @@ fn summary(rows: &[Row], drawn: usize, arguments: &Arguments) -> String {
         *counts.entry(word).or_default() += 1;
     }
     let others: String = counts.iter().map(|(word, count)| format!("; {count} {word}")).collect();
-    format!("{} of {drawn} came back (seed {}){others}", back(rows), arguments.seed)
+    let seed = seed.map(|seed| format!(" (seed {seed})")).unwrap_or_default();
+    format!("{} of {drawn} came back{seed}{others}", back(rows))
 }
 
 #[cfg(test)]
@@ -196,7 +209,7 @@ mod tests {
     fn every_entry_has_a_line_and_the_summary_counts_what_did_not_come_back() {
         let before = described(40);
         let refused = Left::Refused { stage: "run".to_owned(), reason: "no size fits".to_owned() };
-        let row = |name, left| Row { name, before: &before, left };
+        let row = |name, left| Row::new(name, &before, left);
         let rows = [
             row("bert", Left::Entry(described(50))),
             row("vit", Left::Entry(described(61))),
@@ -213,10 +226,9 @@ mod tests {
                 "t5 1 40 refused, stage run: no size fits",
             ]
         );
-        assert_eq!(
-            summary(&rows, 3, &arguments(&[])),
-            "1 of 3 came back (seed 7); 1 more than 1.5 times as long; 1 refused at run"
-        );
+        let others = "; 1 more than 1.5 times as long; 1 refused at run";
+        assert_eq!(summary(&rows, 3, Some(7)), format!("1 of 3 came back (seed 7){others}"));
+        assert_eq!(summary(&rows, 3, None), format!("1 of 3 came back{others}"));
     }
 
     #[test]

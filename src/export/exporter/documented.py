@@ -20,6 +20,10 @@ GRIDS = ("grid_thw", "image_grid_thw")
 IMAGES = ("pixel_values", "hidden_states")
 # A picture of two rows of patches, each four wide.
 GRID = [1, 2, 4]
+# Where flat patches go in, the layers that read them, and how many a tiny picture has a side.
+PATCH_LISTS = ("image_patches", "pixel_values")
+PATCH_LAYERS = ("patch_embedding", "patch_embeddings", "vision_embed_tokens")
+SQUARE = 4
 # The axis of all rows, of which every picture has as many as its grid.
 PATCHES = {"patches": {"per": "batch", "count": 8}}
 USUAL = "channels * temporal_patch_size * patch_size**2"
@@ -47,6 +51,23 @@ def packed(eager: nn.Module) -> Json | None:
         images: {"shape": ["patches", *row], "fill": "normal"},
         grid: {"shape": ["batch", 3], "fill": {"values": GRID}},
     }
+
+
+def patches(eager: nn.Module, leading: str | int) -> Json | None:
+    """The inputs of a model that takes each picture as a list of flat patches: a linear layer reads them."""
+    takes = parameters_of(eager)
+    name = next((name for name in PATCH_LISTS if name in takes), None)
+    layers = (layer for path, layer in eager.named_modules() if path.rpartition(".")[2] in PATCH_LAYERS)
+    first = next((layer for layer in layers if isinstance(layer, nn.Linear)), None)
+    if name is None or first is None:
+        return None
+    count = SQUARE * SQUARE
+    offered = {
+        name: {"shape": [leading, count, first.in_features], "fill": "normal"},
+        "spatial_shapes": {"shape": [leading, 2], "fill": {"values": [SQUARE, SQUARE]}},
+        "pixel_attention_mask": {"shape": [leading, count], "fill": {"values": [1] * count}},
+    }
+    return {name: port for name, port in offered.items() if name in takes}
 
 
 def documented(eager: nn.Module, name: str) -> Json | None:

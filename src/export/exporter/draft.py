@@ -11,6 +11,9 @@ from .find import Found
 from .job import Job, Json, Source
 from .overrides import merged
 
+# Fills of whole numbers.
+WHOLE = ("tokens", "text", "mask", "positions", "boxes")
+
 
 def _installed() -> Source:
     return Source("transformers", transformers.__version__, {})
@@ -28,6 +31,7 @@ class Draft:
     like: str | None = None
     config: Json = field(default_factory=dict)
     axes: Json = field(default_factory=dict)
+    # Inputs to add, and null for those that stay away in this form of the others.
     inputs: Json = field(default_factory=dict)
     # Outputs to add, and null for those that the class does not have.
     returns: Json = field(default_factory=dict)
@@ -43,6 +47,8 @@ class Draft:
     def to_json(self) -> Json:
         """What the spec would say, and why."""
         found = self.found
+        # A list would stand for all that the other entry drops.
+        dropped = dict.fromkeys(self.without) if self.like else {}
         return (
             {
                 "family": self.family,
@@ -60,15 +66,17 @@ class Draft:
                     "config",
                     "axes",
                     "dims",
-                    "inputs",
-                    "without",
                     "placeholders",
                     "padding",
                     "seed",
                     "omit",
                 )
             }
-            | {"outputs": self.returns}
+            | {
+                "inputs": self.inputs | dropped,
+                "without": [] if self.like else self.without,
+                "outputs": self.returns,
+            }
         )
 
     @property
@@ -82,7 +90,7 @@ class Draft:
         own = self.base["inputs"] if self._same_task else None
         replaced = {*self.without, *self.inputs}
         kept = [port for port in own or self.contract["inputs"] if port["name"] not in replaced]
-        added = [{"name": name} | _filled(port) for name, port in self.inputs.items()]
+        added = [{"name": name} | _filled(port) for name, port in self.inputs.items() if port]
         return [*added, *kept]
 
     @property
@@ -179,4 +187,5 @@ def _filled(port: Json) -> Json:
     fill = port["fill"]
     if isinstance(fill, dict):
         return {"dtype": "int64", "shape": port["shape"], "fill": {"kind": "values"} | fill}
-    return {"dtype": port.get("dtype", "float32"), "shape": port["shape"], "fill": {"kind": fill}}
+    usual = "int64" if fill in WHOLE else "float32"
+    return {"dtype": port.get("dtype", usual), "shape": port["shape"], "fill": {"kind": fill}}

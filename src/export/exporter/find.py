@@ -12,8 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import transformers
+from torch import nn
+from transformers.generation.utils import GenerationMixin
 from transformers.models.auto import modeling_auto
 
+from .documented import GRIDS
 from .errors import ExportError, nearest
 
 # Task -> the auto-model mappings that hold its classes. The first task in which an architecture has a class is
@@ -90,6 +93,12 @@ def find(name: str, task: str | None, hint: dict[str, str | None]) -> Found:
     if task is None:
         task, reason = _known_for(found, hinted, said)
         reasons.append(reason)
+    part = _part_that_runs(getattr(transformers, hinted)) if hinted and told else None
+    if part is not None:
+        reasons.append(
+            f"class {part.__name__}: the first part that {hinted}, which has no forward, is made of"
+        )
+        hinted, task = part.__name__, _of_part(part)
     names = classes(found, task)
     if hinted and (told or task in (said, "image-feature-extraction")) and hinted not in names:
         names.insert(0, hinted)
@@ -108,15 +117,44 @@ def find(name: str, task: str | None, hint: dict[str, str | None]) -> Found:
 def _architecture(name: str, hint: dict[str, str | None]) -> tuple[str, str]:
     """The model type that the name, or else the roster, means; and where it was found."""
     found = model_type(name)
-    if found is not None:
+    # Some types are a config alone, whose checkpoints run the classes of another.
+    known = model_type(hint.get("model_type") or "")
+    if found is not None and (known in (None, found) or _has_classes(found)):
         owner = transformers.CONFIG_MAPPING[found].__module__.partition(".")[0]
         version = f" {transformers.__version__}" if owner == transformers.__name__ else ""
         return found, f"model type {found}: {owner}{version} has it"
-    found = model_type(hint.get("model_type") or "")
-    if found is not None:
-        return found, f"model type {found}: the roster says whose code {name} runs"
+    if known is not None:
+        return known, f"model type {known}: the roster says whose code {name} runs"
     hints = nearest(name, transformers.CONFIG_MAPPING)
     raise ExportError(f"transformers {transformers.__version__} has no model type {name!r}{hints}")
+
+
+def _has_classes(found: str) -> bool:
+    return any(classes(found, task) for task in MAPPINGS)
+
+
+def _part_that_runs(model_class: Any) -> Any:
+    """The class of the first part of a whole that only holds its parts, and has no forward of its own."""
+    if model_class.forward is not nn.Module.forward:
+        return None
+    configs = list(model_class.config_class.sub_configs.values())
+    module = vars(importlib.import_module(model_class.__module__))
+    parts = [
+        value
+        for value in module.values()
+        if isinstance(value, type)
+        and hasattr(transformers, value.__name__)
+        and getattr(value, "config_class", None) in configs
+        and getattr(value, "forward", nn.Module.forward) is not nn.Module.forward
+    ]
+    return min(parts, key=lambda part: configs.index(part.config_class), default=None)
+
+
+def _of_part(part: type) -> str:
+    """The task of a class that no auto model builds."""
+    takes = inspect.signature(part.forward).parameters
+    writes = issubclass(part, GenerationMixin) and "input_ids" in takes
+    return "text-generation" if writes else "feature-extraction"
 
 
 def _known_for(found: str, hinted: str | None, said: str | None) -> tuple[str, str]:
@@ -135,7 +173,9 @@ def _as_called(model_class: type, said: str) -> tuple[str, str]:
     decodes = "decoder_input_ids" in takes
     task, why = said, "the roster says so"
     match said:
-        case "feature-extraction" if {"input_ids", "pixel_values", "return_loss"} <= takes:
+        case "feature-extraction" if {"input_ids", "pixel_values"} <= takes and (
+            "return_loss" in takes or hasattr(model_class, "get_text_features")
+        ):
             task, why = "zero-shot-image-classification", "it scores texts against images"
         case "feature-extraction" if hasattr(model_class, "encode") and hasattr(model_class, "decode"):
             task, why = "audio-to-audio", "it encodes sound and decodes it again"
@@ -147,6 +187,9 @@ def _as_called(model_class: type, said: str) -> tuple[str, str]:
             task, why = "image-text-to-text", "images stand in a text"
         case "automatic-speech-recognition" if "input_ids" in takes and not decodes:
             task, why = "audio-text-to-text", "sound stands in a text"
+        case _ if MAPPINGS.get(said) and (own := tasks(model_class.__name__)) and said not in own:
+            task = next(task for task in MAPPINGS if task in own)
+            why = f"{model_class.__name__} is no class of the auto model of {said}"
     return task, f"task {task}: {why}"
 
 
@@ -175,10 +218,12 @@ def classes(model_type: str, task: str) -> list[str]:
 
 
 def _sees(model_class: type) -> bool:
-    """Whether images go in; some towers do not say so, but their forward cannot do without."""
-    images = inspect.signature(model_class.forward).parameters.get("pixel_values")
+    """Whether images go in; some towers do not say so, but their forward cannot do without, or takes their grid."""
+    takes = inspect.signature(model_class.forward).parameters
+    images = takes.get("pixel_values")
     needed = images is not None and images.default is inspect.Parameter.empty
-    return needed or model_class.main_input_name == "pixel_values"
+    gridded = "input_ids" not in takes and not takes.keys().isdisjoint(GRIDS)
+    return needed or gridded or model_class.main_input_name == "pixel_values"
 
 
 def classes_of(mapping: str) -> set[str]:

@@ -1,6 +1,7 @@
 """Which architectures an architecture's code was written from.
 
-In: a model type. Out: the folders of transformers' models that its code inherits from or copies, most used first.
+In: a class, or a config. Out: the folders of transformers' models that the class's code inherits from or copies, most
+used first, and entries of such code; entries that say the same sizes.
 """
 
 import re
@@ -11,6 +12,7 @@ from pathlib import Path
 import transformers
 
 from .job import Json
+from .overrides import at, paths
 
 SOURCES = re.compile(r"^from \.\.(\w+)\.\w+ import|Copied from transformers\.models\.(\w+)\.", re.MULTILINE)
 
@@ -45,3 +47,19 @@ def entries_like(class_name: str, task: str, entries: list[Json]) -> list[Json]:
         (found, entry) for entry in entries if entry["task"] == task and (found := rank(entry)) is not None
     ]
     return [entry for _, entry in sorted(kin, key=lambda one: one[0])]
+
+
+def entries_sized_like(config: Json, task: str, usual: Json, entries: list[Json]) -> list[Json]:
+    """Entries of a task whose config says the most of what a config says over the usual one, and little else."""
+    wanted = {path: at(config, path) for path in paths(config)}
+
+    def saved(entry: Json) -> int:
+        own = entry["base"]["config"]
+        said = {path: at(own, path) for path in paths(own)}
+        alike = [path for path, value in wanted.items() if said.get(path) == value]
+        other = [path for path, value in said.items() if path not in wanted and value != at(usual, path)]
+        return sum(len(path[-1]) for path in alike) - sum(len(path[-1]) for path in other)
+
+    alike = [(saved(entry), entry) for entry in entries if entry["task"] == task]
+    ranked = sorted(((score, entry) for score, entry in alike if score > 0), key=lambda one: -one[0])
+    return [entry for _, entry in ranked]

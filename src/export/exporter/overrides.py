@@ -13,8 +13,8 @@ from huggingface_hub.errors import StrictDataclassError
 
 from .errors import ExportError
 from .job import Json
-from .model import Config, _configure, _needs_parts, default_config
-from .shrink import drops, listed, shrink, unsaid
+from .model import Config, _configure, _needs_parts, default_config, knows
+from .shrink import TAPS, drops, listed, shrink, size_of, unsaid
 
 # What config classes raise at values that they do not take.
 UNFIT = (
@@ -44,6 +44,8 @@ def fewest(class_name: str, said: Json) -> tuple[Json, list[str]]:
     nulls = drops(default, said)
     kept = merged(said, nulls)
     over = shrink(default, kept)
+    small = _as_config(config_class, merged(kept, over))
+    over = _with_nulls(over, _forgotten(default, small, merged(kept, over))) if small else over
     sizes = shapes(model_class, merged(kept, over))
     if sizes is None:
         over = _completed(model_class, kept, over)
@@ -52,22 +54,52 @@ def fewest(class_name: str, said: Json) -> tuple[Json, list[str]]:
     for path in list(paths(over)):
         fewer = less(over, path)
         without = merged(kept, fewer)
-        width = WIDTH.search(path[-1]) and not SECTION.search(path[-1])
+        width = WIDTH.search(path[-1]) and not (SECTION.search(path[-1]) or TAPS.search(path[-1]))
         unused = sizes and width and sizes == shapes(model_class, without)
         if unused or target == _as_json(config_class, without):
             over = fewer
     name = config_class.__name__
     reasons = [
-        f"config {'.'.join(path)}: {_at(default, path)} in {name}, shrunk to {_at(over, path)}"
+        f"config {'.'.join(path)}: {_shown(default, path)} in {name}, shrunk to {_shown(over, path)}"
         for path in paths(over)
     ]
     reasons += [f"config {'.'.join(path)}: {name} has none" for path in paths(nulls)]
     return _with_nulls(over, nulls), reasons
 
 
+def _forgotten(default: Config, small: Config, said: Json) -> Json:
+    """What parts of a config have otherwise than their classes, and lose where they are made of what is said."""
+    found: Json = {}
+    for name, part in vars(default).items():
+        now, below = vars(small).get(name), said.get(name)
+        if isinstance(part, Config) and isinstance(now, Config) and isinstance(below, dict):
+            lost = {
+                key: own
+                for key, value in vars(part).items()
+                if (own := _lost(key, value, now, below)) is not None
+            }
+            lost = _with_nulls(lost, _forgotten(part, now, below))
+            found |= {name: lost} if lost else {}
+    return found
+
+
+def _lost(name: str, value: Any, now: Config, said: Json) -> Any:
+    """A part's own value, small, where it is a size or names and is no longer what the part has."""
+    held, size = vars(now).get(name), size_of(name)
+    if name in said or held is None:
+        return None
+    if type(value) is int and type(held) is int and size is not None:
+        return min(value, size) if held > size else None
+    named = isinstance(value, list) and value and all(isinstance(item, str) for item in value)
+    return value if named and value != held else None
+
+
 def _completed(model_class: Any, kept: Json, over: Json) -> Json:
     """The overrides, with the fewest sizes that the class cannot be built without and its config leaves open."""
+    over = _declared(model_class, kept, over)
     config = merged(kept, over)
+    if shapes(model_class, config) is not None:
+        return over
     open_sizes = unsaid(_configure(model_class.config_class, config))
     if not open_sizes or shapes(model_class, merged(config, open_sizes)) is None:
         return over
@@ -78,12 +110,38 @@ def _completed(model_class: Any, kept: Json, over: Json) -> Json:
     return merged(over, open_sizes)
 
 
-def _as_json(config_class: type[Config], config: Json) -> Json | None:
+def _declared(model_class: Any, kept: Json, over: Json) -> Json:
+    """The overrides, with a size for every attribute that the class reads of a config which does not declare it."""
+    while (name := _missed(model_class, merged(kept, over))) not in (None, *over):
+        over = over | {name: size_of(name)}
+    return over
+
+
+def _missed(model_class: Any, config: Json) -> str | None:
+    """The size that building the class misses in its config, where the config may have it."""
+    try:
+        with torch.device("meta"):
+            model_class(_configure(model_class.config_class, config))
+    except AttributeError as error:
+        owner, name = error.obj, error.name or ""
+        of_config = isinstance(owner, Config) and isinstance(owner, model_class.config_class)
+        return name if of_config and knows(owner, name) and size_of(name) else None
+    except (*UNFIT, RuntimeError):
+        pass
+    return None
+
+
+def _as_config(config_class: type[Config], config: Json) -> Config | None:
     """The config as its class completes it; None where the class does not take it."""
     try:
-        return listed(_configure(config_class, config).to_dict())
+        return _configure(config_class, config)
     except UNFIT:
         return None
+
+
+def _as_json(config_class: type[Config], config: Json) -> Json | None:
+    completed = _as_config(config_class, config)
+    return listed(completed.to_dict()) if completed else None
 
 
 def shapes(model_class: Any, config: Json) -> dict[str, torch.Size] | None:
@@ -96,10 +154,15 @@ def shapes(model_class: Any, config: Json) -> dict[str, torch.Size] | None:
     return {name: value.shape for name, value in built.named_parameters()}
 
 
-def _at(config: Any, path: tuple[str, ...]) -> Any:
+def at(config: Any, path: tuple[str, ...]) -> Any:
+    """The value at a path of a config, or of what is said of one; None where there is none."""
     for name in path:
         config = (config if isinstance(config, dict) else getattr(config, "__dict__", {})).get(name)
-    text = str(config)
+    return config
+
+
+def _shown(config: Any, path: tuple[str, ...]) -> str:
+    text = str(at(config, path))
     return text if len(text) <= SHOWN_MAX else f"{text[:SHOWN_MAX]}…"
 
 

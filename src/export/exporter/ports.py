@@ -13,7 +13,7 @@ from transformers import PretrainedConfig
 
 from . import model
 from .calls import parameters_of
-from .documented import documented, packed
+from .documented import PATCHES, documented, packed, patches
 from .draft import Draft
 from .find import classes_of
 from .foreign import config_of
@@ -118,7 +118,18 @@ def _main_forms(draft: Draft, eager: nn.Module) -> Iterator[Json]:
     yield draft.inputs
     rows = packed(eager)
     if rows:
-        yield {name: port for name, port in draft.inputs.items() if name not in FLOATS} | rows
+        others = {name: port for name, port in draft.inputs.items() if name not in FLOATS}
+        yield others | rows
+        # Each picture's rows by themselves.
+        each = ["batch", PATCHES["patches"]["count"]]
+        yield others | {
+            name: port | {"shape": [*each, *port["shape"][1:]]} if port["shape"][0] == "patches" else port
+            for name, port in rows.items()
+        }
+    leading = next((port["shape"][0] for port in draft.ports if port["name"] == "pixel_values"), "batch")
+    flat = patches(eager, leading)
+    if flat:
+        yield draft.inputs | {"pixel_values": None} | flat
     main = _main_float(draft, eager)
     images: list[str] = [port["name"] for port in draft.ports if port["name"] == "pixel_values"]
     for name in dict.fromkeys([main, *images] if main else images):

@@ -37,8 +37,8 @@ RULES: list[tuple[re.Pattern[str], int]] = [
         (r"intermediate_size|ffn_dim|(^|_)d_ff$|n_inner|ffn_hidden|feed_?forward|mlp_dim", WIDE),
         (r"max_source_positions", 20),
         (r"num_conv_pos_embeddings", 16),
-        (r"position|n_ctx|max_.*(length|len)$|seq_length", WIDE),
-        (r"sliding_window|attention_window|local_attention|window_size", HIDDEN // HEADS),
+        (r"position|^block_size$|n_ctx|max_.*(length|len)$|seq_length", WIDE),
+        (r"sliding_window|attention_window|local_attention|window_size|attention_chunk", HIDDEN // HEADS),
         (r"image_size|input_size|img_size", IMAGE),
         (r"(^|_)patch_size$", PATCH),
         (r"mel_bins", 16),
@@ -51,6 +51,13 @@ RULES: list[tuple[re.Pattern[str], int]] = [
         ),
     ]
 ]
+# Heads, their width, and how many hidden sizes wide they are together.
+EXPANDED = (
+    ("num_heads", "head_dim", "expand", "hidden_size"),
+    ("mamba_n_heads", "mamba_d_head", "mamba_expand", "hidden_size"),
+)
+# Names that say more than the common ones that they have.
+PLACES = ("block_size",)
 SPECIAL = re.compile(r"_token_(id|ids|index)$")
 USUAL = {"pad": 0, "bos": 1, "eos": 2, "decoder_start": 3, "sep": 2, "cls": 1, "unk": 3}
 # Lists that name the kind of every layer; lists of the layers that something is taken from.
@@ -62,7 +69,7 @@ SECTION = re.compile(r"^n(um)?_\w+_layers$")
 FEW = 4
 # Sizes that say how often something is done, not how wide it is.
 KEPT = re.compile(
-    r"temperature|kernel|stride|dilation|num_channels|in_channels|chunk|batch|type_vocab|spatial_merge|feat_extract_layers"
+    r"temperature|kernel|stride|dilation|num_channels|in_channels|(?<!attention_)chunk|batch|type_vocab|spatial_merge|feat_extract_layers"
 )
 
 
@@ -130,7 +137,8 @@ def _shrunk(default: Config, said: Json, ids: _Ids) -> Json:
             below = _shrunk(inner, known.get(name) or {}, ids)
             overrides |= {name: below} if below else {}
         elif name not in known:
-            small = _small(common.get(name, name), value, ids)
+            # Bark calls its table of positions a window.
+            small = _small(name if name in PLACES else common.get(name, name), value, ids)
             if small != listed(value):
                 overrides[name] = small
     _layers(values, known, overrides, common)
@@ -153,7 +161,8 @@ def _small(name: str, value: Any, ids: _Ids) -> Any:
     if SPECIAL.search(name):
         large = [id for id in (value if isinstance(value, list) else [value]) if type(id) is int]
         return ids.give(name, value) if any(id >= VOCABULARY for id in large) else listed(value)
-    if KEPT.search(name):
+    # A list of channels is of layers, one number of pictures.
+    if KEPT.search(name) and not (name.endswith("channels") and isinstance(value, list | tuple)):
         return listed(value)
     if type(value) is int:
         return _size(name, value)
@@ -177,7 +186,7 @@ def unsaid(config: Config) -> Json:
     """A small size for everything whose size the config leaves to its class."""
     found: Json = {}
     for name, value in vars(config).items():
-        limit = next((size for pattern, size in RULES if pattern.search(name)), None)
+        limit = size_of(name)
         if isinstance(value, Config):
             below = unsaid(value)
             found |= {name: below} if below else {}
@@ -186,8 +195,13 @@ def unsaid(config: Config) -> Json:
     return found
 
 
+def size_of(name: str) -> int | None:
+    """The small size of an attribute of that name; None where it is no size."""
+    return next((size for pattern, size in RULES if pattern.search(name)), None)
+
+
 def _size(name: str, value: int) -> int:
-    limit = next((size for pattern, size in RULES if pattern.search(name)), None)
+    limit = size_of(name)
     return value if limit is None else min(value, limit)
 
 
@@ -203,21 +217,26 @@ def _layers(values: Json, known: Json, overrides: Json, common: dict[str, str]) 
         for name, value in values.items()
         if isinstance(value, list | tuple) and len(value) == total and (total > FEW or name.endswith(KINDS))
     }
-    if (
-        total <= FEW
-        and sum(isinstance(value, list | tuple) and len(value) == total for value in values.values()) > 2
-    ):
+    alike = sum(isinstance(value, list | tuple) and len(value) == total for value in values.values())
+    if count.endswith("stages") or (total <= FEW and alike > 2):
         # So many lists do not have that length by chance; stages are not layers, of which two do.
         overrides.pop(count, None)
         return
+    # Kinds of layers that are repeated until there are enough.
+    patterns = [
+        value
+        for name, value in values.items()
+        if name.endswith(KINDS) and isinstance(value, list | tuple) and 0 < len(value) < total
+    ]
     taps = {name: value for name, value in values.items() if TAPS.search(name) and _taken(value)}
     sections = [
         name for name in values if SECTION.search(name) and name != count and type(values[name]) is int
     ]
     sections = sections if sum(values[name] for name in sections) == total else []
-    if not (lists or taps or sections):
+    if not (lists or patterns or taps or sections):
         return
     kinds = [len(set(value)) for name, value in lists.items() if name.endswith(KINDS)]
+    kinds += [max(map(pattern.index, pattern)) + 1 for pattern in patterns]
     fewest = known.get(count) or LAYERS
     small = max([fewest, len(sections), *kinds, *(len(value) for value in taps.values())])
     if small != (known.get(count) or overrides.get(count)):
@@ -258,7 +277,8 @@ def _per_layer(own: Json, like: list[int], values: Json, overrides: Json) -> Jso
 def _groups(values: Json, known: Json, overrides: Json, common: dict[str, str]) -> None:
     """As many groups of keys as heads, where the class has it so: always where all come from one latent."""
     names = {common.get(name, name): name for name in values}
-    heads, groups = names.get("num_attention_heads"), names.get("num_key_value_heads")
+    heads = names.get("num_attention_heads")
+    groups = names.get("num_key_value_heads") or names.get("num_kv_heads")
     if heads is None or groups is None or groups in known or type(values[groups]) is not int:
         return
     if values[heads] == values[groups] or "kv_lora_rank" in values:
@@ -278,13 +298,13 @@ def _sums(values: Json, known: Json, overrides: Json) -> None:
 
 def _expanded(values: Json, known: Json, overrides: Json) -> None:
     """Heads that share an inner width, as many times the hidden size as `expand` says, fill it as they did."""
-    names = ("num_heads", "head_dim", "expand", "hidden_size")
-    if not all(type(values.get(name)) is int for name in names):
-        return
-    heads, width, expand, hidden = (values[name] for name in names)
-    if heads * width == expand * hidden and "head_dim" not in known:
-        now = {name: known.get(name, overrides.get(name, values[name])) for name in names}
-        overrides["head_dim"] = now["expand"] * now["hidden_size"] // now["num_heads"]
+    for names in EXPANDED:
+        if not all(type(values.get(name)) is int for name in names):
+            continue
+        heads, width, expand, hidden = (values[name] for name in names)
+        if heads * width == expand * hidden and names[1] not in known:
+            heads, _, expand, hidden = (known.get(name, overrides.get(name, values[name])) for name in names)
+            overrides[names[1]] = expand * hidden // heads
 
 
 def _taken(value: Any) -> bool:

@@ -22,7 +22,7 @@ from .draft import Draft
 from .errors import ExportError, reason
 from .find import Found, find
 from .job import Json, Source
-from .kin import entries_like
+from .kin import entries_like, entries_sized_like
 from .overrides import fewest
 from .ports import take_inputs
 from .runner import FORK, ending, limit_time
@@ -57,6 +57,8 @@ FAMILIES = {
 }
 # How many entries a draft is tried to be like: where its own defaults do not do, or where it is much shorter then.
 KIN = 3
+# How many more of those that say the same sizes it is tried to be like, where it is much shorter then.
+SIZED = 2
 # How many seeds, where the failure itself asks for another.
 SEEDS = 4
 ANOTHER_SEED = "another seed"
@@ -143,12 +145,9 @@ def suggest(request: Json, data: Json) -> Draft:
     try:
         return _shorter(_tried(plain, data), others, template, data)
     except Refused as refused:
-        # What another leaves out, it leaves out for reasons of its own.
-        for other in [other for other in others if not other["omit"]][:KIN]:
-            try:
-                return _over(plain, other["name"], other["base"], refused, data)
-            except Refused:
-                continue
+        for other in others[:KIN]:
+            with suppress(Refused):
+                return _over(plain, other, refused, data)
         raise Refused(refused.stage, refused.why, copy) from refused
 
 
@@ -168,9 +167,14 @@ def _family(asked: str | None, found: Found, families: Json) -> str:
     return family
 
 
-def _over(plain: Draft, name: str, base: Json, refused: Refused, data: Json) -> Draft:
-    """The draft like another entry, because it was refused over its family's defaults."""
-    draft = _tried(replace(plain, like=name, base=base), data)
+def _over(plain: Draft, other: Json, refused: Refused, data: Json) -> Draft:
+    """The draft like another entry, because it was refused over its family's defaults.
+
+    What the other leaves out, it leaves out for reasons of its own: the draft is put to it.
+    """
+    name = other["name"]
+    draft = _tried(replace(plain, like=name, base=other["base"]), data)
+    draft.omit = dict.fromkeys(other["omit"]) | draft.omit
     draft.reasons.insert(0, f"like {name}: its code is near; without, stage {refused.stage}: {refused.why}")
     return draft
 
@@ -181,8 +185,11 @@ def _shorter(draft: Draft, others: list[Json], template: str | None, data: Json)
     It is like the template where it is shorter at all.
     """
     best, shortest = draft, length(draft)
-    alike = [other for other in others if _suits(other, draft)]
-    for other in alike[:KIN]:
+    alike = [other for other in others if _suits(other, draft)][:KIN]
+    usual = draft.base["config"]
+    sized = entries_sized_like(draft.config, draft.found.task, usual, data.get("entries", []))
+    sized = [other for other in sized if other["usable"] and _suits(other, draft) and other not in alike]
+    for other in (*alike, *sized[:SIZED]):
         limit = shortest if other["name"] == template else min(shortest, WORTH * length(draft))
         with suppress(Refused):
             small = _small(replace(draft, like=other["name"], base=other["base"]))
@@ -192,7 +199,8 @@ def _shorter(draft: Draft, others: list[Json], template: str | None, data: Json)
             tried = _attempt(replace(small, omit=dict.fromkeys(other["omit"], "")), data)
             tried.omit = {check: why for check, why in tried.omit.items() if check not in other["omit"]}
             if length(tried) < limit:
-                tried.reasons.insert(0, f"like {other['name']}: its code is near, and the entry is shorter")
+                why = "its code is near" if other in alike else "it says the same sizes"
+                tried.reasons.insert(0, f"like {other['name']}: {why}, and the entry is shorter")
                 best, shortest = tried, length(tried)
     return best
 

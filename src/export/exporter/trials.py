@@ -15,6 +15,7 @@ import transformers
 from torch import nn
 
 from . import contract, generation, inputs, limits, model, reference
+from .calls import parameters_of
 from .documented import PATCHES
 from .draft import Draft
 from .errors import ExportError
@@ -37,12 +38,18 @@ SIZES = {
 OTHER_SIZES = [(6, 9), (12, 19)]
 # Axes of tokens fit every class as the family has them, unless many of the tokens are placeholders.
 TOKENS = ("sequence", "target")
-FEATURES = re.compile(r"features[^0-9]*(\d+)")
+FEATURES = re.compile(r"features: (\d+)|features[^0-9]*(\d+)")
 ROOM = re.compile(r"(\d+) placeholders do not fit")
 # Tokens beside placeholders, in a row of the first size and of the second.
 BESIDE = (4, 11)
 MULTIPLE = re.compile(r"multiple of (?:.*\()?(\d+)")
 POSITIONS = "position_ids"
+# Inputs that belong to a text, as they go in.
+OF_TEXT: Json = {
+    "input_ids": {"shape": ["batch", "sequence"], "fill": "tokens"},
+    "attention_mask": {"shape": ["batch", "sequence"], "fill": "mask"},
+    "bbox": {"shape": ["batch", "sequence", 4], "fill": "uniform"},
+}
 LEARNED = "one learned position embedding for each patch of image_size"
 
 
@@ -62,7 +69,24 @@ def measure(draft: Draft, eager: nn.Module, data: Json) -> None:
             if failure is None:
                 return
             failures.append(failure)
-    raise failures[0]
+    draft.inputs = offered[0]
+    added = _asked_for(draft, eager, failures)
+    if not added:
+        raise failures[0]
+    draft.inputs = draft.inputs | added
+    draft.reasons.append(f"inputs {', '.join(added)}: {draft.found.class_name} asks for them")
+    measure(draft, eager, data)
+
+
+def _asked_for(draft: Draft, eager: nn.Module, failures: list[ExportError]) -> Json:
+    """Inputs of texts that the class's own complaints name, and that it has not been given."""
+    said = " ".join(str(failure) for failure in failures if failure.__cause__)
+    held = {port["name"] for port in draft.ports}
+    free = {name: port for name, port in OF_TEXT.items() if name in parameters_of(eager) and name not in held}
+    asked = {name for name in free if re.search(rf"\b{name}\b", said)}
+    # A text never goes without its mask.
+    asked |= {"attention_mask"} if "input_ids" in asked else set()
+    return {name: port for name, port in free.items() if name in asked}
 
 
 def _fits(draft: Draft, eager: nn.Module, data: Json) -> ExportError | None:
@@ -117,10 +141,9 @@ def _longer(axes: Json, message: str) -> Json | None:
 
 
 def _own_outputs(draft: Draft, promised: Json, found: Json) -> Json:
-    """The class's outputs; of a task with a head those that it promises, whose shapes alone may be others."""
-    if "feature-extraction" in draft.found.task:
-        return promised | found
-    return {name: found[name] for name in promised if name in found}
+    """The class's outputs; of a task with a head those that it promises, whose shapes alone may be others, if any."""
+    kept = {name: found[name] for name in promised if name in found}
+    return kept if kept and "feature-extraction" not in draft.found.task else promised | found
 
 
 def _sizes(draft: Draft, eager: nn.Module, data: Json) -> Iterator[Json]:
@@ -162,11 +185,12 @@ def fails(draft: Draft, eager: nn.Module, data: Json, case: str) -> ExportError 
 
 def _corrected(draft: Draft, held: dict[str, int], message: str, case: Case) -> bool:
     """Takes the number of image features out of the model's complaint about image tokens."""
-    match = FEATURES.search(message)
+    # Of "features and tokens do not match, tokens: 8, features: 4" the number that is named.
+    match = max(FEATURES.finditer(message), key=lambda found: found[1] is not None, default=None)
     if not (len(held) == 1 and match and "token" in message):
         return False
     ((name, before),) = held.items()
-    count = math.ceil(int(match[1]) / case.sizes["batch"])
+    count = math.ceil(int(match[1] or match[2]) / case.sizes["batch"])
     draft.placeholders = draft.placeholders | {name: count}
     return before != count
 

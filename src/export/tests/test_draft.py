@@ -70,3 +70,9 @@ def test_seed_and_padding_of_a_draft_go_before_its_base() -> None:
     plain, own = samples.draft().job(data), samples.draft(seed=2, padding="left").job(data)
     assert (plain.seed, plain.padding) == (0, "right")
     assert (own.seed, own.padding) == (2, "left")
+
+
+def test_what_is_dropped_beside_what_another_entry_drops_is_dropped_by_name() -> None:
+    alone, like = (samples.draft(without=["attention_mask"], like=like).to_json() for like in (None, "bert"))
+    assert (alone["without"], alone["inputs"]) == (["attention_mask"], {})
+    assert (like["without"], like["inputs"]) == ([], {"attention_mask": None})

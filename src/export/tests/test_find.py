@@ -2,7 +2,8 @@ import pytest
 
 from exporter.errors import ExportError
 from exporter.find import classes, classes_of, find, model_type, tasks
-from exporter.kin import entries_like, folder_of, sources
+from exporter.job import Json
+from exporter.kin import entries_like, entries_sized_like, folder_of, sources
 
 
 @pytest.mark.parametrize("name", ["qwen3-vl", "qwen3_vl", "Qwen3VL"])
@@ -35,6 +36,39 @@ def test_a_task_without_a_class_is_an_error_with_those_that_have_one() -> None:
         ExportError, match=r"bert has no class for task depth-estimation; it has one for .*fill-mask"
     ):
         find("bert", "depth-estimation", {})
+
+
+def row(model_type: str, class_name: str, task: str) -> dict[str, str | None]:
+    """What the roster knows of a name."""
+    return {"model_type": model_type, "class": class_name, "task": task}
+
+
+def test_a_tower_that_takes_the_grid_of_its_pictures_sees() -> None:
+    found = find("qwen3-vl-vision", None, row("qwen3_vl_vision", "Qwen3VLVisionModel", "feature-extraction"))
+    assert found.task == "image-feature-extraction"
+    language = row("qwen3_vl", "Qwen3VLModel", "feature-extraction")
+    assert find("qwen3-vl", None, language).task == "feature-extraction"
+
+
+def test_towers_for_text_and_pictures_are_for_scoring_whether_or_not_forward_has_their_loss() -> None:
+    for name, class_name in (("aimv2", "Aimv2Model"), ("clip", "CLIPModel")):
+        found = find(name, None, row(name, class_name, "feature-extraction"))
+        assert found.task == "zero-shot-image-classification"
+
+
+def test_a_type_that_is_a_config_alone_runs_what_the_roster_says() -> None:
+    hint = row("vision-encoder-decoder", "VisionEncoderDecoderModel", "image-to-text")
+    assert find("nougat", None, hint).class_name == "VisionEncoderDecoderModel"
+
+
+def test_of_a_whole_without_a_forward_its_first_part_is_run() -> None:
+    found = find("bark", None, row("bark", "BarkModel", "text-to-audio"))
+    assert (found.class_name, found.task) == ("BarkSemanticModel", "text-generation")
+
+
+def test_a_task_whose_auto_model_lacks_the_class_gives_way_to_one_that_has_it() -> None:
+    hint = row("bart", "BartForConditionalGeneration", "table-question-answering")
+    assert find("tapex", None, hint).task == "text2text-generation"
 
 
 def test_base_models_serve_the_features_of_what_they_take() -> None:
@@ -91,3 +125,19 @@ def test_the_rosters_task_gives_way_to_what_the_class_takes_and_returns(
 ) -> None:
     found = find(model_type, None, {"model_type": model_type, "class": class_name, "task": said})
     assert (found.task, found.class_name) == (task, class_name)
+
+
+def test_entries_of_like_sizes_are_those_that_say_much_of_a_config_and_little_else() -> None:
+    def entry(name: str, task: str = "text-generation", **config: int) -> Json:
+        return {"name": name, "task": task, "base": {"config": {"hidden_size": 32} | config}}
+
+    entries = [
+        entry("half", head_dim=8),
+        entry("whole", head_dim=8, intermediate_size=64),
+        entry("other sizes", head_dim=16),
+        entry("more besides", head_dim=8, number_of_experts=4),
+        entry("other task", "fill-mask", head_dim=8),
+    ]
+    wanted = {"head_dim": 8, "intermediate_size": 64}
+    found = entries_sized_like(wanted, "text-generation", {"hidden_size": 32}, entries)
+    assert [entry["name"] for entry in found] == ["whole", "half"]

@@ -83,3 +83,22 @@ def test_a_tuple_that_stays_as_it_is_is_no_override() -> None:
     over, _ = fewest("PvtV2ForImageClassification", {})
     same = [name for name, value in over.items() if value == list(getattr(config, name))]
     assert same == []
+
+
+def test_layers_that_something_is_taken_from_are_said_though_no_shape_follows_them() -> None:
+    said = {"vision_config": {"num_hidden_layers": 2}}
+    config, _ = fewest("CLIPSegForImageSegmentation", said)
+    assert config["extract_layers"] == [0, 1, 2]
+    assert config["vision_config"]["num_hidden_layers"] == 3
+
+
+def test_sizes_that_a_part_has_of_the_whole_are_said_where_it_is_made_anew() -> None:
+    config, _ = fewest("ColPaliForRetrieval", {})
+    assert config["vlm_config"]["text_config"]["num_key_value_heads"] == 1
+
+
+def test_a_size_that_the_class_reads_and_its_config_does_not_declare_is_given() -> None:
+    config, _ = fewest("MoonshineStreamingForConditionalGeneration", {})
+    assert config["num_key_value_heads"] == 2
+    model_class = transformers.MoonshineStreamingForConditionalGeneration
+    assert shapes(model_class, config) is not None

@@ -1,5 +1,5 @@
 import samples
-from torch import nn
+from torch import Tensor, nn
 
 from exporter.ports import FLOATS, forms, placeholders, take_dims, take_inputs
 
@@ -109,3 +109,48 @@ def test_a_vocabulary_is_looked_for_where_no_output_is_as_wide() -> None:
     reader.config.own_config.text_config = samples.config()
     dims, _ = take_dims(draft, reader, data)
     assert dims == {"vocabulary": ["own_config.text_config.vocab_size"]}
+
+
+class _Patched(nn.Module):
+    """Reads each picture as a list of flat patches."""
+
+    main_input_name = "pixel_values"
+    config = samples.CONFIG
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch_embedding = nn.Linear(12, 4)
+
+    def forward(self, pixel_values: Tensor, spatial_shapes: Tensor) -> Tensor:
+        return self.patch_embedding(pixel_values)
+
+
+def test_pictures_go_in_as_flat_patches_where_a_linear_layer_reads_them() -> None:
+    draft = samples.draft()
+    take_inputs(draft, _Patched())
+    assert {
+        "pixel_values": {"shape": ["batch", 16, 12], "fill": "normal"},
+        "spatial_shapes": {"shape": ["batch", 2], "fill": {"values": [4, 4]}},
+    } in list(forms(draft, _Patched()))
+
+
+class _Listed(nn.Module):
+    """Takes the patches under a name of their own."""
+
+    main_input_name = "pixel_values"
+    config = samples.CONFIG
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch_embedding = nn.Linear(12, 4)
+
+    def forward(self, image_patches: Tensor, pixel_values: Tensor | None = None) -> Tensor:
+        return self.patch_embedding(image_patches)
+
+
+def test_patches_that_have_a_name_of_their_own_stand_for_the_pictures() -> None:
+    draft = samples.draft()
+    form = {"pixel_values": None, "image_patches": {"shape": ["batch", 16, 12], "fill": "normal"}}
+    assert form in list(forms(draft, _Listed()))
+    draft.inputs = form
+    assert "pixel_values" not in [port["name"] for port in draft.ports]

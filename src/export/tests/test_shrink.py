@@ -150,3 +150,36 @@ def test_layers_that_the_whole_takes_from_its_tower_are_among_those_that_are_lef
 def test_heads_that_fill_an_expanded_width_still_do() -> None:
     over = shrink(transformers.Mamba2Config(), {"hidden_size": 32})
     assert over["num_heads"] * over["head_dim"] == transformers.Mamba2Config().expand * 32
+    over = shrink(transformers.BambaConfig(mamba_expand=2), {"hidden_size": 32})
+    assert over["mamba_n_heads"] * over["mamba_d_head"] == 2 * 32
+
+
+def test_layers_are_enough_for_every_kind_of_a_pattern_that_repeats() -> None:
+    default = transformers.RecurrentGemmaConfig()
+    assert shrink(default, {"num_hidden_layers": 2})["num_hidden_layers"] == 3
+
+
+def test_chunks_of_attention_are_shorter_than_a_row() -> None:
+    assert shrink(transformers.Llama4TextConfig(), {})["attention_chunk_size"] == HIDDEN // HEADS
+    assert "chunk_length" not in shrink(transformers.ReformerConfig(), {})
+
+
+def test_as_many_groups_as_heads_stay_so_under_either_name() -> None:
+    over = shrink(transformers.FalconConfig(num_kv_heads=71), {"num_attention_heads": HEADS})
+    assert over["num_kv_heads"] == HEADS
+
+
+def test_a_table_of_positions_has_room_for_a_row_whatever_it_is_called() -> None:
+    assert shrink(transformers.BarkSemanticConfig(), {})["block_size"] == 64
+
+
+def test_channels_of_layers_shrink_together_and_those_of_pictures_stay() -> None:
+    over = shrink(transformers.EfficientNetConfig(), {})
+    assert over["in_channels"][1:] == over["out_channels"][:-1]
+    assert "num_channels" not in over
+
+
+def test_stages_are_as_many_as_their_lists_say() -> None:
+    over = shrink(transformers.ConvNextV2Config(), {})
+    assert "num_stages" not in over
+    assert len(over["hidden_sizes"]) == 4

@@ -1,11 +1,13 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
 import samples
 
+from exporter import suggest
 from exporter.draft import Draft
 from exporter.job import Json
-from exporter.suggest import _attempt, _shorter, _tried, length
+from exporter.suggest import SEEDS, Refused, _attempt, _over, _shorter, _tried, length
 
 DATA: Json = {"dims": {"vocabulary": ["vocab_size"]}, "new_tokens": 16}
 # What a family says of BERT without making it small.
@@ -62,3 +64,53 @@ def test_class_and_task_count_where_the_base_has_others() -> None:
 def test_what_an_entry_leaves_out_is_not_tried_on_a_draft_that_is_like_it() -> None:
     draft = _attempt(replace(bert(), omit={"half": "", "batch_invariant": ""}), DATA)
     assert draft.omit == {"half": "", "batch_invariant": ""}
+
+
+def test_what_is_like_an_entry_because_it_must_be_is_put_to_the_checks_that_the_entry_leaves_out() -> None:
+    refused = Refused("run", "no size fits")
+    draft = _over(samples.draft(), entry(omit=["half", "decodes"]), refused, DATA)
+    assert (draft.like, draft.omit) == ("bert", {"half": None, "decodes": None})
+    assert draft.reasons[0] == "like bert: its code is near; without, stage run: no size fits"
+
+
+def test_a_draft_is_like_an_entry_that_says_the_same_sizes_where_no_code_is_near() -> None:
+    draft = bert()
+    shorter = _shorter(draft, [], None, DATA | {"entries": [entry()]})
+    assert (shorter.like, shorter.config) == ("bert", {})
+    assert "it says the same sizes" in shorter.reasons[0]
+    assert _shorter(draft, [], None, DATA | {"entries": [entry(usable=False)]}) is draft
+
+
+def test_another_seed_is_tried_where_the_failure_asks_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int | None] = []
+
+    def refuse(draft: Draft, data: Json) -> Draft:
+        seen.append(draft.seed)
+        if draft.seed == 2:
+            return draft
+        raise Refused("run", "a new token is a placeholder; give the entry another seed")
+
+    monkeypatch.setattr(suggest, "_run", refuse)
+    assert _attempt(samples.draft(), DATA).seed == 2
+    assert seen == [None, 1, 2]
+
+
+def test_the_seeds_end_and_no_other_failure_asks_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int | None] = []
+
+    def refuse(why: str) -> Any:
+        def run(draft: Draft, data: Json) -> Draft:
+            seen.append(draft.seed)
+            raise Refused("run", why)
+
+        return run
+
+    monkeypatch.setattr(suggest, "_run", refuse("give the entry another seed"))
+    with pytest.raises(Refused, match="another seed"):
+        _attempt(samples.draft(), DATA)
+    assert len(seen) == SEEDS
+    seen.clear()
+    monkeypatch.setattr(suggest, "_run", refuse("no size fits"))
+    with pytest.raises(Refused, match="no size fits"):
+        _attempt(samples.draft(), DATA)
+    assert seen == [None]

@@ -1,4 +1,11 @@
-from exporter.trials import _longer, _multiples
+import pytest
+import samples
+import torch
+from torch import Tensor, nn
+
+from exporter.errors import ExportError
+from exporter.job import Case
+from exporter.trials import _asked_for, _corrected, _longer, _multiples, _own_outputs, measure
 
 
 def test_sizes_follow_the_number_that_the_class_asks_for() -> None:
@@ -19,3 +26,70 @@ def test_a_row_of_text_has_room_for_its_placeholders() -> None:
     message = "16 placeholders do not fit a row of 12 tokens"
     assert _longer(axes, message) == axes | {"sequence": {"dynamic": [20, 27]}}
     assert _longer(axes, "sizes differ") is None
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "Image features and image tokens do not match, tokens: 16, features: 8",
+        "features 8 do not match the image tokens",
+    ],
+)
+def test_a_picture_has_as_many_placeholders_as_the_class_counts_features(message: str) -> None:
+    draft = samples.draft("image-text-to-text", placeholders={"image_token_id": 8})
+    assert _corrected(draft, {"image_token_id": 8}, message, Case("traced", {"batch": 2}))
+    assert draft.placeholders == {"image_token_id": 4}
+
+
+def test_outputs_are_those_of_the_task_that_the_class_has_or_else_its_own() -> None:
+    draft = samples.draft("text-to-audio")
+    own = {"logits": {"shape": ["batch", 4]}}
+    assert _own_outputs(draft, {"waveform": None}, own) == {"waveform": None} | own
+    assert _own_outputs(draft, {"logits": None}, own | {"states": {}}) == own
+
+
+class _Asked(nn.Module):
+    """Looks at pictures for what words say, and asks for them."""
+
+    main_input_name = "pixel_values"
+    config = samples.CONFIG
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(2, 4, 3)
+
+    def forward(
+        self, pixel_values: Tensor, input_ids: Tensor | None = None, attention_mask: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        if input_ids is None:
+            raise ValueError("pass either `input_ids` or `conditional_pixel_values`")
+        assert not input_ids.is_floating_point()
+        return {"logits": torch.rand(*input_ids.shape, 32)}
+
+
+def test_boxes_go_in_where_the_class_asks_for_them() -> None:
+    class Boxed(nn.Module):
+        """Reads words at places."""
+
+        config = samples.CONFIG
+
+        def forward(self, input_ids: Tensor, bbox: Tensor | None = None) -> Tensor:
+            return input_ids
+
+    failure = ExportError("Boxed.forward: ValueError: You have to specify bbox")
+    assert _asked_for(samples.draft(), Boxed(), [failure]) == {}
+    failure.__cause__ = ValueError("You have to specify bbox")
+    assert _asked_for(samples.draft(), Boxed(), [failure]).keys() == {"bbox"}
+    assert _asked_for(samples.draft(), samples.Reader(), [failure]) == {}
+
+
+def test_words_go_in_where_the_class_asks_for_them() -> None:
+    pictures = {"name": "pixel_values", "dtype": "float32", "fill": {"kind": "normal"}}
+    pictures["shape"] = ["batch", 2, "image", "image"]
+    axes = {name: {"dynamic": sizes} for name, sizes in {"batch": [2, 3], "sequence": [12, 19]}.items()}
+    base = {"axes": axes | {"image": {"dynamic": [8, 12]}}}
+    draft = samples.draft(contract={"inputs": [pictures]}, base=base)
+    measure(draft, _Asked(), {"dims": {"vocabulary": ["vocab_size"]}, "new_tokens": 16})
+    shape = ["batch", "sequence"]
+    assert draft.inputs["input_ids"] == {"shape": shape, "fill": "tokens"}
+    assert draft.inputs["attention_mask"] == {"shape": shape, "fill": "mask"}
