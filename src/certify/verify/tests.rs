@@ -5,7 +5,7 @@ use crate::certify::found::{Found, sample};
 use std::path::PathBuf;
 
 /// A bundle of two programs, a tokenizer and a config below it, with a certificate of one check.
-fn bundle(folder: &Path) -> PathBuf {
+pub(crate) fn bundle(folder: &Path) -> PathBuf {
     let [artifact, checkpoint] = ["artifact", "checkpoint"].map(|name| folder.join(name));
     fs::create_dir_all(&artifact).unwrap();
     fs::create_dir_all(checkpoint.join("1_Pooling")).unwrap();
