@@ -209,7 +209,7 @@ fn a_folder_that_is_no_bundle_is_told_and_left_alone() {
     let out = bundle(folder.path());
     assert!(bundle::may_replace(&out).is_ok());
     certified(&out, true, |certificate| certificate.format += 1);
-    assert!(verify(&out, None).unwrap_err().message.contains("it has format 3, this program reads 2"));
+    assert!(verify(&out, None).unwrap_err().message.contains("it has format 4, this program reads 3"));
     bytes(&out, FILE, |bytes| bytes.truncate(40));
     assert!(verify(&out, None).unwrap_err().message.contains("is no bundle: certificate.json: EOF"));
 }
