@@ -2,7 +2,7 @@
 
 use super::found::Found;
 use super::subject::Subject;
-use crate::artifact::{Manifest, Note};
+use crate::artifact::{Change, Manifest, Note};
 use crate::export::Embedding;
 use crate::numerics::Measure;
 use crate::report::Record;
@@ -11,14 +11,15 @@ use crate::spec::{Case, Check};
 use crate::task::{Dtype, Input, Output};
 use crate::verdict::Status;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use serde_json::Value;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The file of a bundle that tells of it.
 pub const FILE: &str = "certificate.json";
 /// The file beside it that has its sha256: it holds the digests of all others.
 pub const SEAL: &str = "certificate.json.sha256";
 /// The layout of a bundle.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// All that is known of a bundle.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,8 +45,12 @@ pub struct Certificate {
     /// Sizes and checks that were not due, each with its reason.
     pub left_out: BTreeMap<String, String>,
     pub checks: Vec<Checked>,
-    /// What texts become, and what is answered to some of them, compared with Python.
-    pub texts: Option<Texts>,
+    /// The sides on which padding was added, and moved nothing.
+    pub padded: Vec<String>,
+    /// What makes the inputs of pictures or sounds, by its numbers, defaults included.
+    pub preprocessor: Option<Value>,
+    /// What the example was compared with Python on.
+    pub example: Option<Example>,
     /// Element types that it was proved in.
     pub dtypes: Vec<String>,
     /// What it was proved on.
@@ -94,7 +99,17 @@ pub struct Checked {
     pub figures: Vec<Figure>,
 }
 
-/// What was compared of texts.
+/// What of an example was compared with Python.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Example {
+    /// What goes in, where that is texts.
+    pub texts: Option<Texts>,
+    /// What it makes of pictures or sounds.
+    pub processed: Vec<Processed>,
+    pub answers: Vec<Answered>,
+}
+
+/// What texts become.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Texts {
     /// Texts are cut to so many tokens.
@@ -106,13 +121,24 @@ pub struct Texts {
     /// How many texts, and how many pairs of texts, become exactly Python's tokens.
     pub compared: usize,
     pub pairs: usize,
-    pub answers: Vec<Answered>,
 }
 
-/// A text that the example answered as Python does.
+/// How far what an example makes of a picture or a sound is from what Python's processor makes of it: in levels from 0 to 255
+/// of a picture, in what the model is given of a sound.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Processed {
+    pub what: String,
+    /// The rmse, and the most that is allowed.
+    pub error: f64,
+    pub limit: f64,
+    pub max_abs: f64,
+}
+
+/// What the example answered as Python does.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Answered {
-    pub text: String,
+    /// A text, a question with its context, or the name of a picture or a sound.
+    pub of: String,
     /// As far as a line holds it.
     pub answer: String,
     /// The rmse between the example's numbers and Python's, and the most that is allowed.
@@ -155,7 +181,9 @@ impl Certificate {
             sizes: manifest.cases.clone(),
             left_out: left_out(subject, ended),
             checks: ended.records.iter().map(Checked::from).collect(),
-            texts: None,
+            padded: padded(manifest),
+            preprocessor: found.preprocessor.clone(),
+            example: None,
             dtypes: dtypes(ended),
             device: ended.run.lane.device.to_string(),
             processor: last.map(|record| record.host.processor.clone()).unwrap_or_default(),
@@ -191,6 +219,18 @@ fn left_out(subject: &Subject, ended: &Ended) -> BTreeMap<String, String> {
         checks.filter_map(|check| Some((check.name().to_owned(), ended.run.omitted(entry, *check)?)));
     let sizes = subject.left_out.iter().map(|(case, why)| (case.name.clone(), why.clone()));
     checks.chain(sizes).collect()
+}
+
+/// The sides on which situations have more padding.
+fn padded(manifest: &Manifest) -> Vec<String> {
+    let sides = manifest.situations.iter().flat_map(|situation| match situation.change {
+        Change::Padding { before, after, .. } => {
+            [(before > 0).then_some("left"), (after > 0).then_some("right")]
+        }
+        _ => [None, None],
+    });
+    let sides: BTreeSet<&str> = sides.flatten().collect();
+    sides.into_iter().map(str::to_owned).collect()
 }
 
 fn port(name: &str, dtype: Dtype, shape: crate::task::Shape) -> Port {
@@ -246,7 +286,7 @@ pub(crate) fn sample() -> Certificate {
         "format": FORMAT, "name": "mine", "date": "", "class": "BertModel", "model_type": "bert",
         "task": "feature-extraction", "embedding": null, "parameters": 7, "positions": 512,
         "checkpoint": {"name": "model", "revision": null, "unexpected": [], "files": {}},
-        "inputs": [], "outputs": [], "sizes": [], "left_out": {}, "texts": null, "dtypes": ["float32"], "device": "cpu", "processor": "",
+        "inputs": [], "outputs": [], "sizes": [], "left_out": {}, "padded": [], "preprocessor": null, "example": null, "dtypes": ["float32"], "device": "cpu", "processor": "",
         "checks": [{"check": "loads", "status": "passed", "seconds": 0.1, "figures": []}],
         "versions": {"torch": "2.11.0+cu130"}, "adapters": [], "differences": [], "reasons": [], "files": {},
     });

@@ -53,6 +53,8 @@ pub struct Found {
     pub image: Option<usize>,
     /// Pooling and normalisation of a sentence-transformers folder.
     pub embedding: Option<Embedding>,
+    /// What makes the inputs of pictures or sounds, by its numbers.
+    pub preprocessor: Option<Value>,
     /// Elements of all parameters, a shared one once.
     pub parameters: u64,
     /// Weights that the class has no place for.
@@ -156,6 +158,7 @@ pub(crate) fn sample() -> Found {
         positions: Some(512),
         image: None,
         embedding: None,
+        preprocessor: None,
         parameters: 22_713_216,
         unexpected: Vec::new(),
         reasons: Vec::new(),

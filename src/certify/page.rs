@@ -2,11 +2,12 @@
 //!
 //! In: a [`Certificate`]. Out: HTML that says what was proved, at which sizes, how near to the limits, and of which files.
 
-use super::certificate::{Certificate, Checked, Figure, Port, Texts};
+use super::certificate::{Certificate, Checked, Example, Figure, Port};
 use crate::artifact::Note;
 use crate::report::page::STYLE;
 use crate::verdict::Status;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
+use serde_json::Value;
 use std::collections::BTreeMap;
 
 /// The file of a bundle that holds it.
@@ -32,7 +33,8 @@ pub fn html(certificate: &Certificate) -> String {
                 main { div.sections {
                     (section("What it is", &facts(certificate)))
                     (section("What was proved", &checks(&certificate.checks)))
-                    @if let Some(texts) = &certificate.texts { (section("From a text to an answer", &answers(texts))) }
+                    @if let Some(example) = &certificate.example { (section("From an input to an answer", &answers(example))) }
+                    @if let Some(preprocessor) = &certificate.preprocessor { (section("What makes the inputs", &numbers(preprocessor))) }
                     (section("Inputs and outputs", &ports(certificate)))
                     @if !certificate.left_out.is_empty() { (section("Left out", &pairs(&certificate.left_out))) }
                     (section("How it was traced", &notes(certificate)))
@@ -78,6 +80,7 @@ fn facts(certificate: &Certificate) -> Markup {
                 dd { (embedding.pooling) " of the hidden states" @if embedding.normalised { ", at length 1" } }
             }
             dt { "sizes" } dd { (Vec::from_iter(sizes).join("; ")) }
+            @if !certificate.padded.is_empty() { dt { "padded" } dd { "on the " (certificate.padded.join(" and the ")) } }
             dt { "proved in" } dd { (certificate.dtypes.join(", ")) }
             dt { "versions" } dd {
                 (Vec::from_iter(certificate.versions.iter().map(|(name, version)| format!("{name} {version}"))).join(", "))
@@ -124,24 +127,47 @@ fn nearest(figures: &[Figure]) -> Option<&Figure> {
     figures.iter().max_by(|a, b| share(a).total_cmp(&share(b)))
 }
 
-fn answers(texts: &Texts) -> Markup {
-    html! {
-        p {
-            (texts.compared) " texts and " (texts.pairs) " pairs become exactly Python's tokens, cut to " (texts.max_length)
-            "; the crate in " code { "example/" } " answers as Python does"
-            @if texts.cached { ", a token a step with the program's cache" } ":"
+fn answers(example: &Example) -> Markup {
+    let table = |of: &str, value: &str, rows: Vec<[String; 4]>| {
+        html! {
+            div.scroll { table {
+                thead { tr { th { (of) } th { (value) } th.n { "off by" } th.n { "allowed" } } }
+                tbody { @for [of, value, error, limit] in rows {
+                    tr { td { (of) } td { (value) } td.n { (error) } td.n { (limit) } }
+                } }
+            } }
         }
-        div.scroll { table {
-            thead { tr { th { "text" } th { "answer" } th.n { "off by" } th.n { "allowed" } } }
-            tbody { @for answered in &texts.answers { tr {
-                td { (answered.text) }
-                td { (answered.answer) }
-                td.n { (format!("{:.1e}", answered.error)) }
-                td.n { (format!("{:.1e}", answered.limit)) }
-            } } }
-        } }
-        @for note in &texts.notes { p.soft { "note: " (note) } }
+    };
+    let processed = example.processed.iter().map(|one| {
+        let most = format!("at most by {:.1e}", one.max_abs);
+        [one.what.clone(), most, format!("{:.1e}", one.error), format!("{:.1e}", one.limit)]
+    });
+    let answers = example.answers.iter().map(|one| {
+        [one.of.clone(), one.answer.clone(), format!("{:.1e}", one.error), format!("{:.1e}", one.limit)]
+    });
+    html! {
+        @if let Some(texts) = &example.texts {
+            p {
+                (texts.compared) " texts and " (texts.pairs) " pairs become exactly Python's tokens, cut to " (texts.max_length) "."
+            }
+        }
+        @if !example.processed.is_empty() {
+            p { "What the model is given, beside what Python's processor makes of it, in levels from 0 to 255 of a picture:" }
+            (table("input", "", processed.collect()))
+        }
+        p {
+            "The crate in " code { "example/" } " answers as Python does"
+            @if example.texts.as_ref().is_some_and(|texts| texts.cached) { ", a token a step with the program's cache" } ":"
+        }
+        (table("of", "answer", answers.collect()))
+        @for note in example.texts.iter().flat_map(|texts| &texts.notes) { p.soft { "note: " (note) } }
     }
+}
+
+/// What makes the inputs, by its numbers.
+fn numbers(preprocessor: &Value) -> Markup {
+    let numbers = preprocessor.as_object().into_iter().flatten();
+    html! { dl { @for (name, value) in numbers { dt { (name) } dd { code { (value) } } } } }
 }
 
 fn ports(certificate: &Certificate) -> Markup {

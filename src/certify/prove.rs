@@ -23,6 +23,8 @@ pub struct Setting<'a> {
     pub child: &'a dyn Fn() -> Command,
     /// Hears of the export.
     pub progress: &'a dyn Progress,
+    /// Hears that checks begin.
+    pub checking: &'a dyn Fn(),
     /// Hears how many checks are over.
     pub over: &'a dyn Fn(usize),
     /// Where the results go.
@@ -73,6 +75,7 @@ pub fn prove<'a>(
     if let Some(Exported { outcome: Err(failure), .. }) = exported.first() {
         return Err(failure.clone());
     }
+    (setting.checking)();
     let beside = folder.parent().unwrap_or(Path::new("."));
     let mut run = TestRun::begin(
         &subject.spec,

@@ -83,6 +83,22 @@ mod tests {
     }
 
     #[test]
+    fn a_bundle_counts_while_it_is_whole_and_of_that_checkpoint() {
+        let root = tempfile::tempdir().unwrap();
+        let made = verify::tests::bundle(root.path());
+        let name = verify::read(&made).unwrap().checkpoint.name;
+        let rows = [row("gpt", Some(&name), "high"), row("bert", Some("org/other"), "high")];
+        let wanted = wanted(&rows, |_| true);
+        fs::rename(&made, wanted[0].bundle(root.path())).unwrap();
+        assert!(wanted[0].is_certified(root.path()));
+        fs::rename(wanted[0].bundle(root.path()), wanted[1].bundle(root.path())).unwrap();
+        assert!(!wanted[1].is_certified(root.path()), "it is another checkpoint's");
+        fs::rename(wanted[1].bundle(root.path()), wanted[0].bundle(root.path())).unwrap();
+        fs::write(wanted[0].bundle(root.path()).join("program.pt"), "other weights").unwrap();
+        assert!(!wanted[0].is_certified(root.path()), "it is made anew");
+    }
+
+    #[test]
     fn what_is_no_bundle_is_not_certified() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join("org--gpt")).unwrap();

@@ -176,8 +176,23 @@ fn sized(name: &str, axis: Axis, found: &Found, is_free: bool) -> Axis {
             Axis::Dynamic { traced: LENGTHS[1].min(longest.div_ceil(2)), second: LENGTHS[2].min(longest) }
         }
         ("image", Some(size)) => Axis::Dynamic { traced: size, second: size * second / traced },
+        ("samples", _) => {
+            rate(found).map_or(axis, |rate| Axis::Dynamic { traced: sound(rate, 1), second: sound(rate, 2) })
+        }
         _ => axis,
     }
+}
+
+/// Samples a second, where sounds go in.
+fn rate(found: &Found) -> Option<usize> {
+    let rate = found.preprocessor.as_ref()?.get("sampling_rate")?.as_u64()?;
+    usize::try_from(rate).ok()
+}
+
+/// So many halves of a second, and 5 ms: encoders look at 25 ms every 20 ms, and the last look then ends with the last sample,
+/// so that no mask hides one in vain.
+fn sound(rate: usize, halves: usize) -> usize {
+    halves * rate / 2 + rate / 200
 }
 
 /// The longest row that is proved.
@@ -322,6 +337,15 @@ mod tests {
             large.left_out.iter().map(|(case, why)| (case.name.as_str(), why.as_str())).collect();
         let why = "its outputs have 62509056 values, of which 33554432 are compared at most";
         assert_eq!(left_out, [("batch 4, sequence 512", why)]);
+    }
+
+    #[test]
+    fn sounds_are_as_long_as_people_make_them() {
+        let preprocessor = Some(json!({"class": "Wav2Vec2FeatureExtractor", "sampling_rate": 16000}));
+        let axis = Axis::Dynamic { traced: 350, second: 490 };
+        let of = |found: &Found| sized("samples", axis, found, true);
+        assert_eq!(of(&Found { preprocessor, ..sample() }), Axis::Dynamic { traced: 8080, second: 16080 });
+        assert_eq!(of(&sample()), axis, "nothing says how fast they are played");
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! `certify`: from a checkpoint to a bundle that can be shipped.
 
 use super::limits::Limits;
-use super::progress::{bar, spinner};
-use super::{certify_roster, checks, export::Bar, failed, run::print_failure, show};
+use super::progress::Stages;
+use super::{certify_roster, checks, failed, run::print_failure, show};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use hf_conformance::artifact;
 use hf_conformance::certify::bundle::Draft;
-use hf_conformance::certify::certificate::{Answered, Texts};
+use hf_conformance::certify::certificate::{Answered, Example, Processed, Texts};
+use hf_conformance::certify::example::Proved;
 use hf_conformance::certify::found::Request;
 use hf_conformance::certify::prove::{Setting, artifact_of};
 use hf_conformance::certify::{Certificate, Found, Subject, bundle, examine, example, prove, subject};
@@ -61,6 +62,9 @@ fn dtype(name: &str) -> Result<Dtype, String> {
     known.map_err(|_| format!("no program is made in '{name}'; there are: float32, bfloat16, float16"))
 }
 
+/// What is done one after the other.
+const STAGES: [&str; 4] = ["looking at the checkpoint", "exporting it", "checking it", "trying its example"];
+
 /// What a child must know.
 #[derive(serde::Serialize, serde::Deserialize)]
 struct Told {
@@ -82,7 +86,8 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     }
     let (device, explained) = engine::choose(&arguments.device).map_err(|failure| failed(&failure))?;
     let spec = super::spec()?;
-    let looking = spinner("looking at the checkpoint");
+    let stages = Stages::new(&STAGES);
+    stages.next(0);
     let scratch = scratch()?;
     let request = Request {
         checkpoint,
@@ -92,7 +97,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         scratch: &scratch.path().join("unpacked"),
     };
     let found = examine(&spec, &request);
-    looking.finish_and_clear();
+    stages.end();
     let found = found.map_err(|failure| refused(checkpoint, &failure))?;
     let name = name(arguments, checkpoint)?;
     let out = arguments.out.clone().unwrap_or_else(|| bundle::place(&name));
@@ -101,9 +106,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     show(facts(&subject, &found, &explained))?;
     let told = scratch.path().join("told.json");
     serde_json::to_writer(std::fs::File::create(&told)?, &Told { name, found: found.clone() })?;
-    let checking = bar("checking", subject.entry().due().count());
     let program = std::env::current_exe()?;
-    let exporting = Bar::quiet();
     let setting = Setting {
         device,
         half: half(arguments),
@@ -113,15 +116,16 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
             command.args(["certify", "--serve"]).arg(&told);
             command
         },
-        progress: &exporting,
-        over: &|checks| checking.inc(checks as u64),
+        progress: &stages,
+        checking: &|| stages.next(subject.entry().due().count()),
+        over: &|checks| stages.over(checks),
         store: &scratch.path().join("results.jsonl"),
     };
+    stages.next(1);
     let proved = prove(&subject, &found, &setting);
-    exporting.end();
-    checking.finish_and_clear();
+    stages.end();
     let (ended, broken) = proved.map_err(|failure| failed(&failure))?;
-    finish(arguments, &subject, &found, &ended, &broken, &out)
+    finish(arguments, &subject, &found, &ended, &broken, &out, &stages)
 }
 
 /// The half precision that is asked for.
@@ -145,6 +149,7 @@ fn finish(
     ended: &Ended,
     broken: &[BrokeOff],
     out: &Path,
+    stages: &Stages,
 ) -> Result<ExitCode> {
     let judged = ended
         .records
@@ -162,13 +167,15 @@ fn finish(
     let mut certificate = Certificate::of(subject, found, ended, &manifest);
     let draft = Draft::new(out, &folder, &bundle::programs(&manifest, ended.run.lane), found)
         .map_err(|failure| failed(&failure))?;
-    let trying = spinner("compiling the example and comparing it with Python");
-    let texts = example::make(draft.path(), subject, found, &manifest, &certificate);
-    trying.finish_and_clear();
-    match texts.map_err(|failure| failed(&failure))? {
-        Ok(texts) => {
-            show(told(&texts))?;
-            certificate.texts = Some(texts);
+    stages.next(example::STEPS);
+    let proved =
+        Proved { folder: draft.path(), subject, found, manifest: &manifest, certificate: &certificate };
+    let made = example::make(&proved, &|step| stages.step(step));
+    stages.end();
+    match made.map_err(|failure| failed(&failure))? {
+        Ok(made) => {
+            show(told(&made))?;
+            certificate.example = Some(made);
         }
         Err(why) => {
             println!("\nno example: {why}");
@@ -182,19 +189,26 @@ fn finish(
     Ok(ExitCode::SUCCESS)
 }
 
-/// What texts became.
-fn told(texts: &Texts) -> String {
-    let Texts { max_length, notes, cached, compared, pairs, answers } = texts;
-    let way = if *cached { ", a token a step with its cache" } else { "" };
-    let counted = format!(
-        "{compared} texts and {pairs} pairs become Python's tokens, cut to {max_length}; the example answers as Python{way}:"
-    );
-    let answers = answers.iter().map(|Answered { text, answer, error, limit }| {
-        format!("  {text:?}\n    {answer} (off by {error:.1e}, allowed {limit:.1e})")
+/// What an example was compared with Python on.
+fn told(example: &Example) -> String {
+    let Example { texts, processed, answers } = example;
+    let became = texts.iter().map(|Texts { max_length, compared, pairs, .. }| {
+        format!("{compared} texts and {pairs} pairs become Python's tokens, cut to {max_length}")
     });
-    let notes = notes.iter().map(|note| format!("  note: {note}"));
-    let lines: Vec<String> = std::iter::once(counted).chain(answers).chain(notes).collect();
-    format!("\n{}", lines.join("\n"))
+    let processed = processed.iter().map(|Processed { what, error, limit, max_abs }| {
+        format!("  {what}: off by {error:.1e}, allowed {limit:.1e}; at most by {max_abs:.1e}")
+    });
+    let way = match texts {
+        Some(Texts { cached: true, .. }) => ", a token a step with its cache",
+        _ => "",
+    };
+    let head = format!("the example answers as Python{way}:");
+    let answers = answers.iter().map(|Answered { of, answer, error, limit }| {
+        format!("  {of:?}\n    {answer} (off by {error:.1e}, allowed {limit:.1e})")
+    });
+    let notes = texts.iter().flat_map(|texts| &texts.notes).map(|note| format!("  note: {note}"));
+    let lines = became.chain(processed).chain([head]).chain(answers).chain(notes);
+    format!("\n{}", Vec::from_iter(lines).join("\n"))
 }
 
 /// Runs checks for the process that started this one.
@@ -262,6 +276,8 @@ fn facts(subject: &Subject, found: &Found, device: &str) -> String {
         ("memory", format!("about {} GiB", subject.memory.div_ceil(1 << 30))),
     ];
     lines.extend(pooled.map(|pooled| ("embedding", pooled)));
+    let class = found.preprocessor.as_ref().and_then(|found| found["class"].as_str());
+    lines.extend(class.map(|class| ("preprocessor", class.to_owned())));
     lines.extend(found.reasons.iter().map(|reason| ("because", reason.clone())));
     lines.extend(subject.left_out.iter().map(|(case, why)| ("left out", format!("{}: {why}", case.name))));
     lines.extend(found.unexpected.first().map(|first| {

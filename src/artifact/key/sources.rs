@@ -92,6 +92,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "overrides.py",
     "package.py",
     "ports.py",
+    "processed.py",
     "pt2.py",
     "replay.py",
     "returns.py",

@@ -1,9 +1,11 @@
-//! The example's files: a crate that loads a bundle and prints what the model answers to a text.
+//! The example's files: a crate that loads a bundle and prints what the model answers.
 //!
-//! In: what goes in and comes out, and the tokenizer's rules. Out: `Cargo.toml` and `src/main.rs`, laid out by prettyplease.
+//! In: what goes in and comes out, and what Python's tokenizer does. Out: `Cargo.toml` and `src/main.rs`, laid out by
+//! prettyplease. What a text becomes is in [`text`], a picture or a sound in [`media`], what an answer is made of in [`heads`]
+//! and [`writing`].
 
-use super::answers::Rules;
-use super::writing;
+use super::answers::{Rules, Steps};
+use super::{heads, media, text, writing};
 use crate::artifact::{Format, StepProgram};
 use crate::task::{Dtype, Input};
 use proc_macro2::{Literal, TokenStream};
@@ -16,8 +18,16 @@ pub enum Kind {
     Embedding,
     /// A label and the scores of all.
     Label,
+    /// A label for each token that has one.
+    Entities,
+    /// Words in the place of each mask.
+    Masks,
+    /// The part of a text that answers a question.
+    Span,
     /// How the text goes on.
     Text,
+    /// What was said in a sound.
+    Heard,
 }
 
 /// What an example is made from.
@@ -25,9 +35,11 @@ pub struct Plan<'a> {
     pub name: &'a str,
     pub kind: Kind,
     pub inputs: &'a [Input],
-    /// Which output is read, counted from 0.
-    pub output: usize,
+    /// Which outputs are read, counted from 0.
+    pub reads: Vec<usize>,
     pub rules: &'a Rules,
+    /// What a picture or a sound becomes; none where texts go in.
+    pub steps: Option<&'a Steps>,
     /// The tokenizer's file, from the bundle's folder.
     pub tokenizer: &'a str,
     /// Where it writes a text with a cache: what the program of a step takes beside tokens.
@@ -36,6 +48,31 @@ pub struct Plan<'a> {
     pub outputs: usize,
     /// The most tokens that are written.
     pub new_tokens: usize,
+}
+
+impl Plan<'_> {
+    /// What an answer is made of, by the names of its parts.
+    fn takes(&self) -> &'static [&'static str] {
+        match (self.kind, self.steps) {
+            (_, Some(Steps::Picture { .. })) => &["picture"],
+            (_, Some(Steps::Sound { .. })) => &["sound"],
+            (Kind::Span, None) => &["question", "context"],
+            _ => &["text"],
+        }
+    }
+
+    /// The one output that is read.
+    pub fn output(&self) -> Literal {
+        Literal::usize_unsuffixed(self.reads[0])
+    }
+}
+
+/// What the answers of a kind are made by.
+pub struct Head {
+    /// `Answer`, and what it needs.
+    pub items: TokenStream,
+    /// The body that makes one.
+    pub body: TokenStream,
 }
 
 /// What the example is built with: the tch of this project, and the tokenizers whose Python package has the same number but
@@ -51,195 +88,120 @@ anyhow = "1"
 serde = { version = "1", features = ["derive"] }
 serde_json = "1"
 tch = "=0.24.0"
-# Reads files alone: it asks no hub.
+"#;
+const TOKENIZERS: &str = r#"# Reads files alone: it asks no hub.
 tokenizers = { version = "=0.23.2", default-features = false, features = ["onig"] }
-
-[workspace]
 "#;
 
 /// `Cargo.toml`. Every package has a name of its own: all of them are built in one folder, perhaps at the same time.
-pub fn manifest(package: &str) -> String {
-    MANIFEST.replacen("example", package, 1)
-}
-
-/// What a row holds beside its tokens, and how it is made of a text; `given` is what Python's tokenizer gives.
-fn source(name: &str, given: &[String]) -> Option<TokenStream> {
-    let read = |getter: &str| {
-        let getter = format_ident!("{getter}");
-        quote!(encoding.#getter().iter().map(|value| i64::from(*value)).collect())
-    };
-    match name {
-        "input_ids" => Some(read("get_ids")),
-        "attention_mask" => Some(read("get_attention_mask")),
-        "token_type_ids" if given.iter().any(|given| given == name) => Some(read("get_type_ids")),
-        // Then Python's model has none either, which is zeros.
-        "token_type_ids" => Some(quote!(vec![0; encoding.len()])),
-        "position_ids" => Some(quote!(positions(encoding.get_attention_mask()))),
-        _ => None,
-    }
-}
-
-/// The first input that no text is made into; then there is no example.
-pub fn foreign(inputs: &[Input]) -> Option<&str> {
-    inputs.iter().map(|input| input.name.0).find(|name| source(name, &[]).is_none())
+pub fn manifest(package: &str, steps: Option<&Steps>) -> String {
+    let more = steps.map_or(TOKENIZERS, Steps::dependencies);
+    format!("{}{more}\n[workspace]\n", MANIFEST.replacen("example", package, 1))
 }
 
 /// `src/main.rs`.
 pub fn main_rs(plan: &Plan) -> String {
-    let parts = [header(plan), rows(plan), answer(plan), bundle(plan), main(plan)];
+    let head = match plan.kind {
+        Kind::Embedding => heads::embedding(),
+        Kind::Label => of_logits(plan, heads::label(&plan.rules.meanings)),
+        Kind::Entities => heads::entities(plan),
+        Kind::Masks => heads::masks(plan),
+        Kind::Span => heads::span(plan),
+        Kind::Text => writing::head(plan),
+        Kind::Heard => of_logits(plan, heard(plan)),
+    };
+    let inputs = plan.steps.map_or_else(|| text::rows(plan), Steps::items);
+    let parts = [header(plan), inputs, head.items, bundle(plan, &head.body), main(plan)];
     let file = syn::parse2(parts.into_iter().collect()).expect("the example is Rust");
     prettyplease::unparse(&file)
 }
 
+/// The body of a head that reads `logits` of one row, whatever that is made of.
+fn of_logits(plan: &Plan, head: Head) -> Head {
+    let name = format_ident!("{}", plan.takes()[0]);
+    let inputs = match plan.steps {
+        None => quote!(let inputs = Rows::of(&self.encode(vec![#name.into()])?).tensors();),
+        Some(_) => media::inputs(&name, plan.inputs),
+    };
+    let body = head.body;
+    Head { body: quote!(#inputs let logits = self.run(&inputs)?.get(0); #body), ..head }
+}
+
+fn heard(plan: &Plan) -> Head {
+    match plan.steps {
+        Some(Steps::Sound { letters, lowers, .. }) => media::heard(letters, *lowers),
+        _ => media::heard(&[], false),
+    }
+}
+
 fn header(plan: &Plan) -> TokenStream {
+    let (takes, is_text) = (plan.takes(), plan.steps.is_none());
+    let typed = match takes {
+        [one] => format!("\"a {one}\" \"another\""),
+        _ => Vec::from_iter(takes.iter().map(|one| format!("\"a {one}\""))).join(" "),
+    };
+    let encodes = match is_text {
+        true => [
+            "`cargo run -- --encode FILE` reads a JSON list",
+            " of lists of one or two texts, and prints the rows of tokens that they become.",
+        ],
+        false => [
+            "`cargo run -- --encode FILE OUT` reads a JSON list",
+            " of paths, and writes what the model is given of each to a safetensors file.",
+        ],
+    };
     let about = [
-        format!(" Prints what {} answers to each text that is given.", plan.name),
+        format!(" Prints what {} answers to each {} that is given.", plan.name, takes.join(" and ")),
         String::new(),
         " With libtorch, or the folder of Python's torch package, in LIBTORCH:".to_owned(),
-        " `LD_LIBRARY_PATH=$LIBTORCH/lib cargo run -- \"a text\" \"another\"`. `cargo run -- --encode FILE` reads a JSON list".to_owned(),
-        " of lists of one or two texts, and prints the rows of tokens that they become.".to_owned(),
+        format!(" `LD_LIBRARY_PATH=$LIBTORCH/lib cargo run -- {typed}`. {}", encodes[0]),
+        encodes[1].to_owned(),
     ];
+    let uses = plan.steps.map_or_else(text::uses, Steps::uses);
     quote! {
         #(#![doc = #about])*
         use anyhow::{Context, Result, anyhow};
         use serde::Serialize;
         use std::path::Path;
         use tch::{CModule, Device, IValue, Kind, Tensor};
-        use tokenizers::{
-            EncodeInput, PaddingDirection, PaddingParams, Tokenizer, TruncationDirection, TruncationParams,
-        };
+        #uses
     }
 }
 
-/// Rows of tokens, typed by the program's inputs.
-fn rows(plan: &Plan) -> TokenStream {
-    let names: Vec<_> = plan.inputs.iter().map(|input| format_ident!("{}", input.name.0)).collect();
-    let sources = plan.inputs.iter().filter_map(|input| source(&input.name, &plan.rules.names));
-    let positions = plan.inputs.iter().any(|input| input.name == "position_ids").then(|| {
-        quote! {
-            /// Places of tokens, counted from the first real one.
-            fn positions(mask: &[u32]) -> Vec<i64> {
-                let mut seen = 0;
-                mask.iter()
-                    .map(|real| {
-                        seen += i64::from(*real);
-                        (seen - 1).max(0)
-                    })
-                    .collect()
-            }
-        }
-    });
-    let follow = (plan.kind == Kind::Text).then(|| writing::follow(plan));
-    quote! {
-        /// What goes in: one row for each text, all as long as the longest.
-        #[derive(Debug, Default, Serialize)]
-        struct Rows {
-            #(#names: Vec<Vec<i64>>,)*
-        }
-
-        impl Rows {
-            fn of(encodings: &[tokenizers::Encoding]) -> Self {
-                let mut rows = Self::default();
-                for encoding in encodings {
-                    #(rows.#names.push(#sources);)*
-                }
-                rows
-            }
-
-            fn tensors(&self) -> Vec<IValue> {
-                [#(&self.#names),*].map(|rows| IValue::Tensor(tensor(rows))).into()
-            }
-
-            #follow
-        }
-
-        fn tensor(rows: &[Vec<i64>]) -> Tensor {
-            Tensor::from_slice(&rows.concat()).view([rows.len() as i64, -1])
-        }
-
-        #positions
-    }
-}
-
-/// What comes out, typed by the task.
-fn answer(plan: &Plan) -> TokenStream {
-    match plan.kind {
-        Kind::Embedding => quote! {
-            /// What comes out.
-            #[derive(Debug, Serialize)]
-            struct Answer {
-                sentence_embedding: Vec<f32>,
-            }
-        },
-        Kind::Label => {
-            let labels = &plan.rules.labels;
-            let count = Literal::usize_unsuffixed(labels.len());
-            quote! {
-                /// Names of the scores, in order.
-                const LABELS: [&str; #count] = [#(#labels),*];
-
-                /// What comes out.
-                #[derive(Debug, Serialize)]
-                struct Answer {
-                    label: &'static str,
-                    scores: Vec<f32>,
-                }
-            }
-        }
-        Kind::Text => writing::answer(plan),
-    }
-}
-
-/// Tokenizer and program.
-fn bundle(plan: &Plan) -> TokenStream {
-    let rules = plan.rules;
-    let max_length = Literal::usize_unsuffixed(rules.max_length);
-    let [pad_id, pad_type_id] = [rules.pad_id, rules.pad_type_id].map(Literal::u32_unsuffixed);
-    let (pad_token, tokenizer) = (&rules.pad_token, plan.tokenizer);
-    let side = |left| if left { format_ident!("Left") } else { format_ident!("Right") };
-    let (pads, cuts) = (side(rules.pads_left), side(rules.cuts_left));
+/// The program, and the tokenizer where texts go in.
+fn bundle(plan: &Plan, answers: &TokenStream) -> TokenStream {
+    let is_text = plan.steps.is_none();
+    let load = is_text.then(|| text::load(plan));
+    let encode = is_text.then(text::encode);
+    let (about, field, value) = match is_text {
+        true => (" A model and its tokenizer.", quote!(tokenizer: Tokenizer,), quote!(tokenizer,)),
+        false => (" A model.", TokenStream::new(), TokenStream::new()),
+    };
     let format = Format::TorchScript;
     let program = if plan.cache.is_some() { format.step() } else { format.file(Dtype::Float32) };
-    let (run, answers) = (run(plan), answers(plan));
+    let run = run(plan);
+    let takes = plan.takes().iter().map(|name| format_ident!("{name}"));
     quote! {
-        /// A model and its tokenizer.
+        #[doc = #about]
         struct Bundle {
-            tokenizer: Tokenizer,
+            #field
             program: CModule,
         }
 
         impl Bundle {
             fn load(folder: &Path) -> Result<Self> {
-                let path = folder.join(#tokenizer);
-                let wrong = |error| anyhow!("{}: {error}", path.display());
-                let mut tokenizer = Tokenizer::from_file(&path).map_err(wrong)?;
-                tokenizer.with_padding(Some(PaddingParams {
-                    direction: PaddingDirection::#pads,
-                    pad_id: #pad_id,
-                    pad_type_id: #pad_type_id,
-                    pad_token: #pad_token.to_owned(),
-                    ..PaddingParams::default()
-                }));
-                let cut = TruncationParams {
-                    max_length: #max_length,
-                    direction: TruncationDirection::#cuts,
-                    ..TruncationParams::default()
-                };
-                tokenizer.with_truncation(Some(cut)).map_err(wrong)?;
+                #load
                 let program = folder.join(#program);
                 let program = CModule::load_on_device(&program, Device::Cpu)
                     .with_context(|| program.display().to_string())?;
-                Ok(Self { tokenizer, program })
+                Ok(Self { #value program })
             }
 
-            fn encode(&self, texts: Vec<EncodeInput>) -> Result<Rows> {
-                let encodings = self.tokenizer.encode_batch(texts, true).map_err(|error| anyhow!("{error}"))?;
-                Ok(Rows::of(&encodings))
-            }
+            #encode
 
             #run
 
-            fn answer(&self, text: &str) -> Result<Answer> {
+            fn answer(&self, #(#takes: &str),*) -> Result<Answer> {
                 #answers
             }
         }
@@ -248,7 +210,6 @@ fn bundle(plan: &Plan) -> TokenStream {
 
 /// How the program is run.
 fn run(plan: &Plan) -> TokenStream {
-    let output = Literal::usize_unsuffixed(plan.output);
     let outputs = quote! {
         fn outputs(&self, inputs: &[IValue]) -> Result<Vec<Tensor>> {
             let IValue::Tuple(outputs) = self.program.forward_is(inputs)? else {
@@ -261,60 +222,50 @@ fn run(plan: &Plan) -> TokenStream {
             outputs.into_iter().map(tensor).collect()
         }
     };
-    let run = match plan.cache {
-        Some(_) => writing::step(plan),
-        None => quote! {
-            fn run(&self, rows: &Rows) -> Result<Tensor> {
-                Ok(self.outputs(&rows.tensors())?.swap_remove(#output))
+    let run = match (plan.cache, &plan.reads[..]) {
+        (Some(_), _) => writing::step(plan),
+        (None, [_]) => {
+            let output = plan.output();
+            quote! {
+                fn run(&self, inputs: &[IValue]) -> Result<Tensor> {
+                    Ok(self.outputs(inputs)?.swap_remove(#output))
+                }
             }
-        },
+        }
+        // Each kind that reads several takes them as they come.
+        (None, _) => TokenStream::new(),
     };
     quote!(#outputs #run)
 }
 
-/// From a text to its answer.
-fn answers(plan: &Plan) -> TokenStream {
-    match plan.kind {
-        Kind::Embedding => quote! {
-            let output = self.run(&self.encode(vec![text.into()])?)?;
-            Ok(Answer { sentence_embedding: Vec::try_from(output.get(0).to_kind(Kind::Float))? })
-        },
-        Kind::Label => {
-            let scored = match plan.rules.scored_alone {
-                true => quote!(logits.sigmoid()),
-                false => quote!(logits.softmax(-1, Kind::Float)),
-            };
-            quote! {
-                let logits = self.run(&self.encode(vec![text.into()])?)?.get(0);
-                let best = usize::try_from(logits.argmax(-1, false).int64_value(&[]))?;
-                Ok(Answer { label: LABELS[best], scores: Vec::try_from(#scored.to_kind(Kind::Float))? })
-            }
-        }
-        Kind::Text => writing::answers(plan),
-    }
-}
-
-fn main(_: &Plan) -> TokenStream {
+fn main(plan: &Plan) -> TokenStream {
+    let answers = answers(plan.takes());
+    let encode = plan.steps.map_or_else(text::encode_file, |_| media::encode_files());
     quote! {
         fn main() -> Result<()> {
             let _guard = tch::no_grad_guard();
+            let arguments: Vec<String> = std::env::args().skip(1).collect();
+            #encode
             let bundle = Bundle::load(&Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))?;
-            let texts: Vec<String> = std::env::args().skip(1).collect();
-            if let [option, path] = &texts[..] && option == "--encode" {
-                let texts: Vec<Vec<String>> = serde_json::from_reader(std::fs::File::open(path)?)?;
-                let inputs = texts.iter().map(|texts| match &texts[..] {
-                    [text] => Ok(text.as_str().into()),
-                    [first, second] => Ok((first.as_str(), second.as_str()).into()),
-                    _ => Err(anyhow!("a row is made of one text or two, not of {}", texts.len())),
-                });
-                let rows = bundle.encode(inputs.collect::<Result<_>>()?)?;
-                println!("{}", serde_json::to_string(&rows)?);
-                return Ok(());
-            }
-            for text in &texts {
-                println!("{}", serde_json::to_string(&bundle.answer(text)?)?);
-            }
+            #answers
             Ok(())
+        }
+    }
+}
+
+/// Prints an answer for each argument, or for each group of them.
+fn answers(takes: &[&str]) -> TokenStream {
+    let names: Vec<_> = takes.iter().map(|name| format_ident!("{name}")).collect();
+    let print = quote!(println!("{}", serde_json::to_string(&bundle.answer(#(#names),*)?)?););
+    if let [name] = &names[..] {
+        return quote!(for #name in &arguments { #print });
+    }
+    let (count, told) =
+        (Literal::usize_unsuffixed(takes.len()), format!("it takes a {}", takes.join(" and a ")));
+    quote! {
+        for arguments in arguments.chunks(#count) {
+            let [#(#names),*] = arguments else { return Err(anyhow!(#told)) };
+            #print
         }
     }
 }
@@ -322,7 +273,7 @@ fn main(_: &Plan) -> TokenStream {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::certify::example::answers::Greedy;
+    use crate::certify::example::answers::{Greedy, Meanings};
     use crate::task::{BATCH, SEQUENCE, mask, positions, tokens};
     use serde_json::json;
 
@@ -335,8 +286,9 @@ mod tests {
             name: "mine",
             kind,
             inputs: &INPUTS,
-            output: 0,
+            reads: vec![0, 1],
             rules,
+            steps: None,
             tokenizer: "tokenizer.json",
             cache,
             outputs: 1,
@@ -349,7 +301,10 @@ mod tests {
             max_length: 256,
             pad_token: "[PAD]".to_owned(),
             pads_left: true,
-            labels: vec!["\"good\"".to_owned(), "bad".to_owned()],
+            meanings: Meanings {
+                labels: vec!["\"good\"".to_owned(), "bad".to_owned()],
+                ..Meanings::default()
+            },
             ends: vec![2, 7],
             ..Rules::default()
         }
@@ -399,9 +354,37 @@ mod tests {
         let manifest = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"));
         let own = manifest.lines().find_map(|line| line.strip_prefix("tch = { version = ")).unwrap();
         let version = own.split(',').next().unwrap();
-        let example = super::manifest("example_mine");
+        let example = super::manifest("example_mine", None);
         assert!(example.starts_with("[package]\nname = \"example_mine\"\n"), "{example}");
         assert!(example.contains(&format!("tch = {version}\n")), "{version}");
+    }
+
+    #[test]
+    fn what_heads_read_off_a_text_is_what_its_pipeline_tells() {
+        let rules = Rules { unk_id: Some(1), mask_id: Some(4), ..rules() };
+        let kinds = [("entities", Kind::Entities), ("masks", Kind::Masks), ("span", Kind::Span)];
+        for (name, kind) in kinds {
+            shown(&format!("example_{name}"), &main_rs(&plan(kind, &rules, None)));
+        }
+    }
+
+    #[test]
+    fn pictures_and_sounds_become_what_the_checkpoints_processor_makes_of_them() {
+        let rules = rules();
+        let of = |kind: Kind, steps: serde_json::Value| {
+            let steps: Steps = serde_json::from_value(steps).unwrap();
+            let inputs = [crate::task::features("values", SHAPE), INPUTS[1]];
+            main_rs(&Plan { steps: Some(&steps), inputs: &inputs, ..plan(kind, &rules, None) })
+        };
+        let picture = json!({"takes": "picture", "resize": {"shortest_edge": 72}, "filter": "CatmullRom", "crop": [64, 60],
+            "mean": [127.5, 127.5, 127.5], "std": [50.0, 100.0, 200.0]});
+        shown("example_picture", &of(Kind::Label, picture));
+        let sound = json!({"takes": "sound", "sampling_rate": 16000, "normalised": true, "letters": ["", " ", "A"], "lowers": true});
+        shown("example_heard", &of(Kind::Heard, sound));
+        let as_it_is = json!({"takes": "picture", "resize": null, "filter": null, "crop": null, "mean": [0.0, 0.0, 0.0],
+            "std": [1.0, 1.0, 1.0]});
+        let plain = of(Kind::Label, as_it_is);
+        assert!(!plain.contains("fast_image_resize") && !plain.contains("narrow"), "{plain}");
     }
 
     #[test]
@@ -412,12 +395,5 @@ mod tests {
         assert!(text.contains("const ENDS: &[i64] = &[2, 7];"), "{text}");
         assert!(text.contains("self.position_ids[0].push(value);"), "without a cache the row grows: {text}");
         assert!(!text.contains("settle"), "nothing is asked for: {text}");
-    }
-
-    #[test]
-    fn an_input_that_is_made_of_no_text_is_named() {
-        assert_eq!(foreign(&INPUTS), None);
-        let pictures = crate::task::features("pixel_values", &[BATCH]);
-        assert_eq!(foreign(&[INPUTS[0], pictures]), Some("pixel_values"));
     }
 }

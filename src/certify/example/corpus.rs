@@ -45,3 +45,6 @@ pub const SAMPLES: [&str; 4] = [
     "I do not like this film at all: it is slow, and the end is silly.",
     "Gravity bends light; that was seen first in 1919.",
 ];
+
+/// What is asked about each of them, where a question is answered.
+pub const QUESTION: &str = "What is it that this is about?";

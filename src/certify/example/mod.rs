@@ -5,18 +5,26 @@
 
 mod answers;
 mod code;
+mod compare;
 mod corpus;
+mod heads;
+mod media;
+mod text;
 mod writing;
 
-use super::certificate::{Answered, Certificate, Texts};
+use super::certificate::{Answered, Certificate, Example, Processed, Texts};
 use super::found::Found;
 use super::subject::{EMBEDDING, Subject};
 use crate::artifact::{Decoding, Manifest, StepProgram};
 use crate::failure::{At, Failure, Stage};
+use crate::numerics::Tensor;
 use crate::process;
 use crate::spec::NEW_TOKENS;
-use answers::{Answer, Answers, Rows};
+use answers::{Answers, Rows, Rules, Steps};
 use code::{Kind, Plan};
+use corpus::{QUESTION, SAMPLES};
+use safetensors::SafeTensors;
+use serde_json::Value;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -25,69 +33,162 @@ use std::process::Command;
 const TARGET: &str = "target/certified";
 /// The versions of this project's dependencies, to begin with.
 const LOCK: &str = "Cargo.lock";
+/// How many steps it takes to [`make`] one.
+pub const STEPS: usize = 4;
+/// Classes whose outputs are letters and blanks.
+const CTC: &str = "ForCTC";
 /// An answer is made by libtorch and by eager Python, each of which may be off by what is allowed.
 const BOTH: f64 = 2.0;
 
-/// Writes `example/` into a bundle's folder and compares it with Python; the inner error says why there is none.
+/// What examples are made for: a bundle that is not yet finished.
+pub struct Proved<'a> {
+    pub folder: &'a Path,
+    pub subject: &'a Subject,
+    pub found: &'a Found,
+    pub manifest: &'a Manifest,
+    pub certificate: &'a Certificate,
+}
+
+/// Writes `example/` into a bundle's folder and compares it with Python; the inner error says why there is none. `hear` is
+/// told what is done next.
 ///
 /// # Errors
-/// Stage `export`: it cannot be compiled or run. Stage `compare`: its tokens or answers are not Python's.
-pub fn make(
-    folder: &Path,
-    subject: &Subject,
-    found: &Found,
-    manifest: &Manifest,
-    certificate: &Certificate,
-) -> Result<Result<Texts, String>, Failure> {
-    let entry = subject.entry();
-    let Some((kind, read)) = kind(found) else {
-        return Ok(Err(format!("there is none for {} yet", found.task)));
-    };
-    if let Some(name) = code::foreign(&entry.inputs) {
+/// Stage `export`: it cannot be compiled or run. Stage `compare`: its tokens, pixels, samples or answers are not Python's.
+pub fn make(proved: &Proved, hear: &dyn Fn(&str)) -> Result<Result<Example, String>, Failure> {
+    match kind(proved.found) {
+        None => Ok(Err(format!("there is none for {} yet", proved.found.task))),
+        Some((Medium::Text, kind, reads)) => of_texts(proved, kind, reads, hear),
+        Some((Medium::Other, kind, reads)) => of_media(proved, kind, reads, hear),
+    }
+}
+
+fn of_texts(
+    proved: &Proved,
+    kind: Kind,
+    reads: &[&str],
+    hear: &dyn Fn(&str),
+) -> Result<Result<Example, String>, Failure> {
+    let (entry, found) = (proved.subject.entry(), proved.found);
+    if let Some(name) = text::foreign(&entry.inputs) {
         return Ok(Err(format!("no text is made into the input {name}")));
     }
-    let answers = match answers::ask(&subject.spec, found)? {
+    hear("asking Python");
+    let answers = match answers::ask(&proved.subject.spec, found, &samples(kind))? {
         Ok(answers) => answers,
         Err(none) => return Ok(Err(none)),
     };
     let inner = found.folder.strip_prefix(&found.root).unwrap_or(Path::new(""));
     let tokenizer = inner.join("tokenizer.json").to_string_lossy().into_owned();
-    let cache = cache(kind, manifest);
-    let plan = Plan {
-        name: subject.name.as_str(),
-        kind,
-        inputs: &entry.inputs,
-        output: entry.outputs.iter().position(|output| output.name == read).unwrap_or(0),
-        rules: &answers.rules,
-        tokenizer: &tokenizer,
-        cache,
-        outputs: entry.outputs.len(),
-        new_tokens: NEW_TOKENS,
-    };
-    let (folder, package) = (folder.join("example"), format!("example_{}", subject.name.module()));
-    write(&folder, &package, &plan).at(Stage::Export, "writing the example")?;
-    let program = build(&folder, &package)?;
+    let cache = cache(kind, proved.manifest);
+    let plan = Plan { tokenizer: &tokenizer, cache, ..plan(proved, kind, reads, &answers.rules) };
+    let program = built(proved, &plan, hear)?;
+    hear("comparing tokens");
     tokens(&program, &answers)?;
-    let answered = samples(&program, kind, &answers, allowed(certificate, read))?;
+    hear("comparing answers");
+    let names: Vec<String> = answers.samples.iter().map(|sample| sample.join(" | ")).collect();
+    let limit = allowed(proved.certificate, reads);
+    let answered = answered(&program, &names, &answers.samples, &answers.answers, limit)?;
     let compared = corpus::corpus().len();
-    Ok(Ok(Texts {
+    let texts = Texts {
         max_length: answers.rules.max_length,
         notes: answers.rules.notes,
         cached: cache.is_some(),
         compared,
         pairs: compared,
-        answers: answered,
-    }))
+    };
+    Ok(Ok(Example { texts: Some(texts), processed: Vec::new(), answers: answered }))
 }
 
-/// What an example for the checkpoint prints, and the output that it reads.
-fn kind(found: &Found) -> Option<(Kind, &'static str)> {
+fn of_media(
+    proved: &Proved,
+    kind: Kind,
+    reads: &[&str],
+    hear: &dyn Fn(&str),
+) -> Result<Result<Example, String>, Failure> {
+    hear("asking Python");
+    let scratch = tempfile::tempdir().at(Stage::Export, "a folder for samples")?;
+    let python = match answers::processed(&proved.subject.spec, proved.found, scratch.path())? {
+        Ok(python) => python,
+        Err(none) => return Ok(Err(none)),
+    };
+    if let Some(name) = python.steps.foreign(&proved.subject.entry().inputs) {
+        return Ok(Err(format!("no picture or sound is made into the input {name}")));
+    }
+    let rules = Rules { meanings: python.meanings, ..Rules::default() };
+    let plan = Plan { steps: Some(&python.steps), ..plan(proved, kind, reads, &rules) };
+    let program = built(proved, &plan, hear)?;
+    let name = |sample: &Vec<String>| {
+        let name = sample.first().and_then(|path| Path::new(path).file_name());
+        name.unwrap_or_default().to_string_lossy().into_owned()
+    };
+    let names: Vec<String> = python.samples.iter().map(name).collect();
+    hear("comparing what the model is given");
+    let paths: Vec<&String> = python.samples.iter().flatten().collect();
+    let processed = processed(&program, &names, &paths, &python.steps, scratch.path())?;
+    hear("comparing answers");
+    let limit = allowed(proved.certificate, reads);
+    let answered = answered(&program, &names, &python.samples, &python.answers, limit)?;
+    Ok(Ok(Example { texts: None, processed, answers: answered }))
+}
+
+/// What all examples are made from.
+fn plan<'a>(proved: &Proved<'a>, kind: Kind, reads: &[&str], rules: &'a Rules) -> Plan<'a> {
+    let entry = proved.subject.entry();
+    let place = |read: &&str| entry.outputs.iter().position(|output| output.name == **read);
+    Plan {
+        name: proved.subject.name.as_str(),
+        kind,
+        inputs: &entry.inputs,
+        reads: reads.iter().filter_map(place).collect(),
+        rules,
+        steps: None,
+        tokenizer: "",
+        cache: None,
+        outputs: entry.outputs.len(),
+        new_tokens: NEW_TOKENS,
+    }
+}
+
+/// Writes and compiles an example; the program.
+fn built(proved: &Proved, plan: &Plan, hear: &dyn Fn(&str)) -> Result<PathBuf, Failure> {
+    let package = format!("example_{}", proved.subject.name.module());
+    let folder = proved.folder.join("example");
+    write(&folder, &package, plan).at(Stage::Export, "writing the example")?;
+    hear("compiling it");
+    build(&folder, &package)
+}
+
+/// What goes into an example.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Medium {
+    Text,
+    /// Pictures or sounds, as the checkpoint's processor says.
+    Other,
+}
+
+/// What goes into an example for the checkpoint, what it prints, and the outputs that it reads.
+fn kind(found: &Found) -> Option<(Medium, Kind, &'static [&'static str])> {
+    use Medium::{Other, Text};
     match (&found.embedding, found.task.as_str()) {
-        (Some(_), _) => Some((Kind::Embedding, EMBEDDING)),
-        (None, "text-classification") => Some((Kind::Label, "logits")),
-        (None, "text-generation") => Some((Kind::Text, "logits")),
+        (Some(_), _) => Some((Text, Kind::Embedding, &[EMBEDDING])),
+        (None, "text-classification") => Some((Text, Kind::Label, &["logits"])),
+        (None, "token-classification") => Some((Text, Kind::Entities, &["logits"])),
+        (None, "fill-mask") => Some((Text, Kind::Masks, &["logits"])),
+        (None, "question-answering") => Some((Text, Kind::Span, &["start_logits", "end_logits"])),
+        (None, "text-generation") => Some((Text, Kind::Text, &["logits"])),
+        (None, "image-classification" | "audio-classification") => Some((Other, Kind::Label, &["logits"])),
+        // Others write what was said, token by token.
+        (None, "automatic-speech-recognition") if found.class_name.ends_with(CTC) => {
+            Some((Other, Kind::Heard, &["logits"]))
+        }
         _ => None,
     }
+}
+
+/// The texts of each answer.
+fn samples(kind: Kind) -> Vec<Vec<&'static str>> {
+    let asked = (kind == Kind::Span).then_some(QUESTION);
+    SAMPLES.iter().map(|text| asked.into_iter().chain([*text]).collect()).collect()
 }
 
 /// What a text is written with beside tokens; none where each step reads the whole row again.
@@ -100,7 +201,7 @@ fn cache(kind: Kind, manifest: &Manifest) -> Option<&StepProgram> {
 
 fn write(folder: &Path, package: &str, plan: &Plan) -> std::io::Result<()> {
     fs::create_dir_all(folder.join("src"))?;
-    fs::write(folder.join("Cargo.toml"), code::manifest(package))?;
+    fs::write(folder.join("Cargo.toml"), code::manifest(package, plan.steps))?;
     fs::write(folder.join("src/main.rs"), code::main_rs(plan))
 }
 
@@ -142,97 +243,76 @@ fn tokens(program: &Path, answers: &Answers) -> Result<(), Failure> {
     let single: Vec<Vec<String>> = corpus.iter().map(|text| vec![text.clone()]).collect();
     let pairs = corpus::pairs(&corpus).into_iter().map(|(a, b)| vec![a, b]).collect();
     for (texts, expected) in [(single, &answers.corpus), (pairs, &answers.pairs)] {
-        let file = tempfile::NamedTempFile::new().at(Stage::Run, "texts for the example")?;
-        serde_json::to_writer(file.as_file(), &texts).at(Stage::Run, "texts for the example")?;
+        let file = listed(&texts)?;
         let said = run(program, &["--encode", &file.path().to_string_lossy()])?;
         let rows: Rows = serde_json::from_str(&said).at(Stage::Run, "the example's tokens")?;
-        same(&texts, expected, &rows)?;
+        compare::same(&texts, expected, &rows)?;
     }
     Ok(())
 }
 
-/// The first token that is another than Python's.
-fn same(texts: &[Vec<String>], expected: &Rows, found: &Rows) -> Result<(), Failure> {
-    for (name, rows) in expected {
-        // What the program does not take is not among them.
-        let Some(own) = found.get(name) else { continue };
-        for (place, text) in texts.iter().enumerate() {
-            if own.get(place) != rows.get(place) {
-                let told: String = format!("{text:?}").chars().take(80).collect();
-                let message = format!("{name} of text {place} differ from Python's: {told}");
-                let line = |rows: &[Vec<i64>]| {
-                    let row = rows.get(place).map_or("no row".to_owned(), |row| format!("{row:?}"));
-                    row.chars().take(200).collect::<String>()
-                };
-                return Err(Failure::new(Stage::Compare, message)
-                    .with(format!("got      {}", line(own)))
-                    .with(format!("expected {}", line(rows))));
-            }
-        }
-    }
-    Ok(())
-}
-
-/// How far an answer may be from Python's: the most that any case allows that output.
-fn allowed(certificate: &Certificate, output: &str) -> f64 {
+/// How far an answer may be from Python's: the most that any case allows those outputs.
+fn allowed(certificate: &Certificate, outputs: &[&str]) -> f64 {
     let figures = certificate.checks.iter().filter(|checked| checked.check != "half");
-    let figures = figures.flat_map(|checked| &checked.figures).filter(|figure| figure.output == output);
+    let figures = figures.flat_map(|checked| &checked.figures);
+    let figures = figures.filter(|figure| outputs.contains(&figure.output.as_str()));
     BOTH * figures.map(|figure| figure.limit).fold(0.0, f64::max)
 }
 
-/// Whether the samples are answered as in Python.
-fn samples(program: &Path, kind: Kind, python: &Answers, limit: f64) -> Result<Vec<Answered>, Failure> {
-    let texts: Vec<&str> = python.samples.iter().map(String::as_str).collect();
-    let said = run(program, &texts)?;
+/// A file with a list in it.
+fn listed(list: &impl serde::Serialize) -> Result<tempfile::NamedTempFile, Failure> {
+    let file = tempfile::NamedTempFile::new().at(Stage::Run, "a list for the example")?;
+    serde_json::to_writer(file.as_file(), list).at(Stage::Run, "a list for the example")?;
+    Ok(file)
+}
+
+/// What the example makes of pictures or sounds, each held to what Python made of it, which is in the folder.
+fn processed(
+    program: &Path,
+    names: &[String],
+    paths: &[&String],
+    steps: &Steps,
+    folder: &Path,
+) -> Result<Vec<Processed>, Failure> {
+    let (list, out) = (listed(&paths)?, folder.join("example.safetensors"));
+    run(program, &["--encode", &list.path().to_string_lossy(), &out.to_string_lossy()])?;
+    let read = |file: &Path| std::fs::read(file).at(Stage::Run, file.display());
+    let (own, python) = (read(&out)?, read(&folder.join("python.safetensors"))?);
+    let both = [&own, &python]
+        .map(|bytes| SafeTensors::deserialize(bytes).at(Stage::Run, "what the model is given"));
+    let [own, python] = both;
+    let (own, python) = (own?, python?);
+    let tensor = |file: &SafeTensors, place: usize| {
+        let view = file.tensor(&place.to_string()).at(Stage::Run, "what the model is given")?;
+        Tensor::try_from(view).at(Stage::Run, "what the model is given")
+    };
+    let each = names.iter().enumerate();
+    each.map(|(place, name)| compare::processed(name, steps, &tensor(&own, place)?, &tensor(&python, place)?))
+        .collect()
+}
+
+/// What the example answers to the samples, each held to Python's answer.
+fn answered(
+    program: &Path,
+    names: &[String],
+    samples: &[Vec<String>],
+    python: &[Value],
+    limit: f64,
+) -> Result<Vec<Answered>, Failure> {
+    let arguments: Vec<&str> = samples.iter().flatten().map(String::as_str).collect();
+    let said = run(program, &arguments)?;
     let lines = said.lines().map(serde_json::from_str);
-    let found: Vec<Answer> = lines.collect::<Result<_, _>>().at(Stage::Run, "the example's answers")?;
-    if [found.len(), python.answers.len()] != [texts.len(); 2] {
-        let counts = format!("the example answered {} of {} texts", found.len(), texts.len());
+    let found: Vec<Value> = lines.collect::<Result<_, _>>().at(Stage::Run, "the example's answers")?;
+    if [found.len(), python.len()] != [samples.len(); 2] {
+        let counts = format!("the example answered {} of {} samples", found.len(), samples.len());
         return Err(Failure::new(Stage::Run, counts));
     }
-    let pairs = texts.into_iter().zip(found.iter().zip(&python.answers));
-    pairs.map(|(text, (found, expected))| answered(text, kind, found, expected, limit)).collect()
-}
-
-fn answered(
-    text: &str,
-    kind: Kind,
-    found: &Answer,
-    expected: &Answer,
-    limit: f64,
-) -> Result<Answered, Failure> {
-    let (told, python, error) = match kind {
-        Kind::Embedding => {
-            let vectors = (&found.sentence_embedding, &expected.sentence_embedding);
-            let told = |vector: &[f64]| format!("{:.4?}…", &vector[..vector.len().min(4)]);
-            (told(vectors.0), told(vectors.1), rmse(vectors.0, vectors.1))
-        }
-        Kind::Label => (found.label.clone(), expected.label.clone(), rmse(&found.scores, &expected.scores)),
-        Kind::Text => (found.text.clone(), expected.text.clone(), 0.0),
-    };
-    let is_same = match kind {
-        Kind::Embedding => true,
-        Kind::Label => found.label == expected.label,
-        Kind::Text => found.text == expected.text && found.tokens == expected.tokens,
-    };
-    match is_same && error <= limit {
-        true => Ok(Answered { text: text.to_owned(), answer: told, error, limit }),
-        false => {
-            Err(Failure::new(Stage::Compare, format!("the example's answer to {text:?} is not Python's"))
-                .with(format!("got      {told}"))
-                .with(format!("expected {python}"))
-                .with(format!("off by {error:.2e}, allowed {limit:.2e}")))
-        }
-    }
-}
-
-/// Infinite where one is longer.
-fn rmse(found: &[f64], expected: &[f64]) -> f64 {
-    if found.len() != expected.len() || found.is_empty() {
-        return f64::INFINITY;
-    }
-    let squares: f64 = found.iter().zip(expected).map(|(a, b)| (a - b) * (a - b)).sum();
-    (squares / found.len() as f64).sqrt()
+    let pairs = names.iter().zip(found.iter().zip(python));
+    pairs
+        .map(|(name, (found, expected))| {
+            compare::answered(name, found, expected, compare::limit(name, limit))
+        })
+        .collect()
 }
 
 #[cfg(test)]
@@ -240,50 +320,19 @@ mod tests {
     use super::*;
     use crate::certify::found::sample;
 
-    fn rows(ids: &[&[i64]]) -> Rows {
-        Rows::from([("input_ids".to_owned(), ids.iter().map(|row| row.to_vec()).collect())])
-    }
-
-    #[test]
-    fn one_token_that_is_another_is_told_with_its_text() {
-        let texts = [vec!["one".to_owned()], vec!["two".to_owned(), "\u{7}".to_owned()]];
-        let python = rows(&[&[1, 2], &[3, 4]]);
-        assert!(same(&texts, &python, &python).is_ok());
-        let failure = same(&texts, &python, &rows(&[&[1, 2], &[3, 5]])).unwrap_err();
-        assert_eq!(failure.message, r#"input_ids of text 1 differ from Python's: ["two", "\u{7}"]"#);
-        assert_eq!(failure.details, ["got      [3, 5]", "expected [3, 4]"]);
-        assert!(same(&texts, &python, &rows(&[&[1, 2]])).is_err(), "a row is missing");
-        let more = python.values().map(|rows| ("of_no_program".to_owned(), rows.clone())).collect();
-        assert!(same(&texts, &more, &python).is_ok(), "what the program does not take is not compared");
-    }
-
-    #[test]
-    fn an_answer_is_pythons_or_told_beside_it() {
-        let embedding = |vector: &[f64]| Answer { sentence_embedding: vector.to_vec(), ..Answer::default() };
-        let held =
-            |found: &[f64]| answered("a", Kind::Embedding, &embedding(found), &embedding(&[0.6, 0.8]), 1e-3);
-        assert!(held(&[0.6, 0.8001]).is_ok());
-        assert!(held(&[0.6, 0.9]).unwrap_err().details[2].ends_with("allowed 1.00e-3"));
-        assert!(held(&[0.6]).is_err(), "a vector that is too short");
-        let label =
-            |label: &str| Answer { label: label.to_owned(), scores: vec![0.5, 0.5], ..Answer::default() };
-        assert!(answered("a", Kind::Label, &label("good"), &label("good"), 0.0).is_ok());
-        assert!(answered("a", Kind::Label, &label("good"), &label("bad"), 1.0).is_err());
-        let text = |tokens: &[i64]| Answer {
-            text: "Paris".to_owned(),
-            tokens: tokens.to_vec(),
-            ..Answer::default()
-        };
-        assert!(answered("a", Kind::Text, &text(&[7]), &text(&[7]), 0.0).is_ok());
-        assert!(answered("a", Kind::Text, &text(&[7]), &text(&[8]), 0.0).is_err());
-    }
-
     #[test]
     fn what_an_example_prints_follows_from_what_was_found() {
-        let of = |task: &str| kind(&Found { task: task.to_owned(), ..sample() }).map(|(kind, _)| kind);
-        assert_eq!(of("text-classification"), Some(Kind::Label));
-        assert_eq!(of("text-generation"), Some(Kind::Text));
-        assert_eq!(of("image-classification"), None);
+        let of = |task: &str| {
+            kind(&Found { task: task.to_owned(), ..sample() }).map(|(medium, kind, _)| (medium, kind))
+        };
+        assert_eq!(of("text-classification"), Some((Medium::Text, Kind::Label)));
+        assert_eq!(of("question-answering"), Some((Medium::Text, Kind::Span)));
+        assert_eq!(samples(Kind::Span)[0], [QUESTION, SAMPLES[0]]);
+        assert_eq!(samples(Kind::Masks)[0], [SAMPLES[0]]);
+        assert_eq!(of("text-generation"), Some((Medium::Text, Kind::Text)));
+        assert_eq!(of("image-classification"), Some((Medium::Other, Kind::Label)));
+        assert_eq!(of("automatic-speech-recognition"), None, "BertModel hears no letters");
+        assert_eq!(of("object-detection"), None);
         let corpus = corpus::corpus();
         assert!(corpus.iter().any(|text| text.chars().count() == 10_000));
         let is_long = |text: &str| text.chars().count() > 500;

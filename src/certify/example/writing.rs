@@ -3,14 +3,19 @@
 //! In: what the program takes, its cache where it has one, and what `generation_config.json` asks for. Out: Rust.
 
 use super::answers::Greedy;
-use super::code::Plan;
+use super::code::{Head, Plan};
 use crate::artifact::CacheTensor;
 use crate::task::Dtype;
 use proc_macro2::{Literal, TokenStream};
 use quote::{format_ident, quote};
 
+/// What follows a text.
+pub fn head(plan: &Plan) -> Head {
+    Head { items: answer(plan), body: answers(plan) }
+}
+
 /// What comes out, and what an empty cache is.
-pub fn answer(plan: &Plan) -> TokenStream {
+fn answer(plan: &Plan) -> TokenStream {
     let ends = plan.rules.ends.iter().map(|id| Literal::i64_unsuffixed(*id));
     let new_tokens = Literal::usize_unsuffixed(plan.new_tokens);
     let settle = settle(&plan.rules.greedy);
@@ -114,7 +119,7 @@ pub fn follow(plan: &Plan) -> TokenStream {
 
 /// A step of the program with a cache, which it puts another in the place of.
 pub fn step(plan: &Plan) -> TokenStream {
-    let [output, outputs] = [plan.output, plan.outputs].map(Literal::usize_unsuffixed);
+    let (output, outputs) = (plan.output(), Literal::usize_unsuffixed(plan.outputs));
     quote! {
         fn run(&self, rows: &Rows, cache: &mut Vec<Tensor>) -> Result<Tensor> {
             let held = cache.drain(..).map(IValue::Tensor);
@@ -127,10 +132,10 @@ pub fn step(plan: &Plan) -> TokenStream {
 }
 
 /// From a text to what follows it.
-pub fn answers(plan: &Plan) -> TokenStream {
+fn answers(plan: &Plan) -> TokenStream {
     let (begin, run) = match plan.cache {
         Some(_) => (quote!(let mut cache = empty();), quote!(self.run(&rows, &mut cache)?)),
-        None => (TokenStream::new(), quote!(self.run(&rows)?)),
+        None => (TokenStream::new(), quote!(self.run(&rows.tensors())?)),
     };
     let scores = quote!(Vec::<f32>::try_from(#run.get(0).get(-1).to_kind(Kind::Float))?);
     let next = match plan.rules.greedy.is_any() {
@@ -141,7 +146,7 @@ pub fn answers(plan: &Plan) -> TokenStream {
         false => quote!(let scores = #scores;),
     };
     quote! {
-        let mut rows = self.encode(vec![text.into()])?;
+        let mut rows = Rows::of(&self.encode(vec![text.into()])?);
         let mut read = rows.input_ids[0].clone();
         let prompt = read.len();
         #begin

@@ -115,4 +115,4 @@ fn other_torch(certificate: &Certificate, here: Option<&str>) -> Option<Problem>
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

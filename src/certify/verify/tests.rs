@@ -5,7 +5,7 @@ use crate::certify::found::{Found, sample};
 use std::path::PathBuf;
 
 /// A bundle of two programs, a tokenizer and a config below it, with a certificate of one check.
-fn bundle(folder: &Path) -> PathBuf {
+pub(crate) fn bundle(folder: &Path) -> PathBuf {
     let [artifact, checkpoint] = ["artifact", "checkpoint"].map(|name| folder.join(name));
     fs::create_dir_all(&artifact).unwrap();
     fs::create_dir_all(checkpoint.join("1_Pooling")).unwrap();
@@ -209,7 +209,7 @@ fn a_folder_that_is_no_bundle_is_told_and_left_alone() {
     let out = bundle(folder.path());
     assert!(bundle::may_replace(&out).is_ok());
     certified(&out, true, |certificate| certificate.format += 1);
-    assert!(verify(&out, None).unwrap_err().message.contains("it has format 3, this program reads 2"));
+    assert!(verify(&out, None).unwrap_err().message.contains("it has format 4, this program reads 3"));
     bytes(&out, FILE, |bytes| bytes.truncate(40));
     assert!(verify(&out, None).unwrap_err().message.contains("is no bundle: certificate.json: EOF"));
 }

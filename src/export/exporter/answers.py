@@ -1,9 +1,10 @@
 """What Python makes of texts: `python -m exporter.answers`.
 
 In: `{"root", "folder", "class", "task", "embedding", "positions", "corpus", "pairs", "samples", "new_tokens"}` on
-stdin. Out: one JSON object: how the folder's tokenizer pads and cuts (`rules`), its ids, masks and types of the corpus
-and of pairs, and what the model answers to the samples: by sentence-transformers for its folders, by transformers for
-others. Or `{"none": why}`, where the folder has no tokenizer that Rust could read.
+stdin, each sample the texts of one answer. Out: one JSON object: how the folder's tokenizer pads and cuts (`rules`),
+its ids, masks and type ids of the corpus and of pairs, and what is answered to the samples: by sentence-transformers
+for its folders, for others by transformers' own pipelines where it has one. Or `{"none": why}`, where the folder has
+no tokenizer that Rust could read.
 """
 
 import copy
@@ -23,10 +24,16 @@ from .stored import described
 TOKENIZER = "tokenizer.json"
 # The task whose answers are written token by token.
 WRITES = "text-generation"
+# The task whose texts have a mask in the place of a word.
+MASKED = "fill-mask"
 # A tokenizer that sets no limit says a number that no row has.
 ENDLESS = 1_000_000
 # Where nothing sets a limit.
 UNSAID = 512
+# So many words are told for each mask, as the pipeline does.
+TOP = 5
+# The longest span of tokens that answers a question, as transformers' pipeline had it while there was one.
+SPAN = 15
 # What changes scores before the largest is taken, by the library's class → the field of the generation config that asks
 # for it. An example does the same.
 SETTLING = {
@@ -60,9 +67,11 @@ def answer(request: Json) -> Json:
             }
     find = ANSWERS["embedding" if request["embedding"] else request["task"]]
     left, right = zip(*request["pairs"], strict=True)
-    samples = [*request["samples"], _interrupted(tokenizer, request["samples"][0])]
+    samples = _samples(tokenizer, request)
+    if not samples:
+        return {"none": "the tokenizer has no mask, in whose place a word could be told"}
     with torch.no_grad():
-        answers = [find(model, tokenizer, text, rules | request) for text in samples]
+        answers = [find(model, tokenizer, sample, rules | request) for sample in samples]
     return {
         "rules": rules,
         "samples": samples,
@@ -111,6 +120,8 @@ def rules_of(tokenizer: Any, folder: Path, request: Json) -> Json:
         "pad_id": tokenizer.pad_token_id or 0,
         "pad_type_id": tokenizer.pad_token_type_id,
         "pad_token": tokenizer.pad_token or "",
+        "unk_id": tokenizer.unk_token_id,
+        "mask_id": tokenizer.mask_token_id,
         "pads_left": tokenizer.padding_side == "left",
         "cuts_left": tokenizer.truncation_side == "left",
         "names": list(tokenizer.model_input_names),
@@ -119,18 +130,25 @@ def rules_of(tokenizer: Any, folder: Path, request: Json) -> Json:
 
 
 def _meanings(folder: Path) -> Json:
-    """What a config says of outputs: labels, whether each is scored by itself, and the tokens that end a text."""
+    """What a config says of outputs: labels, how they are scored, and the tokens that end a text."""
     config: Any = transformers.AutoConfig.from_pretrained(folder)
     try:
         generation = transformers.GenerationConfig.from_pretrained(folder)
     except OSError:
         generation = transformers.GenerationConfig.from_model_config(config)
     ends: Any = generation.eos_token_id
-    return {
-        "labels": [config.id2label[place] for place in range(config.num_labels)],
-        "scored_alone": config.num_labels == 1 or config.problem_type == "multi_label_classification",
-        "ends": ends if isinstance(ends, list) else [ends] if ends is not None else [],
-    }
+    return meanings(config) | {"ends": ends if isinstance(ends, list) else [ends] if ends is not None else []}
+
+
+def meanings(config: Any) -> Json:
+    """Labels in order, and what the pipelines make scores of logits by."""
+    if config.problem_type == "regression":
+        scoring = "none"
+    elif config.problem_type == "multi_label_classification" or config.num_labels == 1:
+        scoring = "sigmoid"
+    else:
+        scoring = "softmax"
+    return {"labels": [config.id2label[place] for place in range(config.num_labels)], "scoring": scoring}
 
 
 def greedy_of(model: Any) -> tuple[Json, list[str]]:
@@ -145,6 +163,17 @@ def greedy_of(model: Any) -> tuple[Json, list[str]]:
     asked = {SETTLING[name]: getattr(config, SETTLING[name]) for name in made if name in SETTLING}
     unknown = [name for name in made if name not in SETTLING]
     return asked, [*unknown, *(["stop_strings"] if config.stop_strings else [])]
+
+
+def _samples(tokenizer: Any, request: Json) -> list[list[str]]:
+    """The texts of each answer, and once more the first with the tokenizer's own special tokens inside."""
+    samples = request["samples"]
+    if request["task"] == MASKED:
+        if tokenizer.mask_token is None:
+            return []
+        samples = [[" ".join([*text.split()[:-1], tokenizer.mask_token])] for (text,) in samples]
+    *others, last = samples[0]
+    return [*samples, [*others, _interrupted(tokenizer, last)]]
 
 
 def _interrupted(tokenizer: Any, text: str) -> str:
@@ -187,20 +216,62 @@ def _saved(folder: Path) -> list[str]:
     ]
 
 
-def _embedding(model: Any, tokenizer: Any, text: str, request: Json) -> Json:
-    return {"sentence_embedding": model.encode([text], show_progress_bar=False)[0].tolist()}
+def pipeline(task: str, model: Any, **parts: Any) -> Any:
+    """The library's own way from an input to an answer, where the program runs, too."""
+    return transformers.pipeline(task, model=model, device="cpu", **parts)
 
 
-def _label(model: Any, tokenizer: Any, text: str, request: Json) -> Json:
-    """The pipeline's scores: how likely each label is, where they exclude each other; else each by itself."""
-    logits = model(**_inputs(tokenizer, text, request)).logits[0]
-    scores = logits.sigmoid() if request["scored_alone"] else logits.softmax(-1)
-    return {"label": model.config.id2label[int(scores.argmax())], "scores": scores.tolist()}
+def _embedding(model: Any, tokenizer: Any, sample: list[str], request: Json) -> Json:
+    return {"sentence_embedding": model.encode(sample, show_progress_bar=False)[0].tolist()}
 
 
-def _text(model: Any, tokenizer: Any, text: str, request: Json) -> Json:
+def _label(model: Any, tokenizer: Any, sample: list[str], request: Json) -> Json:
+    found = pipeline("text-classification", model, tokenizer=tokenizer)(*sample, top_k=None, **_cut(request))
+    return labelled(found, request["labels"])
+
+
+def labelled(found: list[Json], labels: list[str]) -> Json:
+    """What a pipeline says of all labels, best first: the best, and the scores in the labels' own order."""
+    scores = {one["label"]: one["score"] for one in found}
+    return {"label": found[0]["label"], "scores": [scores[label] for label in labels]}
+
+
+def _tags(model: Any, tokenizer: Any, sample: list[str], request: Json) -> Json:
+    found = pipeline("token-classification", model, tokenizer=tokenizer)(*sample)
+    return {"entities": [entity | {"score": float(entity["score"])} for entity in found]}
+
+
+def _masks(model: Any, tokenizer: Any, sample: list[str], request: Json) -> Json:
+    filled = pipeline("fill-mask", model, tokenizer=tokenizer)(
+        *sample, top_k=TOP, tokenizer_kwargs=_cut(request)
+    )
+    # Of a text with one mask the pipeline says no list of masks.
+    masks = filled if isinstance(filled[0], list) else [filled]
+    told = ("token", "token_str", "score")
+    return {"masks": [[{name: word[name] for name in told} for word in words] for words in masks]}
+
+
+def _span(model: Any, tokenizer: Any, sample: list[str], request: Json) -> Json:
+    """The likeliest span of the context, as transformers' pipeline found it while there was one."""
+    question, context = sample
+    inputs = tokenizer(question, context, return_tensors="pt", return_offsets_mapping=True, **_cut(request))
+    offsets = inputs.pop("offset_mapping")[0].tolist()
+    inside = [place for place, part in enumerate(inputs.sequence_ids(0)) if part == 1]
+    outputs = model(**inputs)
+    starts, ends = (logits[0, inside].softmax(-1) for logits in (outputs.start_logits, outputs.end_logits))
+    joint = torch.outer(starts, ends).triu().tril(SPAN - 1)
+    first, last = divmod(int(joint.argmax()), len(inside))
+    start, end = offsets[inside[first]][0], offsets[inside[last]][1]
+    return {"answer": context[start:end], "start": start, "end": end, "score": float(joint.max())}
+
+
+def _cut(request: Json) -> Json:
+    return {"truncation": True, "max_length": request["max_length"]}
+
+
+def _text(model: Any, tokenizer: Any, sample: list[str], request: Json) -> Json:
     """Greedy decoding by the library, of what its pipeline takes of a tokenizer."""
-    inputs = _inputs(tokenizer, text, request)
+    inputs = tokenizer(sample, padding=True, return_tensors="pt", **_cut(request))
     tokens = model.generate(
         inputs["input_ids"],
         attention_mask=inputs["attention_mask"],
@@ -213,14 +284,15 @@ def _text(model: Any, tokenizer: Any, text: str, request: Json) -> Json:
     return {"text": tokenizer.decode(new, skip_special_tokens=True), "tokens": new.tolist()}
 
 
-def _inputs(tokenizer: Any, text: str, request: Json) -> Any:
-    return tokenizer(
-        [text], padding=True, truncation=True, max_length=request["max_length"], return_tensors="pt"
-    )
-
-
-# Task → what a model answers to a text; `embedding` for folders of sentence-transformers.
-ANSWERS = {"embedding": _embedding, "text-classification": _label, "text-generation": _text}
+# Task → what is answered to a sample; `embedding` for folders of sentence-transformers.
+ANSWERS = {
+    "embedding": _embedding,
+    "fill-mask": _masks,
+    "question-answering": _span,
+    "text-classification": _label,
+    "text-generation": _text,
+    "token-classification": _tags,
+}
 
 
 if __name__ == "__main__":

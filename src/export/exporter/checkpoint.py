@@ -16,7 +16,7 @@ import torch
 import transformers
 from torch import nn
 
-from . import find, hub, kin, package, stored, unpacked
+from . import find, hub, kin, package, processed, stored, unpacked
 from .__main__ import own_stdout
 from .errors import nearest, reason
 from .job import Json, Source
@@ -59,6 +59,8 @@ class Found:
     image: int | None
     # Pooling and normalisation of a sentence-transformers folder.
     embedding: Json | None
+    # What makes its inputs of pictures or sounds, by its numbers.
+    preprocessor: Json | None
     # Parameters, a shared one once.
     parameters: int
     # Weights of the checkpoint that the class has no place for.
@@ -117,6 +119,7 @@ def examine(request: Json) -> Found:
         positions=_positions(model),
         image=_first(model.config, PICTURES),
         embedding=embedding,
+        preprocessor=processed.numbers(folder),
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         unexpected=unexpected,
         reasons=[*reasons, why, nearness],

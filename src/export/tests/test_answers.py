@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from checkpoints import CHECKPOINTS
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import (
     BertConfig,
@@ -59,7 +60,7 @@ def ask(folder: Path, **request: Any) -> Json:
         "positions": 16,
         "corpus": ["one", "one two three one two three one two three"],
         "pairs": [["one", "two"]],
-        "samples": ["one two"],
+        "samples": [["one two"]],
         "new_tokens": 4,
     }
     return answers.answer(asked | request)
@@ -157,10 +158,60 @@ def test_what_no_example_does_with_scores_is_named(folder: Path) -> None:
 def test_one_sample_has_the_tokenizers_own_special_tokens_inside(folder: Path) -> None:
     BertForSequenceClassification(config()).save_pretrained(folder)
     said = ask(folder)
-    assert said["samples"] == ["one two", "one [UNK] [PAD] two"]
+    assert said["samples"] == [["one two"], ["one [UNK] [PAD] two"]]
     assert len(said["answers"]) == 2
 
 
 def test_a_folder_without_a_tokenizer_that_rust_reads_is_told(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(config().to_dict()))
     assert ask(tmp_path) == {"none": "the folder has no tokenizer.json, which is what Rust reads"}
+
+
+def answered(folder: Path, name: str, task: str) -> Json:
+    """What is said of a tiny checkpoint of that name."""
+    torch.manual_seed(0)
+    CHECKPOINTS[name](folder)
+    question = ["what", "one two three one two three"]
+    samples = [question if task == "question-answering" else question[1:]]
+    config = json.loads((folder / "config.json").read_text())
+    asked = {"class": config["architectures"][0], "task": task, "samples": samples, "positions": 64}
+    return ask(folder, **asked)
+
+
+def test_entities_are_told_where_they_stand_in_the_text(tmp_path: Path) -> None:
+    said = answered(tmp_path, "entities", "token-classification")
+    found = said["answers"][0]["entities"]
+    assert found, "random weights leave some"
+    assert {entity["entity"] for entity in found} <= {"B-PER", "I-PER"}, "what has no label is left out"
+    text = said["samples"][0][0]
+    # The tokenizer writes a space as U+0120.
+    assert all(
+        entity["word"].replace("\u0120", "") == text[entity["start"] : entity["end"]].strip()
+        for entity in found
+    )
+
+
+def test_each_mask_has_its_likeliest_words(tmp_path: Path) -> None:
+    said = answered(tmp_path, "masks", "fill-mask")
+    assert said["samples"][0] == ["one two three one two [MASK]"]
+    assert [len(answer["masks"]) for answer in said["answers"]] == [1, 2], (
+        "the last sample has one inside, too"
+    )
+    scores = [word["score"] for word in said["answers"][0]["masks"][0]]
+    assert len(scores) == answers.TOP and scores == sorted(scores, reverse=True)
+
+
+def test_a_question_is_answered_by_a_part_of_its_context(tmp_path: Path) -> None:
+    said = answered(tmp_path, "answers", "question-answering")
+    for (_, context), found in zip(said["samples"], said["answers"], strict=True):
+        assert found["answer"] == context[found["start"] : found["end"]] != ""
+        assert 0 < found["score"] < 1
+
+
+def test_a_number_is_no_label_and_keeps_its_size(folder: Path) -> None:
+    BertForSequenceClassification(config(num_labels=1, problem_type="regression")).save_pretrained(folder)
+    said = ask(folder)
+    assert said["rules"]["scoring"] == "none"
+    model = BertForSequenceClassification.from_pretrained(folder).eval()
+    tokens = {"input_ids": torch.tensor([[2, 4, 5, 3]])}
+    assert said["answers"][0]["scores"] == pytest.approx(model(**tokens).logits[0].tolist())

@@ -230,6 +230,7 @@ TOOLS = {
         "overrides.py",
         "package.py",
         "ports.py",
+        "processed.py",
         "pt2.py",
         "replay.py",
         "returns.py",
