@@ -237,7 +237,7 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "cpmant": [_prompt_mask],
     "dbrx": [_every_expert],
     "deepseek_v32": [_scatter_numbers, short_rows],
-    "dots3_note_text": [_scatter_numbers],
+    "dots3_note_text": [_scatter_numbers, short_rows],
     "falcon_mamba": [_selective_scan],
     "glm_moe_dsa": [_scatter_numbers, short_rows],
     "hy_v4": [_scatter_numbers, short_rows],
