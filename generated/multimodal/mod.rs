@@ -63,6 +63,7 @@ mod llava;
 mod llava_next;
 mod llava_next_video;
 mod llava_onevision;
+mod minicpm_ocr;
 mod minicpmv4_6;
 mod minicpmv4_7;
 mod minimax_m3_vl;
