@@ -41,7 +41,6 @@ mod dialogpt;
 mod diffllama;
 mod doge;
 mod dolly;
-mod dory;
 mod dots1;
 mod dots3_note_text;
 mod ernie4_5;
