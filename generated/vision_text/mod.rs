@@ -29,6 +29,7 @@ mod siglip2;
 mod tipsv2;
 mod trocr;
 mod tvp;
+mod ultravbert;
 mod videoprism;
 mod vilt;
 mod vision_encoder_decoder;

@@ -23,6 +23,8 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "adapters/encoder_only.py",
     "adapters/multimodal/__init__.py",
     "adapters/multimodal/documents.py",
+    "adapters/multimodal/heirs.py",
+    "adapters/multimodal/one_shape.py",
     "adapters/multimodal/pictures.py",
     "adapters/multimodal/qwen.py",
     "adapters/multimodal/rows_of_patches.py",

@@ -153,7 +153,7 @@ def test_an_adapter_makes_the_types_of_its_file_stale() -> None:
 
 
 def test_what_adapters_import_makes_their_types_stale() -> None:
-    users = ("documents", "pictures", "qwen", "rows_of_patches", "sounds")
+    users = ("documents", "heirs", "one_shape", "pictures", "qwen", "rows_of_patches", "sounds")
     expected = types(*(f"adapters/multimodal/{name}" for name in users))
     assert stale({"grids.py": TEXTS["grids.py"] + "\nADDED = 1\n"}) == expected
     assert "bert" not in expected

@@ -249,7 +249,7 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "dbrx": [_every_expert],
     "deepseek_v32": [_scatter_numbers, short_rows],
     "deepseek_v4": [compressed_blocks],
-    "dots3_note_text": [_scatter_numbers],
+    "dots3_note_text": [_scatter_numbers, short_rows],
     "falcon_mamba": [_selective_scan],
     "glm_moe_dsa": [_scatter_numbers, short_rows],
     "hy_v4": [_scatter_numbers, short_rows],

@@ -70,8 +70,8 @@ def _kimi_pictures(model: Upstream) -> Iterator[None]:
 
 
 @contextmanager
-def _packed_pictures(model: Upstream) -> Iterator[None]:
-    """MiniCPM-V 4.6 lists the places of patches, and merges them, image by image; its images have one size."""
+def packed_places(model: Upstream) -> Iterator[None]:
+    """MiniCPM-V lists the places of patches image by image; its images have one size."""
     module = module_of(model)
 
     def nearest(sizes: Tensor, side: int, **_: Any) -> Tensor:
@@ -83,6 +83,15 @@ def _packed_pictures(model: Upstream) -> Iterator[None]:
 
         row, column = learned(height), learned(width)
         return (row[:, None] * side + column).flatten().repeat(sizes.shape[0])
+
+    with patches_as_tensors(model), replaced(module, "get_vision_nearest_position_ids", nearest):
+        yield
+
+
+@contextmanager
+def packed_pictures(model: Upstream) -> Iterator[None]:
+    """MiniCPM-V lists the places of patches, and merges them, image by image; its images have one size."""
+    kind = next(type(m) for m in model.modules() if hasattr(m, "merger_times"))
 
     def merge(self: Upstream, states: Tensor, sizes: Tensor) -> list[Tensor]:
         images = states[0].unflatten(0, (sizes.shape[0], -1))
@@ -98,11 +107,7 @@ def _packed_pictures(model: Upstream) -> Iterator[None]:
         # In two calls, as the traced case's two images are merged in eager Python: the layers' outputs are compared.
         return [blocks_merged(images[:1]), blocks_merged(images[1:])]
 
-    with (
-        patches_as_tensors(model),
-        replaced(module, "get_vision_nearest_position_ids", nearest),
-        replaced(module.MiniCPMV4_6Merger, "forward", merge),
-    ):
+    with packed_places(model), replaced(kind, "forward", merge):
         yield
 
 
@@ -173,7 +178,7 @@ ADAPTERS: dict[str, list[Adapter]] = {
     "glm_image": [_source_before_target],
     "kimi_k25": [_kimi_pictures, features_unsplit],
     "kimi_k25_vision": [_kimi_pictures],
-    "minicpmv4_6": [_packed_pictures],
+    "minicpmv4_6": [packed_pictures],
     "muse_glimmer": [_muse_pictures, features_unsplit],
     "muse_glimmer_vision": [_muse_pictures],
     "video_llama_3": [_means_of_merged_patches, features_unsplit],
