@@ -122,17 +122,18 @@ def _declared(model_class: Any, kept: Json, over: Json) -> Json:
 
 def _missed(model_class: Any, config: Json) -> tuple[str, Any] | None:
     """The size, or the switch, that building the class misses in its config, where the config may have it."""
+    default = default_config(model_class.config_class)
     try:
         with torch.device("meta"):
             model_class(_configure(model_class.config_class, config))
     except AttributeError as error:
         name = error.name or ""
         is_size = isinstance(error.obj, model_class.config_class) and size_of(name)
-        known = is_size and knows(default_config(model_class.config_class), name)
+        known = is_size and knows(default, name)
         return (name, size_of(name)) if known else None
     except (*UNFIT, RuntimeError) as error:
         asked = SWITCH.search(str(error))
-        known = asked and knows(default_config(model_class.config_class), asked[1])
+        known = asked and knows(default, asked[1])
         return (asked[1], asked[2] == "True") if asked and known else None
     return None
 
