@@ -29,8 +29,11 @@ UNFIT = (
 )
 # A size that only widens layers: where no parameter's shape depends on it, the class does not use it.
 WIDTH = re.compile(r"(_dims?|(?<!vocab)_size|_channels|_width|_layers|codevectors?_.*)$")
-# Counts of layers that add up to all: none of them goes without the others.
-SECTION = re.compile(r"^n_\w+_layers$")
+# What no shape depends on, and outputs do: counts of layers that add up to all, layers that something is taken from,
+# how far attention sees.
+SHAPELESS = re.compile(rf"^n_\w+_layers$|window|chunk|{TAPS.pattern}")
+# What a class says where it needs a switch of its config: "make sure that `is_decoder=True`".
+SWITCH = re.compile(r"`?(?:config\.)?(\w+)=(True|False)`?")
 SHOWN_MAX = 60
 
 
@@ -54,7 +57,7 @@ def fewest(class_name: str, said: Json) -> tuple[Json, list[str]]:
     for path in list(paths(over)):
         fewer = less(over, path)
         without = merged(kept, fewer)
-        width = WIDTH.search(path[-1]) and not (SECTION.search(path[-1]) or TAPS.search(path[-1]))
+        width = WIDTH.search(path[-1]) and not SHAPELESS.search(path[-1])
         unused = sizes and width and sizes == shapes(model_class, without)
         if unused or target == _as_json(config_class, without):
             over = fewer
@@ -111,23 +114,27 @@ def _completed(model_class: Any, kept: Json, over: Json) -> Json:
 
 
 def _declared(model_class: Any, kept: Json, over: Json) -> Json:
-    """The overrides, with a size for every attribute that the class reads of a config which does not declare it."""
-    while (name := _missed(model_class, merged(kept, over))) not in (None, *over):
-        over = over | {name: size_of(name)}
+    """The overrides, with sizes that the class reads and its config does not declare, and switches that it asks for."""
+    while (missed := _missed(model_class, merged(kept, over))) and missed[0] not in over:
+        over = over | dict([missed])
     return over
 
 
-def _missed(model_class: Any, config: Json) -> str | None:
-    """The size that building the class misses in its config, where the config may have it."""
+def _missed(model_class: Any, config: Json) -> tuple[str, Any] | None:
+    """The size, or the switch, that building the class misses in its config, where the config may have it."""
+    default = default_config(model_class.config_class)
     try:
         with torch.device("meta"):
             model_class(_configure(model_class.config_class, config))
     except AttributeError as error:
-        owner, name = error.obj, error.name or ""
-        of_config = isinstance(owner, Config) and isinstance(owner, model_class.config_class)
-        return name if of_config and knows(owner, name) and size_of(name) else None
-    except (*UNFIT, RuntimeError):
-        pass
+        name = error.name or ""
+        is_size = isinstance(error.obj, model_class.config_class) and size_of(name)
+        known = is_size and knows(default, name)
+        return (name, size_of(name)) if known else None
+    except (*UNFIT, RuntimeError) as error:
+        asked = SWITCH.search(str(error))
+        known = asked and knows(default, asked[1])
+        return (asked[1], asked[2] == "True") if asked and known else None
     return None
 
 

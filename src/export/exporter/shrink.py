@@ -228,7 +228,11 @@ def _layers(values: Json, known: Json, overrides: Json, common: dict[str, str]) 
         for name, value in values.items()
         if name.endswith(KINDS) and isinstance(value, list | tuple) and 0 < len(value) < total
     ]
-    taps = {name: value for name, value in values.items() if TAPS.search(name) and _taken(value)}
+    taps = {
+        name: value
+        for name, value in values.items()
+        if TAPS.search(name) and _taken(value) and name not in known
+    }
     sections = [
         name for name in values if SECTION.search(name) and name != count and type(values[name]) is int
     ]

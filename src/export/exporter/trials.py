@@ -16,7 +16,7 @@ from torch import nn
 
 from . import contract, generation, inputs, limits, model, reference
 from .calls import parameters_of
-from .documented import PATCHES
+from .documented import PATCHES, documented
 from .draft import Draft
 from .errors import ExportError
 from .foreign import config_of
@@ -79,14 +79,14 @@ def measure(draft: Draft, eager: nn.Module, data: Json) -> None:
 
 
 def _asked_for(draft: Draft, eager: nn.Module, failures: list[ExportError]) -> Json:
-    """Inputs of texts that the class's own complaints name, and that it has not been given."""
+    """Inputs that the class's own complaints name, and that it was not given: of texts, or of a documented shape."""
     said = " ".join(str(failure) for failure in failures if failure.__cause__)
-    held = {port["name"] for port in draft.ports}
-    free = {name: port for name, port in OF_TEXT.items() if name in parameters_of(eager) and name not in held}
+    free = parameters_of(eager).keys() - {port["name"] for port in draft.ports}
     asked = {name for name in free if re.search(rf"\b{name}\b", said)}
     # A text never goes without its mask.
-    asked |= {"attention_mask"} if "input_ids" in asked else set()
-    return {name: port for name, port in free.items() if name in asked}
+    asked |= free & {"attention_mask"} if "input_ids" in asked else set()
+    ports = {name: OF_TEXT.get(name) or documented(eager, name) for name in sorted(asked)}
+    return {name: port for name, port in ports.items() if port}
 
 
 def _fits(draft: Draft, eager: nn.Module, data: Json) -> ExportError | None:

@@ -96,3 +96,20 @@ def test_a_check_that_is_left_out_already_keeps_its_reason() -> None:
     draft.omit["causal"] = "CTC"
     invariance.take_sides(draft, OfRow(), DATA)
     assert draft.omit == {"causal": "CTC"}
+
+
+class Drawn(Words):
+    """Adds noise to every position."""
+
+    def mixed(self, values: Tensor, mask: Tensor) -> Tensor:
+        return torch.randn(values.shape, dtype=values.dtype)
+
+
+def test_what_moves_because_it_is_drawn_is_told_as_drawn() -> None:
+    def why(eager: nn.Module) -> str:
+        draft = samples.draft(contract={"outputs": [ROWS]})
+        invariance.take_sides(draft, eager, DATA)
+        return draft.omit["batch_invariant"]
+
+    assert why(Drawn()).startswith("eager itself draws random numbers: a row alone has another logits")
+    assert why(OfBatch()).startswith("eager itself, in float64: a row alone has another logits")

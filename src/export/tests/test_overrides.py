@@ -102,3 +102,15 @@ def test_a_size_that_the_class_reads_and_its_config_does_not_declare_is_given() 
     assert config["num_key_value_heads"] == 2
     model_class = transformers.MoonshineStreamingForConditionalGeneration
     assert shapes(model_class, config) is not None
+
+
+def test_a_switch_that_the_class_asks_for_is_set() -> None:
+    config, _ = fewest("ReformerModelWithLMHead", {})
+    assert config["is_decoder"] is True
+
+
+def test_how_far_attention_sees_is_said_though_no_shape_follows_it() -> None:
+    config, _ = fewest("Llama4ForCausalLM", {})
+    assert config["attention_chunk_size"] == 8
+    config, _ = fewest("RecurrentGemmaForCausalLM", {})
+    assert config["attention_window_size"] == 8

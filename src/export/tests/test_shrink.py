@@ -183,3 +183,9 @@ def test_stages_are_as_many_as_their_lists_say() -> None:
     over = shrink(transformers.ConvNextV2Config(), {})
     assert "num_stages" not in over
     assert len(over["hidden_sizes"]) == 4
+
+
+def test_layers_that_the_spec_says_something_is_taken_from_are_left_alone() -> None:
+    said = {"depth": 3, "deepstack_visual_indexes": [0, 1]}
+    assert "deepstack_visual_indexes" not in shrink(transformers.Qwen3VLVisionConfig(), said)
+    assert shrink(transformers.Qwen3VLVisionConfig(), {"depth": 3})["deepstack_visual_indexes"] == [0, 1, 2]

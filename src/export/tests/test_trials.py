@@ -83,6 +83,22 @@ def test_boxes_go_in_where_the_class_asks_for_them() -> None:
     assert _asked_for(samples.draft(), samples.Reader(), [failure]) == {}
 
 
+def test_what_the_class_asks_for_has_the_shape_that_it_documents() -> None:
+    class Seeing(nn.Module):
+        """Reads words beside features of a picture."""
+
+        config = samples.CONFIG
+
+        def forward(self, input_ids: Tensor, visual_feats: Tensor | None = None) -> Tensor:
+            """Args: visual_feats (`torch.FloatTensor` of shape `(batch_size, num_features, hidden_size)`): seen."""
+            return input_ids
+
+    failure = ExportError("Seeing.forward: ValueError: `visual_feats` cannot be `None`")
+    failure.__cause__ = ValueError("`visual_feats` cannot be `None`")
+    port = {"shape": ["batch", "features", samples.CONFIG.hidden_size], "fill": "normal"}
+    assert _asked_for(samples.draft(), Seeing(), [failure]) == {"visual_feats": port}
+
+
 def test_words_go_in_where_the_class_asks_for_them() -> None:
     pictures = {"name": "pixel_values", "dtype": "float32", "fill": {"kind": "normal"}}
     pictures["shape"] = ["batch", 2, "image", "image"]
