@@ -179,7 +179,7 @@ impl Certificate {
             outputs: entry.outputs.iter().map(Port::from).collect(),
             positions: found.positions,
             sizes: manifest.cases.clone(),
-            left_out: left_out(subject, ended),
+            left_out: left_out(subject, ended, manifest),
             checks: ended.records.iter().map(Checked::from).collect(),
             padded: padded(manifest),
             preprocessor: found.preprocessor.clone(),
@@ -212,13 +212,27 @@ fn dtypes(ended: &Ended) -> Vec<String> {
     std::iter::once(Dtype::Float32).chain(half).map(|dtype| dtype.name().to_owned()).collect()
 }
 
-fn left_out(subject: &Subject, ended: &Ended) -> BTreeMap<String, String> {
+fn left_out(subject: &Subject, ended: &Ended, manifest: &Manifest) -> BTreeMap<String, String> {
     let entry = subject.entry();
     let checks = ended.run.checks.iter();
     let checks =
         checks.filter_map(|check| Some((check.name().to_owned(), ended.run.omitted(entry, *check)?)));
     let sizes = subject.left_out.iter().map(|(case, why)| (case.name.clone(), why.clone()));
-    checks.chain(sizes).collect()
+    let padding =
+        unpadded(&padded(manifest)).map(|side| (format!("padding on the {side}"), MOVED.to_owned()));
+    checks.chain(sizes).chain(padding).collect()
+}
+
+/// Why padding is added on one side alone.
+const MOVED: &str = "it moves what eager Python returns, too: pad on the other side";
+
+/// The side that alone has no padding.
+fn unpadded(padded: &[String]) -> Option<&'static str> {
+    match padded {
+        [side] if side == "left" => Some("right"),
+        [side] if side == "right" => Some("left"),
+        _ => None,
+    }
 }
 
 /// The sides on which situations have more padding.
@@ -291,4 +305,18 @@ pub(crate) fn sample() -> Certificate {
         "versions": {"torch": "2.11.0+cu130"}, "adapters": [], "differences": [], "reasons": [], "files": {},
     });
     serde_json::from_value(certificate).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_side_that_cannot_be_padded_is_told() {
+        let sides = |sides: &[&str]| unpadded(&sides.iter().map(|&side| side.to_owned()).collect::<Vec<_>>());
+        assert_eq!(sides(&["right"]), Some("left"));
+        assert_eq!(sides(&["left"]), Some("right"));
+        assert_eq!(sides(&["left", "right"]), None);
+        assert_eq!(sides(&[]), None, "nothing is padded");
+    }
 }

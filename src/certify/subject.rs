@@ -85,9 +85,16 @@ fn with_entry(files: &[File], found: &Found, name: &Name) -> Result<Spec, String
     let text = format!("family: certified\nmodels:\n  - {item}\n");
     let file = ("spec/certified.yaml".into(), text.into_bytes());
     let mut spec = parsed(&[files, &[file]].concat())?;
+    let is_near = |entry: &&Entry| entry.name.as_str() == found.near;
+    let near = spec.entries.iter().find(is_near).map(|near| near.task.name);
     spec.entries.retain(|entry| entry.name != *name);
     let own = spec.entries.iter_mut().find(|entry| entry.name.as_str() == stand_in);
-    own.ok_or("the entry of the checkpoint is lost")?.name = name.clone();
+    let own = own.ok_or("the entry of the checkpoint is lost")?;
+    own.name = name.clone();
+    if near.is_some_and(|task| task != found.task) {
+        // What the nearest entry returns is another head's.
+        own.outputs = own.task.outputs.to_vec();
+    }
     Ok(spec)
 }
 
@@ -304,6 +311,20 @@ mod tests {
         let takes = ["input_ids", "attention_mask"].map(str::to_owned).to_vec();
         let fewer = made(&Found { takes, ..found });
         assert_eq!(fewer.entry().inputs.len(), 2, "what forward does not take is left out");
+    }
+
+    #[test]
+    fn another_head_does_not_return_what_the_nearest_entry_does() {
+        let of = |task: &str| {
+            let found = Found { task: task.to_owned(), near: "luke".to_owned(), ..sample() };
+            let subject = made(&found);
+            subject.entry().outputs.iter().map(|output| output.name.0).collect::<Vec<_>>()
+        };
+        let own = spec::parse(&samples::encoders(), spec::today()).unwrap();
+        let near = own.entries.iter().find(|entry| entry.name.as_str() == "luke").unwrap();
+        assert!(near.outputs.len() > near.task.outputs.len(), "it returns entities beside words");
+        assert_eq!(of(near.task.name).len(), near.outputs.len());
+        assert_eq!(of("token-classification"), ["logits"]);
     }
 
     #[test]

@@ -15,8 +15,8 @@ use std::path::Path;
 const RESIZED: f64 = 0.5;
 /// The same of a photograph: decoders of JPEG differ by a level or two.
 const DECODED: f64 = 2.0;
-/// So much of a score may follow from that.
-const BLURRED: f64 = 1e-2;
+/// So much of a score may follow from that, in a model that takes every level to heart.
+const BLURRED: f64 = 5e-2;
 /// How far a sound may be off: sums of float32 in another order.
 const HEARD: f64 = 1e-5;
 /// So much of an answer is told.

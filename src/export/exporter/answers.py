@@ -218,7 +218,8 @@ def _saved(folder: Path) -> list[str]:
 
 def pipeline(task: str, model: Any, **parts: Any) -> Any:
     """The library's own way from an input to an answer, where the program runs, too."""
-    return transformers.pipeline(task, model=model, device="cpu", **parts)
+    make: Any = transformers.pipeline
+    return make(task, model=model, device="cpu", **parts)
 
 
 def _embedding(model: Any, tokenizer: Any, sample: list[str], request: Json) -> Json:
