@@ -8,7 +8,7 @@ static MODEL: Model<ImageTextToText> = Model::new(ModelSpec {
     family: "multimodal",
     class: "UnlimitedOcrForConditionalGeneration",
     checkpoint: Some("baidu/Unlimited-OCR"),
-    digest: "2751e820e3b7e428",
+    digest: "514d1162ae85bd7e",
     inputs: &[
         input(
             "input_ids",
