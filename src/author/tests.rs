@@ -75,7 +75,6 @@ fn a_refusal_names_its_stage_and_an_entry_to_copy_and_leaves_no_trace() {
         request("mra", None, Some("text")),
         request("encoder-decoder", None, Some("text")),
         request("omdet-turbo", None, Some("vision")),
-        request("lxmert", Some("feature-extraction"), Some("text")),
     ];
     let root = project(&FAMILIES);
     let mut files = SpecFiles::open(root.path()).unwrap();
