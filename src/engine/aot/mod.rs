@@ -1,7 +1,7 @@
 //! AOTInductor: programs compiled to machine code, which is what people deploy.
 //!
 //! In: a package of `torch._inductor.aoti_compile_and_package`. Out: a program on the kind of device that it was compiled for,
-//! run by libtorch's own loader through [`shim`]. What it was compiled for is read before its code is opened: code for another
+//! run by libtorch's own loader through `shim`. What it was compiled for is read before its code is opened: code for another
 //! processor would not fail, but end the process.
 //!
 //! inductor leaves out weights that nothing reads, and gives a tied one the name under which it is read. The exporter writes

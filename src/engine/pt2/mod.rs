@@ -1,8 +1,8 @@
 //! The engine after TorchScript: `torch.export`'s programs, read and run here.
 //!
-//! In: `program.pt2`. Out: a program on a device. The file is data, and nothing in it is run: [`archive`] reads it,
-//! [`from_schema`] makes a [`graph`] of what [`schema`] says, [`interpreter`] calls ATen's operators by name through [`shim`] and computes
-//! sizes by [`sizes`]. Device arguments are replaced when a program is loaded, so one file runs on every device.
+//! In: `program.pt2`. Out: a program on a device. The file is data, and nothing in it is run: `archive` reads it,
+//! `from_schema` makes a `graph` of what `schema` says, `interpreter` calls ATen's operators by name through `shim` and computes
+//! sizes by `sizes`. Device arguments are replaced when a program is loaded, so one file runs on every device.
 //!
 //! The ranges of sizes that a file lists are not asserted: `torch.export` begins every one at 2, and what a program computes
 //! of a single row is for checks to prove.
