@@ -96,12 +96,14 @@ fn text(coverage: &Coverage, by_priority: bool) -> String {
     parts.join("\n")
 }
 
-/// `On cpu (libtorch):`.
+/// `On cpu (torchscript):`.
 fn heading(on: &OnBackend) -> String {
-    match (&on.device, &on.engine) {
-        (Some(device), Some(engine)) => format!("On {device} ({engine}):"),
-        _ => "Nothing ran on any device:".to_owned(),
-    }
+    backend(on).map_or_else(|| "Nothing ran on any device:".to_owned(), |named| format!("On {named}:"))
+}
+
+/// `cpu (torchscript)`; none where nothing ran.
+fn backend(on: &OnBackend) -> Option<String> {
+    Some(format!("{} ({})", on.device.as_deref()?, on.engine.as_deref()?))
 }
 
 /// A line for each row of a tier that has an entry, or a reason for having none, and is not matched.
@@ -115,7 +117,7 @@ fn distinct(coverage: &Coverage) -> String {
     let count = |Distinct { names, jobs, classes }: &Distinct| {
         format!("{names} names, {jobs} distinct jobs, {classes} distinct classes")
     };
-    let on = |on: &OnBackend| Some(format!("matched on {}: {}", on.device.as_deref()?, count(&on.matched)));
+    let on = |on: &OnBackend| Some(format!("matched on {}: {}", backend(on)?, count(&on.matched)));
     let lines = std::iter::once(format!("in the spec: {}", count(&coverage.spec)));
     Vec::from_iter(lines.chain(coverage.backends.iter().filter_map(on))).join("\n")
 }
