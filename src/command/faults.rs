@@ -52,7 +52,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     if export::artifacts(&spec, &entries, lane, Anew::Due)?.iter().any(|one| one.outcome.is_err()) {
         bail!("faults are planted in healthy models only");
     }
-    let refused = plant_in_programs(&spec, &entries, lane)?;
+    let (refused, broken) = plant_in_programs(&spec, &entries, lane)?;
     let mut trials = Vec::new();
     for entry in &entries {
         for fault in faults::faults(entry, lane.format) {
@@ -71,6 +71,9 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     for line in &missed {
         println!("MISSED {line}");
     }
+    for line in &broken {
+        println!("FAILED {line}");
+    }
     let tried = trials.iter().filter(|trial| trial.caught.is_ok()).count();
     println!(
         "\n{tried} faults planted in {} models, {} not applicable, {} missed",
@@ -78,7 +81,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
         trials.len() - tried,
         missed.len()
     );
-    Ok(if missed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if missed.is_empty() && broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The engine of a format whose programs can be faulty.
@@ -91,12 +94,15 @@ fn engine_of(format: Format) -> Result<&'static dyn Engine> {
     engine::of(format).ok_or_else(|| anyhow!("this build has no libtorch; use: just faults"))
 }
 
-/// Has the exporter make the faulty programs; which it refused, and why.
+/// Why faults are in no program, by model and fault.
+type Refused<'a> = BTreeMap<(&'a str, String), String>;
+
+/// Has the exporter make the faulty programs; which of them there are not, and a line for each that should be there.
 fn plant_in_programs<'a>(
     spec: &Spec,
     entries: &[&'a Entry],
     lane: Lane,
-) -> Result<BTreeMap<(&'a str, String), String>> {
+) -> Result<(Refused<'a>, Vec<String>)> {
     let mut orders = Vec::new();
     for &entry in entries {
         let in_program =
@@ -107,18 +113,21 @@ fn plant_in_programs<'a>(
     let bar = export::Bar::quiet();
     let exported = carry_out(&plan, &bar).map_err(|failure| failed(&failure))?;
     bar.end();
-    let mut refused = BTreeMap::new();
+    let (mut refused, mut broken) = (Refused::new(), Vec::new());
     for one in exported {
         let (Some(fault), Err(failure)) = (one.fault, one.outcome) else { continue };
-        let Some(reason) = failure.refusal() else {
-            return Err(failed(&failure).context(format!("planting {fault} in {}", one.model)));
-        };
-        let entry = entries.iter().find(|entry| entry.name.as_str() == one.model);
-        if let Some(entry) = entry {
-            refused.insert((entry.name.as_str(), fault), reason.to_owned());
+        if failure.refusal().is_none() {
+            broken.push(format!(
+                "planting {fault} in {}: stage {}: {}",
+                one.model, failure.stage, failure.message
+            ));
+        }
+        let why = failure.refusal().unwrap_or(&failure.message).to_owned();
+        if let Some(entry) = entries.iter().find(|entry| entry.name.as_str() == one.model) {
+            refused.insert((entry.name.as_str(), fault), why);
         }
     }
-    Ok(refused)
+    Ok((refused, broken))
 }
 
 /// The checks that turn red on a faulty model, or why it cannot have the fault; when it does not even load, `loads` alone has
