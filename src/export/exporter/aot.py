@@ -19,9 +19,10 @@ from .errors import stage
 from .job import Job, Json
 
 # Whatever changes numbers is as users have it: nothing is folded or fused otherwise, and half precisions are widened to
-# float32 between the operators that inductor fuses. Weights of at most eight numbers stay weights, and do not become
-# literals in the code: only so can they be held to eager's. Loops have one thread, as this process has.
-SETTINGS = {"always_keep_tensor_constants": True}
+# float32 between the operators that inductor fuses. Weights of at most eight numbers stay weights: neither they nor
+# what is computed of one number become literals in the code. Only so can they be held to eager's. Loops have one
+# thread, as this process has.
+SETTINGS = {"always_keep_tensor_constants": True, "joint_graph_constant_folding": False}
 # How Linux calls sets of instructions that compilers use where the processor has them (`-march=native`).
 INSTRUCTIONS = (
     *("abm", "adx", "amx", "avx", "bmi", "f16c", "fma", "gfni", "movbe", "popcnt", "sse", "ssse"),

@@ -22,10 +22,11 @@ class Tied(nn.Module):
         self.outer = nn.Linear(3, 3)
         self.outer.weight = self.inner.weight
         self.spare = nn.Linear(2, 2, bias=False)
+        self.scale = nn.Parameter(torch.tensor(0.7))
         self.register_buffer("seen", torch.tensor(7))
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        return nn.functional.gelu(self.outer(self.inner(values)))
+        return nn.functional.gelu(self.outer(self.inner(values))) * self.scale.exp()
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,7 @@ def test_a_tied_weight_is_held_by_the_name_that_is_read_and_one_that_nothing_rea
     assert constants == {
         "model.inner.bias": "model.inner.bias",
         "model.outer.bias": "model.outer.bias",
+        "model.scale": "model.scale",
         "model.spare.weight": None,
         "model.seen": None,
     }
