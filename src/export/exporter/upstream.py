@@ -91,7 +91,7 @@ def run(text: str) -> tuple[str, bool]:
         with contextlib.redirect_stdout(printed):
             exec(last + after, scope)
     except Exception as error:  # noqa: BLE001  the same
-        return reason(error), isinstance(error, AttributeError)
+        return reason(error), isinstance(error, AttributeError) and error.obj is scope["held"]
     return printed.getvalue().strip(), float(printed.getvalue()) > CLEAR
 
 

@@ -41,3 +41,10 @@ def test_a_row_longer_than_what_bounds_a_cache_alone_shows_it(window: int, shown
 def test_a_class_without_a_cache_has_no_program() -> None:
     with pytest.raises(ExportError, match=r"OpenAIGPTLMHeadModel\.forward takes no cache"):
         program(_job("OpenAIGPTLMHeadModel", n_embd=8, n_layer=1, n_head=2), TOKEN)
+
+
+@pytest.mark.parametrize(("asked", "shown"), [("held.length", True), ("None.length", False)])
+def test_a_class_that_asks_its_own_cache_for_what_that_has_not_shows_it(asked: str, shown: bool) -> None:
+    """One that finds nothing where it wants to be told more shows nothing."""
+    printed, shows = run(f"whole, held = 1, (2,)\nlater = {asked}\n")
+    assert (printed.startswith("AttributeError"), shows) == (True, shown)
