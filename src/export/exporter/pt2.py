@@ -27,6 +27,7 @@ from torch.fx.experimental.symbolic_shapes import cast_symbool_to_symint_guardle
 from . import artifact, graphed, program
 from .__main__ import own_stdout
 from .adapters import adapted
+from .adapters.common import masking_utils
 from .adapters.patches import SYMBOLS, of_tensor, replaced, rows_of, shadowed, whole, whole_sizes
 from .errors import ExportError, stage
 from .graphed import Graphed
@@ -50,7 +51,8 @@ class Exportable(nn.Module):
 
 # Where upstream makes tensors of sizes when it is traced. Everywhere else it asks in order to keep sizes free.
 TENSORS_WHEN_TRACED = ("set_shift_and_window_size", "unfolding")
-
+# What upstream asks whether a mask can be left out; it never can, it says, while a graph is made.
+SKIPPED = "_ignore_bidirectional_mask_sdpa"
 
 # Writes a program to a path, given the program and its graph.
 Write = Callable[[program.Program, torch.export.ExportedProgram, Path], None]
@@ -139,6 +141,8 @@ def _as_graphs_need(model: nn.Module) -> Iterator[None]:
         stack.enter_context(replaced(torch.jit, "is_tracing", _sizes_are_to_be_free))
         stack.enter_context(replaced(torch, "max_pool1d", _pooled_in_a_plane))
         stack.enter_context(replaced(Tensor, "repeat_interleave", _repeated, _names_its_size))
+        if hasattr(masking_utils, SKIPPED):
+            stack.enter_context(replaced(masking_utils, SKIPPED, lambda *_, **__: True, _hides_nothing))
         for module in {sys.modules[type(part).__module__] for part in model.modules()}:
             if "torch_int" in vars(module):
                 stack.enter_context(replaced(module, "torch_int", whole))
@@ -147,6 +151,13 @@ def _as_graphs_need(model: nn.Module) -> Iterator[None]:
             if "int" not in vars(module):
                 stack.enter_context(whole_sizes(module, SYMBOLS))
         yield
+
+
+def _hides_nothing(
+    padding_mask: Tensor | None = None, _length: Any = None, local_attention_size: Any = None, **_: Any
+) -> bool:
+    """Whether every position sees every other; while a graph is made, upstream makes a mask that says so."""
+    return padding_mask is None and local_attention_size is None
 
 
 def _sizes_are_to_be_free() -> bool:

@@ -10,6 +10,9 @@ import pytest
 import samples
 import torch
 from torch import Tensor, nn
+from transformers import BertConfig
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.models.bert.modeling_bert import BertLayer
 
 from exporter.graphed import Graphed, free
 from exporter.job import Job
@@ -133,3 +136,34 @@ def test_sizes_stay_free_whatever_a_class_makes_of_them(function: Callable[[Tens
         for count in (FEW, MORE, 16):
             values = torch.randn(count, 3)
             torch.testing.assert_close(graph(values)[0], model(values))
+
+
+class Attends(nn.Module):
+    """Rows that attend to each other, all of them."""
+
+    config = samples.CONFIG
+
+    def __init__(self) -> None:
+        super().__init__()
+        config = BertConfig(hidden_size=4, num_attention_heads=1)
+        config._attn_implementation = "sdpa"
+        self.layer = BertLayer(config)
+        self.inner = nn.Linear(3, 4)
+
+    def forward(self, values: Tensor) -> Tensor:
+        rows = self.inner(values)[None]
+        mask = create_bidirectional_mask(self.layer.attention.self.config, rows, None)
+        return self.layer(rows, mask)[0]
+
+
+def test_a_mask_that_hides_nothing_is_no_part_of_a_graph() -> None:
+    cases = [{"name": "traced", "sizes": {"batch": 4}}, {"name": "batch", "sizes": {"batch": 5}}]
+    job = samples.job(inputs=[samples.VALUES], outputs=[samples.ROW], cases=cases)
+    model = Attends().eval().requires_grad_(False)
+    with torch.no_grad():
+        graph = _graph_of(job, Program(model, job), {"traced": {"values": torch.randn(4, 3)}})
+        other = torch.randn(5, 3)
+        torch.testing.assert_close(graph.module()(other)[0], model(other))
+    called = {str(node.target) for node in graph.graph.nodes}
+    assert "aten.scaled_dot_product_attention.default" in called
+    assert "aten.arange.default" not in called
