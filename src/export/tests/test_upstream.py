@@ -1,4 +1,4 @@
-"""Programs that show what a class computes otherwise with a cache than without one."""
+"""Programs that show what a class computes otherwise with a cache, or for a row alone."""
 
 import pytest
 from samples import TOKENS, job
@@ -7,7 +7,7 @@ from exporter.errors import ExportError
 from exporter.job import Job, Json
 from exporter.upstream import WAYS, program, run
 
-TOKEN, SEVERAL, _ = WAYS
+TOKEN, SEVERAL, _, ALONE = WAYS
 SMALL: Json = {"vocab_size": 32, "hidden_size": 8, "num_attention_heads": 2, "num_key_value_heads": 1}
 
 
@@ -36,6 +36,13 @@ def test_a_row_longer_than_what_bounds_a_cache_alone_shows_it(window: int, shown
     moshi = {"num_hidden_layers": 1, "ffn_dim": 8, "max_position_embeddings": 64, "num_key_value_heads": 2}
     text = program(_job("MoshiForCausalLM", sliding_window=window, **moshi), TOKEN)
     assert run(text)[1] is shown
+
+
+def test_a_row_alone_shows_nothing_where_rows_do_not_meet() -> None:
+    mistral = {"num_hidden_layers": 1, "intermediate_size": 8, "head_dim": 4}
+    text = program(_job("MistralForCausalLM", **mistral), ALONE)
+    assert "later = model(input_ids=tokens[-1:]).logits" in text
+    assert not run(text)[1]
 
 
 def test_a_class_without_a_cache_has_no_program() -> None:
