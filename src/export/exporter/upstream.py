@@ -61,8 +61,8 @@ class Way:
 WAYS = (
     Way("a token after a cache", LENGTH - 1),
     Way("several tokens after a cache", 12),
-    Way("a token after a cache, rows padded on the left", LENGTH - 1, 4),
     Way("a row alone, without a cache"),
+    Way("a token after a cache, rows padded on the left", LENGTH - 1, 4),
 )
 
 
@@ -145,18 +145,20 @@ def _parts(job: Job, ready: Prepared, way: Way, beside: dict[str, str]) -> list[
     names, takes = _names(job), parameters_of(ready.eager)
     keyword = _keyword(job, takes)
     model_type = ready.config.model_type
+    # What is seen or heard comes with the first tokens.
+    read = max(way.first, 2 * sum(job.placeholders.values()))
     masked = way.padded > 0 and names.mask is not None
     part = f"{names.grows}=tokens[:, {{part}}]" + (f", {names.mask}=mask[:, :{{last}}]" if masked else "")
-    rest = ":" if model_type in WHOLE_AGAIN else f"{way.first}:"
+    rest = ":" if model_type in WHOLE_AGAIN else f"{read}:"
     whole, first, later = (
         part.format(part=part_of, last=last)
-        for part_of, last in ((":", ""), (f":{way.first}", way.first), (rest, ""))
+        for part_of, last in ((":", ""), (f":{read}", read), (rest, ""))
     )
     tokens = next(entry for entry in job.inputs if entry.name == names.grows)
     following = {entry.name for entry in job.inputs if entry.shape[1:2] == tokens.shape[1:2]}
     given = "".join(f", {name}={name}" for name in beside)
     begun = "".join(
-        f", {name}={name}" + (f"[:, :{way.first}]" if name in following else "") for name in beside
+        f", {name}={name}" + (f"[:, :{read}]" if name in following else "") for name in beside
     )
     # An encoder's input is asked for in every call.
     again = given if getattr(ready.config, "is_encoder_decoder", False) else ""
@@ -164,7 +166,7 @@ def _parts(job: Job, ready: Prepared, way: Way, beside: dict[str, str]) -> list[
     # A memory is always kept.
     on, off = (f", use_cache={value}" if "use_cache" in takes else "" for value in (True, False))
     return [
-        f"whole = model({whole}{given}{off}).{names.logits}[:, {way.first - LENGTH}:]",
+        f"whole = model({whole}{given}{off}).{names.logits}[:, {read - LENGTH}:]",
         *(["held = DynamicCache(config=model.config)"] if own else []),
         f"first = model({first}{begun}" + (f", {keyword}=held" if own else "") + f"{on})",
         *([] if own else [f'held = first["{keyword}"]']),

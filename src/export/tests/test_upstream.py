@@ -7,7 +7,7 @@ from exporter.errors import ExportError
 from exporter.job import Job, Json
 from exporter.upstream import WAYS, program, run
 
-TOKEN, SEVERAL, _, ALONE = WAYS
+TOKEN, SEVERAL, ALONE, _ = WAYS
 SMALL: Json = {"vocab_size": 32, "hidden_size": 8, "num_attention_heads": 2, "num_key_value_heads": 1}
 
 
