@@ -46,11 +46,16 @@ FILLED = {
 
 @dataclass(frozen=True)
 class Way:
-    """How a row is read in two parts: how many tokens come first, and how many of those are padding; or alone."""
+    """How a row is read in two parts: how many tokens come first, and how many of those are padding; or alone.
+
+    `again`: all that comes beside tokens is given with the later ones, too, as to an encoder. A class has been told all
+    that it takes then, and an error shows a fault.
+    """
 
     told: str
     first: int = 0
     padded: int = 0
+    again: bool = False
 
     @property
     def alone(self) -> bool:
@@ -63,6 +68,7 @@ WAYS = (
     Way("several tokens after a cache", 12),
     Way("a row alone, without a cache"),
     Way("a token after a cache, rows padded on the left", LENGTH - 1, 4),
+    Way("a token after a cache, with all that was given before", LENGTH - 1, 4, again=True),
 )
 
 
@@ -76,18 +82,18 @@ def finding(data: Json) -> Json:
     seen = []
     for way in WAYS:
         text = program(job, way)
-        printed, shows = run(text)
+        printed, shows = run(text, way)
         if shows:
             return {"way": way.told, "program": text, "printed": printed}
         seen.append(f"{way.told}: {printed}")
     raise ExportError(f"no short program shows it ({'; '.join(seen)})")
 
 
-def run(text: str) -> tuple[str, bool]:
+def run(text: str, way: Way) -> tuple[str, bool]:
     """What a program prints, or what ends it, and whether that shows a fault.
 
-    One that ends where a row is read by parts shows nothing, for classes may want to be told more there; but if it asks
-    its own cache for what that has not.
+    One that ends where a row is read by parts shows nothing, for classes may want to be told more there; but if it was
+    told all, or asks its own cache for what that has not.
     """
     before, last, after = text.partition("later = ")
     scope: Json = {}
@@ -100,7 +106,8 @@ def run(text: str) -> tuple[str, bool]:
         with contextlib.redirect_stdout(printed):
             exec(last + after, scope)
     except Exception as error:  # noqa: BLE001  the same
-        return reason(error), isinstance(error, AttributeError) and error.obj is scope.get("held")
+        asks = isinstance(error, AttributeError) and error.obj is scope.get("held")
+        return reason(error), way.again or asks
     return printed.getvalue().strip(), float(printed.getvalue()) > CLEAR
 
 
@@ -151,17 +158,14 @@ def _parts(job: Job, ready: Prepared, way: Way, beside: dict[str, str]) -> list[
     part = f"{names.grows}=tokens[:, {{part}}]" + (f", {names.mask}=mask[:, :{{last}}]" if masked else "")
     rest = ":" if model_type in WHOLE_AGAIN else f"{read}:"
     whole, first, later = (
-        part.format(part=part_of, last=last)
-        for part_of, last in ((":", ""), (f":{read}", read), (rest, ""))
+        part.format(part=part_of, last=last) for part_of, last in ((":", ""), (f":{read}", read), (rest, ""))
     )
     tokens = next(entry for entry in job.inputs if entry.name == names.grows)
     following = {entry.name for entry in job.inputs if entry.shape[1:2] == tokens.shape[1:2]}
     given = "".join(f", {name}={name}" for name in beside)
-    begun = "".join(
-        f", {name}={name}" + (f"[:, :{read}]" if name in following else "") for name in beside
-    )
+    begun = "".join(f", {name}={name}" + (f"[:, :{read}]" if name in following else "") for name in beside)
     # An encoder's input is asked for in every call.
-    again = given if getattr(ready.config, "is_encoder_decoder", False) else ""
+    again = given if way.again or getattr(ready.config, "is_encoder_decoder", False) else ""
     own = model_type in RETURNS_NONE
     # A memory is always kept.
     on, off = (f", use_cache={value}" if "use_cache" in takes else "" for value in (True, False))
