@@ -180,11 +180,11 @@ def _parts(job: Job, ready: Prepared, way: Way, beside: dict[str, str]) -> list[
 
 def _keyword(job: Job, takes: Mapping[str, Parameter]) -> str:
     """What the class calls its cache; one that hands all else on to the model inside it calls it what that does."""
+    keyword = next((name for name in KEYWORDS if name in takes), None)
     hands_on = "use_cache" in takes and any(taken.kind is Parameter.VAR_KEYWORD for taken in takes.values())
-    keyword = next((name for name in KEYWORDS if name in takes or (hands_on and name == KEYWORDS[0])), None)
-    if keyword is None:
+    if keyword is None and not hands_on:
         raise ExportError(f"{job.class_name}.forward takes no cache")
-    return keyword
+    return keyword or KEYWORDS[0]
 
 
 def _names(job: Job) -> Generation:

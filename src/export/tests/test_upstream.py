@@ -13,7 +13,8 @@ SMALL: Json = {"vocab_size": 32, "hidden_size": 8, "num_attention_heads": 2, "nu
 
 def _job(name: str, **config: object) -> Job:
     names: Json = {"grows": "input_ids", "mask": None, "positions": None, "logits": "logits"}
-    return job(**{"class": name, "config": SMALL | config}, inputs=[TOKENS], generation=names)
+    known = {name: value for name, value in (SMALL | config).items() if value is not None}
+    return job(**{"class": name, "config": known}, inputs=[TOKENS], generation=names)
 
 
 def test_a_class_that_returns_no_cache_is_given_one() -> None:
@@ -36,6 +37,13 @@ def test_a_row_longer_than_what_bounds_a_cache_alone_shows_it(window: int, shown
     moshi = {"num_hidden_layers": 1, "ffn_dim": 8, "max_position_embeddings": 64, "num_key_value_heads": 2}
     text = program(_job("MoshiForCausalLM", sliding_window=window, **moshi), TOKEN)
     assert run(text, TOKEN)[1] is shown
+
+
+def test_a_class_that_calls_its_cache_a_state_is_asked_for_that() -> None:
+    headless = {"num_attention_heads": None, "num_key_value_heads": None}
+    text = program(_job("RwkvForCausalLM", num_hidden_layers=2, attention_hidden_size=8, **headless), TOKEN)
+    assert 'held = first["state"]' in text
+    assert run(text, TOKEN)[1]
 
 
 def test_a_row_alone_shows_nothing_where_rows_do_not_meet() -> None:
