@@ -61,10 +61,10 @@ struct Ready {
     side: Side,
 }
 
-/// What was measured of one model.
-pub struct Measured {
+/// What was measured of one model: its forwards ([`Speed`]), or how it writes.
+pub struct Measured<T> {
     /// One of every engine that runs it, in their order.
-    pub speeds: Vec<Speed>,
+    pub speeds: Vec<T>,
     /// Engines that do not, by name, and why.
     pub failed: Vec<(&'static str, Failure)>,
 }
@@ -78,16 +78,11 @@ pub fn measure(
     folder: &Path,
     target: &BenchTarget,
     python: &mut EagerProcess,
-) -> Result<Measured, Failure> {
+) -> Result<Measured<Speed>, Failure> {
     engine::share(i32::try_from(target.threads).unwrap_or(i32::MAX));
     let selections = selections(&subject.model());
-    let (mut ready, mut failed) = (Vec::new(), Vec::new());
-    for engine in &target.engines {
-        match prepared(subject, folder, *engine, target.device, &selections) {
-            Ok(one) => ready.push(one),
-            Err(failure) => failed.push((engine.name(), failure)),
-        }
-    }
+    let (ready, failed) =
+        by_engine(target, |engine| prepared(subject, folder, engine, target.device, &selections));
     let mut speeds = Vec::new();
     if !ready.is_empty() {
         let mut other = python.load(subject.entry(), target.device, target.threads)?;
@@ -101,6 +96,21 @@ pub fn measure(
         }
     }
     Ok(Measured { speeds, failed })
+}
+
+/// What is ready to be measured of each engine, in their order; and the engines that have nothing, and why.
+fn by_engine<T>(
+    target: &BenchTarget,
+    prepared: impl Fn(&'static dyn Engine) -> Result<T, Failure>,
+) -> (Vec<T>, Vec<(&'static str, Failure)>) {
+    let (mut ready, mut failed) = (Vec::new(), Vec::new());
+    for engine in &target.engines {
+        match prepared(*engine) {
+            Ok(one) => ready.push(one),
+            Err(failure) => failed.push((engine.name(), failure)),
+        }
+    }
+    (ready, failed)
 }
 
 /// Loads the program of an engine, runs it at every batch size, and holds it to its references.

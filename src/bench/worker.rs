@@ -3,7 +3,7 @@
 //! In: a [`Request`], from the process that watches. Out: a line for every model that was measured, in the file that the
 //! [`Plan`] names, one in [`Request::failures`] for every one that could not be, and the journal of which of them runs.
 
-use super::{BenchTarget, EagerProcess, Width, decode, measure};
+use super::{BenchTarget, EagerProcess, Measured, Width, decode, measure};
 use crate::artifact::Format;
 use crate::engine;
 use crate::failure::{At, Failure, Stage};
@@ -15,7 +15,7 @@ use crate::spec::{Entry, Spec};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The words with which this program [`serve`]s a request.
@@ -123,6 +123,14 @@ pub fn serve(spec: &Spec, request: &Request) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Keeps what was measured; what is to be said of engines that do not run the model.
+fn kept<T: Serialize>(measured: Measured<T>, store: &Path) -> Result<Vec<String>, Failure> {
+    let mut speeds = measured.speeds.iter();
+    speeds.try_for_each(|speed| append_to(store, speed)).at(Stage::Run, store.display())?;
+    let engines = measured.failed.into_iter();
+    Ok(engines.map(|(engine, failure)| format!("{engine}, {}", told(&failure))).collect())
+}
+
 fn told(failure: &Failure) -> String {
     format!("stage {}: {failure}", failure.stage)
 }
@@ -143,17 +151,16 @@ impl Bench<'_> {
         let entry = self.plan.entry(entry.ok_or_else(unknown)?).at(Stage::Spec, self.plan.width)?;
         let (subject, target) = (RuntimeSpec::new(&entry, &self.spec.versions), self.target(job)?);
         let (folder, store) = (self.plan.root().join(&job.model), self.plan.store());
-        if self.plan.decode {
-            let written =
-                self.with_python(&entry, |python| decode::measure(&subject, &folder, &target, python))?;
-            append_to(&store, &written).at(Stage::Run, store.display())?;
-            return Ok(Vec::new());
+        match self.plan.decode {
+            true => {
+                let measure = |python: &mut _| decode::measure(&subject, &folder, &target, python);
+                kept(self.with_python(&entry, measure)?, &store)
+            }
+            false => {
+                let measure = |python: &mut _| measure(&subject, &folder, &target, python);
+                kept(self.with_python(&entry, measure)?, &store)
+            }
         }
-        let measured = self.with_python(&entry, |python| measure(&subject, &folder, &target, python))?;
-        let mut speeds = measured.speeds.iter();
-        speeds.try_for_each(|speed| append_to(&store, speed)).at(Stage::Run, store.display())?;
-        let engines = measured.failed.into_iter();
-        Ok(engines.map(|(engine, failure)| format!("{engine}, {}", told(&failure))).collect())
     }
 
     fn target(&self, job: &Job) -> Result<BenchTarget, Failure> {

@@ -3,15 +3,18 @@
 //! In: measurements. Out: [`DecodeSpeed`], one line of `target/conformance/decoding.jsonl`.
 
 use super::speed::{Measurement, Times};
+use crate::artifact::Format;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// One model on one device, its step program measured in turns with Python's `generate`.
+/// One model on one device and engine, its step program measured in turns with Python's `generate`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct DecodeSpeed {
     #[serde(flatten)]
     pub about: Measurement,
+    #[serde(default = "torchscript")]
+    pub engine: String,
     pub cases: Vec<DecodeCase>,
     /// Cases that one side refused, with its words.
     #[serde(default)]
@@ -37,6 +40,11 @@ pub struct DecodeCase {
     pub python: BTreeMap<String, Times>,
     /// Rows in which Python writes the very same tokens, under the program's attention.
     pub alike: usize,
+}
+
+/// The engine of lines that name none.
+fn torchscript() -> String {
+    Format::TorchScript.name().to_owned()
 }
 
 impl DecodeCase {
@@ -75,13 +83,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_line_of_an_earlier_version_is_read_and_written_with_the_same_keys() {
-        let line = serde_json::json!({
+    fn a_line_of_an_earlier_version_is_one_of_torchscript() {
+        let mut line = serde_json::json!({
             "run": "r", "time": "t", "model": "m", "family": "f", "entry": "e", "device": "cpu", "width": "tiny", "threads": 1,
             "attention": "sdpa", "host": {"os": "linux", "arch": "x86_64", "processor": "p"}, "commit": "c", "versions": {},
             "cases": [], "left_out": [],
         });
         let read: DecodeSpeed = serde_json::from_str(&line.to_string()).unwrap();
+        line["engine"] = "torchscript".into();
         assert_eq!(serde_json::to_value(&read).unwrap(), line);
     }
 

@@ -3,7 +3,7 @@
 use super::tables::{named, number, wide};
 use hf_conformance::report::decoding::{DecodeCase, DecodeSpeed};
 
-/// A line for every model, width, number of threads and case.
+/// A line for every model, width, number of threads, engine and case.
 pub fn table_of(speeds: &[DecodeSpeed]) -> String {
     if speeds.is_empty() {
         return String::new();
@@ -12,6 +12,7 @@ pub fn table_of(speeds: &[DecodeSpeed]) -> String {
         "model",
         "width",
         "threads",
+        "engine",
         "prompt",
         "rows",
         "cached tok/s",
@@ -42,6 +43,7 @@ fn row(speed: &DecodeSpeed, case: &DecodeCase) -> Vec<String> {
     let other = Some("eager").filter(|eager| *eager != attention);
     let mut cells = named(&speed.about);
     cells.extend([
+        speed.engine.clone(),
         case.prompt.to_string(),
         case.rows.to_string(),
         number(Some(case.cached_rate()), 0),
