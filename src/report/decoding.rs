@@ -33,7 +33,7 @@ pub struct DecodeCase {
     pub cached: Times,
     /// Time of a step in the last quarter over that in the first one.
     pub growth: f64,
-    /// The program without a cache, which reads the whole row for every token: a few tokens, as long as they take.
+    /// The program without a cache, which reads the whole row for every token: as many as the next field says.
     pub uncached: Times,
     pub uncached_tokens: usize,
     /// Python's `generate` with its default cache, by attention.

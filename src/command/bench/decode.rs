@@ -29,7 +29,7 @@ pub fn table_of(speeds: &[DecodeSpeed]) -> String {
     for speed in speeds {
         rows.add_rows(speed.cases.iter().map(|case| row(speed, case)));
     }
-    let legend = "tok/s: new tokens a second over all rows, 64 of each after its prompt (uncached: 4). generate: Python's own, with its \
+    let legend = "tok/s: new tokens a second over all rows, 64 of each after its prompt (uncached: 1). generate: Python's own, with its \
                   default cache and the program's attention; × how many times as fast the step program is.\nlast/first step: time of a step at \
                   the end over that at the beginning. same text: rows in which both sides write the same 64 tokens";
     format!("\n{rows}\n\n{legend}")
