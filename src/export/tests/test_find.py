@@ -141,3 +141,22 @@ def test_entries_of_like_sizes_are_those_that_say_much_of_a_config_and_little_el
     wanted = {"head_dim": 8, "intermediate_size": 64}
     found = entries_sized_like(wanted, "text-generation", {"hidden_size": 32}, entries)
     assert [entry["name"] for entry in found] == ["whole", "half"]
+
+
+@pytest.mark.parametrize(
+    ("name", "class_name", "task"),
+    [
+        ("bart-classification", "BartForSequenceClassification", "text-classification"),
+        ("speecht5-tts", "SpeechT5ForTextToSpeech", "text-to-audio"),
+        ("speecht5_tts", "SpeechT5ForTextToSpeech", "text-to-audio"),
+    ],
+)
+def test_a_name_may_be_a_type_and_words_of_a_class_of_it(name: str, class_name: str, task: str) -> None:
+    found = find(name, None, {})
+    assert (found.class_name, found.task) == (class_name, task)
+    assert found.reasons[0].endswith(f"the name says whose code {name} runs")
+
+
+def test_words_that_no_class_of_the_type_has_are_no_name() -> None:
+    with pytest.raises(ExportError, match="no model type 'bart-foo'"):
+        find("bart-foo", None, {})
