@@ -208,7 +208,7 @@ def said(port: Json) -> Json:
             fill = {"grid": [columns, rows]}
         case {"kind": "values", "values": values}:
             fill = {"values": values}
-        case {"kind": kind}:
-            fill = kind
+        case other:
+            fill = other["kind"]
     plain = {"shape": port["shape"], "fill": fill}
     return plain if _filled(plain)["dtype"] == port["dtype"] else plain | {"dtype": port["dtype"]}
