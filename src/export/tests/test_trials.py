@@ -5,7 +5,16 @@ from torch import Tensor, nn
 
 from exporter.errors import ExportError
 from exporter.job import Case
-from exporter.trials import _asked_for, _corrected, _longer, _multiples, _own_outputs, _told, measure
+from exporter.trials import (
+    _asked_for,
+    _corrected,
+    _drop_unread,
+    _longer,
+    _multiples,
+    _own_outputs,
+    _told,
+    measure,
+)
 
 
 def test_sizes_follow_the_number_that_the_class_asks_for() -> None:
@@ -109,3 +118,24 @@ def test_words_go_in_where_the_class_asks_for_them() -> None:
     shape = ["batch", "sequence"]
     assert draft.inputs["input_ids"] == {"shape": shape, "fill": "tokens"}
     assert draft.inputs["attention_mask"] == {"shape": shape, "fill": "mask"}
+
+
+class _Masked(nn.Module):
+    """Reads words, and where they are only if it is told to look."""
+
+    config = samples.CONFIG
+
+    def __init__(self, looks: bool) -> None:
+        super().__init__()
+        self.looks = looks
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
+        seen = input_ids * attention_mask if self.looks else input_ids
+        return {"logits": seen[..., None].float().expand(*input_ids.shape, 32)}
+
+
+@pytest.mark.parametrize(("looks", "without"), [(False, ["attention_mask"]), (True, [])])
+def test_a_mask_that_no_output_depends_on_is_left_out(looks: bool, without: list[str]) -> None:
+    draft = samples.draft()
+    _drop_unread(draft, _Masked(looks), {"dims": {"vocabulary": ["vocab_size"]}, "new_tokens": 16})
+    assert draft.without == without
