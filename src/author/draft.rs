@@ -3,7 +3,9 @@
 use crate::spec::Base;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use wildmatch::WildMatch;
 
 /// Longest line before a mapping is written over several lines.
 const LINE_MAX: usize = 110;
@@ -96,15 +98,36 @@ impl Draft {
     }
 }
 
-/// What `idle` says of parameters that move no output: one pattern for all layers of a list.
-pub(super) fn idle(names: &[&str]) -> Map<String, Value> {
-    let is_number = |part: &&str| part.chars().all(|c| c.is_ascii_digit());
-    let pattern = |name: &&str| {
-        let parts = name.split('.').map(|part| if is_number(&part) { "*" } else { part });
-        parts.collect::<Vec<_>>().join(".")
-    };
+/// What `idle` says of parameters that move no output: the fewest patterns that name them, and no other of all parameters.
+pub(super) fn idle(names: &[&str], all: &[&str]) -> Map<String, Value> {
     let reason = "measured when it was added: moves no output at these inputs";
-    names.iter().map(|name| (pattern(name), reason.into())).collect()
+    let is_honest =
+        |pattern: &WildMatch| all.iter().all(|name| names.contains(name) || !pattern.matches(name));
+    let mut left = names.to_vec();
+    let mut found = Map::new();
+    while let Some(first) = left.first() {
+        let covered = |text: &String| {
+            let pattern = WildMatch::new(text);
+            let count = left.iter().filter(|name| pattern.matches(name)).count();
+            (if is_honest(&pattern) { count } else { 0 }, Reverse(text.len()))
+        };
+        let best = patterns(first).into_iter().max_by_key(covered).unwrap_or_else(|| (*first).to_owned());
+        left.retain(|name| !WildMatch::new(&best).matches(name));
+        found.insert(best, reason.into());
+    }
+    found
+}
+
+/// Patterns that name a parameter: itself, its modules from the innermost on, and what it is called in whatever layer.
+fn patterns(name: &str) -> Vec<String> {
+    let parts = Vec::from_iter(name.split('.'));
+    let modules = (1..parts.len()).map(|end| format!("{}.*", parts[..end].join(".")));
+    let ends = (1..parts.len().saturating_sub(1)).map(|start| format!("*.{}", parts[start..].join(".")));
+    let is_number = |part: &str| part.chars().all(|c| c.is_ascii_digit());
+    let starred = parts.iter().map(|part| if is_number(part) { "*" } else { part });
+    let layers = Vec::from_iter(starred).join(".");
+    let inside = layers.rsplit_once('.').map(|(module, _)| format!("{module}.*"));
+    [name.to_owned(), layers].into_iter().chain(inside).chain(modules).chain(ends).collect()
 }
 
 /// `key: value` on one line, or a mapping over several.
@@ -171,6 +194,16 @@ mod tests {
         let expected = "- name: b\n  class: BForMaskedLM\n  checkpoint: o/b-1\n  config: {a: [1, 2], b: null}\n  \
                         axes: {image: [32, 48]}\n  without: [position_ids]\n  omit: {generates: null, half: \"eager: \\\"x\\\": no kernel\"}";
         assert_eq!(draft(json!({"a": [1, 2], "b": null})).lines("b", &base()).join("\n"), expected);
+    }
+
+    #[test]
+    fn idle_parameters_are_named_by_few_patterns_and_no_other_with_them() {
+        let all =
+            ["a.0.k.bias", "a.0.q.bias", "a.1.k.bias", "a.1.q.bias", "b.x.weight", "b.y.weight", "c.weight"];
+        let patterns =
+            |names: &[&str]| Vec::from_iter(idle(names, &all).into_iter().map(|(pattern, _)| pattern));
+        assert_eq!(patterns(&["a.0.k.bias", "a.1.k.bias", "b.x.weight", "b.y.weight"]), ["a.*.k.*", "b.*"]);
+        assert_eq!(patterns(&["a.0.k.bias", "b.x.weight"]), ["a.0.k.*", "b.x.*"]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// Time one name may take, in seconds.
-const TIMEOUT_SECONDS: u32 = 90;
+const TIMEOUT_SECONDS: u32 = 240;
 
 /// A name to make an entry for, and what is wanted of it.
 #[derive(Clone, Debug, Default)]

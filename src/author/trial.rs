@@ -130,12 +130,13 @@ impl Trial<'_> {
                     continue;
                 }
                 let is_last = again == SEEDS;
-                let Err((stage, failure)) = self.prove(files, folder.path(), added, &exported, is_last)
+                let Err(Unproved { stage, failure, by_seed }) =
+                    self.prove(files, folder.path(), added, &exported, is_last)
                 else {
                     keep(folder.path(), self.artifacts, &added.name)?;
                     continue;
                 };
-                if failure.lacks_yardstick() && !is_last {
+                if by_seed && !is_last {
                     let seed = added.draft.seed.map_or(again, |seed| seed + 1);
                     added.draft.seed = Some(seed);
                     added.draft.reasons.push(format!("seed {seed}: {}", failure.message));
@@ -177,12 +178,18 @@ impl Trial<'_> {
         added: &mut Added,
         exported: &[Exported],
         is_last: bool,
-    ) -> Result<(), (&'static str, Failure)> {
+    ) -> Result<(), Unproved> {
         let outcome = exported.iter().find(|exported| exported.model == added.name);
         match outcome.map(|exported| &exported.outcome) {
             Some(Ok(_)) => self.check(files, folder, added, is_last),
-            Some(Err(failure)) => Err(("export", failure.clone())),
-            None => Err(("export", Failure::new(Stage::Export, "the exporter said nothing of it"))),
+            Some(Err(failure)) => Err(Unproved {
+                by_seed: failure.lacks_yardstick(),
+                ..Unproved::at("export", failure.clone())
+            }),
+            None => {
+                let failure = Failure::new(Stage::Export, "the exporter said nothing of it");
+                Err(Unproved::at("export", failure))
+            }
         }
     }
 
@@ -194,33 +201,77 @@ impl Trial<'_> {
         folder: &Path,
         added: &mut Added,
         is_last: bool,
-    ) -> Result<(), (&'static str, Failure)> {
+    ) -> Result<(), Unproved> {
         let Some((engine, device)) = self.engine else { return Ok(()) };
-        let spec = files.spec().at(Stage::Spec, &added.name).map_err(|failure| ("spec", failure))?;
+        let unread = |failure| Unproved::at("spec", failure);
+        let spec = files.spec().at(Stage::Spec, &added.name).map_err(unread)?;
         let entry = spec.entries.iter().find(|entry| entry.name.as_str() == added.name);
         let entry = entry.expect("the draft is among the entries");
         let own = &folder.join(&added.name);
         let mut failures = checks(&spec, entry, own, engine, device);
-        if let Some(failure) = failures.values().find(|failure| failure.lacks_yardstick())
+        if let Some(failure) = by_seed(&failures)
             && !is_last
         {
-            return Err(("check", failure.clone()));
+            return Err(Unproved { by_seed: true, ..Unproved::at("check", failure.clone()) });
         }
         added.passed = engine.format().due(entry).filter(|check| !failures.contains_key(check)).collect();
+        inherit(added, &mut failures);
         if failures.get(&Check::Half).is_some_and(Failure::lacks_yardstick) {
             let why = failures.remove(&Check::Half).map(|failure| failure.message).unwrap_or_default();
             added.draft.reasons.push(format!("check half is left out: {why}"));
             added.draft.omit.insert(Check::Half.name().to_owned(), Some(why));
         }
         if failures.len() == 1 && failures.remove(&Check::EveryParameter).is_some() {
-            excuse(entry, own, added).map_err(|failure| ("check", failure))?;
+            excuse(entry, own, added).map_err(unchecked)?;
             added.passed.push(Check::EveryParameter);
         }
         if !failures.is_empty() {
-            return Err(("check", all(failures)));
+            return Err(unchecked(all(failures)));
         }
-        rewrite(files, added).map_err(|failure| ("check", failure))
+        rewrite(files, added).map_err(unchecked)
     }
+}
+
+/// Why a draft is no entry yet.
+struct Unproved {
+    stage: &'static str,
+    failure: Failure,
+    /// Whether another seed may do.
+    by_seed: bool,
+}
+
+impl Unproved {
+    fn at(stage: &'static str, failure: Failure) -> Self {
+        Self { stage, failure, by_seed: false }
+    }
+}
+
+fn unchecked(failure: Failure) -> Unproved {
+    Unproved::at("check", failure)
+}
+
+/// The failure that another seed may mend: a rounding too large for a yardstick, or a text that is written otherwise, alone.
+fn by_seed(failures: &BTreeMap<Check, Failure>) -> Option<&Failure> {
+    let rounded = failures.values().find(|failure| failure.lacks_yardstick());
+    rounded.or_else(|| failures.get(&Check::Generates).filter(|_| failures.len() == 1))
+}
+
+/// Leaves out what the entry that the draft is like leaves out, where the draft fails it too.
+fn inherit(added: &mut Added, failures: &mut BTreeMap<Check, Failure>) {
+    let draft = &mut added.draft;
+    failures.retain(|check, failure| {
+        let is_left_out = draft.omit.get(check.name()) == Some(&None);
+        if is_left_out {
+            draft.omit.remove(check.name());
+            let like = draft.like.as_deref().unwrap_or_default();
+            draft.reasons.push(format!(
+                "check {} is left out, as in {like}: {}",
+                check.name(),
+                failure.message
+            ));
+        }
+        !is_left_out
+    });
 }
 
 /// Writes the parameters that move no output into the draft, as what was measured: why is for people to say.
@@ -228,7 +279,9 @@ fn excuse(entry: &Entry, folder: &Path, added: &mut Added) -> Result<(), Failure
     let nothing = || Failure::new(Stage::Export, format!("no artifact at {}", folder.display()));
     let manifest = artifact::manifest(folder)?.ok_or_else(nothing)?;
     let names = every_parameter::unexcused(&manifest.idle, &entry.idle);
-    added.draft.idle = draft::idle(&names);
+    let all =
+        Vec::from_iter(manifest.parameters.tensors.keys().map(|name| every_parameter::eager_name(name)));
+    added.draft.idle = draft::idle(&names, &all);
     added
         .draft
         .reasons
@@ -248,13 +301,18 @@ fn rewrite(files: &mut SpecFiles, added: &mut Added) -> Result<(), Failure> {
     files.insert(family, name, &added.lines).at(Stage::Spec, name).map(drop)
 }
 
-/// All failed checks as one failure: the first in one line, what the others say below.
-fn all(failures: BTreeMap<Check, Failure>) -> Failure {
-    let mut failures = failures.into_iter();
+/// All failed checks as one failure: the first and the names of the others in one line, what these say below.
+fn all(mut failures: BTreeMap<Check, Failure>) -> Failure {
+    // Parameters that move no output tell least: what else failed may be why.
+    let idle = failures.remove_entry(&Check::EveryParameter);
+    let mut failures = failures.into_iter().chain(idle);
     let (check, first) = failures.next().expect("some check failed");
-    let others = failures.map(|(check, failure)| format!("{}: {}", check.name(), failure.message));
-    let details = first.details.iter().take(4).cloned().chain(others).collect();
-    Failure { message: format!("{}: {}", check.name(), first.message), details, ..first }
+    let others = Vec::from_iter(failures);
+    let names = Vec::from_iter(others.iter().map(|(check, _)| check.name()));
+    let too = if names.is_empty() { String::new() } else { format!(" (and {})", names.join(", ")) };
+    let told = others.iter().map(|(check, failure)| format!("{}: {}", check.name(), failure.message));
+    let details = first.details.iter().take(4).cloned().chain(told).collect();
+    Failure { message: format!("{}{too}: {}", check.name(), first.message), details, ..first }
 }
 
 /// The entry of that name, in any spelling, or why it is listed as missing.
@@ -412,10 +470,13 @@ mod tests {
     #[test]
     fn all_failed_checks_are_told_the_first_of_them_in_one_line() {
         let failure = |message: &str| Failure::new(Stage::Compare, message);
-        let failures =
-            [(Check::Half, failure("far off")), (Check::Causal, failure("looks ahead").with("at 3"))];
+        let failures = [
+            (Check::EveryParameter, failure("1 of 2")),
+            (Check::Half, failure("far off")),
+            (Check::Causal, failure("looks ahead").with("at 3")),
+        ];
         let told = all(BTreeMap::from(failures));
-        assert_eq!(told.message, "causal: looks ahead");
-        assert_eq!(told.details, ["at 3", "half: far off"]);
+        assert_eq!(told.message, "causal (and half, every_parameter): looks ahead");
+        assert_eq!(told.details, ["at 3", "half: far off", "every_parameter: 1 of 2"]);
     }
 }

@@ -34,7 +34,7 @@ pub fn check(context: &CheckContext) -> CheckResult {
 }
 
 /// A parameter's name in the eager model, which the program holds as `model`.
-fn eager_name(name: &str) -> &str {
+pub fn eager_name(name: &str) -> &str {
     name.strip_prefix("model.").unwrap_or(name)
 }
 

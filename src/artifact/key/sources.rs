@@ -89,6 +89,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "inventory.py",
     "kin.py",
     "layers.py",
+    "lent.py",
     "limits.py",
     "outline.py",
     "overrides.py",

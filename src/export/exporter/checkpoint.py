@@ -248,7 +248,11 @@ def _near(name: str, task: str, entries: list[Json]) -> tuple[str, str]:
         *((entry, f"runs {name} too") for entry in own if entry["class"] == name and entry["task"] == task),
         *((entry, f"is {folder} for {task}") for entry in own if entry["task"] == task),
         *((entry, f"is {folder} for {entry['task']}") for entry in own),
-        *((entry, f"has the nearest code for {task}") for entry in kin.entries_like(name, task, entries)),
+        *(
+            (entry, f"has the nearest code for {task}")
+            for entry in kin.entries_by_code(name, entries)
+            if entry["task"] == task
+        ),
     ]
     if not ranked:
         raise Unusable(

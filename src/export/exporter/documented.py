@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 
 from torch import nn
+from torch.nn.modules.conv import _ConvNd
 from transformers import PreTrainedModel
 
 from .calls import parameters_of
@@ -36,7 +37,7 @@ OPERATORS: dict[type, Callable[[int, int], int]] = {
 
 
 def packed(eager: nn.Module) -> Json | None:
-    """The inputs of a model that takes a grid; None where it takes none, or does not say how wide a row is."""
+    """The inputs of a model that takes a grid; None where it takes none."""
     takes = parameters_of(eager)
     grid = next((name for name in GRIDS if name in takes), None)
     images = next((name for name in IMAGES if name in takes), None)
@@ -46,10 +47,24 @@ def packed(eager: nn.Module) -> Json | None:
     try:
         row = _row(towers[-1])
     except (KeyError, SyntaxError):
-        return None
+        row = [1]
     return {
         images: {"shape": ["patches", *row], "fill": "normal"},
         grid: {"shape": ["batch", 3], "fill": {"values": GRID}},
+    }
+
+
+def cut(eager: nn.Module, rows: Json) -> Json | None:
+    """The same with rows that are no rows yet, but patches of pixels, where a convolution reads them."""
+    convolutions = (module for module in eager.modules() if isinstance(module, _ConvNd))
+    first = next(convolutions, None)
+    if first is None or first.kernel_size != first.stride:
+        return None
+    return {
+        name: port | {"shape": [port["shape"][0], first.in_channels, *first.kernel_size]}
+        if name in IMAGES
+        else port
+        for name, port in rows.items()
     }
 
 

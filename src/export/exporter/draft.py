@@ -12,7 +12,7 @@ from .job import Job, Json, Source
 from .overrides import merged
 
 # Fills of whole numbers.
-WHOLE = ("tokens", "text", "mask", "positions", "boxes")
+WHOLE = ("tokens", "text", "mask", "positions", "boxes", "mm_token_type_ids")
 
 
 def _installed() -> Source:
@@ -31,6 +31,8 @@ class Draft:
     like: str | None = None
     config: Json = field(default_factory=dict)
     axes: Json = field(default_factory=dict)
+    # Axes that inputs need as another entry has them.
+    lent: Json = field(default_factory=dict)
     # Inputs to add, and null for those that stay away in this form of the others.
     inputs: Json = field(default_factory=dict)
     # Outputs to add, and null for those that the class does not have.
@@ -184,8 +186,29 @@ class Draft:
 
 def _filled(port: Json) -> Json:
     """An input in the job's words: what it holds, and of which type that is."""
-    fill = port["fill"]
-    if isinstance(fill, dict):
-        return {"dtype": "int64", "shape": port["shape"], "fill": {"kind": "values"} | fill}
-    usual = "int64" if fill in WHOLE else "float32"
-    return {"dtype": port.get("dtype", usual), "shape": port["shape"], "fill": {"kind": fill}}
+    match port["fill"]:
+        case {"integers": [low, high]}:
+            fill = {"kind": "integers", "low": low, "high": high}
+        case {"grid": [columns, rows]}:
+            fill = {"kind": "grid", "columns": columns, "rows": rows}
+        case {"values": values}:
+            fill = {"kind": "values", "values": values}
+        case kind:
+            fill = {"kind": kind}
+    usual = "int64" if len(fill) > 1 or fill["kind"] in WHOLE else "float32"
+    return {"dtype": port.get("dtype", usual), "shape": port["shape"], "fill": fill}
+
+
+def said(port: Json) -> Json:
+    """An input of a job as the spec says it."""
+    match port["fill"]:
+        case {"kind": "integers", "low": low, "high": high}:
+            fill = {"integers": [low, high]}
+        case {"kind": "grid", "columns": columns, "rows": rows}:
+            fill = {"grid": [columns, rows]}
+        case {"kind": "values", "values": values}:
+            fill = {"values": values}
+        case other:
+            fill = other["kind"]
+    plain = {"shape": port["shape"], "fill": fill}
+    return plain if _filled(plain)["dtype"] == port["dtype"] else plain | {"dtype": port["dtype"]}

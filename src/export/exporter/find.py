@@ -84,14 +84,16 @@ def model_type(name: str) -> str | None:
 
 def find(name: str, task: str | None, hint: dict[str, str | None]) -> Found:
     """The class to run; `hint` is the roster's row, which knows named variants that have no code of their own."""
-    found, reason = _architecture(name, hint)
+    who = "the roster" if hint else "the name"
+    hint = hint or _by_words(name)
+    found, reason = _architecture(name, hint, who)
     reasons = [reason]
     hinted = hint.get("class") if hint.get("model_type") == found else None
     hinted = hinted if hinted and _exists(hinted, found) else None
     said = hint.get("task") if hinted else None
     told = task is None and said is not None
     if task is None:
-        task, reason = _known_for(found, hinted, said)
+        task, reason = _known_for(found, hinted, said, who)
         reasons.append(reason)
     part = _part_that_runs(getattr(transformers, hinted)) if hinted and told else None
     if part is not None:
@@ -108,14 +110,36 @@ def find(name: str, task: str | None, hint: dict[str, str | None]) -> Found:
             f"{found} has no class for task {task}; it has one for {', '.join(others) or 'none'}"
         )
     chosen = hinted if hinted in names else names[0]
-    where = f"the auto model of {task}" if chosen in classes(found, task) else "the roster says so"
+    where = f"the auto model of {task}" if chosen in classes(found, task) else f"{who} says so"
     reasons.append(f"class {chosen}: {where}")
     checkpoint, reason = _checkpoint(chosen, found, hint)
     return Found(found, task, chosen, checkpoint, (*reasons, reason))
 
 
-def _architecture(name: str, hint: dict[str, str | None]) -> tuple[str, str]:
-    """The model type that the name, or else the roster, means; and where it was found."""
+def _by_words(name: str) -> dict[str, str | None]:
+    """What a roster would say of a name that begins with a model type and goes on with words of a class of it.
+
+    `bart-classification` is BartForSequenceClassification, `speecht5-tts` SpeechT5ForTextToSpeech.
+    """
+    words = re.split(r"[-_ ]", name.lower())
+    for end in range(len(words) - 1, 0, -1):
+        found = model_type("-".join(words[:end]))
+        rest = plain("".join(words[end:]))
+        if found is not None and model_type(name) is None:
+            meant = (known for known in _exported(found) if rest in plain(known) or rest == _initials(known))
+            chosen = next(meant, None)
+            task = next((task for task in MAPPINGS if chosen in classes(found, task)), None)
+            return {"model_type": found, "class": chosen, "task": task} if task else {}
+    return {}
+
+
+def _initials(class_name: str) -> str:
+    """Those of what a class is for: `tts` of SpeechT5ForTextToSpeech."""
+    return "".join(re.findall(r"[A-Z]", class_name.rpartition("For")[2])).lower()
+
+
+def _architecture(name: str, hint: dict[str, str | None], who: str) -> tuple[str, str]:
+    """The model type that the name, or else who hints at one, means; and where it was found."""
     found = model_type(name)
     # Some types are a config alone, whose checkpoints run the classes of another.
     known = model_type(hint.get("model_type") or "")
@@ -124,7 +148,7 @@ def _architecture(name: str, hint: dict[str, str | None]) -> tuple[str, str]:
         version = f" {transformers.__version__}" if owner == transformers.__name__ else ""
         return found, f"model type {found}: {owner}{version} has it"
     if known is not None:
-        return known, f"model type {known}: the roster says whose code {name} runs"
+        return known, f"model type {known}: {who} says whose code {name} runs"
     hints = nearest(name, transformers.CONFIG_MAPPING)
     raise ExportError(f"transformers {transformers.__version__} has no model type {name!r}{hints}")
 
@@ -157,21 +181,21 @@ def _of_part(part: type) -> str:
     return "text-generation" if writes else "feature-extraction"
 
 
-def _known_for(found: str, hinted: str | None, said: str | None) -> tuple[str, str]:
-    """The task that the roster says for the hinted class, or else the first that has a class; and why."""
+def _known_for(found: str, hinted: str | None, said: str | None, who: str) -> tuple[str, str]:
+    """The task that is said for the hinted class, or else the first that has a class; and why."""
     if hinted and said:
-        return _as_called(getattr(transformers, hinted), said)
+        return _as_called(getattr(transformers, hinted), said, who)
     for task in MAPPINGS:
         if classes(found, task):
             return task, f"task {task}: the first for which {found} has a class"
     raise ExportError(f"{found} has no class that transformers exports")
 
 
-def _as_called(model_class: type, said: str) -> tuple[str, str]:
-    """The roster's task, or the one beside it that what goes into the class and comes out of it tells; and why."""
+def _as_called(model_class: type, said: str, who: str) -> tuple[str, str]:
+    """The task that is said, or the one beside it that what goes into the class and comes out of it tells; and why."""
     takes = inspect.signature(model_class.forward).parameters.keys()
     decodes = "decoder_input_ids" in takes
-    task, why = said, "the roster says so"
+    task, why = said, f"{who} says so"
     match said:
         case "feature-extraction" if {"input_ids", "pixel_values"} <= takes and (
             "return_loss" in takes or hasattr(model_class, "get_text_features")
@@ -233,11 +257,16 @@ def classes_of(mapping: str) -> set[str]:
 
 def _base_classes(model_type: str) -> list[str]:
     """Exported classes of a part that no auto model builds: towers, encoders, backbones; `…Model` first."""
+    return sorted(_exported(model_type), key=lambda name: not name.endswith("Model"))
+
+
+def _exported(model_type: str) -> list[str]:
+    """The exported classes that a config of that type builds."""
     config_class = transformers.CONFIG_MAPPING[model_type]
     module = config_class.__module__.replace(".configuration_", ".modeling_")
     if importlib.util.find_spec(module) is None:
         return []
-    found = [
+    return [
         name
         for name, value in vars(importlib.import_module(module)).items()
         if isinstance(value, type)
@@ -245,7 +274,6 @@ def _base_classes(model_type: str) -> list[str]:
         and not name.endswith("PreTrainedModel")
         and getattr(value, "config_class", None) is config_class
     ]
-    return sorted(found, key=lambda name: not name.endswith("Model"))
 
 
 def tasks(class_name: str) -> set[str]:

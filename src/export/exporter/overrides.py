@@ -35,10 +35,15 @@ SHAPELESS = re.compile(rf"^n_\w+_layers$|window|chunk|{TAPS.pattern}")
 # What a class says where it needs a switch of its config: "make sure that `is_decoder=True`".
 SWITCH = re.compile(r"`?(?:config\.)?(\w+)=(True|False)`?")
 SHOWN_MAX = 60
+# Parameters that a model may have of which no size needs to be said.
+MANY = 2_000_000
 
 
-def fewest(class_name: str, said: Json) -> tuple[Json, list[str]]:
-    """The smallest set of overrides on what is said that makes the tiny config, and why each is there."""
+def fewest(class_name: str, said: Json, parts: Json | None = None) -> tuple[Json, list[str]]:
+    """The smallest set of overrides on what is said that makes the tiny config, and why each is there.
+
+    Parts of the config are made of what is known of them, where something is.
+    """
     model_class = getattr(transformers, class_name)
     config_class = model_class.config_class
     if _needs_parts(config_class):
@@ -46,7 +51,8 @@ def fewest(class_name: str, said: Json) -> tuple[Json, list[str]]:
     default = default_config(config_class)
     nulls = drops(default, said)
     kept = merged(said, nulls)
-    over = shrink(default, kept)
+    known = _known(default, parts or {})
+    over = merged(known, shrink(default, merged(kept, known)))
     small = _as_config(config_class, merged(kept, over))
     over = _with_nulls(over, _forgotten(default, small, merged(kept, over))) if small else over
     sizes = shapes(model_class, merged(kept, over))
@@ -68,6 +74,27 @@ def fewest(class_name: str, said: Json) -> tuple[Json, list[str]]:
     ]
     reasons += [f"config {'.'.join(path)}: {name} has none" for path in paths(nulls)]
     return _with_nulls(over, nulls), reasons
+
+
+def _known(default: Config, parts: Json) -> Json:
+    """The parts, without what their classes do not know."""
+    own = {name: merged(said, drops(vars(default)[name], said)) for name, said in parts.items()}
+    return {name: {"model_type": vars(default)[name].model_type} | said for name, said in own.items()}
+
+
+def carried(class_name: str, said: Json) -> Json | None:
+    """Nulls for what the class's config does not know, if what is left of what is said makes the class small."""
+    model_class = getattr(transformers, class_name)
+    if _needs_parts(model_class.config_class):
+        return None
+    nulls = drops(default_config(model_class.config_class), said)
+    return nulls if is_small(class_name, merged(said, nulls)) else None
+
+
+def is_small(class_name: str, config: Json) -> bool:
+    """Whether a class can be built with a config, and has few parameters then."""
+    sizes = shapes(getattr(transformers, class_name), config)
+    return sizes is not None and sum(shape.numel() for shape in sizes.values()) <= MANY
 
 
 def _forgotten(default: Config, small: Config, said: Json) -> Json:

@@ -13,7 +13,7 @@ from transformers import PretrainedConfig
 
 from . import model
 from .calls import parameters_of
-from .documented import PATCHES, documented, packed, patches
+from .documented import PATCHES, cut, documented, packed, patches
 from .draft import Draft
 from .find import classes_of
 from .foreign import config_of
@@ -120,6 +120,8 @@ def _main_forms(draft: Draft, eager: nn.Module) -> Iterator[Json]:
     if rows:
         others = {name: port for name, port in draft.inputs.items() if name not in FLOATS}
         yield others | rows
+        if patched := cut(eager, rows):
+            yield others | patched
         # Each picture's rows by themselves.
         each = ["batch", PATCHES["patches"]["count"]]
         yield others | {

@@ -141,7 +141,8 @@ def _shrunk(default: Config, said: Json, ids: _Ids) -> Json:
             small = _small(name if name in PLACES else common.get(name, name), value, ids)
             if small != listed(value):
                 overrides[name] = small
-    _layers(values, known, overrides, common)
+    computed = [getattr(default, name, None) for name in KINDS if name not in values]
+    _layers(values, known, overrides, common, [list(kinds) for kinds in computed if kinds])
     _groups(values, known, overrides, common)
     _sums(values, known, overrides)
     _expanded(values, known, overrides)
@@ -205,7 +206,9 @@ def _size(name: str, value: int) -> int:
     return value if limit is None else min(value, limit)
 
 
-def _layers(values: Json, known: Json, overrides: Json, common: dict[str, str]) -> None:
+def _layers(
+    values: Json, known: Json, overrides: Json, common: dict[str, str], computed: list[list[str]]
+) -> None:
     """Lists with one item for every layer: each kind of layer once, at least two layers."""
     count = next((name for name in values if common.get(name, name) == "num_hidden_layers"), None)
     # LXMERT has as many as it has streams.
@@ -228,6 +231,7 @@ def _layers(values: Json, known: Json, overrides: Json, common: dict[str, str]) 
         for name, value in values.items()
         if name.endswith(KINDS) and isinstance(value, list | tuple) and 0 < len(value) < total
     ]
+    patterns += computed
     taps = {
         name: value
         for name, value in values.items()

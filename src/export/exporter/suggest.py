@@ -7,10 +7,14 @@ name.
 """
 
 import json
+import math
+import re
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -22,8 +26,8 @@ from .draft import Draft
 from .errors import ExportError, reason
 from .find import Found, find
 from .job import Json, Source
-from .kin import entries_like, entries_sized_like
-from .overrides import fewest
+from .kin import entries_like, entries_sized_like, parts_of
+from .overrides import at, carried, fewest, is_small, less, merged, paths
 from .ports import take_inputs
 from .runner import FORK, ending, limit_time
 from .trials import measure, put_to
@@ -57,13 +61,23 @@ FAMILIES = {
 }
 # How many entries a draft is tried to be like: where its own defaults do not do, or where it is much shorter then.
 KIN = 3
+# How many, where it is refused by itself.
+FAR = 8
 # How many more of those that say the same sizes it is tried to be like, where it is much shorter then.
 SIZED = 2
+# How many sizes are left as the class has them, one after the other.
+UNDONE = 16
+# What a class says of sizes that do not belong together.
+MISFIT = re.compile(r"sizes? of|shape|channels|index|cannot be multiplied|dimension")
+# What a form of the draft may take of a processor's time.
+SECONDS = 30
 # How many seeds, where the failure itself asks for another.
 SEEDS = 4
 ANOTHER_SEED = "another seed"
 # Whoever reads an entry like another must look that up, too: worth it for one that is so much shorter.
 WORTH = 2 / 3
+# What of a draft is known before it has a config.
+KEPT = ("found", "family", "base", "contract", "near", "like", "source")
 # What of a draft the spec would say.
 SAID = (
     *("like", "task", "class", "checkpoint", "config", "axes", "dims", "padding", "seed"),
@@ -115,6 +129,22 @@ def _failed(stage: str, why: str, copy: str | None = None) -> Json:
 
 
 @contextmanager
+def _limited() -> Iterator[None]:
+    """Ends what takes so long that another form of the draft should be tried."""
+
+    def end(*_: Any) -> None:
+        raise ExportError(f"it takes more than {SECONDS} s of a processor's time")
+
+    before = signal.signal(signal.SIGVTALRM, end)
+    signal.setitimer(signal.ITIMER_VIRTUAL, SECONDS)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+
+@contextmanager
 def _stage(name: str) -> Iterator[None]:
     """Turns whatever is raised inside into a refusal at that stage."""
     try:
@@ -133,22 +163,23 @@ def suggest(request: Json, data: Json) -> Draft:
             package.check_asked(source, request["name"], package.adopt(source))
         found = find(request["name"], request["task"], request["hint"])
         family = _family(request["family"], found, data["families"])
-        near = entries_like(found.class_name, found.task, data["entries"])
-    named = {entry["name"]: entry["base"] for entry in data["entries"]}
-    like, template = request["like"], request["template"]
-    base = named[like] if like else data["families"][family]
+        near = entries_like(found.class_name, data["entries"])
+    template = request["template"]
+    named = {entry["name"]: entry for entry in data["entries"]}
+    like = request["like"]
+    base = named[like]["base"] if like else data["families"][family]
+    alike = [entry for entry in near if entry["task"] == found.task]
     same = (entry for entry in data["entries"] if entry["task"] == found.task)
-    copy = next((entry["name"] for entry in (*near, *same)), None)
+    copy = next((entry["name"] for entry in (*alike, *same)), None)
     plain = Draft(found, family, base, data["tasks"][found.task], near=copy, like=like, source=source)
-    templates = [entry for entry in data["entries"] if entry["name"] == template]
-    others = [] if like else [entry for entry in (*templates, *near) if entry["usable"]]
+    templates = [entry for name, entry in named.items() if name == template]
+    others = [] if like else [entry for entry in (*templates, *alike) if entry["usable"]]
+    draft, refused = plain, None
     try:
-        return _shorter(_tried(plain, data), others, template, data)
-    except Refused as refused:
-        for other in others[:KIN]:
-            with suppress(Refused):
-                return _over(plain, other, refused, data)
-        raise Refused(refused.stage, refused.why, copy) from refused
+        draft = _tried(plain, data) or plain
+    except Refused as error:
+        refused = Refused(error.stage, error.why, copy)
+    return _nearest(draft, refused, others, template, data)
 
 
 def _family(asked: str | None, found: Found, families: Json) -> str:
@@ -167,47 +198,50 @@ def _family(asked: str | None, found: Found, families: Json) -> str:
     return family
 
 
-def _over(plain: Draft, other: Json, refused: Refused, data: Json) -> Draft:
-    """The draft like another entry, because it was refused over its family's defaults.
+def _nearest(
+    draft: Draft, refused: Refused | None, others: list[Json], template: str | None, data: Json
+) -> Draft:
+    """The draft, or one like another entry where that is worth looking up the other; refused where none can be run.
+
+    It is like the template where it is shorter at all, and like the first that does where it was refused by itself.
+    """
+    best = None if refused else draft
+    alike = others[: KIN if refused is None else FAR]
+    for other in (*alike, *_sized_like(draft, alike, data)):
+        limit = math.inf
+        if best is not None:
+            limit = length(best) if other["name"] == template else min(length(best), WORTH * length(draft))
+        with suppress(Refused):
+            tried = _like(draft, other, limit, data)
+            if tried is not None and length(tried) < limit:
+                why = "its code is near" if other in alike else "it says the same sizes"
+                than = f"without, stage {refused.stage}: {refused.why}" if refused else "the entry is shorter"
+                tried.reasons.insert(0, f"like {other['name']}: {why}; {than}")
+                best = tried
+        if best is not None and refused is not None:
+            break
+    if best is None and refused is not None:
+        raise refused
+    return best or draft
+
+
+def _sized_like(draft: Draft, alike: list[Json], data: Json) -> list[Json]:
+    """Entries of the task that say the same sizes."""
+    usual = draft.base["config"]
+    sized = entries_sized_like(draft.config, draft.found.task, usual, data["entries"])
+    return [other for other in sized if other["usable"] and other not in alike][:SIZED]
+
+
+def _like(plain: Draft, other: Json, limit: float, data: Json) -> Draft | None:
+    """The draft like another entry; None where what it would say of sizes alone is too long.
 
     What the other leaves out, it leaves out for reasons of its own: the draft is put to it.
     """
-    name = other["name"]
-    draft = _tried(replace(plain, like=name, base=other["base"]), data)
-    draft.omit = dict.fromkeys(other["omit"]) | draft.omit
-    draft.reasons.insert(0, f"like {name}: its code is near; without, stage {refused.stage}: {refused.why}")
+    draft = _tried(replace(plain, like=other["name"], base=other["base"]), data, limit)
+    if draft is not None:
+        own = {check: why for check, why in draft.omit.items() if check not in other["omit"]}
+        draft.omit = {check: None for check in other["omit"] if check not in draft.omit} | own
     return draft
-
-
-def _shorter(draft: Draft, others: list[Json], template: str | None, data: Json) -> Draft:
-    """The draft, or one like another entry where that is worth looking up the other.
-
-    It is like the template where it is shorter at all.
-    """
-    best, shortest = draft, length(draft)
-    alike = [other for other in others if _suits(other, draft)][:KIN]
-    usual = draft.base["config"]
-    sized = entries_sized_like(draft.config, draft.found.task, usual, data.get("entries", []))
-    sized = [other for other in sized if other["usable"] and _suits(other, draft) and other not in alike]
-    for other in (*alike, *sized[:SIZED]):
-        limit = shortest if other["name"] == template else min(shortest, WORTH * length(draft))
-        with suppress(Refused):
-            small = _small(replace(draft, like=other["name"], base=other["base"]))
-            if length(small) >= limit:
-                continue
-            # What the other leaves out is not tried.
-            tried = _attempt(replace(small, omit=dict.fromkeys(other["omit"], "")), data)
-            tried.omit = {check: why for check, why in tried.omit.items() if check not in other["omit"]}
-            if length(tried) < limit:
-                why = "its code is near" if other in alike else "it says the same sizes"
-                tried.reasons.insert(0, f"like {other['name']}: {why}, and the entry is shorter")
-                best, shortest = tried, length(tried)
-    return best
-
-
-def _suits(other: Json, draft: Draft) -> bool:
-    """Whether an entry has the draft's task, and leaves out no check but those that the draft leaves out."""
-    return other["task"] == draft.found.task and draft.omit.keys() >= {*other["omit"]}
 
 
 def length(draft: Draft) -> int:
@@ -220,29 +254,66 @@ def length(draft: Draft) -> int:
     return len(json.dumps(said).replace('"', ""))
 
 
-def _small(draft: Draft) -> Draft:
-    """A fresh copy of the draft that has its config, and nothing else yet."""
+def _carried(draft: Draft, _: Json) -> Draft | None:
+    """A fresh copy of the draft that says no more than what of the other entry's config its class does not know."""
+    if not draft.like:
+        return None
     with _stage("config"):
-        config, reasons = fewest(draft.found.class_name, draft.base["config"])
-    return replace(
-        draft,
-        config=config,
-        reasons=reasons,
-        axes={},
-        inputs={},
-        returns={},
-        dims={},
-        omit={},
-        placeholders={},
-        padding=None,
-        seed=None,
-        without=[],
-    )
+        nulls = carried(draft.found.class_name, draft.base["config"])
+    return None if nulls is None else _fresh(draft, nulls, [])
 
 
-def _tried(draft: Draft, data: Json) -> Draft:
-    """A fresh copy of the draft that was built and run."""
-    return _attempt(_small(draft), data)
+def _fewest(draft: Draft, _: Json) -> Draft:
+    """A fresh copy of the draft with the fewest sizes."""
+    with _stage("config"):
+        return _fresh(draft, *fewest(draft.found.class_name, draft.base["config"]))
+
+
+def _with_parts(draft: Draft, data: Json) -> Draft | None:
+    """The same with parts as other entries have them."""
+    name, said = draft.found.class_name, draft.base["config"]
+    with _stage("config"):
+        parts = parts_of(name, said, data["entries"])
+        return _fresh(draft, *fewest(name, said, parts)) if parts else None
+
+
+def _undone(small: Draft) -> Iterator[Draft]:
+    """The same with one size, or all of a part, as the class itself has it: what belongs together there does again."""
+    config = small.config
+    tops = [(name,) for name, value in config.items() if isinstance(value, dict) and value]
+    for path in (*tops, *paths(config)):
+        fewer = less(config, path)
+        if at(config, path) is not None and is_small(
+            small.found.class_name, merged(small.base["config"], fewer)
+        ):
+            why = f"config {'.'.join(path)}: as the class has it, which the rest of it asks for"
+            yield _fresh(small, fewer, [*small.reasons, why])
+
+
+def _fresh(draft: Draft, config: Json, reasons: list[str]) -> Draft:
+    kept = {name: getattr(draft, name) for name in KEPT}
+    return Draft(**kept, config=config, reasons=reasons)
+
+
+def _tried(draft: Draft, data: Json, limit: float = math.inf) -> Draft | None:
+    """A fresh copy of the draft that was built and run; None where none says little enough."""
+    refused = None
+    seen: list[Json] = []
+    for make in (_carried, _fewest, _with_parts):
+        try:
+            small = make(draft, data)
+            if small is not None and small.config not in seen and length(small) < limit:
+                seen.append(small.config)
+                return _attempt(small, data)
+        except Refused as error:
+            refused = refused or error
+    if refused is None:
+        return None
+    if not draft.like and MISFIT.search(refused.why):
+        for small in islice(_undone(_fewest(draft, data)), UNDONE):
+            with suppress(Refused):
+                return _attempt(small, data)
+    raise refused
 
 
 def _attempt(small: Draft, data: Json) -> Draft:
@@ -258,9 +329,9 @@ def _attempt(small: Draft, data: Json) -> Draft:
 
 def _run(draft: Draft, data: Json) -> Draft:
     """The draft, built and run."""
-    with _stage("build"):
+    with _stage("build"), _limited():
         eager = model.build(draft.job(data))
-    with _stage("run"):
+    with _stage("run"), _limited():
         take_inputs(draft, eager)
         measure(draft, eager, data)
         put_to(draft, eager, data)

@@ -7,7 +7,7 @@ cannot pass. Only a limitation that `limits` knows is left out; any other failur
 import math
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import product
 
 import torch
@@ -22,6 +22,7 @@ from .errors import ExportError
 from .foreign import config_of
 from .invariance import take_sides
 from .job import Case, Job, Json
+from .lent import lent
 from .overrides import merged, shapes
 from .ports import forms, placeholders, take_dims
 from .program import check_inputs, evaluate
@@ -44,6 +45,7 @@ ROOM = re.compile(r"(\d+) placeholders do not fit")
 BESIDE = (4, 11)
 MULTIPLE = re.compile(r"multiple of (?:.*\()?(\d+)")
 POSITIONS = "position_ids"
+READ = {POSITIONS, "attention_mask"}
 # Inputs that belong to a text, as they go in.
 OF_TEXT: Json = {
     "input_ids": {"shape": ["batch", "sequence"], "fill": "tokens"},
@@ -55,38 +57,65 @@ LEARNED = "one learned position embedding for each patch of image_size"
 
 def measure(draft: Draft, eager: nn.Module, data: Json) -> None:
     """The first form of the main input and the first sizes that the eager model takes."""
+    first = draft.inputs
+    failures = _failures(draft, eager, data, ((form, {}) for form in forms(draft, eager)))
+    if failures is None:
+        return
+    draft.inputs = first
+    asked = _asked_for(draft, eager, failures)
+    added = _told(eager, asked)
+    if added:
+        draft.inputs = draft.inputs | added
+        draft.reasons.append(f"inputs {', '.join(added)}: {draft.found.class_name} asks for them")
+        measure(draft, eager, data)
+        return
+    others = lent(draft, eager, data["entries"], asked)
+    if _failures(draft, eager, data, ((first | form, axes) for form, axes in others)) is not None:
+        # What the class complains of says more than an output that it lacks, and most where it had all its inputs.
+        raise max(failures, key=lambda failure: _depth(failure.__cause__))
+    draft.reasons.append(f"inputs {', '.join(draft.inputs)}: as other entries have them")
+
+
+def _told(eager: nn.Module, asked: set[str]) -> Json:
+    """Those of the inputs that are of texts, or of a documented shape."""
+    ports = {name: OF_TEXT.get(name) or documented(eager, name) for name in sorted(asked)}
+    return {name: port for name, port in ports.items() if port}
+
+
+def _depth(cause: BaseException | None) -> int:
+    """How far a class came before it failed."""
+    return 0 if cause is None else 1 if isinstance(cause, TypeError | AttributeError) else 2
+
+
+def _failures(
+    draft: Draft, eager: nn.Module, data: Json, offered: Iterable[tuple[Json, Json]]
+) -> list[ExportError] | None:
+    """What the class says to inputs in these forms, each with its axes; None as soon as one fits."""
     failures: list[ExportError] = []
     draft.returns = {}
     promised = [port["name"] for port in draft.outputs]
-    offered = list(forms(draft, eager))
+    offered = list(offered)
     for own_outputs in (False, True):
         # Where the class's own code complains of every form, other outputs do not help.
         if own_outputs and all(failure.__cause__ for failure in failures):
             break
-        for form in offered:
-            draft.inputs, draft.returns = form, dict.fromkeys(promised) if own_outputs else {}
+        for form, axes in offered:
+            draft.inputs, draft.lent = form, axes
+            draft.returns = dict.fromkeys(promised) if own_outputs else {}
             failure = _fits(draft, eager, data)
             if failure is None:
-                return
+                return None
             failures.append(failure)
-    draft.inputs = offered[0]
-    added = _asked_for(draft, eager, failures)
-    if not added:
-        raise failures[0]
-    draft.inputs = draft.inputs | added
-    draft.reasons.append(f"inputs {', '.join(added)}: {draft.found.class_name} asks for them")
-    measure(draft, eager, data)
+    return failures
 
 
-def _asked_for(draft: Draft, eager: nn.Module, failures: list[ExportError]) -> Json:
-    """Inputs that the class's own complaints name, and that it was not given: of texts, or of a documented shape."""
+def _asked_for(draft: Draft, eager: nn.Module, failures: list[ExportError]) -> set[str]:
+    """Inputs that the class's own complaints name, and that it was not given."""
     said = " ".join(str(failure) for failure in failures if failure.__cause__)
     free = parameters_of(eager).keys() - {port["name"] for port in draft.ports}
     asked = {name for name in free if re.search(rf"\b{name}\b", said)}
     # A text never goes without its mask.
-    asked |= free & {"attention_mask"} if "input_ids" in asked else set()
-    ports = {name: OF_TEXT.get(name) or documented(eager, name) for name in sorted(asked)}
-    return {name: port for name, port in ports.items() if port}
+    return asked | (free & {"attention_mask"} if "input_ids" in asked else set())
 
 
 def _fits(draft: Draft, eager: nn.Module, data: Json) -> ExportError | None:
@@ -151,8 +180,9 @@ def _sizes(draft: Draft, eager: nn.Module, data: Json) -> Iterator[Json]:
     dims = model.resolve_dims(draft.job(data), config_of(eager))
     symbols = {symbol for port in draft.ports for symbol in port["shape"] if isinstance(symbol, str)}
     choices: dict[str, list] = {}
+    known = PATCHES | draft.lent
     rows = {
-        name: axis for name, axis in PATCHES.items() if name in symbols and name not in draft.base["axes"]
+        name: known[name] for name in symbols & known.keys() if known[name] != draft.base["axes"].get(name)
     }
     for name in sorted(symbols - dims.keys() - rows.keys()):
         if name not in draft.base["axes"]:
@@ -198,7 +228,7 @@ def _corrected(draft: Draft, held: dict[str, int], message: str, case: Case) -> 
 def put_to(draft: Draft, eager: nn.Module, data: Json) -> None:
     """Every second size, padding, half precision and generation, as far as the architecture knows them."""
     check_inputs(eager, draft.job(data))
-    _drop_positions(draft, eager, data)
+    _drop_unread(draft, eager, data)
     for name, axis in draft.used_axes().items():
         if "dynamic" in axis and (failure := fails(draft, eager, data, name)):
             _fix(draft, name, axis["dynamic"], failure)
@@ -224,19 +254,22 @@ def _halve(draft: Draft, eager: nn.Module, job: Job, dims: dict[str, int]) -> No
         _leave_out(draft, "half", failure, limits.HALF)
 
 
-def _drop_positions(draft: Draft, eager: nn.Module, data: Json) -> None:
-    """Leaves out position ids that forward takes and no output depends on."""
+def _drop_unread(draft: Draft, eager: nn.Module, data: Json) -> None:
+    """Leaves out masks and position ids that forward takes and no output depends on."""
     job = draft.job(data)
-    if POSITIONS not in [port.name for port in job.inputs]:
-        return
-    filled = inputs.fill(
-        job, config_of(eager), model.resolve_dims(job, config_of(eager)), job.traced, job.padding
-    )
+    config = config_of(eager)
+    filled = inputs.fill(job, config, model.resolve_dims(job, config), job.traced, job.padding)
     before, _ = evaluate(eager, job, filled, [])
-    after, _ = evaluate(eager, job, filled | {POSITIONS: 2 * filled[POSITIONS]}, [])
-    if all(torch.equal(before[name], after[name]) for name in before):
-        draft.without = [*draft.without, POSITIONS]
-        draft.reasons.append(f"without {POSITIONS}: no output depends on them")
+    for name in READ & filled.keys():
+        other = 2 * filled[name]
+        if name != POSITIONS:
+            # A mask holds no other numbers.
+            other = filled[name].clone()
+            other[..., -1] = 1 - other[..., -1]
+        after, _ = evaluate(eager, job, filled | {name: other}, [])
+        if all(torch.equal(value, after[output]) for output, value in before.items()):
+            draft.without = [*draft.without, name]
+            draft.reasons.append(f"without {name}: no output depends on it")
 
 
 def _fix(draft: Draft, name: str, sizes: list[int], failure: ExportError) -> None:

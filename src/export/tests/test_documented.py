@@ -5,8 +5,8 @@ from typing import Any, cast
 import pytest
 from torch import Tensor, nn
 
-from exporter.documented import _value, documented
-from exporter.job import Case
+from exporter.documented import _value, cut, documented
+from exporter.job import Case, Json
 from exporter.returns import _symbol
 
 
@@ -45,3 +45,14 @@ def test_sizes_of_an_output_are_axes_numbers_or_a_symbol_of_their_own() -> None:
         "places",
         "places1",
     ]
+
+
+def test_patches_of_pixels_go_in_where_a_convolution_reads_each_once() -> None:
+    rows: Json = {
+        "pixel_values": {"shape": ["patches", 96], "fill": "normal"},
+        "grid_thw": {"shape": ["batch", 3]},
+    }
+    pixels = {"pixel_values": {"shape": ["patches", 3, 4, 4], "fill": "normal"}}
+    assert cut(nn.Conv2d(3, 8, 4, stride=4), rows) == rows | pixels
+    assert cut(nn.Conv2d(3, 8, 3), rows) is None
+    assert cut(nn.Linear(96, 8), rows) is None

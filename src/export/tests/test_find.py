@@ -3,7 +3,7 @@ import pytest
 from exporter.errors import ExportError
 from exporter.find import classes, classes_of, find, model_type, tasks
 from exporter.job import Json
-from exporter.kin import entries_like, entries_sized_like, folder_of, sources
+from exporter.kin import entries_like, entries_sized_like, folder_of, parts_of, sources, taken
 
 
 @pytest.mark.parametrize("name", ["qwen3-vl", "qwen3_vl", "Qwen3VL"])
@@ -90,10 +90,7 @@ def test_kin_are_told_by_the_code_they_were_written_from() -> None:
         {"name": name, "class": class_name, "task": "text-generation"}
         for name, class_name in [("gpt2", "GPT2LMHeadModel"), ("llama", "LlamaForCausalLM")]
     ]
-    assert [entry["name"] for entry in entries_like("MistralForCausalLM", "text-generation", entries)] == [
-        "llama"
-    ]
-    assert entries_like("MistralForCausalLM", "fill-mask", entries) == []
+    assert [entry["name"] for entry in entries_like("MistralForCausalLM", entries)] == ["llama"]
 
 
 @pytest.mark.parametrize(
@@ -141,3 +138,47 @@ def test_entries_of_like_sizes_are_those_that_say_much_of_a_config_and_little_el
     wanted = {"head_dim": 8, "intermediate_size": 64}
     found = entries_sized_like(wanted, "text-generation", {"hidden_size": 32}, entries)
     assert [entry["name"] for entry in found] == ["whole", "half"]
+
+
+@pytest.mark.parametrize(
+    ("name", "class_name", "task"),
+    [
+        ("bart-classification", "BartForSequenceClassification", "text-classification"),
+        ("speecht5-tts", "SpeechT5ForTextToSpeech", "text-to-audio"),
+        ("speecht5_tts", "SpeechT5ForTextToSpeech", "text-to-audio"),
+    ],
+)
+def test_a_name_may_be_a_type_and_words_of_a_class_of_it(name: str, class_name: str, task: str) -> None:
+    found = find(name, None, {})
+    assert (found.class_name, found.task) == (class_name, task)
+    assert found.reasons[0].endswith(f"the name says whose code {name} runs")
+
+
+def test_words_that_no_class_of_the_type_has_are_no_name() -> None:
+    with pytest.raises(ExportError, match="no model type 'bart-foo'"):
+        find("bart-foo", None, {})
+
+
+def test_what_a_forward_takes_is_read_off_its_code() -> None:
+    assert {"input_ids", "attention_mask", "labels"} <= taken("BertForMaskedLM")
+    assert "labels" not in taken("BertModel")
+    assert taken("NoSuchClass") == frozenset()
+
+
+def test_what_takes_the_same_is_like_a_class_behind_those_that_its_code_is_from() -> None:
+    names = [("vit", "ViTForImageClassification"), ("beit", "BeitForImageClassification")]
+    entries = [{"name": name, "class": class_name} for name, class_name in names]
+    near = [entry["name"] for entry in entries_like("ViTMSNForImageClassification", entries)]
+    assert near[0] == "vit"
+
+
+def test_a_part_is_made_as_other_entries_make_it() -> None:
+    small = {"hidden_size": 8}
+    entries = [
+        {"class": "MimiModel", "base": {"config": small}},
+        {"class": "CLIPModel", "base": {"config": {"text_config": small, "vision_config": {}}}},
+    ]
+    assert parts_of("KyutaiSpeechToTextForConditionalGeneration", {}, entries)["codec_config"] == small
+    assert parts_of("CLIPSegModel", {}, entries) == {}
+    assert parts_of("CLIPModel", {}, entries) == {"text_config": small}
+    assert parts_of("CLIPModel", {"text_config": {}}, entries) == {}

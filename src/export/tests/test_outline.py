@@ -224,7 +224,7 @@ TOOLS = {
         "inventory.py",
         "kin.py",
     ),
-    *("layers.py", "limits.py"),
+    *("layers.py", "lent.py", "limits.py"),
     *(
         "outline.py",
         "overrides.py",

@@ -3,7 +3,7 @@ import transformers
 
 from exporter.errors import ExportError
 from exporter.model import default_config
-from exporter.overrides import fewest, less, merged, paths, shapes
+from exporter.overrides import MANY, carried, fewest, is_small, less, merged, paths, shapes
 from exporter.shrink import shrink
 
 
@@ -114,3 +114,24 @@ def test_how_far_attention_sees_is_said_though_no_shape_follows_it() -> None:
     assert config["attention_chunk_size"] == 8
     config, _ = fewest("RecurrentGemmaForCausalLM", {})
     assert config["attention_window_size"] == 8
+
+
+def test_what_is_carried_over_is_what_the_class_knows_where_that_makes_it_small() -> None:
+    small: dict[str, object] = {"vocab_size": 32, "hidden_size": 8, "num_hidden_layers": 1}
+    small |= {"num_attention_heads": 2, "intermediate_size": 8}
+    assert carried("BertForMaskedLM", small | {"window": 4}) == {"window": None}
+    assert carried("BertForMaskedLM", {}) is None
+
+
+def test_a_model_is_small_where_it_has_few_parameters() -> None:
+    layer = {"hidden_size": 32, "num_attention_heads": 4, "intermediate_size": 64, "num_hidden_layers": 1}
+    assert is_small("BertModel", {**layer, "vocab_size": MANY // 64})
+    assert not is_small("BertModel", {**layer, "vocab_size": MANY // 16})
+    assert not is_small("BertModel", {"hidden_size": 7})
+
+
+def test_parts_are_made_of_what_is_known_of_them() -> None:
+    parts = {"text_config": {"hidden_size": 24, "unknown": 1}}
+    config, _ = fewest("CLIPModel", {}, parts)
+    assert config["text_config"]["hidden_size"] == 24
+    assert "unknown" not in config["text_config"]

@@ -189,3 +189,8 @@ def test_layers_that_the_spec_says_something_is_taken_from_are_left_alone() -> N
     said = {"depth": 3, "deepstack_visual_indexes": [0, 1]}
     assert "deepstack_visual_indexes" not in shrink(transformers.Qwen3VLVisionConfig(), said)
     assert shrink(transformers.Qwen3VLVisionConfig(), {"depth": 3})["deepstack_visual_indexes"] == [0, 1, 2]
+
+
+def test_as_many_layers_are_left_as_it_takes_for_one_of_each_computed_kind() -> None:
+    config = transformers.JambaConfig()
+    assert shrink(config, {})["num_hidden_layers"] == config.attn_layer_offset + 1

@@ -5,7 +5,16 @@ from torch import Tensor, nn
 
 from exporter.errors import ExportError
 from exporter.job import Case
-from exporter.trials import _asked_for, _corrected, _longer, _multiples, _own_outputs, measure
+from exporter.trials import (
+    _asked_for,
+    _corrected,
+    _drop_unread,
+    _longer,
+    _multiples,
+    _own_outputs,
+    _told,
+    measure,
+)
 
 
 def test_sizes_follow_the_number_that_the_class_asks_for() -> None:
@@ -77,10 +86,10 @@ def test_boxes_go_in_where_the_class_asks_for_them() -> None:
             return input_ids
 
     failure = ExportError("Boxed.forward: ValueError: You have to specify bbox")
-    assert _asked_for(samples.draft(), Boxed(), [failure]) == {}
+    assert _asked_for(samples.draft(), Boxed(), [failure]) == set()
     failure.__cause__ = ValueError("You have to specify bbox")
-    assert _asked_for(samples.draft(), Boxed(), [failure]).keys() == {"bbox"}
-    assert _asked_for(samples.draft(), samples.Reader(), [failure]) == {}
+    assert _asked_for(samples.draft(), Boxed(), [failure]) == {"bbox"}
+    assert _asked_for(samples.draft(), samples.Reader(), [failure]) == set()
 
 
 def test_what_the_class_asks_for_has_the_shape_that_it_documents() -> None:
@@ -96,7 +105,7 @@ def test_what_the_class_asks_for_has_the_shape_that_it_documents() -> None:
     failure = ExportError("Seeing.forward: ValueError: `visual_feats` cannot be `None`")
     failure.__cause__ = ValueError("`visual_feats` cannot be `None`")
     port = {"shape": ["batch", "features", samples.CONFIG.hidden_size], "fill": "normal"}
-    assert _asked_for(samples.draft(), Seeing(), [failure]) == {"visual_feats": port}
+    assert _told(Seeing(), _asked_for(samples.draft(), Seeing(), [failure])) == {"visual_feats": port}
 
 
 def test_words_go_in_where_the_class_asks_for_them() -> None:
@@ -105,7 +114,28 @@ def test_words_go_in_where_the_class_asks_for_them() -> None:
     axes = {name: {"dynamic": sizes} for name, sizes in {"batch": [2, 3], "sequence": [12, 19]}.items()}
     base = {"axes": axes | {"image": {"dynamic": [8, 12]}}}
     draft = samples.draft(contract={"inputs": [pictures]}, base=base)
-    measure(draft, _Asked(), {"dims": {"vocabulary": ["vocab_size"]}, "new_tokens": 16})
+    measure(draft, _Asked(), {"dims": {"vocabulary": ["vocab_size"]}, "new_tokens": 16, "entries": []})
     shape = ["batch", "sequence"]
     assert draft.inputs["input_ids"] == {"shape": shape, "fill": "tokens"}
     assert draft.inputs["attention_mask"] == {"shape": shape, "fill": "mask"}
+
+
+class _Masked(nn.Module):
+    """Reads words, and where they are only if it is told to look."""
+
+    config = samples.CONFIG
+
+    def __init__(self, looks: bool) -> None:
+        super().__init__()
+        self.looks = looks
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> dict[str, Tensor]:
+        seen = input_ids * attention_mask if self.looks else input_ids
+        return {"logits": seen[..., None].float().expand(*input_ids.shape, 32)}
+
+
+@pytest.mark.parametrize(("looks", "without"), [(False, ["attention_mask"]), (True, [])])
+def test_a_mask_that_no_output_depends_on_is_left_out(looks: bool, without: list[str]) -> None:
+    draft = samples.draft()
+    _drop_unread(draft, _Masked(looks), {"dims": {"vocabulary": ["vocab_size"]}, "new_tokens": 16})
+    assert draft.without == without
