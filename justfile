@@ -45,6 +45,11 @@ examples *NAMES="labels entities masks answers writer settled pictures cropped l
     @{{ python }} src/export/tests/checkpoints.py target/examples
     @for name in {{ NAMES }}; do just certify target/examples/$name --out target/examples/certified/$name || exit 1; done
 
+# Work through a roster of tiny checkpoints by `certify --priority`, from a hub made here that refuses, breaks off and is too large, with an interrupt on the way.
+roster: setup _tools
+    @cargo build --quiet --features libtorch
+    @HF_CONFORMANCE="$PWD/target/debug/hf-conformance" {{ tool }} pytest --quiet --capture=no src/export/tests/roster.py
+
 # Hold somebody's own program (.pt2, or TorchScript) to MODEL's references: just judge FILE --entry MODEL [--weights DIR].
 judge FILE *OPTIONS: setup
     @cargo run --quiet --features libtorch -- judge {{ FILE }} {{ OPTIONS }}

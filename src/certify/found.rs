@@ -20,7 +20,7 @@ pub struct Request<'a> {
     /// A hub id's branch, tag or commit.
     pub revision: Option<&'a str>,
     /// GiB that a hub id's files may take.
-    pub budget: Option<u64>,
+    pub budget: Option<f64>,
     /// What it is for, where its config leaves that open.
     pub task: Option<&'a str>,
     /// Where a GGUF file is unpacked: a folder that is there as long as the checkpoint is looked at.

@@ -24,6 +24,7 @@ pub use driver::{
 pub use layers::first_differing;
 pub use python::Python;
 pub use replay::InPython;
+pub use turn::Turn;
 
 use crate::failure::{At, Failure, Stage};
 use crate::spec::Versions;
