@@ -15,7 +15,7 @@ use hf_conformance::certify::prove::{Setting, artifact_of};
 use hf_conformance::certify::{Certificate, Found, Subject, bundle, examine, example, prove, subject};
 use hf_conformance::engine;
 use hf_conformance::failure::Failure;
-use hf_conformance::runner::{BrokeOff, Ended, worker};
+use hf_conformance::runner::{BrokeOff, Ended, available, worker};
 use hf_conformance::spec;
 use hf_conformance::task::Dtype;
 use hf_conformance::typed::Typed;
@@ -110,6 +110,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let out = arguments.out.clone().unwrap_or_else(|| bundle::place(&name));
     bundle::may_replace(&out).map_err(|failure| failed(&failure))?;
     let subject = subject(&files()?, &found, &name).map_err(|failure| refused(checkpoint, &failure))?;
+    let subject = subject.within(room(arguments));
     show(facts(&subject, &found, &explained))?;
     let told = scratch.path().join("told.json");
     serde_json::to_writer(std::fs::File::create(&told)?, &Told { name, found: found.clone() })?;
@@ -133,6 +134,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     stages.end();
     let (ended, broken) = proved.map_err(|failure| failed(&failure))?;
     finish(arguments, &subject, &found, &ended, &broken, &out, &stages)
+}
+
+/// Bytes of memory that are free, or as many of them as a process may hold.
+fn room(arguments: &Arguments) -> u64 {
+    let asked = arguments.limits.asked().gib.map(|gib| gib << 30);
+    asked.into_iter().chain([available()]).min().unwrap_or(u64::MAX)
 }
 
 /// The half precision that is asked for.
@@ -281,6 +288,7 @@ fn facts(subject: &Subject, found: &Found, device: &str) -> String {
         ("outputs", ports(entry.outputs.iter().map(|port| port.name.as_ref()).collect())),
         ("sizes", sizes.join(", ")),
         ("memory", format!("about {} GiB", subject.memory.div_ceil(1 << 30))),
+        ("references", subject.reference.to_string()),
     ];
     lines.extend(pooled.map(|pooled| ("embedding", pooled)));
     let class = found.preprocessor.as_ref().and_then(|found| found["class"].as_str());
