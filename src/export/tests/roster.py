@@ -83,8 +83,8 @@ def write_checkpoints(root: Path) -> dict[str, Path]:
         shutil.copytree(folders["org/labels"], folders[name])
     classifier = transformers.BertForSequenceClassification
     dead = classifier.from_pretrained(folders["org/dead"])
-    # What the first layer computes in between goes nowhere.
-    torch.nn.init.zeros_(dead.bert.encoder.layer[0].output.dense.weight)
+    # Whatever it is told, it answers the same.
+    torch.nn.init.zeros_(dead.classifier.weight)
     dead.save_pretrained(folders["org/dead"])
     whole = transformers.BertForMaskedLM.from_pretrained(folders["org/shards"])
     (folders["org/shards"] / WEIGHTS).unlink()
@@ -197,7 +197,12 @@ def test_a_roster_is_worked_through_within_a_budget_and_gone_on_with_after_an_in
         "org/dead": "NOT CERTIFIED",
     }
     assert "2 of 6 checkpoints certified" in said and "the same command tries the others again" in said
-    for why in ("org/gated is gated", "cannot be reached for org/cut", "MiB is the budget"):
+    for why in (
+        "org/gated is gated",
+        "cannot be reached for org/cut",
+        "MiB is the budget",
+        "logits is constant",
+    ):
         assert why in said, why
     assert place.left() == [], "all but bundles and locks is deleted"
     fetched = {path.rpartition("/")[2] for path in place.sent() if path.startswith("/org/shards/")}
