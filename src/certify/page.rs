@@ -81,6 +81,7 @@ fn facts(certificate: &Certificate) -> Markup {
             }
             dt { "sizes" } dd { (Vec::from_iter(sizes).join("; ")) }
             @if !certificate.padded.is_empty() { dt { "padded" } dd { "on the " (certificate.padded.join(" and the ")) } }
+            dt { "references" } dd { "eager Python " (certificate.reference) }
             dt { "proved in" } dd { (certificate.dtypes.join(", ")) }
             dt { "versions" } dd {
                 (Vec::from_iter(certificate.versions.iter().map(|(name, version)| format!("{name} {version}"))).join(", "))
@@ -242,6 +243,7 @@ mod tests {
         assert!(page.contains("1 of 2 checks passed on cpu"), "{page}");
         assert!(page.contains("50 %") && page.contains("logits in longer: 1.0e-6 of 2.0e-6"), "{page}");
         assert!(page.contains(r#"<span class="tag timed-out">timed out</span>"#), "{page}");
+        assert!(page.contains("eager Python in float64, by a copy of the model"), "{page}");
         assert!(!page.contains("<script"), "{page}");
     }
 }

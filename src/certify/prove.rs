@@ -37,6 +37,7 @@ pub fn order<'a>(subject: &'a Subject, found: &Found) -> Order<'a> {
         cases: subject.cases.clone(),
         embedding: found.embedding.clone(),
         timeout_seconds: patience(found.parameters),
+        reference: subject.reference,
     };
     let weights = Weights {
         checkpoint: found.folder.to_string_lossy().into_owned(),
@@ -112,12 +113,12 @@ fn room(parameters: u64, needed: u64, installed: u64) -> Result<(), Failure> {
         false => Err(Failure::new(
             Stage::Export,
             format!(
-                "{parameters} parameters take about {} GiB to prove, this machine has {}",
+                "{parameters} parameters take about {} GiB to prove, float64 a weight at a time; this machine has {}",
                 gib(needed),
                 gib(installed)
             ),
         )
-        .with("certify it on a machine with more memory: references are computed in float64")),
+        .with("certify it on a machine with more memory")),
     }
 }
 
@@ -129,6 +130,9 @@ mod tests {
     fn a_checkpoint_that_does_not_fit_is_refused_before_it_is_loaded_for_the_proof() {
         assert!(room(22_000_000, 3 << 30, 8 << 30).is_ok());
         let failure = room(8_000_000_000, 166 << 30, 24 << 30).unwrap_err();
-        assert_eq!(failure.message, "8000000000 parameters take about 166 GiB to prove, this machine has 24");
+        assert_eq!(
+            failure.message,
+            "8000000000 parameters take about 166 GiB to prove, float64 a weight at a time; this machine has 24"
+        );
     }
 }

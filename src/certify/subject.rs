@@ -4,6 +4,7 @@
 //! `like`; but its sizes are those that people use, and no tolerance is inherited: a waiver is about random weights.
 
 use super::found::Found;
+use crate::export::Reference;
 use crate::failure::{Failure, Stage};
 use crate::spec::{self, Axis, Case, Entry, File, Idle, Name, Padding, Spec};
 use crate::task::{BATCH, Dim, Dtype, Fill, Input, Output, Range, Text, named, output};
@@ -18,9 +19,10 @@ const LENGTHS: [usize; 3] = [1, 16, 128];
 const LONGEST: usize = 512;
 /// The most values of all outputs together that a run is compared at: references of more fill memory and disk.
 const VALUES: usize = 1 << 25;
-/// Bytes of memory that an export holds for each parameter: eager and served in float32, one in float64, one in bfloat16,
-/// and a program.
-const BYTES: u64 = 4 + 4 + 8 + 2 + 4;
+/// Bytes of memory that an export holds for each parameter: eager and served in float32, one in bfloat16, and a program.
+const BYTES: u64 = 4 + 4 + 2 + 4;
+/// The same in float64: for all of them, or where references are streamed for those of one weight.
+const WIDE: u64 = 8;
 /// The same for each value of all outputs: float32, float64 and eager's error.
 const KEPT: u64 = 4 + 8 + 4;
 /// The same for each value of the largest outputs, while eager's error is measured: float64 of as many as five runs.
@@ -42,11 +44,25 @@ pub struct Subject {
     pub cases: Vec<Case>,
     /// Runs that are left out, and why.
     pub left_out: Vec<(Case, String)>,
+    /// Where references come from.
+    pub reference: Reference,
     /// Bytes of memory that proving it takes, about.
     pub memory: u64,
+    /// Bytes of it that streamed references do without.
+    saved: u64,
 }
 
 impl Subject {
+    /// The same with so many bytes of memory free: its references are streamed where a copy of the model would not fit.
+    pub fn within(self, free: u64) -> Self {
+        match self.memory <= free {
+            true => self,
+            false => {
+                Self { reference: Reference::Streamed, memory: self.memory - self.saved, saved: 0, ..self }
+            }
+        }
+    }
+
     /// The entry.
     pub fn entry(&self) -> &Entry {
         let own = |entry: &&Entry| entry.name == self.name;
@@ -70,7 +86,8 @@ pub fn subject(files: &[File], found: &Found, name: &str) -> Result<Subject, Fai
     let (cases, left_out) = cases(entry, found);
     let memory = needed(entry, &cases, found);
     entry.memory_limit = Some(memory.div_ceil(1 << 30).max(8));
-    Ok(Subject { spec, name, cases, left_out, memory })
+    let saved = WIDE * (found.parameters - found.largest);
+    Ok(Subject { spec, name, cases, left_out, reference: Reference::Copied, memory, saved })
 }
 
 /// The spec with one entry more, in a family of its own; an entry of the same name makes room for it.
@@ -129,12 +146,13 @@ fn fit(entry: &mut Entry, found: &Found) {
     entry.time_limit = Some(300 + found.parameters / 100_000);
 }
 
-/// Bytes of memory that proving the checkpoint takes, about: by its parameters, and by what is compared.
+/// Bytes of memory that proving the checkpoint takes, about, with a copy of it in float64: by its parameters, and by what is
+/// compared.
 fn needed(entry: &Entry, more: &[Case], found: &Found) -> u64 {
     let own = entry.cases();
     let values = own.iter().chain(more).map(|case| values(entry, case, found) as u64);
     let (all, largest) = values.fold((0, 0), |(all, largest), values| (all + values, largest.max(values)));
-    BASE + BYTES * found.parameters + KEPT * all + MEASURED * largest
+    BASE + (BYTES + WIDE) * found.parameters + KEPT * all + MEASURED * largest
 }
 
 /// Seconds that exporting so many parameters may take: far beyond what it takes.
@@ -370,12 +388,28 @@ mod tests {
     }
 
     #[test]
+    fn references_are_streamed_where_a_copy_of_the_model_would_not_fit() {
+        let copied = made(&sample());
+        assert_eq!(copied.reference, Reference::Copied);
+        let needed = copied.memory;
+        assert_eq!(copied.within(needed).reference, Reference::Copied);
+        let streamed = made(&sample()).within(needed - 1);
+        assert_eq!(streamed.reference, Reference::Streamed);
+        let Found { parameters, largest, .. } = sample();
+        assert_eq!(
+            needed - streamed.memory,
+            WIDE * (parameters - largest),
+            "one weight at a time is widened"
+        );
+    }
+
+    #[test]
     fn memory_is_needed_for_parameters_and_for_what_is_compared() {
-        let of = |parameters| made(&Found { parameters, ..sample() }).memory;
-        assert_eq!(of(2_000_000) - of(1_000_000), BYTES * 1_000_000);
+        let of = |parameters| made(&Found { parameters, largest: 0, ..sample() }).memory;
+        assert_eq!(of(2_000_000) - of(1_000_000), (BYTES + WIDE) * 1_000_000);
         let outputs = |hidden| {
             let found = Found { dims: BTreeMap::from([("hidden".to_owned(), hidden)]), ..sample() };
-            made(&found).memory - BASE - BYTES * found.parameters
+            made(&found).memory - BASE - (BYTES + WIDE) * found.parameters
         };
         assert_eq!(outputs(3840), 10 * outputs(384));
     }

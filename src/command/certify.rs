@@ -1,8 +1,9 @@
 //! `certify`: from a checkpoint to a bundle that can be shipped.
 
+use super::certify_roster::{self, STAGE};
 use super::limits::Limits;
 use super::progress::Stages;
-use super::{certify_roster, checks, failed, run::print_failure, show};
+use super::{checks, failed, run::print_failure, show};
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use hf_conformance::artifact;
@@ -14,7 +15,7 @@ use hf_conformance::certify::prove::{Setting, artifact_of};
 use hf_conformance::certify::{Certificate, Found, Subject, bundle, examine, example, prove, subject};
 use hf_conformance::engine;
 use hf_conformance::failure::Failure;
-use hf_conformance::runner::{BrokeOff, Ended, worker};
+use hf_conformance::runner::{BrokeOff, Ended, available, worker};
 use hf_conformance::spec;
 use hf_conformance::task::Dtype;
 use hf_conformance::typed::Typed;
@@ -41,9 +42,9 @@ pub struct Arguments {
     /// Where the bundle goes, certified/NAME when left out; with --priority the folder of all of them
     #[arg(long, value_name = "DIR")]
     pub out: Option<PathBuf>,
-    /// GiB that the files of a hub id may take on the disk
-    #[arg(long, value_name = "GIB")]
-    pub budget: Option<u64>,
+    /// GiB that the files of a hub id may take on the disk, or a part of one
+    #[arg(long, value_name = "GIB", value_parser = budget)]
+    pub budget: Option<f64>,
     /// In place of a checkpoint: those of the roster that matter so much (critical, high, medium, low), fetched, proved and
     /// deleted one after the other
     #[arg(long, value_delimiter = ',', value_name = "PRIORITIES", conflicts_with_all = ["checkpoint", "task", "revision"])]
@@ -60,6 +61,12 @@ fn dtype(name: &str) -> Result<Dtype, String> {
     let single = Dtype::Float32;
     let known = if name == single.name() { Ok(single) } else { artifact::half(name) };
     known.map_err(|_| format!("no program is made in '{name}'; there are: float32, bfloat16, float16"))
+}
+
+/// Room on a disk.
+fn budget(gib: &str) -> Result<f64, String> {
+    let number = gib.parse().ok().filter(|gib: &f64| gib.is_finite() && *gib > 0.0);
+    number.ok_or_else(|| format!("'{gib}' is no number of GiB"))
 }
 
 /// What is done one after the other.
@@ -103,6 +110,7 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     let out = arguments.out.clone().unwrap_or_else(|| bundle::place(&name));
     bundle::may_replace(&out).map_err(|failure| failed(&failure))?;
     let subject = subject(&files()?, &found, &name).map_err(|failure| refused(checkpoint, &failure))?;
+    let subject = subject.within(room(arguments));
     show(facts(&subject, &found, &explained))?;
     let told = scratch.path().join("told.json");
     serde_json::to_writer(std::fs::File::create(&told)?, &Told { name, found: found.clone() })?;
@@ -126,6 +134,12 @@ pub fn run(arguments: &Arguments) -> Result<ExitCode> {
     stages.end();
     let (ended, broken) = proved.map_err(|failure| failed(&failure))?;
     finish(arguments, &subject, &found, &ended, &broken, &out, &stages)
+}
+
+/// Bytes of memory that are free, or as many of them as a process may hold.
+fn room(arguments: &Arguments) -> u64 {
+    let asked = arguments.limits.asked().gib.map(|gib| gib << 30);
+    asked.into_iter().chain([available()]).min().unwrap_or(u64::MAX)
 }
 
 /// The half precision that is asked for.
@@ -274,6 +288,7 @@ fn facts(subject: &Subject, found: &Found, device: &str) -> String {
         ("outputs", ports(entry.outputs.iter().map(|port| port.name.as_ref()).collect())),
         ("sizes", sizes.join(", ")),
         ("memory", format!("about {} GiB", subject.memory.div_ceil(1 << 30))),
+        ("references", subject.reference.to_string()),
     ];
     lines.extend(pooled.map(|pooled| ("embedding", pooled)));
     let class = found.preprocessor.as_ref().and_then(|found| found["class"].as_str());
@@ -299,7 +314,7 @@ fn print_failures(ended: &Ended, broken: &[BrokeOff]) {
         let stage = record.stage.unwrap_or(hf_conformance::failure::Stage::Run);
         let reason = record.reason.clone().unwrap_or_default();
         let failure = Failure { details: record.details.clone(), ..Failure::new(stage, reason) };
-        println!("\n{} {} · stage {stage}", record.check, record.status);
+        println!("\n{} {}{STAGE}{stage}", record.check, record.status);
         print_failure(&failure);
     }
     for broken in broken.iter().filter(|broken| broken.is_news) {

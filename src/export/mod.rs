@@ -18,12 +18,13 @@ mod turn;
 pub mod upstream;
 
 pub use driver::{
-    Anew, Certified, Embedding, ExportPlan, Exported, FaultOf, Freshness, Order, Progress, Weights, export,
-    state,
+    Anew, Certified, Embedding, ExportPlan, Exported, FaultOf, Freshness, Order, Progress, Reference,
+    Weights, export, state,
 };
 pub use layers::first_differing;
 pub use python::Python;
 pub use replay::InPython;
+pub use turn::Turn;
 
 use crate::failure::{At, Failure, Stage};
 use crate::spec::Versions;

@@ -13,7 +13,7 @@ const AGAIN: Duration = Duration::from_millis(200);
 
 /// The right to make what a file stands for, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Turn(File);
+pub struct Turn(File);
 
 impl Turn {
     /// The next turn, with this process named in the file; `waits` hears whom it waits for.

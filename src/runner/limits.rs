@@ -57,6 +57,14 @@ pub fn installed() -> u64 {
     })
 }
 
+/// Bytes of memory that are free on this machine, or are left of what it lets this program use.
+pub fn available() -> u64 {
+    let mut system = System::new();
+    system.refresh_memory_specifics(MemoryRefreshKind::nothing().with_ram());
+    let group = system.cgroup_limits().map(|limits| limits.total_memory.saturating_sub(limits.rss));
+    group.into_iter().chain([system.available_memory()]).filter(|bytes| *bytes > 0).min().unwrap_or(u64::MAX)
+}
+
 /// Watches the memory of a process.
 pub struct Memory {
     system: System,
@@ -94,6 +102,11 @@ mod tests {
         assert_eq!(Asked { seconds: None, gib: Some(2) }.of(&entry).memory, 2 << 30);
         let memory = Asked::default().of(&entry).memory;
         assert!(memory > 0 && memory <= GIB << 30);
+    }
+
+    #[test]
+    fn no_more_memory_is_free_than_there_is() {
+        assert!(available() > 0 && available() <= installed());
     }
 
     #[test]

@@ -23,7 +23,7 @@ mod tests;
 pub mod worker;
 
 pub use isolation::{Start, carry_out, run_alone, work};
-pub use limits::{Asked, Limits, installed};
+pub use limits::{Asked, Limits, available, installed};
 pub use supervisor::BrokeOff;
 pub use tally::Tally;
 

@@ -103,6 +103,7 @@ pub const SOURCES: &[(&str, &str)] = sources!(
     "shrink.py",
     "start.py",
     "stored.py",
+    "streamed.py",
     "suggest.py",
     "trials.py",
     "unneeded.py",

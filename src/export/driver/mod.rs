@@ -7,7 +7,7 @@ mod order;
 pub use freshness::{Freshness, state};
 pub use hearing::{Exported, FaultOf, Progress};
 pub(super) use order::job;
-pub use order::{Anew, Certified, Embedding, ExportPlan, Order, Weights};
+pub use order::{Anew, Certified, Embedding, ExportPlan, Order, Reference, Weights};
 
 use super::environment::Environment;
 use super::python::Python;

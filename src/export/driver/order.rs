@@ -8,6 +8,7 @@ use crate::spec::{Case, Entry, Spec};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// What to export, and how.
@@ -63,6 +64,28 @@ pub struct Certified {
     pub embedding: Option<Embedding>,
     /// Seconds of a processor's time that it may take: real weights may be of any size.
     pub timeout_seconds: u32,
+    pub reference: Reference,
+}
+
+/// Where references in float64 come from; their numbers are the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reference {
+    /// A copy of the model in float64.
+    #[default]
+    Copied,
+    /// The model in float32, each weight widened where an operator computes with it and dropped afterwards
+    /// (`exporter/streamed.py`).
+    Streamed,
+}
+
+impl fmt::Display for Reference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Copied => "in float64, by a copy of the model",
+            Self::Streamed => "in float64, a weight at a time: there was no room for a copy of the model",
+        })
+    }
 }
 
 /// How an embedding is made of hidden states.
@@ -126,6 +149,7 @@ pub(in crate::export) fn job(spec: &Spec, root: &Path, order: &Order) -> Result<
     job["fault"] = json!(order.fault);
     if let Some(certified) = order.certified() {
         job["embedding"] = json!(certified.embedding);
+        job["streamed"] = json!(certified.reference == Reference::Streamed);
     }
     Ok(job)
 }

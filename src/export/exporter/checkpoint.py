@@ -61,8 +61,9 @@ class Found:
     embedding: Json | None
     # What makes its inputs of pictures or sounds, by its numbers.
     preprocessor: Json | None
-    # Parameters, a shared one once.
+    # Elements of all parameters, a shared one once, and of the largest.
     parameters: int
+    largest: int
     # Weights of the checkpoint that the class has no place for.
     unexpected: list[str]
     reasons: list[str] = field(default_factory=list)
@@ -101,6 +102,7 @@ def examine(request: Json) -> Found:
     near, nearness = _near(class_name, task, request["entries"])
     files = stored.weight_files(folder)
     model, unexpected = _loaded(folder, class_name)
+    counts = [parameter.numel() for parameter in model.parameters()]
     digests = stored.digests(iter([*([] if packed else files), *stored.descriptions(root)]), root)
     if packed:
         file = Path(request["checkpoint"])
@@ -120,7 +122,8 @@ def examine(request: Json) -> Found:
         image=_first(model.config, PICTURES),
         embedding=embedding,
         preprocessor=processed.numbers(folder),
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        parameters=sum(counts),
+        largest=max(counts, default=0),
         unexpected=unexpected,
         reasons=[*reasons, why, nearness],
         files=digests,

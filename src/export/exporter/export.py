@@ -45,7 +45,7 @@ def versions() -> dict[str, str]:
     }
 
 
-def export(job: Job, more: More | None = None) -> None:
+def export(job: Job, more: More | None = None, widen: reference.Widen = reference.widened) -> None:
     """Builds the model, takes references from it, also in `more` situations, traces it, writes the artifact."""
     start = time.monotonic()
     ready = prepared(job)
@@ -53,7 +53,7 @@ def export(job: Job, more: More | None = None) -> None:
     cases, traced = ready.cases, ready.traced
     changed = situations.situations(job, ready.config, dims, traced)
     changed += more(job, ready) if more else []
-    models = reference.Models(eager, served, job)
+    models = reference.Models(eager, served, job, widen)
     tensors = reference.references(models, dims, cases, changed)
     # After the first runs, in which RWKV halves weights of its own; and before anything is traced: what an adapter did
     # to a weight would be in the digest too.

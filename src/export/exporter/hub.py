@@ -33,6 +33,7 @@ TRIES = 4
 # may name.
 PAUSE, PAUSE_MOST = 1.0, 60.0
 GIB = 1 << 30
+UNITS = {"GiB": GIB, "MiB": 1 << 20, "KiB": 1 << 10}
 # The same model for other engines.
 UNWANTED = "onnx/"
 # What it answers while another try may help.
@@ -41,7 +42,7 @@ BUSY = {408, 429, 500, 502, 503, 504}
 Answer = TypeVar("Answer")
 
 
-def folder_of(checkpoint: str, revision: str | None, budget: int | None = None) -> tuple[Path, str | None]:
+def folder_of(checkpoint: str, revision: str | None, budget: float | None = None) -> tuple[Path, str | None]:
     """The folder that has the checkpoint's files, and the commit that they are of where they come from a hub.
 
     Those may take so many GiB as there is budget for.
@@ -61,7 +62,7 @@ def folder_of(checkpoint: str, revision: str | None, budget: int | None = None) 
     return _downloaded(checkpoint, revision, budget)
 
 
-def _downloaded(repository: str, revision: str | None, budget: int | None) -> tuple[Path, str | None]:
+def _downloaded(repository: str, revision: str | None, budget: float | None) -> tuple[Path, str | None]:
     """The folder with the repository's descriptions, and weights of one kind, and the commit that they are of."""
     try:
         found = _patiently(lambda: HfApi().model_info(repository, revision=revision, files_metadata=True))
@@ -102,20 +103,26 @@ def _downloaded(repository: str, revision: str | None, budget: int | None) -> tu
     return Path(folder), found.sha
 
 
-def _fits(repository: str, size: int, budget: int | None) -> None:
+def _fits(repository: str, size: int, budget: float | None) -> None:
     """Whether so many bytes may be fetched, and have a place."""
     cache = Path(constants.HF_HUB_CACHE)
     # The cache is made when it is first used.
     there = next(folder for folder in (cache, *cache.parents) if folder.is_dir())
     free = shutil.disk_usage(there).free
-    takes = f"{repository} takes {size / GIB:.1f} GiB"
+    takes = f"{repository} takes {_told(size)}"
     if budget is not None and size > budget * GIB:
-        raise Unusable(f"{takes}, and {budget} GiB is the budget", "give it more: --budget GIB")
+        raise Unusable(f"{takes}, and {_told(budget * GIB)} is the budget", "give it more: --budget GIB")
     if size > free:
         raise Unusable(
-            f"{takes}, and {free / GIB:.1f} GiB are free",
+            f"{takes}, and {_told(free)} are free",
             f"make room in {there}, or name another folder in HF_HUB_CACHE",
         )
+
+
+def _told(size: float) -> str:
+    """So many bytes, in the largest unit of which they are one."""
+    unit = next((unit for unit, of in UNITS.items() if size >= of), "KiB")
+    return f"{size / UNITS[unit]:.1f} {unit}"
 
 
 def _patiently(ask: Callable[[], Answer]) -> Answer:

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from . import inputs, model
 from .draft import Draft
 from .errors import ExportError
-from .foreign import config_of
+from .foreign import Config, config_of
 from .job import Job, Json, Output
-from .program import Tensors, evaluate
-from .reference import cast, converted, in_float64
+from .program import Tensors
+from .reference import Exact, widened
 from .situations import Situation, row_of, situations
 
 # The largest difference that is none, as a share of the output's size.
@@ -35,9 +35,11 @@ WORDS = {
 
 def take_sides(draft: Draft, eager: nn.Module, data: Json) -> None:
     """The first side of padding that moves nothing; checks that eager itself fails are left out."""
-    double = converted(eager, torch.float64)
+    exact, config = widened(eager), config_of(eager)
     usual = draft.base["padding"]
-    found = {side: _moved(draft, side, double, data) for side in _sides(draft, usual, double, data)}
+    found = {
+        side: _moved(draft, side, exact, config, data) for side in _sides(draft, usual, exact, config, data)
+    }
     side = next((side for side in found if PADDING not in found[side]), usual)
     if side != usual:
         draft.padding = side
@@ -48,26 +50,25 @@ def take_sides(draft: Draft, eager: nn.Module, data: Json) -> None:
             draft.reasons.append(f"check {check} is left out: {why}")
 
 
-def _sides(draft: Draft, usual: str, double: nn.Module, data: Json) -> Iterator[str]:
+def _sides(draft: Draft, usual: str, exact: Exact, config: Config, data: Json) -> Iterator[str]:
     """The family's own, and others where padding on that moves something."""
     yield usual
-    if PADDING in _moved(draft, usual, double, data):
+    if PADDING in _moved(draft, usual, exact, config, data):
         yield from (side for side in SIDES if side != usual)
 
 
-def _moved(draft: Draft, side: str, double: nn.Module, data: Json) -> dict[str, str]:
+def _moved(draft: Draft, side: str, exact: Exact, config: Config, data: Json) -> dict[str, str]:
     """The checks that eager itself fails with padding on that side, and by how much."""
     job = replace(
         draft.job(data), padding=side, pads=True, rows=_rows(draft), causal=draft.contract["causal"]
     )
     if job.causal not in [port.name for port in job.inputs]:
         job = replace(job, causal=None)
-    config = config_of(double)
     dims = model.resolve_dims(job, config)
     traced = inputs.fill(job, config, dims, job.traced, job.padding)
     found: dict[str, str] = {}
     try:
-        for check, why in moved(job, double, traced, situations(job, config, dims, traced)):
+        for check, why in moved(job, exact, traced, situations(job, config, dims, traced)):
             found.setdefault(check, why)
     except ExportError:
         # What eager cannot run is told by the export of the entry, which does the same.
@@ -75,24 +76,22 @@ def _moved(draft: Draft, side: str, double: nn.Module, data: Json) -> dict[str, 
     return found
 
 
-def moved(
-    job: Job, double: nn.Module, traced: Tensors, changed: list[Situation]
-) -> Iterator[tuple[str, str]]:
+def moved(job: Job, exact: Exact, traced: Tensors, changed: list[Situation]) -> Iterator[tuple[str, str]]:
     """The checks that eager fails in float64 in these situations of the traced case, and by how much."""
-    whole = _outputs(double, job, traced)
-    who = DRAWS if _draws(double, job, traced, whole) else EAGER
+    whole = exact(job, traced)
+    who = DRAWS if _draws(exact, job, traced, whole) else EAGER
     for situation in changed:
         kind = situation.facts["change"]
-        for port, now, before in _compared(job, situation, traced, whole, double):
+        for port, now, before in _compared(job, situation, traced, whole, exact):
             share = _difference(now, before)
             if share > SAME:
                 told = WORDS[kind].format(name=port.name)
                 yield CHECKS[kind], f"{who}: {told}, by {share:.1g} of its size"
 
 
-def _draws(double: nn.Module, job: Job, traced: Tensors, whole: Tensors) -> bool:
+def _draws(exact: Exact, job: Job, traced: Tensors, whole: Tensors) -> bool:
     """Whether another seed alone moves an output: other shapes draw other numbers, whatever stands in them."""
-    again = _outputs(double, replace(job, seed=job.seed + 1), traced)
+    again = exact(replace(job, seed=job.seed + 1), traced)
     return any(
         _difference(again[name], value) > SAME for name, value in whole.items() if value.is_floating_point()
     )
@@ -105,16 +104,11 @@ def _rows(draft: Draft) -> dict[str, int]:
     return {"batch": 1} | followers if "batch" in axes else {}
 
 
-def _outputs(double: nn.Module, job: Job, given: Tensors) -> Tensors:
-    with in_float64():
-        return evaluate(double, job, cast(given, torch.float64), [])[0]
-
-
 def _compared(
-    job: Job, situation: Situation, traced: Tensors, whole: Tensors, double: nn.Module
+    job: Job, situation: Situation, traced: Tensors, whole: Tensors, exact: Exact
 ) -> Iterator[tuple[Output, Tensor, Tensor]]:
     """Each float output in a situation, and what must be the same of it, at the positions that the check holds."""
-    outputs = _outputs(double, job, situation.inputs)
+    outputs = exact(job, situation.inputs)
     facts = situation.facts
     for port in job.outputs:
         now, before = outputs[port.name], whole[port.name]

@@ -33,6 +33,8 @@ WHOLE, PARTS = "processor_config.json", ("image_processor", "feature_extractor")
 STEPS = ("preprocess", "_preprocess", "resize", "center_crop", "rescale_and_normalize")
 # Pillow's number of a filter → its name in the crate `fast_image_resize`.
 FILTERS = {1: "Lanczos3", 2: "Bilinear", 3: "CatmullRom", 4: "Box", 5: "Hamming"}
+# The edge from which on ConvNeXt's takes the whole of a picture.
+WHOLE_FROM = 384
 SEED = 0
 # The task whose answers are what was said.
 HEARS = "automatic-speech-recognition"
@@ -130,23 +132,15 @@ def picture_steps(processor: Any) -> Json:
         NotPlain: it has a step of its own.
     """
     name = type(processor).__name__
-    own = [
-        step
-        for step in STEPS
-        if getattr(type(processor), step, None) is not getattr(TorchvisionBackend, step)
-    ]
-    if own:
-        raise NotPlain(f"{name} has a step {own[0]} of its own, which no example does yet")
     if processor.do_pad:
         raise NotPlain(f"{name} pads pictures, which no example does yet")
-    size = dict(processor.size or {}) if processor.do_resize else {}
+    size, crop = SIZED.get(type(processor), _sized)(processor)
     size = {side: length for side, length in size.items() if length}
     if sorted(size) not in ([], ["shortest_edge"], ["height", "width"]):
         raise NotPlain(f"{name} resizes to {size}, which no example does yet")
     resample = int(processor.resample)
     if size and resample not in FILTERS:
         raise NotPlain(f"{name} resizes by filter {resample}, which no example does yet")
-    crop = [processor.crop_size["height"], processor.crop_size["width"]] if processor.do_center_crop else None
     smallest = min(size.values(), default=0)
     if crop and max(crop) > smallest:
         raise NotPlain(f"{name} crops to {crop} what may be smaller, which no example does yet")
@@ -162,6 +156,40 @@ def picture_steps(processor: Any) -> Json:
         "mean": (torch.tensor(means) * (1.0 / scale)).tolist(),
         "std": (torch.tensor(deviations) * (1.0 / scale)).tolist(),
     }
+
+
+def _sized(processor: Any) -> tuple[Json, list[int] | None]:
+    """What a picture is resized to, and height and width of what is taken from its middle."""
+    own = [
+        step
+        for step in STEPS
+        if getattr(type(processor), step, None) is not getattr(TorchvisionBackend, step)
+    ]
+    if own:
+        raise NotPlain(
+            f"{type(processor).__name__} has a step {own[0]} of its own, which no example does yet"
+        )
+    return dict(processor.size or {}) if processor.do_resize else {}, _cropped(processor)
+
+
+def _cropped(processor: Any) -> list[int] | None:
+    return [processor.crop_size["height"], processor.crop_size["width"]] if processor.do_center_crop else None
+
+
+def _of_share(processor: Any) -> tuple[Json, list[int] | None]:
+    """ConvNeXt names the share of the resized picture that is taken; large pictures it takes whole."""
+    edge = processor.size["shortest_edge"]
+    if not processor.do_resize:
+        return {}, _cropped(processor)
+    if processor.do_center_crop:
+        raise NotPlain("ConvNextImageProcessor crops twice, which no example does yet")
+    if edge >= WHOLE_FROM:
+        return {"height": edge, "width": edge}, None
+    return {"shortest_edge": int(edge / processor.crop_pct)}, [edge, edge]
+
+
+# Processors with a step of their own that comes to plain ones.
+SIZED = {transformers.ConvNextImageProcessor: _of_share}
 
 
 def draw(folder: Path) -> list[str]:

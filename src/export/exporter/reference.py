@@ -108,12 +108,28 @@ class Held:
         return Held(part(self.outputs), part(self.exact), own, Others(drawn, forced))
 
 
+# What a model returns in fp64, and what makes that of it.
+Exact = Callable[[Job, Tensors], Tensors]
+Widen = Callable[[nn.Module], Exact]
+
+
+def widened(model: nn.Module) -> Exact:
+    """The model in fp64: a copy of it, which takes twice its memory."""
+    double = converted(model, torch.float64)
+
+    def run(job: Job, inputs: Tensors) -> Tensors:
+        with in_float64():
+            return evaluate(double, job, cast(inputs, torch.float64), [])[0]
+
+    return run
+
+
 class Models:
     """A model with eager attention, the same as it is served, and the first in fp64."""
 
-    def __init__(self, eager: nn.Module, served: nn.Module, job: Job) -> None:
+    def __init__(self, eager: nn.Module, served: nn.Module, job: Job, widen: Widen = widened) -> None:
         self.eager, self.served, self.job = eager, served, job
-        self.double = converted(eager, torch.float64)
+        self.exact = widen(eager)
 
     def run(self, inputs: Tensors, like: Held | None = None) -> Held:
         """Runs the models and, as on other processors, the one that is served, until its error is known.
@@ -122,8 +138,7 @@ class Models:
         other processors are taken for this one's. That is so for a row alone and the row in its batch.
         """
         outputs, _ = evaluate(self.eager, self.job, inputs, [])
-        with in_float64():
-            exact, _ = evaluate(self.double, self.job, cast(inputs, torch.float64), [])
+        exact = self.exact(self.job, inputs)
         run = _Run(self.served, self.job, inputs, exact)
         own = [run.squares(outputs)]
         if self.served is not self.eager:

@@ -136,6 +136,10 @@ CHECKPOINTS: dict[str, Callable[[Path], None]] = {
         folder,
         transformers.CLIPImageProcessor(size={"shortest_edge": 72}, crop_size=SQUARE),
     ),
+    "shared": lambda folder: vit(
+        folder,
+        transformers.ConvNextImageProcessor(size={"shortest_edge": 64}, crop_pct=0.8),
+    ),
     "letters": lambda folder: wav2vec2(folder, "Wav2Vec2ForCTC"),
     "sounds": lambda folder: wav2vec2(folder, "Wav2Vec2ForSequenceClassification", **labels(THINGS)),
 }

@@ -1,4 +1,4 @@
-"""A hub on the loopback: a folder as a repository, and what may go wrong on the way.
+"""A hub on the loopback: folders as repositories, and what may go wrong on the way.
 
 It speaks as much of the hub's API as fetching a snapshot takes: the description of a repository with the digest of each
 file, and the files, whole or from a byte on.
@@ -7,7 +7,7 @@ file, and the files, whole or from a byte on.
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -15,6 +15,7 @@ from threading import Thread
 from exporter.job import Json
 
 REPOSITORY = "org/model"
+API = "/api/models/"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 # Files from so many bytes on have a sha256, as those that git keeps elsewhere; smaller ones have git's own digest.
 LARGE = 1000
@@ -46,19 +47,26 @@ class Answer(BaseHTTPRequestHandler):
         self.hub.asked.append((self.path, self.headers.get("Range")))
         if self.hub.trouble(self):
             return
-        if self.path.startswith(f"/api/models/{REPOSITORY}/tree/"):
-            self.send(json.dumps(self.hub.tree()).encode(), {}, with_body)
-        elif self.path.startswith(f"/api/models/{REPOSITORY}"):
-            self.send(json.dumps(self.hub.description()).encode(), {}, with_body)
-        else:
+        if self.repository not in self.hub.repositories:
+            self.refuse(404, X_Error_Code="RepoNotFound")
+        elif not self.path.startswith(API):
             self.file(with_body)
+        else:
+            told = self.hub.tree if "/tree/" in self.path else self.hub.description
+            self.send(json.dumps(told(self.repository)).encode(), {}, with_body)
+
+    @property
+    def repository(self) -> str:
+        """The repository that is asked for."""
+        return "/".join(self.path.removeprefix(API).partition("?")[0].strip("/").split("/")[:2])
 
     def file(self, with_body: bool) -> None:
         """A file of the commit, from the byte on that is asked for."""
         name = self.path.partition(f"/resolve/{COMMIT}/")[2]
-        content = self.hub.content(name)
+        content = self.hub.content(self.repository, name)
         first = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").rstrip("-"))
-        about = {"ETag": f'"{digest((self.hub.folder / name).read_bytes())}"', "X-Repo-Commit": COMMIT}
+        own = (self.hub.repositories[self.repository] / name).read_bytes()
+        about = {"ETag": f'"{digest(own)}"', "X-Repo-Commit": COMMIT}
         if first:
             about["Content-Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
         self.send(content[first:], about, with_body, 206 if first else 200)
@@ -90,13 +98,13 @@ def digest(content: bytes) -> str:
 
 
 class Hub(ThreadingHTTPServer):
-    """Serves one folder."""
+    """Serves folders, each by the name of a repository."""
 
     daemon_threads = True
 
-    def __init__(self, folder: Path, trouble: Callable[[Answer], bool]) -> None:
+    def __init__(self, repositories: dict[str, Path], trouble: Callable[[Answer], bool]) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
-        self.folder, self.trouble = folder, trouble
+        self.repositories, self.trouble = repositories, trouble
         self.asked: list[tuple[str, str | None]] = []
         # Files that are sent otherwise than they are described.
         self.spoilt: dict[str, bytes] = {}
@@ -106,35 +114,43 @@ class Hub(ThreadingHTTPServer):
         """Where it is."""
         return f"http://127.0.0.1:{self.server_port}"
 
-    def content(self, name: str) -> bytes:
+    def content(self, repository: str, name: str) -> bytes:
         """What is sent of a file."""
-        return self.spoilt.get(name, (self.folder / name).read_bytes())
+        return self.spoilt.get(name, (self.repositories[repository] / name).read_bytes())
 
-    def description(self) -> Json:
-        """The repository and its files."""
+    def description(self, repository: str) -> Json:
+        """A repository and its files."""
         files = [
             {"rfilename": path.name, "size": len(content), "blobId": digest(content)}
             | ({"lfs": {"sha256": digest(content), **BESIDE}} if len(content) >= LARGE else {})
-            for path, content in self._files()
+            for path, content in self._files(repository)
         ]
-        return {"id": REPOSITORY, "modelId": REPOSITORY, "sha": COMMIT, "siblings": files}
+        return {"id": repository, "modelId": repository, "sha": COMMIT, "siblings": files}
 
-    def tree(self) -> list[Json]:
+    def tree(self, repository: str) -> list[Json]:
         """The same files, as a folder lists them."""
         return [
             {"type": "file", "path": path.name, "size": len(content), "oid": digest(content)}
             | ({"lfs": {"oid": digest(content), **BESIDE}} if len(content) >= LARGE else {})
-            for path, content in self._files()
+            for path, content in self._files(repository)
         ]
 
-    def _files(self) -> list[tuple[Path, bytes]]:
-        return [(path, path.read_bytes()) for path in sorted(self.folder.iterdir())]
+    def _files(self, repository: str) -> list[tuple[Path, bytes]]:
+        return [(path, path.read_bytes()) for path in sorted(self.repositories[repository].iterdir())]
+
+
+Trouble = Callable[[Answer], bool]
+
+
+def serving(folder: Path, trouble: Trouble = lambda _: False) -> AbstractContextManager[Hub]:
+    """A hub of one repository while it is needed."""
+    return serving_all({REPOSITORY: folder}, trouble)
 
 
 @contextmanager
-def serving(folder: Path, trouble: Callable[[Answer], bool] = lambda _: False) -> Iterator[Hub]:
+def serving_all(repositories: dict[str, Path], trouble: Trouble) -> Iterator[Hub]:
     """A hub while it is needed."""
-    with Hub(folder, trouble) as hub:
+    with Hub(repositories, trouble) as hub:
         Thread(target=hub.serve_forever, args=(0.02,), daemon=True).start()
         yield hub
         hub.shutdown()

@@ -63,7 +63,7 @@ def is_shard(answer: Answer) -> bool:
 def cut(answer: Answer) -> bool:
     """Sends the first half of what is left of a shard and hangs up."""
     name = answer.path.rpartition("/")[2]
-    content = answer.hub.content(name)
+    content = answer.hub.content(answer.repository, name)
     first = int((answer.headers.get("Range") or "bytes=0-").removeprefix("bytes=").rstrip("-"))
     answer.send_response(206 if first else 200)
     answer.send_header("Content-Length", str(len(content) - first))
@@ -131,10 +131,10 @@ def test_what_is_larger_than_the_budget_or_the_disk_is_not_fetched(
 ) -> None:
     with serving(folder) as server:
         point(server.url)
-        with pytest.raises(Unusable, match=r"org/model takes 0\.0 GiB, and 0 GiB is the budget"):
-            hub.folder_of(REPOSITORY, None, 0)
+        with pytest.raises(Unusable, match=r"org/model takes \d\.\d KiB, and 2\.0 KiB is the budget"):
+            hub.folder_of(REPOSITORY, None, 2**-19)
         monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=9))
-        with pytest.raises(Unusable, match=r"org/model takes 0\.0 GiB, and 0\.0 GiB are free"):
+        with pytest.raises(Unusable, match=r"org/model takes \d\.\d KiB, and 0\.0 KiB are free"):
             hub.folder_of(REPOSITORY, None)
         assert not any("resolve" in path for path, _ in server.asked)
 
@@ -211,7 +211,7 @@ def test_a_slow_hub_is_waited_for(folder: Path, point: Callable[[str], None]) ->
     def drip(answer: Answer) -> bool:
         if not is_shard(answer):
             return False
-        content = answer.hub.content(answer.path.rpartition("/")[2])
+        content = answer.hub.content(answer.repository, answer.path.rpartition("/")[2])
         answer.send_response(200)
         answer.send_header("Content-Length", str(len(content)))
         answer.end_headers()

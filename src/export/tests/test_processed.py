@@ -48,8 +48,12 @@ def test_what_was_said_is_spelled_without_blanks(tmp_path: Path) -> None:
 
 REFUSED: dict[str, tuple[Any, str]] = {
     "a step of its own": (
-        transformers.ConvNextImageProcessor,
-        "ConvNextImageProcessor has a step _preprocess of its own",
+        transformers.PoolFormerImageProcessor,
+        "PoolFormerImageProcessor has a step _preprocess of its own",
+    ),
+    "two crops": (
+        lambda: transformers.ConvNextImageProcessor(do_center_crop=True),
+        "ConvNextImageProcessor crops twice",
     ),
     "padding": (lambda: transformers.ViTImageProcessor(do_pad=True), "pads pictures"),
     "two edges": (
@@ -62,6 +66,17 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "a filter without a name": (lambda: transformers.ViTImageProcessor(resample=0), "resizes by filter 0"),
 }
+
+
+def test_a_share_of_a_picture_is_a_crop_of_a_larger_one_and_large_pictures_are_taken_whole() -> None:
+    def steps(edge: int) -> tuple[Json, list[int] | None]:
+        found = processed.picture_steps(
+            transformers.ConvNextImageProcessor(size={"shortest_edge": edge}, crop_pct=0.8)
+        )
+        return found["resize"], found["crop"]
+
+    assert steps(64) == ({"shortest_edge": 80}, [64, 64])
+    assert steps(384) == ({"height": 384, "width": 384}, None)
 
 
 @pytest.mark.parametrize("name", REFUSED)
