@@ -54,6 +54,7 @@ pub struct Subject {
 
 impl Subject {
     /// The same with so many bytes of memory free: its references are streamed where a copy of the model would not fit.
+    #[must_use]
     pub fn within(self, free: u64) -> Self {
         match self.memory <= free {
             true => self,
