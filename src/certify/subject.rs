@@ -192,6 +192,9 @@ fn sized(name: &str, axis: Axis, found: &Found, is_free: bool) -> Axis {
     let Axis::Dynamic { traced, second } = axis else {
         return match (axis, name, found.image) {
             (Axis::Fixed { reason, .. }, "image", Some(size)) => Axis::Fixed { size, reason },
+            (Axis::Fixed { size, reason }, "frames", _) => {
+                Axis::Fixed { size: number(found, "nb_max_frames").unwrap_or(size), reason }
+            }
             (other, ..) => other,
         };
     };
@@ -202,17 +205,16 @@ fn sized(name: &str, axis: Axis, found: &Found, is_free: bool) -> Axis {
             Axis::Dynamic { traced: LENGTHS[1].min(longest.div_ceil(2)), second: LENGTHS[2].min(longest) }
         }
         ("image", Some(size)) => Axis::Dynamic { traced: size, second: size * second / traced },
-        ("samples", _) => {
-            rate(found).map_or(axis, |rate| Axis::Dynamic { traced: sound(rate, 1), second: sound(rate, 2) })
-        }
+        ("samples", _) => number(found, "sampling_rate")
+            .map_or(axis, |rate| Axis::Dynamic { traced: sound(rate, 1), second: sound(rate, 2) }),
         _ => axis,
     }
 }
 
-/// Samples a second, where sounds go in.
-fn rate(found: &Found) -> Option<usize> {
-    let rate = found.preprocessor.as_ref()?.get("sampling_rate")?.as_u64()?;
-    usize::try_from(rate).ok()
+/// A number of what makes the inputs of pictures or sounds.
+fn number(found: &Found, name: &str) -> Option<usize> {
+    let number = found.preprocessor.as_ref()?.get(name)?.as_u64()?;
+    usize::try_from(number).ok()
 }
 
 /// So many halves of a second, and 5 ms: encoders look at 25 ms every 20 ms, and the last look then ends with the last sample,

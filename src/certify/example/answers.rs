@@ -59,7 +59,7 @@ pub enum Scoring {
 }
 
 /// What `generation_config.json` asks of scores, whose largest is taken then.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub struct Greedy {
     /// By how much the scores of tokens that were read before are divided.
@@ -70,16 +70,18 @@ pub struct Greedy {
     pub min_new_tokens: Option<usize>,
     /// Tokens that are never written.
     pub suppress_tokens: Vec<usize>,
+    /// Tokens that are not written first.
+    pub begin_suppress_tokens: Vec<usize>,
 }
 
 impl Greedy {
     /// Whether anything is asked for.
     pub fn is_any(&self) -> bool {
-        let Self { repetition_penalty, no_repeat_ngram_size, min_new_tokens, suppress_tokens } = self;
+        let Self { repetition_penalty, no_repeat_ngram_size, min_new_tokens, .. } = self;
         repetition_penalty.is_some()
             || no_repeat_ngram_size.is_some()
             || min_new_tokens.is_some()
-            || !suppress_tokens.is_empty()
+            || !(self.suppress_tokens.is_empty() && self.begin_suppress_tokens.is_empty())
     }
 }
 
@@ -110,6 +112,41 @@ pub enum Steps {
         /// Whether that text has small letters alone.
         lowers: bool,
     },
+    /// A sound whose text is written token by token, as Whisper's.
+    Speech(Speech),
+}
+
+impl Steps {
+    /// How what comes out is written.
+    pub fn rules(&self) -> Rules {
+        match self {
+            Self::Speech(speech) => {
+                Rules { greedy: speech.greedy.clone(), ends: speech.ends.clone(), ..Rules::default() }
+            }
+            _ => Rules::default(),
+        }
+    }
+}
+
+/// What becomes of a sound: a log-mel spectrogram; and of what is written of it.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Speech {
+    /// Hz.
+    pub sampling_rate: u32,
+    /// Samples that each frame looks at, and from one to the next.
+    pub window: i64,
+    pub hop: i64,
+    /// Bands of frequencies.
+    pub mels: usize,
+    /// A sound is cut, or goes on in silence, to so many samples.
+    pub samples: usize,
+    /// Tokens that every text begins with.
+    pub prompt: Vec<i64>,
+    /// The languages, where the second of those is the one that is heard.
+    pub languages: Vec<i64>,
+    pub greedy: Greedy,
+    /// Tokens that end a text.
+    pub ends: Vec<i64>,
 }
 
 /// What a picture is resized to.

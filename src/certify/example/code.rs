@@ -26,8 +26,10 @@ pub enum Kind {
     Span,
     /// How the text goes on.
     Text,
-    /// What was said in a sound.
+    /// What was said in a sound, by letters.
     Heard,
+    /// What was said in a sound, written token by token.
+    Written,
 }
 
 /// What an example is made from.
@@ -55,10 +57,15 @@ impl Plan<'_> {
     fn takes(&self) -> &'static [&'static str] {
         match (self.kind, self.steps) {
             (_, Some(Steps::Picture { .. })) => &["picture"],
-            (_, Some(Steps::Sound { .. })) => &["sound"],
+            (_, Some(Steps::Sound { .. } | Steps::Speech(_))) => &["sound"],
             (Kind::Span, None) => &["question", "context"],
             _ => &["text"],
         }
+    }
+
+    /// Whether it has a tokenizer.
+    fn is_tokenized(&self) -> bool {
+        self.steps.is_none_or(Steps::writes)
     }
 
     /// The one output that is read.
@@ -89,13 +96,13 @@ serde = { version = "1", features = ["derive"] }
 serde_json = "1"
 tch = "=0.24.0"
 "#;
-const TOKENIZERS: &str = r#"# Reads files alone: it asks no hub.
+pub const TOKENIZERS: &str = r#"# Reads files alone: it asks no hub.
 tokenizers = { version = "=0.23.2", default-features = false, features = ["onig"] }
 "#;
 
 /// `Cargo.toml`. Every package has a name of its own: all of them are built in one folder, perhaps at the same time.
 pub fn manifest(package: &str, steps: Option<&Steps>) -> String {
-    let more = steps.map_or(TOKENIZERS, Steps::dependencies);
+    let more = steps.map_or_else(|| TOKENIZERS.to_owned(), Steps::dependencies);
     format!("{}{more}\n[workspace]\n", MANIFEST.replacen("example", package, 1))
 }
 
@@ -109,6 +116,7 @@ pub fn main_rs(plan: &Plan) -> String {
         Kind::Span => heads::span(plan),
         Kind::Text => writing::head(plan),
         Kind::Heard => of_logits(plan, heard(plan)),
+        Kind::Written => written(plan),
     };
     let inputs = plan.steps.map_or_else(|| text::rows(plan), Steps::items);
     let parts = [header(plan), inputs, head.items, bundle(plan, &head.body), main(plan)];
@@ -131,6 +139,13 @@ fn heard(plan: &Plan) -> Head {
     match plan.steps {
         Some(Steps::Sound { letters, lowers, .. }) => media::heard(letters, *lowers),
         _ => media::heard(&[], false),
+    }
+}
+
+fn written(plan: &Plan) -> Head {
+    match plan.steps {
+        Some(Steps::Speech(speech)) => writing::spoken(plan, speech),
+        _ => writing::head(plan),
     }
 }
 
@@ -171,9 +186,13 @@ fn header(plan: &Plan) -> TokenStream {
 /// The program, and the tokenizer where texts go in.
 fn bundle(plan: &Plan, answers: &TokenStream) -> TokenStream {
     let is_text = plan.steps.is_none();
-    let load = is_text.then(|| text::load(plan));
+    let load = match (is_text, plan.is_tokenized()) {
+        (true, _) => text::load(plan),
+        (false, true) => text::open(plan),
+        (false, false) => TokenStream::new(),
+    };
     let encode = is_text.then(text::encode);
-    let (about, field, value) = match is_text {
+    let (about, field, value) = match plan.is_tokenized() {
         true => (" A model and its tokenizer.", quote!(tokenizer: Tokenizer,), quote!(tokenizer,)),
         false => (" A model.", TokenStream::new(), TokenStream::new()),
     };
@@ -344,6 +363,7 @@ mod tests {
             no_repeat_ngram_size: Some(3),
             min_new_tokens: Some(2),
             suppress_tokens: vec![5, 6],
+            begin_suppress_tokens: Vec::new(),
         };
         let rules = Rules { greedy, ..rules() };
         shown("example_writing", &main_rs(&plan(Kind::Text, &rules, Some(&cache()))));
@@ -385,6 +405,18 @@ mod tests {
             "std": [1.0, 1.0, 1.0]});
         let plain = of(Kind::Label, as_it_is);
         assert!(!plain.contains("fast_image_resize") && !plain.contains("narrow"), "{plain}");
+    }
+
+    #[test]
+    fn what_is_said_is_written_from_a_spectrum_in_the_language_that_is_heard() {
+        let steps = json!({"takes": "speech", "sampling_rate": 16000, "window": 400, "hop": 160, "mels": 80, "samples": 480_000,
+            "prompt": [1, 3, 4, 9], "languages": [2, 3], "greedy": {"suppress_tokens": [5], "begin_suppress_tokens": [7]},
+            "ends": [0]});
+        let steps: Steps = serde_json::from_value(steps).unwrap();
+        let inputs = [crate::task::features("input_features", SHAPE), tokens("decoder_input_ids", SHAPE)];
+        let rules = steps.rules();
+        let plan = Plan { steps: Some(&steps), inputs: &inputs, ..plan(Kind::Written, &rules, None) };
+        shown("example_written", &main_rs(&plan));
     }
 
     #[test]

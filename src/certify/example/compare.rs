@@ -78,7 +78,7 @@ pub fn processed(what: &str, steps: &Steps, found: &Tensor, expected: &Tensor) -
         return Err(Failure::new(Stage::Compare, message).with(shapes));
     }
     let (levels, limit) = match steps {
-        Steps::Sound { .. } => (vec![1.0], HEARD),
+        Steps::Sound { .. } | Steps::Speech(_) => (vec![1.0], HEARD),
         Steps::Picture { std, .. } => {
             (std.map(f64::from).to_vec(), if is_photograph(what) { DECODED } else { RESIZED })
         }

@@ -2,13 +2,14 @@
 //!
 //! In: the steps of the checkpoint's own processor. Out: Rust that does the same, and what it is built with.
 
-use super::answers::{Resize, Steps};
-use super::code::Head;
+use super::answers::{Resize, Speech, Steps};
+use super::code::{Head, TOKENIZERS};
 use crate::task::Input;
 use proc_macro2::{Ident, Literal, TokenStream};
 use quote::{format_ident, quote};
 
 const MASK: &str = "attention_mask";
+const WRITTEN: &str = "decoder_input_ids";
 
 impl Steps {
     /// The input of the program that is made of it.
@@ -16,22 +17,30 @@ impl Steps {
         match self {
             Self::Picture { .. } => "pixel_values",
             Self::Sound { .. } => "input_values",
+            Self::Speech(_) => "input_features",
         }
     }
 
-    /// The first input that is neither made of it, nor a mask of it, which hides nothing of one row.
+    /// The first input that is neither made of it, nor a mask of it, which hides nothing of one row, nor what is written.
     pub fn foreign<'a>(&self, inputs: &'a [Input]) -> Option<&'a str> {
-        inputs.iter().map(|input| input.name.0).find(|name| ![self.input(), MASK].contains(name))
+        let other = if matches!(self, Self::Speech(_)) { WRITTEN } else { MASK };
+        inputs.iter().map(|input| input.name.0).find(|name| ![self.input(), other].contains(name))
+    }
+
+    /// Whether what comes out is written with a tokenizer.
+    pub fn writes(&self) -> bool {
+        matches!(self, Self::Speech(_))
     }
 
     /// Lines of `Cargo.toml`.
-    pub fn dependencies(&self) -> &'static str {
-        match self {
+    pub fn dependencies(&self) -> String {
+        let own = match self {
             Self::Picture { .. } => {
                 "fast_image_resize = \"6\"\nimage = { version = \"0.25.6\", default-features = false, features = [\"jpeg\", \"png\"] }\n"
             }
-            Self::Sound { .. } => "hound = \"3.5\"\n",
-        }
+            Self::Sound { .. } | Self::Speech(_) => "hound = \"3.5\"\n",
+        };
+        format!("{own}{}", if self.writes() { TOKENIZERS } else { "" })
     }
 
     /// What is used of them.
@@ -52,6 +61,10 @@ impl Steps {
             Self::Sound { .. } => quote!(
                 use hound::{SampleFormat, WavReader};
             ),
+            Self::Speech(_) => quote! {
+                use hound::{SampleFormat, WavReader};
+                use tokenizers::Tokenizer;
+            },
         }
     }
 
@@ -61,7 +74,8 @@ impl Steps {
             Self::Picture { resize, filter, crop, mean, std } => {
                 picture(resize.as_ref(), filter.as_deref(), *crop, [mean, std])
             }
-            Self::Sound { sampling_rate, normalised, .. } => sound(*sampling_rate, *normalised),
+            Self::Sound { sampling_rate, normalised, .. } => sound(*sampling_rate, &samples(*normalised)),
+            Self::Speech(speech) => spectrum(speech),
         }
     }
 }
@@ -151,8 +165,8 @@ fn resized(filter: &str) -> TokenStream {
     }
 }
 
-fn sound(sampling_rate: u32, normalised: bool) -> TokenStream {
-    let rate = Literal::u32_unsuffixed(sampling_rate);
+/// From samples to what the model hears.
+fn samples(normalised: bool) -> TokenStream {
     let made = match normalised {
         true => quote! {
             let (deviation, mean) = values.var_mean_correction(None::<&[i64]>, 0, false);
@@ -160,6 +174,67 @@ fn sound(sampling_rate: u32, normalised: bool) -> TokenStream {
         },
         false => quote!(Ok(values.unsqueeze(0))),
     };
+    quote! {
+        let values = Tensor::from_slice(&samples);
+        #made
+    }
+}
+
+/// A log-mel spectrogram, with the bands of Slaney's Auditory Toolbox.
+fn spectrum(speech: &Speech) -> TokenStream {
+    let Speech { sampling_rate, window, hop, mels, samples, .. } = speech;
+    let [window, hop] = [window, hop].map(|size| Literal::i64_unsuffixed(*size));
+    let [mels, samples] = [mels, samples].map(|count| Literal::usize_unsuffixed(*count));
+    let made = quote! {
+        const SAMPLES: usize = #samples;
+        let mut samples = samples;
+        samples.resize(SAMPLES, 0.0);
+        let window = Tensor::hann_window(WINDOW, (Kind::Float, Device::Cpu));
+        // Each frame has its time in the middle.
+        let samples = Tensor::from_slice(&samples).unsqueeze(0).reflection_pad1d([WINDOW / 2, WINDOW / 2]);
+        let frames = samples.squeeze_dim(0).stft(WINDOW, HOP, WINDOW, Some(&window), false, true, true, false);
+        let power = frames.narrow(-1, 0, frames.size()[1] - 1).abs().square();
+        let levels = bands().matmul(&power).clamp_min(1e-10).log10();
+        let levels = levels.maximum(&(levels.max() - 8.0));
+        Ok(((levels + 4.0) / 4.0).unsqueeze(0))
+    };
+    let values = sound(*sampling_rate, &made);
+    quote! {
+        /// Samples that a frame looks at, and from one to the next.
+        const WINDOW: i64 = #window;
+        const HOP: i64 = #hop;
+        /// Bands of frequencies.
+        const MELS: usize = #mels;
+        /// The highest frequency, in Hz.
+        const HIGHEST: f64 = 8000.0;
+
+        /// How much of each frequency is in each band.
+        fn bands() -> Tensor {
+            // Bands are as wide as each other up to 1000 Hz, from there on 27 of them take a factor of 6.4.
+            let step = 6.4f64.ln() / 27.0;
+            let hertz = |mel: f64| if mel < 15.0 { 200.0 * mel / 3.0 } else { 1000.0 * (step * (mel - 15.0)).exp() };
+            let highest = 15.0 + (HIGHEST / 1000.0).ln() / step;
+            let edges: Vec<f64> =
+                (0..MELS + 2).map(|place| hertz(highest * place as f64 / (MELS + 1) as f64)).collect();
+            let bins = WINDOW / 2;
+            let share = |edges: &[f64], bin: i64| {
+                let frequency = f64::from(RATE / 2) * bin as f64 / bins as f64;
+                let up = (frequency - edges[0]) / (edges[1] - edges[0]);
+                let down = (edges[2] - frequency) / (edges[2] - edges[1]);
+                (up.min(down).max(0.0) * 2.0 / (edges[2] - edges[0])) as f32
+            };
+            let shares: Vec<f32> =
+                edges.windows(3).flat_map(|edges| (0..=bins).map(move |bin| share(edges, bin))).collect();
+            Tensor::from_slice(&shares).view([MELS as i64, bins + 1])
+        }
+
+        #values
+    }
+}
+
+/// Reads a WAV file; `made` makes of its samples what the model hears.
+fn sound(sampling_rate: u32, made: &TokenStream) -> TokenStream {
+    let rate = Literal::u32_unsuffixed(sampling_rate);
     quote! {
         /// Samples a second.
         const RATE: u32 = #rate;
@@ -179,7 +254,6 @@ fn sound(sampling_rate: u32, normalised: bool) -> TokenStream {
                     scaled.collect::<Result<_, _>>()?
                 }
             };
-            let values = Tensor::from_slice(&samples);
             #made
         }
     }

@@ -77,8 +77,7 @@ fn of_texts(
         Ok(answers) => answers,
         Err(none) => return Ok(Err(none)),
     };
-    let inner = found.folder.strip_prefix(&found.root).unwrap_or(Path::new(""));
-    let tokenizer = inner.join("tokenizer.json").to_string_lossy().into_owned();
+    let tokenizer = tokenizer(found);
     let cache = cache(kind, proved.manifest);
     let plan = Plan { tokenizer: &tokenizer, cache, ..plan(proved, kind, reads, &answers.rules) };
     let program = built(proved, &plan, hear)?;
@@ -114,8 +113,10 @@ fn of_media(
     if let Some(name) = python.steps.foreign(&proved.subject.entry().inputs) {
         return Ok(Err(format!("no picture or sound is made into the input {name}")));
     }
-    let rules = Rules { meanings: python.meanings, ..Rules::default() };
-    let plan = Plan { steps: Some(&python.steps), ..plan(proved, kind, reads, &rules) };
+    let rules = Rules { meanings: python.meanings, ..python.steps.rules() };
+    let tokenizer = tokenizer(proved.found);
+    let plan =
+        Plan { steps: Some(&python.steps), tokenizer: &tokenizer, ..plan(proved, kind, reads, &rules) };
     let program = built(proved, &plan, hear)?;
     let name = |sample: &Vec<String>| {
         let name = sample.first().and_then(|path| Path::new(path).file_name());
@@ -129,6 +130,12 @@ fn of_media(
     let limit = allowed(proved.certificate, reads);
     let answered = answered(&program, &names, &python.samples, &python.answers, limit)?;
     Ok(Ok(Example { texts: None, processed, answers: answered }))
+}
+
+/// The tokenizer's file, from the bundle's folder.
+fn tokenizer(found: &Found) -> String {
+    let inner = found.folder.strip_prefix(&found.root).unwrap_or(Path::new(""));
+    inner.join("tokenizer.json").to_string_lossy().into_owned()
 }
 
 /// What all examples are made from.
@@ -177,10 +184,10 @@ fn kind(found: &Found) -> Option<(Medium, Kind, &'static [&'static str])> {
         (None, "question-answering") => Some((Text, Kind::Span, &["start_logits", "end_logits"])),
         (None, "text-generation") => Some((Text, Kind::Text, &["logits"])),
         (None, "image-classification" | "audio-classification") => Some((Other, Kind::Label, &["logits"])),
-        // Others write what was said, token by token.
         (None, "automatic-speech-recognition") if found.class_name.ends_with(CTC) => {
             Some((Other, Kind::Heard, &["logits"]))
         }
+        (None, "automatic-speech-recognition") => Some((Other, Kind::Written, &["logits"])),
         _ => None,
     }
 }
@@ -331,7 +338,7 @@ mod tests {
         assert_eq!(samples(Kind::Masks)[0], [SAMPLES[0]]);
         assert_eq!(of("text-generation"), Some((Medium::Text, Kind::Text)));
         assert_eq!(of("image-classification"), Some((Medium::Other, Kind::Label)));
-        assert_eq!(of("automatic-speech-recognition"), None, "BertModel hears no letters");
+        assert_eq!(of("automatic-speech-recognition"), Some((Medium::Other, Kind::Written)));
         assert_eq!(of("object-detection"), None);
         let corpus = corpus::corpus();
         assert!(corpus.iter().any(|text| text.chars().count() == 10_000));

@@ -116,6 +116,15 @@ pub fn encode_file() -> TokenStream {
     }
 }
 
+/// Opens the tokenizer in `folder`.
+pub fn open(plan: &Plan) -> TokenStream {
+    let tokenizer = plan.tokenizer;
+    quote! {
+        let path = folder.join(#tokenizer);
+        let tokenizer = Tokenizer::from_file(&path).map_err(|error| anyhow!("{}: {error}", path.display()))?;
+    }
+}
+
 /// Opens the tokenizer in `folder`, and sets how it pads and cuts.
 pub fn load(plan: &Plan) -> TokenStream {
     let rules = plan.rules;

@@ -2,7 +2,7 @@
 //!
 //! In: what the program takes, its cache where it has one, and what `generation_config.json` asks for. Out: Rust.
 
-use super::answers::Greedy;
+use super::answers::{Greedy, Speech};
 use super::code::{Head, Plan};
 use crate::artifact::CacheTensor;
 use crate::task::Dtype;
@@ -138,13 +138,7 @@ fn answers(plan: &Plan) -> TokenStream {
         None => (TokenStream::new(), quote!(self.run(&rows.tensors())?)),
     };
     let scores = quote!(Vec::<f32>::try_from(#run.get(0).get(-1).to_kind(Kind::Float))?);
-    let next = match plan.rules.greedy.is_any() {
-        true => quote! {
-            let mut scores = #scores;
-            settle(&mut scores, &read, prompt);
-        },
-        false => quote!(let scores = #scores;),
-    };
+    let next = next(plan, &scores);
     quote! {
         let mut rows = Rows::of(&self.encode(vec![text.into()])?);
         let mut read = rows.input_ids[0].clone();
@@ -166,6 +160,77 @@ fn answers(plan: &Plan) -> TokenStream {
     }
 }
 
+/// The scores of the next token, as they are asked for.
+fn next(plan: &Plan, scores: &TokenStream) -> TokenStream {
+    match plan.rules.greedy.is_any() {
+        true => quote! {
+            let mut scores = #scores;
+            settle(&mut scores, &read, prompt);
+        },
+        false => quote!(let scores = #scores;),
+    }
+}
+
+/// What was said in a sound: each step reads the sound again, and all that was written of it.
+pub fn spoken(plan: &Plan, speech: &Speech) -> Head {
+    let answer = answer(plan);
+    let prompt = speech.prompt.iter().map(|id| Literal::i64_unsuffixed(*id));
+    let tensors = plan.inputs.iter().map(|input| match &*input.name {
+        "decoder_input_ids" => quote!(IValue::Tensor(Tensor::from_slice(read).unsqueeze(0))),
+        _ => quote!(IValue::Tensor(values.shallow_clone())),
+    });
+    let items = quote! {
+        #answer
+
+        /// Tokens that every text begins with.
+        const PROMPT: &[i64] = &[#(#prompt),*];
+
+        /// What the program is given of a sound and of what was written of it.
+        fn inputs(values: &Tensor, read: &[i64]) -> Vec<IValue> {
+            vec![#(#tensors),*]
+        }
+    };
+    let scores =
+        quote!(Vec::<f32>::try_from(self.run(&inputs(&values, &read))?.get(0).get(-1).to_kind(Kind::Float))?);
+    let language = language(&speech.languages, &scores);
+    let next = next(plan, &scores);
+    let body = quote! {
+        let values = values(Path::new(sound)).with_context(|| sound.to_owned())?;
+        #language
+        let prompt = read.len();
+        while read.len() < prompt + NEW_TOKENS {
+            #next
+            let next = largest(&scores);
+            read.push(next);
+            if ENDS.contains(&next) {
+                break;
+            }
+        }
+        let tokens = read.split_off(prompt);
+        let ids = tokens.iter().map(|token| u32::try_from(*token)).collect::<Result<Vec<_>, _>>()?;
+        let text = self.tokenizer.decode(&ids, true).map_err(|error| anyhow!("{error}"))?;
+        Ok(Answer { text, tokens })
+    };
+    Head { items, body }
+}
+
+/// What a text begins with: the second token is the language that is heard, where there are several.
+fn language(languages: &[i64], scores: &TokenStream) -> TokenStream {
+    if languages.is_empty() {
+        return quote!(let mut read = PROMPT.to_vec(););
+    }
+    let languages = languages.iter().map(|id| Literal::i64_unsuffixed(*id));
+    quote! {
+        /// Tokens of the languages that it knows.
+        const LANGUAGES: &[i64] = &[#(#languages),*];
+        let mut read = PROMPT[..1].to_vec();
+        let scores = #scores;
+        let best = LANGUAGES.iter().max_by(|&&a, &&b| scores[a as usize].total_cmp(&scores[b as usize]));
+        read.extend(best);
+        read.extend(&PROMPT[2..]);
+    }
+}
+
 /// What `generation_config.json` asks of the scores before the largest is taken, in the library's order.
 fn settle(greedy: &Greedy) -> TokenStream {
     if !greedy.is_any() {
@@ -176,6 +241,7 @@ fn settle(greedy: &Greedy) -> TokenStream {
         greedy.no_repeat_ngram_size.map(unrepeated),
         greedy.min_new_tokens.map(unended),
         (!greedy.suppress_tokens.is_empty()).then(|| suppressed(&greedy.suppress_tokens)),
+        (!greedy.begin_suppress_tokens.is_empty()).then(|| unbegun(&greedy.begin_suppress_tokens)),
     ];
     let asked = asked.into_iter().flatten();
     quote! {
@@ -222,6 +288,16 @@ fn unended(least: usize) -> TokenStream {
         const MIN_NEW_TOKENS: usize = #least;
         if read.len() < prompt + MIN_NEW_TOKENS {
             ENDS.iter().for_each(|end| scores[*end as usize] = f32::NEG_INFINITY);
+        }
+    }
+}
+
+fn unbegun(tokens: &[usize]) -> TokenStream {
+    let tokens = tokens.iter().map(|token| Literal::usize_unsuffixed(*token));
+    quote! {
+        const BEGIN_SUPPRESS_TOKENS: &[usize] = &[#(#tokens),*];
+        if read.len() == prompt {
+            BEGIN_SUPPRESS_TOKENS.iter().for_each(|token| scores[*token] = f32::NEG_INFINITY);
         }
     }
 }

@@ -41,6 +41,7 @@ SETTLING = {
     "NoRepeatNGramLogitsProcessor": "no_repeat_ngram_size",
     "MinNewTokensLengthLogitsProcessor": "min_new_tokens",
     "SuppressTokensLogitsProcessor": "suppress_tokens",
+    "SuppressTokensAtBeginLogitsProcessor": "begin_suppress_tokens",
 }
 
 
@@ -136,8 +137,13 @@ def _meanings(folder: Path) -> Json:
         generation = transformers.GenerationConfig.from_pretrained(folder)
     except OSError:
         generation = transformers.GenerationConfig.from_model_config(config)
+    return meanings(config) | {"ends": ends_of(generation)}
+
+
+def ends_of(generation: Any) -> list[int]:
+    """Tokens that end a text."""
     ends: Any = generation.eos_token_id
-    return meanings(config) | {"ends": ends if isinstance(ends, list) else [ends] if ends is not None else []}
+    return ends if isinstance(ends, list) else [ends] if ends is not None else []
 
 
 def meanings(config: Any) -> Json:

@@ -29,6 +29,7 @@ TRUNK = "feature-extraction"
 # Where a config says how many positions its model has, unless its embeddings of positions say it.
 POSITIONS = (
     "max_position_embeddings",
+    "max_target_positions",
     "n_positions",
     "max_sequence_length",
     "text_config.max_position_embeddings",

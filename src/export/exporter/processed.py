@@ -5,6 +5,7 @@ sounds that were written to `scratch`, and what transformers' pipeline answers t
 is in `scratch/python.safetensors`, by its place. Or `{"none": why}`, where the processor does what no example does.
 """
 
+import copy
 import json
 import sys
 import wave
@@ -21,7 +22,7 @@ from transformers.image_processing_backends import TorchvisionBackend
 from transformers.image_utils import load_image
 
 from .__main__ import own_stdout
-from .answers import labelled, meanings, pipeline
+from .answers import TOKENIZER, ends_of, greedy_of, labelled, meanings, pipeline
 from .errors import reason
 from .job import Json
 from .stored import Unusable, described
@@ -36,6 +37,8 @@ FILTERS = {1: "Lanczos3", 2: "Bilinear", 3: "CatmullRom", 4: "Box", 5: "Hamming"
 # The edge from which on ConvNeXt's takes the whole of a picture.
 WHOLE_FROM = 384
 SEED = 0
+# The most tokens that are written of a sound: `NEW_TOKENS` of the spec.
+NEW_TOKENS = 16
 # The task whose answers are what was said.
 HEARS = "automatic-speech-recognition"
 
@@ -231,6 +234,8 @@ def draw(folder: Path) -> list[str]:
 
 
 def _sounds(model: Any, processor: Any, task: str, scratch: Path) -> Made:
+    if type(processor) is transformers.WhisperFeatureExtractor and task == HEARS:
+        return _speech(model, processor, scratch)
     name = type(processor).__name__
     if type(processor) is not transformers.Wav2Vec2FeatureExtractor or processor.feature_size != 1:
         raise NotPlain(f"{name} does more to a sound than to normalise it, which no example does yet")
@@ -259,6 +264,62 @@ def _sounds(model: Any, processor: Any, task: str, scratch: Path) -> Made:
     if task == HEARS:
         return steps, sounds, values, [{"text": ask(sound)["text"]} for sound in waves]
     return steps, sounds, values, [labelled(ask(sound, top_k=len(labels)), labels) for sound in waves]
+
+
+def _speech(model: Any, processor: Any, scratch: Path) -> Made:
+    """What is written of sounds token by token, by greedy decoding."""
+    if processor.dither:
+        raise NotPlain("WhisperFeatureExtractor adds noise to a sound, which no example does yet")
+    folder = Path(model.name_or_path)
+    if not (folder / TOKENIZER).is_file():
+        raise NotPlain(f"the folder has no {TOKENIZER}, which is what Rust reads")
+    if getattr(model.generation_config, "return_timestamps", False):
+        raise NotPlain("generation_config.json asks for timestamps, which no example writes yet")
+    greedy, unknown = greedy_of(model)
+    if unknown:
+        raise NotPlain(f"generation_config.json asks for {', '.join(unknown)}, which no example does yet")
+    tokenizer: Any = transformers.AutoTokenizer.from_pretrained(folder)
+    sounds = [scratch / name for name in play(scratch, processor.sampling_rate)]
+    heard_as = {"sampling_rate": processor.sampling_rate, "return_tensors": "pt"}
+    values = [processor(heard(path), **heard_as)["input_features"] for path in sounds]
+    prompts, languages = begun(model, values)
+    steps: Json = {
+        "takes": "speech",
+        "sampling_rate": processor.sampling_rate,
+        "window": processor.n_fft,
+        "hop": processor.hop_length,
+        "mels": processor.feature_size,
+        "samples": processor.n_samples,
+        "prompt": prompts[0],
+        "languages": languages,
+        "greedy": greedy,
+        "ends": ends_of(model.generation_config),
+    }
+    return steps, sounds, values, [_written(model, tokenizer, value) for value in values]
+
+
+def begun(model: Any, values: list[Tensor]) -> tuple[list[list[int]], list[int]]:
+    """The tokens that every text begins with, and those of languages where the second is the one that is heard."""
+    detected: list[Tensor] = []
+
+    def detect(*args: Any, **named: Any) -> Tensor:
+        detected.append(type(model).detect_language(model, *args, **named))
+        return detected[-1]
+
+    model.detect_language = detect
+    config = copy.deepcopy(model.generation_config)
+    config.return_timestamps = False
+    tokens = [
+        model._retrieve_init_tokens(value, 1, config, model.config, value.shape[-1], {})[0].tolist()
+        for value in values
+    ]
+    del model.detect_language
+    return tokens, sorted(config.lang_to_id.values()) if detected else []
+
+
+def _written(model: Any, tokenizer: Any, values: Tensor) -> Json:
+    tokens = model.generate(values, do_sample=False, num_beams=1, max_new_tokens=NEW_TOKENS)[0].tolist()
+    return {"text": tokenizer.decode(tokens, skip_special_tokens=True), "tokens": tokens}
 
 
 def spelled(tokenizer: Any, count: int) -> list[str]:

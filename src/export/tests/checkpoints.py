@@ -116,6 +116,60 @@ def wav2vec2(folder: Path, class_name: str, **config: Any) -> None:
     transformers.Wav2Vec2CTCTokenizer(str(vocabulary)).save_pretrained(folder)
 
 
+def whisper(folder: Path, **asked: Any) -> None:
+    """What writes down what it hears, as its generation config asks."""
+    special = [
+        "<|endoftext|>",
+        "<|startoftranscript|>",
+        "<|en|>",
+        "<|de|>",
+        "<|transcribe|>",
+        "<|notimestamps|>",
+    ]
+    # The last comes behind all words, as what marks times does behind it: tokens after that one are no words.
+    known = json.loads(bpe(special[:-1]).to_str())["model"]
+    tokenizer: Any = transformers.WhisperTokenizer(
+        vocab=known["vocab"],
+        merges=[tuple(merge) for merge in known["merges"]],
+        additional_special_tokens=special[1:],
+    )
+    sizes = {f"{side}_{name}": SIZES[of] for side in ("encoder", "decoder") for name, of in ENCODED.items()}
+    config = transformers.WhisperConfig(
+        **sizes,
+        d_model=SIZES["hidden_size"],
+        init_std=SIZES["initializer_range"],
+        vocab_size=len(tokenizer),
+        num_mel_bins=16,
+        max_source_positions=50,
+        max_target_positions=POSITIONS,
+        decoder_start_token_id=1,
+        **dict.fromkeys(("bos_token_id", "eos_token_id", "pad_token_id"), 0),
+    )
+    model = transformers.WhisperForConditionalGeneration(config)
+    model.generation_config = transformers.GenerationConfig(
+        decoder_start_token_id=1,
+        no_timestamps_token_id=len(tokenizer) - 1,
+        eos_token_id=0,
+        pad_token_id=0,
+        **asked,
+    )
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    transformers.WhisperFeatureExtractor(feature_size=16, chunk_length=1).save_pretrained(folder)
+
+
+# Part of an encoder or a decoder → its size.
+ENCODED = {
+    "layers": "num_hidden_layers",
+    "attention_heads": "num_attention_heads",
+    "ffn_dim": "intermediate_size",
+}
+LANGUAGES: dict[str, Any] = {
+    "is_multilingual": True,
+    "lang_to_id": {"<|en|>": 2, "<|de|>": 3},
+    "task": "transcribe",
+}
+LANGUAGES |= {"task_to_id": {"transcribe": 4}, "suppress_tokens": [9, 12], "begin_suppress_tokens": [0, 20]}
 SQUARE = {"height": 64, "width": 64}
 SETTLED: dict[str, Any] = {
     "repetition_penalty": 1.3,
@@ -141,6 +195,8 @@ CHECKPOINTS: dict[str, Callable[[Path], None]] = {
         transformers.ConvNextImageProcessor(size={"shortest_edge": 64}, crop_pct=0.8),
     ),
     "letters": lambda folder: wav2vec2(folder, "Wav2Vec2ForCTC"),
+    "speech": lambda folder: whisper(folder, is_multilingual=False),
+    "languages": lambda folder: whisper(folder, **LANGUAGES),
     "sounds": lambda folder: wav2vec2(folder, "Wav2Vec2ForSequenceClassification", **labels(THINGS)),
 }
 

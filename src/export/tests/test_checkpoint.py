@@ -324,3 +324,9 @@ def test_poolings_read_real_positions_alone() -> None:
     mask = torch.tensor([[1, 1, 0]])
     expected = {"mean": [2.0, -3.0], "max": [3.0, -2.0], "cls": [1.0, -4.0]}
     assert {name: pooled(hidden, mask, name)[0].tolist() for name in expected} == expected
+
+
+def test_the_positions_of_what_a_decoder_writes_bound_a_row() -> None:
+    model: Any = nn.Module()
+    model.config = transformers.WhisperConfig(max_target_positions=60)
+    assert checkpoint._positions(model) == 60
