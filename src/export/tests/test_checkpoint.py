@@ -327,6 +327,6 @@ def test_poolings_read_real_positions_alone() -> None:
 
 
 def test_the_positions_of_what_a_decoder_writes_bound_a_row() -> None:
-    model: Any = nn.Module()
+    model: Any = torch.nn.Module()
     model.config = transformers.WhisperConfig(max_target_positions=60)
     assert checkpoint._positions(model) == 60
