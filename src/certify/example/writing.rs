@@ -137,13 +137,20 @@ fn answers(plan: &Plan) -> TokenStream {
         Some(_) => (quote!(let mut cache = empty();), quote!(self.run(&rows, &mut cache)?)),
         None => (TokenStream::new(), quote!(self.run(&rows.tensors())?)),
     };
-    let scores = quote!(Vec::<f32>::try_from(#run.get(0).get(-1).to_kind(Kind::Float))?);
-    let next = next(plan, &scores);
+    let written = written(plan, &run, &quote!(rows.follow(next);));
     quote! {
         let mut rows = Rows::of(&self.encode(vec![text.into()])?);
         let mut read = rows.input_ids[0].clone();
         let prompt = read.len();
         #begin
+        #written
+    }
+}
+
+/// A token a step, until the text ends, and its answer; `then` comes after each that others follow.
+fn written(plan: &Plan, run: &TokenStream, then: &TokenStream) -> TokenStream {
+    let next = next(plan, &scores(run));
+    quote! {
         while read.len() < prompt + NEW_TOKENS {
             #next
             let next = largest(&scores);
@@ -151,13 +158,18 @@ fn answers(plan: &Plan) -> TokenStream {
             if ENDS.contains(&next) {
                 break;
             }
-            rows.follow(next);
+            #then
         }
         let tokens = read.split_off(prompt);
         let ids = tokens.iter().map(|token| u32::try_from(*token)).collect::<Result<Vec<_>, _>>()?;
         let text = self.tokenizer.decode(&ids, true).map_err(|error| anyhow!("{error}"))?;
         Ok(Answer { text, tokens })
     }
+}
+
+/// The scores of what follows all that was read.
+fn scores(run: &TokenStream) -> TokenStream {
+    quote!(Vec::<f32>::try_from(#run.get(0).get(-1).to_kind(Kind::Float))?)
 }
 
 /// The scores of the next token, as they are asked for.
@@ -190,26 +202,14 @@ pub fn spoken(plan: &Plan, speech: &Speech) -> Head {
             vec![#(#tensors),*]
         }
     };
-    let scores =
-        quote!(Vec::<f32>::try_from(self.run(&inputs(&values, &read))?.get(0).get(-1).to_kind(Kind::Float))?);
-    let language = language(&speech.languages, &scores);
-    let next = next(plan, &scores);
+    let run = quote!(self.run(&inputs(&values, &read))?);
+    let language = language(&speech.languages, &scores(&run));
+    let written = written(plan, &run, &TokenStream::new());
     let body = quote! {
         let values = values(Path::new(sound)).with_context(|| sound.to_owned())?;
         #language
         let prompt = read.len();
-        while read.len() < prompt + NEW_TOKENS {
-            #next
-            let next = largest(&scores);
-            read.push(next);
-            if ENDS.contains(&next) {
-                break;
-            }
-        }
-        let tokens = read.split_off(prompt);
-        let ids = tokens.iter().map(|token| u32::try_from(*token)).collect::<Result<Vec<_>, _>>()?;
-        let text = self.tokenizer.decode(&ids, true).map_err(|error| anyhow!("{error}"))?;
-        Ok(Answer { text, tokens })
+        #written
     };
     Head { items, body }
 }
